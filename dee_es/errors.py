@@ -1,0 +1,104 @@
+"""Every error the engine raises on purpose, in one tree.
+
+A message says what happened, to what, and what to do. It never holds personal data: fields are
+named, their values are not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DeeError(Exception):
+    """Base of every error the engine raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFault:
+    """One fault of a plan: where it is, what is wrong and how to mend it."""
+
+    step_id: str | None
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        where = f"step {self.step_id!r}: " if self.step_id is not None else ""
+        return f"{where}{self.problem} ({self.remedy})"
+
+
+class PlanValidationError(DeeError):
+    """A plan has faults; all of them are listed at once in `faults`."""
+
+    def __init__(self, plan_id: str, faults: Sequence[PlanFault]) -> None:
+        self.plan_id = plan_id
+        self.faults = tuple(faults)
+        count = f"{len(self.faults)} fault" + ("" if len(self.faults) == 1 else "s")
+        lines = "".join(f"\n  - {fault}" for fault in self.faults)
+        super().__init__(f"plan {plan_id!r} has {count}:{lines}")
+
+
+class PlanNotFound(DeeError):
+    """No plan, or no such version of it, has been published."""
+
+
+class RunNotFound(DeeError):
+    """No run has this id."""
+
+
+class InvalidTransition(DeeError):
+    """The status table has no such transition; nothing was written."""
+
+    def __init__(self, run_id: str, source: str, target: str, why: str = "") -> None:
+        self.run_id, self.source, self.target = run_id, source, target
+        detail = f": {why}" if why else ""
+        super().__init__(f"run {run_id} cannot go from {source} to {target}{detail}")
+
+
+class AlreadyEnrolled(DeeError):
+    """The contact already has a run of this plan that blocks a new one."""
+
+
+class ContactSuppressed(DeeError):
+    """The contact is suppressed, so it cannot be enrolled."""
+
+
+class EmptyFilter(DeeError):
+    """A bulk command was given no filter at all, which would hit every run."""
+
+
+class InvalidInput(DeeError):
+    """A value was refused at the door; `field` names it. Nothing was written."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field}: {problem}")
+
+
+class ConcurrencyConflict(DeeError):
+    """Others kept changing the same stream, or hold the scheduler; try again."""
+
+
+class StoreUnavailable(DeeError):
+    """The database did not answer within its bounded time; nothing is known to be written."""
+
+
+class IntegrityViolation(DeeError):
+    """The log contradicts itself: a row was changed, cut or forged."""
+
+
+class UnknownEventVersion(DeeError):
+    """The log holds an event, or an event version, that this code does not know."""
+
+
+class ChannelFailed(DeeError):
+    """A channel cannot be used as configured."""
+
+
+class OutcomeUnknownError(DeeError):
+    """A send may or may not have arrived; a person has to settle it with `resolve_step`."""
+
+
+class ProjectionStuck(DeeError):
+    """A projection met an event that it cannot fold."""

@@ -1,0 +1,70 @@
+# Sourced by the other scripts. Sets DEE_ROOT (the checkout) and DEE_PYTHON (an interpreter that has
+# the project and its test tools), and makes .venv in the checkout when it is missing or stale.
+# A caller that sets DEE_PYTHON keeps its own environment; nothing is installed then.
+
+DEE_ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+
+_dee_find_python() {
+    local name
+    for name in python3.11 python3.12 python3.13 python3.14 python3 python; do
+        # Asked, not only looked up: a version manager's stand-in exists for versions it lacks.
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            echo "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# What the environment was made from: the place (scripts in it hold absolute paths) and the project.
+_dee_recipe() {
+    printf '%s\n' "$DEE_ROOT"
+    cat -- "$DEE_ROOT/pyproject.toml"
+}
+
+_dee_current() {
+    [ -x "$DEE_ROOT/.venv/bin/python" ] && _dee_recipe | cmp -s - "$DEE_ROOT/.venv/made-from"
+}
+
+_dee_make_venv() {
+    local venv="$DEE_ROOT/.venv" base said
+    base="$(_dee_find_python)" || {
+        echo "error: Python 3.11 or newer is needed; none of python3.11 to python3.14, python3, python is one" >&2
+        return 1
+    }
+    # The stamp goes first and comes back last, so that a failed install is never taken for a good one.
+    rm -f -- "$venv/made-from"
+    if ! "$venv/bin/python" -c "import sys; sys.exit(sys.prefix != '$venv')" >/dev/null 2>&1; then
+        echo "Making .venv with $("$base" --version) ..." >&2
+        # Some systems ship venv without the pip it would put inside: lend it the outer one.
+        "$base" -m venv --clear "$venv" >/dev/null 2>&1 ||
+            "$base" -m venv --clear --without-pip "$venv" || {
+            echo "error: $base could not make $venv" >&2
+            return 1
+        }
+    fi
+    echo "Installing dee-es and its test tools into .venv ..." >&2
+    local pip=("$venv/bin/python" -m pip)
+    "${pip[@]}" --version >/dev/null 2>&1 || pip=("$base" -m pip --python "$venv/bin/python")
+    said="$("${pip[@]}" install --quiet --disable-pip-version-check --editable "$DEE_ROOT[test]" 2>&1)" || {
+        printf '%s\nerror: installing into .venv failed; pip says why above\n' "$said" >&2
+        return 1
+    }
+    _dee_recipe >"$venv/made-from"
+}
+
+_dee_ensure_venv() {
+    _dee_current && return 0
+    (
+        # Two scripts started at once: the second waits and then finds the work done.
+        if command -v flock >/dev/null 2>&1; then
+            exec 9>"$DEE_ROOT/.venv.lock" && flock 9
+        fi
+        _dee_current || _dee_make_venv
+    )
+}
+
+if [ -z "${DEE_PYTHON:-}" ]; then
+    _dee_ensure_venv || exit 1
+    DEE_PYTHON="$DEE_ROOT/.venv/bin/python"
+fi

