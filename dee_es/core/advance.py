@@ -1,0 +1,347 @@
+"""How a run moves through its plan: what it does at a tick, step after step.
+
+A send that is the first thing a run does in a tick goes out in that tick; one that is reached after
+other steps waits for the next. Everything that needs no channel is done at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from dee_es.core import commands as c
+from dee_es.core import events as e
+from dee_es.core.conditions import Condition, Lookup, evaluate, unparse
+from dee_es.core.ids import idempotency_key
+from dee_es.core.message import build_call, build_email, message_digest
+from dee_es.core.policy import evaluate as gate
+from dee_es.core.run_state import RunState, evolve
+from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
+from dee_es.core.template import TemplateError, message_scope
+from dee_es.core.values import JsonScalar
+from dee_es.core.views import RunStatus
+from dee_es.errors import InvalidInput
+
+_SEEN_AS: Final = {
+    "events.hasReply": "email.replied",
+    "events.hasOpen": "email.opened",
+    "events.hasClick": "email.clicked",
+    "events.hasBounce": "email.bounced",
+}
+
+
+def advance(materials: c.Materials, state: RunState, command: c.Advance) -> list[e.Event]:
+    """The events of one tick of a run that is due; empty if nothing is to be done."""
+    steps = Steps(materials, state, command.meta)
+    tick = command.meta.tick
+    if state.exit is not None and tick >= state.exit_tick and not state.status.ended:
+        condition, outcome = state.exit
+        steps.record(e.RunCompleted(outcome, condition))
+        return steps.events
+    if state.status not in (RunStatus.PENDING, RunStatus.ACTIVE, RunStatus.WAITING):
+        return []
+    if state.acts_at is None or tick < state.acts_at:
+        return []
+    if state.intent is not None:
+        if command.abandoned:
+            steps.outcome_unknown("the sender stopped before it recorded an outcome")
+        return steps.events
+    if state.hold:
+        if tick < state.hold_until:
+            steps.hold_again()
+            return steps.events
+        if not steps.end_hold():
+            return steps.events
+    if state.failure is not None:
+        # The step failed while the run was paused; now the failure takes effect.
+        steps.record(e.RunFailed(state.failure, state.current_step))
+        return steps.events
+    steps.run(command)
+    return steps.events
+
+
+class Steps:
+    """One decision in the making: the events so far, and the state they lead to."""
+
+    def __init__(self, materials: c.Materials, state: RunState, meta: e.Meta | None) -> None:
+        self.materials = materials
+        self.state = state
+        self.events: list[e.Event] = []
+        self._graph = materials.plan.graph
+        self._meta = meta
+        self._entered = 0
+
+    def record(self, event: e.Event) -> None:
+        """Add an event and follow it."""
+        assert self._meta is not None, "only a command with a tick records events"
+        self.events.append(event)
+        self.state = evolve(
+            self.state,
+            e.RecordedEvent(self.state.run_id, self.state.version + 1, "", 0, self._meta, event),
+        )
+
+    @property
+    def _tick(self) -> int:
+        assert self._meta is not None
+        return self._meta.tick
+
+    # --- holds ----------------------------------------------------------------------------------
+
+    def hold_again(self) -> None:
+        """Put a resumed run back to what it was waiting for."""
+        state = self.state
+        step = state.current_step or ""
+        if state.hold == "start":
+            self.record(
+                e.RunScheduled(
+                    state.plan_id,
+                    state.plan_version,
+                    state.contact_id,
+                    state.enrollment,
+                    state.hold_until,
+                    state.steps_remaining,
+                    state.pins,
+                )
+            )
+        elif state.hold == "wait":
+            self.record(e.WaitStarted(step, state.hold_until))
+        elif state.hold == "pending":
+            self.record(e.StepPending(step, state.hold_until))
+        else:
+            self.record(
+                e.StepDeferred(step, state.hold, "the wait goes on after a pause", state.hold_until)
+            )
+
+    def end_hold(self) -> bool:
+        """End a hold whose tick has come; says whether the run goes on in this tick."""
+        state = self.state
+        step = state.current_step or ""
+        if state.hold == "start":
+            self.record(
+                e.RunStarted(
+                    state.plan_id,
+                    state.plan_version,
+                    state.contact_id,
+                    state.enrollment,
+                    self._tick,
+                    state.steps_remaining,
+                    state.pins,
+                )
+            )
+        elif state.hold == "wait":
+            self.record(e.WaitCompleted(step))
+            self._entered += 1
+        elif state.hold == "pending":
+            self.outcome_unknown("no result arrived before the deadline")
+            return False
+        return True
+
+    # --- moving on --------------------------------------------------------------------------------
+
+    def run(self, command: c.Advance) -> None:
+        """Act on the current step if it is due, then go on."""
+        state = self.state
+        between = state.current_step is None or state.step_done or state.reenter
+        if between and not self.enter_next():
+            return
+        step = self._graph.step(str(self.state.current_step))
+        if isinstance(step, SendEmail | SendVoice):
+            if self.state.acts_at is not None and self.state.acts_at <= self._tick:
+                self._dispatch(step, command)
+            return
+        self._act_without_channel(step)
+
+    def go_on(self) -> None:
+        """Enter and do the steps behind a finished one, as far as no channel is needed."""
+        self._entered += 1
+        while self._moves() and self.state.step_done:
+            if not self.enter_next():
+                return
+            step = self._graph.step(str(self.state.current_step))
+            if isinstance(step, SendEmail | SendVoice) or self._out_of_breath():
+                return
+            self._do(step)
+
+    def _act_without_channel(self, step: Any) -> None:
+        self._do(step)
+        if self._moves() and self.state.step_done:
+            self.go_on()
+
+    def _moves(self) -> bool:
+        return self.state.status in (RunStatus.ACTIVE, RunStatus.WAITING)
+
+    def _out_of_breath(self) -> bool:
+        # A loop of branches without a wait would never leave the tick; it goes on in the next one.
+        return self._entered > len(self.materials.plan.steps)
+
+    def enter_next(self) -> bool:
+        """Enter the step that comes next, unless the run ends instead; says whether it did."""
+        for condition, outcome in self._graph.exits:
+            if self.holds(condition):
+                self.record(e.RunCompleted(outcome, unparse(condition)))
+                return False
+        state = self.state
+        following: str | None
+        if state.current_step is None:
+            following = self._graph.entry
+        elif state.reenter:
+            following = state.current_step
+        elif isinstance(self._graph.step(state.current_step), Branch):
+            following = state.previous_step[1] if state.previous_step else None
+        else:
+            following = self._graph.next_after(state.current_step)
+        if following is None:
+            self.record(e.RunCompleted())
+            return False
+        sends = isinstance(self._graph.step(following), SendEmail | SendVoice)
+        waits = (sends and self._entered > 0) or self._out_of_breath()
+        acts_at = self._tick + 1 if waits else self._tick
+        self.record(e.StepEntered(following, self._graph.remaining(following), acts_at))
+        self._entered += 1
+        return True
+
+    def _do(self, step: Any) -> None:
+        """Do a step that needs no channel."""
+        if isinstance(step, Wait):
+            until = self._tick + self.materials.scale.ticks(step.duration_ms)
+            self.record(e.WaitStarted(step.id, until))
+        elif isinstance(step, Branch):
+            self._branch(step)
+        elif isinstance(step, End):
+            self.record(e.RunCompleted(step.outcome, step_id=step.id))
+
+    def _branch(self, step: Branch) -> None:
+        seen: dict[str, JsonScalar] = {}
+        for condition, goto in self._graph.arms(step.id):
+            if self.holds(condition, seen):
+                personal = e.Seen(seen) if seen else None
+                self.record(e.BranchEvaluated(step.id, unparse(condition), goto, personal))
+                return
+        raise AssertionError(f"branch {step.id} has no default")
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def _dispatch(self, step: SendEmail | SendVoice, command: c.Advance) -> None:
+        channel = str(step.channel)
+        denial = gate(channel, self.state.plan_id, command.snapshot)
+        if denial is not None:
+            self.record(e.StepSkipped(step.id, denial.rule, denial.detail))
+            self.go_on()
+            return
+        try:
+            message = self._render(step)
+        except (TemplateError, InvalidInput) as error:
+            self.fail(f"cannot be rendered: {error}", self.state.attempt + 1, None)
+            return
+        key = idempotency_key(self.state.run_id, step.id, self.state.entered_tick)
+        self.record(
+            e.StepDispatched(
+                step.id,
+                channel,
+                key,
+                self.state.attempt + 1,
+                command.lease_epoch,
+                message_digest(message),
+                message,
+            )
+        )
+
+    def _render(self, step: SendEmail | SendVoice) -> e.Message:
+        state, contact = self.state, self.state.contact
+        fields = {
+            "id": state.contact_id,
+            "email": contact.email,
+            "phone": contact.phone,
+            "timezone": contact.timezone,
+        }
+        scope = message_scope(
+            contact=fields,
+            variables=contact.variables,
+            attributes=contact.attributes,
+            sender=self.materials.sender or {},
+            previous_step=_previous(state),
+            run={"id": state.run_id, "planId": state.plan_id, "enrollment": state.enrollment},
+            unsubscribe_url=_unsubscribe_url(self.materials.sender),
+        )
+        if isinstance(step, SendEmail):
+            if contact.email is None:
+                raise InvalidInput("contact.email", "the contact has no e-mail address")
+            return build_email(
+                step.subject,
+                self.materials.templates[step.template_id],
+                scope,
+                contact.email,
+                step.reply_to,
+            )
+        if contact.phone is None:
+            raise InvalidInput("contact.phone", "the contact has no telephone number")
+        return build_call(
+            self.materials.scripts[step.script_id],
+            scope,
+            contact.phone,
+            step.caller_id,
+            step.max_duration,
+            step.voicemail,
+        )
+
+    # --- failing ----------------------------------------------------------------------------------
+
+    def fail(self, error: str, attempt: int, detail: e.Detail | None) -> None:
+        """The current step fails, and the run with it unless it is paused or has ended."""
+        step = str(self.state.intent.step_id if self.state.intent else self.state.current_step)
+        self.record(e.StepFailed(step, error, attempt, detail))
+        if self._moves():
+            self.record(e.RunFailed(error, step))
+
+    def outcome_unknown(self, cause: str) -> None:
+        """The last send may have arrived; the run fails closed unless it has ended."""
+        intent = self.state.intent
+        step = str(intent.step_id if intent else self.state.current_step)
+        key = (
+            intent.key
+            if intent
+            else idempotency_key(self.state.run_id, step, self.state.entered_tick)
+        )
+        self.record(e.OutcomeUnknown(step, key, cause))
+        if not self.state.status.ended:
+            self.record(e.RunFailed(f"outcome unknown: {cause}", step))
+
+    # --- conditions -------------------------------------------------------------------------------
+
+    def holds(self, condition: Condition, seen: dict[str, JsonScalar] | None = None) -> bool:
+        """Whether the condition holds now; what it read is added to `seen`."""
+
+        def read(lookup: Lookup) -> JsonScalar:
+            value = self._read(lookup)
+            if seen is not None:
+                seen[lookup.key] = value
+            return value
+
+        return evaluate(condition, read)
+
+    def _read(self, lookup: Lookup) -> JsonScalar:
+        state = self.state
+        if lookup.kind in _SEEN_AS:
+            kind = _SEEN_AS[lookup.kind]
+            if lookup.name is None:
+                return any(seen == kind for seen, _ in state.seen)
+            return (kind, lookup.name) in state.seen
+        if lookup.kind == "call.outcome":
+            return state.call_outcomes.get(str(lookup.name))
+        if lookup.kind == "contact.unsubscribed":
+            return state.unsubscribed
+        if lookup.kind == "contact.bounced":
+            return state.bounced
+        held = state.contact.variables if lookup.kind == "variables" else state.contact.attributes
+        value = held.get(str(lookup.name))
+        return value if isinstance(value, str | int | float | bool) else None
+
+
+def _previous(state: RunState) -> dict[str, str]:
+    if state.previous_step is None:
+        return {}
+    return {"id": state.previous_step[0], "result": state.previous_step[1]}
+
+
+def _unsubscribe_url(sender: Any) -> str | None:
+    url = (sender or {}).get("unsubscribeUrl")
+    return url if isinstance(url, str) else None

@@ -1,0 +1,57 @@
+"""The one time of the system: `epoch + tick * resolution`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dee_es.errors import InvalidInput
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeScale:
+    """How ticks and UTC time relate; fixed for ever when the database is made."""
+
+    epoch: datetime
+    resolution_ms: int = 1000
+
+    def time(self, tick: int) -> datetime:
+        """The UTC time at which `tick` begins."""
+        return self.epoch + tick * self.resolution_ms * _MILLISECOND
+
+    def tick_at(self, moment: datetime) -> int:
+        """The tick that `moment` falls into; negative before the epoch."""
+        return (moment - self.epoch) // (self.resolution_ms * _MILLISECOND)
+
+    def tick_from(self, moment: datetime) -> int:
+        """The first tick that begins at or after `moment`."""
+        return -((self.epoch - moment) // (self.resolution_ms * _MILLISECOND))
+
+    def ticks(self, duration_ms: int) -> int:
+        """Whole ticks in a duration in ms, rounded down."""
+        return duration_ms // self.resolution_ms
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalClock:
+    """A tick together with the scale that gives it a time."""
+
+    tick: int
+    resolution_ms: int
+    epoch: datetime
+
+    @property
+    def now(self) -> datetime:
+        """The UTC time of this tick."""
+        return TimeScale(self.epoch, self.resolution_ms).time(self.tick)
+
+
+def require_utc(field: str, moment: object) -> datetime:
+    """Return `moment` in UTC; a naive or non-datetime value raises `InvalidInput`."""
+    if not isinstance(moment, datetime):
+        raise InvalidInput(field, f"must be a datetime, not {type(moment).__name__}")
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise InvalidInput(field, "has no time zone; use an aware datetime such as one in UTC")
+    return moment.astimezone(UTC)

@@ -1,0 +1,90 @@
+"""The stored payload of an event: a public part in JSON, and what is personal behind it.
+
+`payload = length of the public part (32 bits) | public JSON | personal`, where `personal` is empty
+or the encrypted JSON of the event's personal part. Key order is fixed, so equal events give equal
+bytes. Encryption itself is the key store's; this module only says what is encrypted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from dee_es.core.events import Event, Meta
+from dee_es.core.registry import NAMES, REGISTRY
+from dee_es.core.upcasts import current_entry, lift
+from dee_es.core.values import check_payload_size
+from dee_es.errors import IntegrityViolation
+
+
+class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+    schema: int
+    meta: Meta
+    data: Any
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    schema: int
+    meta: Meta
+    data: msgspec.Raw
+
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_envelope: Final = msgspec.json.Decoder(_Envelope)
+_events: Final = {name: msgspec.json.Decoder(entry.cls) for name, entry in REGISTRY.items()}
+_personal: Final = {
+    name: msgspec.json.Decoder(entry.cls.personal_type)
+    for name, entry in REGISTRY.items()
+    if entry.cls.personal_type is not None
+}
+
+
+def encode(event: Event, meta: Meta) -> tuple[str, bytes, bytes]:
+    """Return name, public part and personal part (empty if there is none), both as plain JSON.
+
+    Raises `InvalidInput` if they are larger together than a payload may be.
+    """
+    name = NAMES[type(event)]
+    personal = b""
+    held = getattr(event, "personal", None)
+    if held is not None:
+        personal = _encoder.encode(held)
+        event = msgspec.structs.replace(event, personal=None)
+    public = _encoder.encode(_Stored(REGISTRY[name].schema, meta, event))
+    check_payload_size(f"{name} payload", len(public) + len(personal))
+    return name, public, personal
+
+
+def join(public: bytes, personal: bytes) -> bytes:
+    """Put the public part and the encrypted personal part together as one payload."""
+    return b"".join((len(public).to_bytes(4, "big"), public, personal))
+
+
+def split(payload: bytes, where: str) -> tuple[bytes, bytes]:
+    """Take a payload apart again; raises `IntegrityViolation` naming `where` if it is cut."""
+    size = int.from_bytes(payload[:4], "big")
+    if len(payload) < 4 + size:
+        raise IntegrityViolation(f"{where}: the stored payload is cut short")
+    return payload[4 : 4 + size], payload[4 + size :]
+
+
+def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tuple[Event, Meta]:
+    """Rebuild an event in its current shape; `personal` is decrypted JSON, or None.
+
+    Raises `UnknownEventVersion` for a name or schema this code does not know, and
+    `IntegrityViolation` for a payload that is not one; both name `where`.
+    """
+    try:
+        envelope = _envelope.decode(public)
+        entry = current_entry(name, envelope.schema, where)
+        if envelope.schema == entry.schema:
+            event: Event = _events[name].decode(envelope.data)
+        else:
+            old: dict[str, Any] = msgspec.json.decode(envelope.data)
+            event = msgspec.convert(lift(name, envelope.schema, old), entry.cls)
+        if personal:
+            event = msgspec.structs.replace(event, personal=_personal[name].decode(personal))
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
+        raise IntegrityViolation(f"{where}: the payload is not that of a {name}") from error
+    return event, envelope.meta

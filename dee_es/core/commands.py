@@ -1,0 +1,119 @@
+"""What can be asked of a run: imperatives that carry tick, time and actor in their `meta`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dee_es.core.clock import TimeScale
+from dee_es.core.events import Detail, Enrolled, Meta, Pins
+from dee_es.core.plan import ExecutionPlan
+from dee_es.core.policy import Snapshot
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The definitions a run decides by, in the versions it has pinned, and the scale of time."""
+
+    plan: ExecutionPlan
+    templates: Mapping[str, Mapping[str, Any]]
+    scripts: Mapping[str, Mapping[str, Any]]
+    sender: Mapping[str, Any] | None
+    scale: TimeScale
+
+
+@dataclass(frozen=True, slots=True)
+class Enroll:
+    """Create the run. `start_tick` None means now; a later tick leaves it pending until then."""
+
+    meta: Meta
+    run_id: str
+    contact_id: str
+    enrollment: int
+    contact: Enrolled
+    pins: Pins
+    start_tick: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Do whatever is due at the tick.
+
+    `lease_epoch` names the holder that would send. `abandoned` says that whoever committed the
+    run's open intent is not sending any more, so that its outcome will never be known.
+    """
+
+    meta: Meta
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    lease_epoch: int = 0
+    abandoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordResult:
+    """What a channel said about the attempt with this key."""
+
+    meta: Meta
+    key: str
+    attempt: int
+    status: Literal["delivered", "failed", "pending", "unknown"]
+    message_id: str | None = None
+    error: str = ""
+    retryable: bool = False
+    detail: Detail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveEvent:
+    """A channel event of the run's contact."""
+
+    meta: Meta
+    type: str
+    event_id: str
+    occurred_tick: int
+    step_id: str | None = None
+    detail: Detail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Stop acting until resumed. Waits keep their `deadline` or their `remaining` ticks."""
+
+    meta: Meta
+    keep: Literal["deadline", "remaining"] = "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on after a pause."""
+
+    meta: Meta
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End the run; `cause` says what kind of cancellation it is."""
+
+    meta: Meta
+    cause: str = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Enter a failed run's step again; `pins` takes definitions anew."""
+
+    meta: Meta
+    pins: Pins | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Settle a send whose outcome is unknown."""
+
+    meta: Meta
+    outcome: Literal["delivered", "failed", "resend"]
+
+
+RunCommand = Advance | RecordResult | ReceiveEvent | Pause | Resume | Cancel | Retry | Resolve
+"""Commands to a run that exists; `Enroll` creates it."""

@@ -1,0 +1,102 @@
+"""The contact: who a run is for, and how addresses are compared."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dee_es.core.values import JsonValue, check_id, check_map, check_text
+from dee_es.errors import InvalidInput
+
+# One @, something on both sides, and nothing that separates addresses or starts a header.
+_EMAIL = re.compile(
+    r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]{1,64}@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]{1,253}\Z"
+)
+_PHONE_NOISE = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]+")
+_PHONE = re.compile(r"\+?[0-9]{5,15}\Z")
+_FIELDS = ("id", "email", "phone", "timezone", "attributes")
+
+
+class Contact(BaseModel):
+    """Someone a plan may be executed for.
+
+    `id` is opaque and stays readable for ever, so it must not be an address. Everything else is
+    personal data: it is encrypted under the contact's own key wherever it is stored. Unknown
+    keywords become attributes. Raises `InvalidInput` naming the field.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    email: str | None = None
+    phone: str | None = None
+    timezone: str | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            raise InvalidInput("contact", f"must be a map, not {type(given).__name__}")
+        contact_id = check_id("contact.id", given.get("id"))
+        attributes: dict[str, JsonValue] = {}
+        if given.get("attributes") is not None:
+            attributes = check_map("contact.attributes", given["attributes"])
+        extra = {key: value for key, value in given.items() if key not in _FIELDS}
+        if extra:
+            attributes = {**attributes, **check_map("contact.attributes", extra)}
+        return {
+            "id": contact_id,
+            "email": _optional(check_email, "contact.email", given.get("email")),
+            "phone": _optional(check_phone, "contact.phone", given.get("phone")),
+            "timezone": _optional(check_text, "contact.timezone", given.get("timezone")),
+            "attributes": attributes,
+        }
+
+    def __repr__(self) -> str:
+        # Only the opaque id: a contact that strays into a log or a traceback gives nothing away.
+        return f"Contact(id={self.id!r})"
+
+    __str__ = __repr__
+
+
+def _optional(check: Any, field: str, value: object) -> str | None:
+    return None if value is None or value == "" else check(field, value)
+
+
+def check_email(field: str, value: object) -> str:
+    """Return the address without surrounding space, or raise `InvalidInput`."""
+    text = check_text(field, value).strip()
+    if not _EMAIL.match(text):
+        raise InvalidInput(field, "is not one e-mail address such as name@example.com")
+    domain = text.rpartition("@")[2]
+    labels = domain.split(".")
+    if any(not label or label.startswith("-") or label.endswith("-") for label in labels):
+        raise InvalidInput(field, "has a malformed domain")
+    return text
+
+
+def check_phone(field: str, value: object) -> str:
+    """Return the number without surrounding space, or raise `InvalidInput`."""
+    text = check_text(field, value).strip()
+    if not _PHONE.match(_PHONE_NOISE.sub("", text)):
+        raise InvalidInput(field, "is not a telephone number such as +15550100")
+    return text
+
+
+def normalize_email(value: str) -> str:
+    """The form under which two spellings of one mailbox compare equal.
+
+    NFC and lower case throughout: mailbox names that differ only in case exist in theory, and
+    mailing somebody who refused under another spelling is the worse mistake. Raises `InvalidInput`.
+    """
+    return unicodedata.normalize("NFC", check_email("email", value)).lower()
+
+
+def normalize_phone(value: str) -> str:
+    """The digits of the number, with `+` in front when it is international. Raises `InvalidInput`."""
+    digits = _PHONE_NOISE.sub("", check_phone("phone", value))
+    return "+" + digits[2:] if digits.startswith("00") else digits

@@ -1,0 +1,73 @@
+"""A contact as its events leave it: who may not be contacted, and what was refused because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec.structs import replace
+
+from dee_es.core import events as e
+
+Listed = tuple[str, str, str]
+"""A suppression of one subject: subject, level and scope."""
+
+
+class ContactState(msgspec.Struct, frozen=True):
+    """What later decisions about the contact read. `refused` holds (plan id, suppression) pairs."""
+
+    version: int = 0
+    listed: frozenset[Listed] = frozenset()
+    refused: frozenset[tuple[str, str]] = frozenset()
+    command_ids: frozenset[str] = frozenset()
+
+
+def evolve(state: ContactState, recorded: e.RecordedEvent) -> ContactState:
+    """The state after `recorded`."""
+    event = recorded.event
+    state = replace(
+        state,
+        version=recorded.version,
+        command_ids=state.command_ids | {recorded.meta.command_id},
+    )
+    if isinstance(event, e.ContactSuppressed):
+        return replace(state, listed=state.listed | _listed(event))
+    if isinstance(event, e.ContactUnsuppressed):
+        return replace(state, listed=state.listed - _listed(event))
+    if isinstance(event, e.EnrollmentRefused):
+        return replace(state, refused=state.refused | {(event.plan_id, event.suppression)})
+    return state
+
+
+def fold(history: Iterable[e.RecordedEvent]) -> ContactState:
+    """The state after a whole history."""
+    state = ContactState()
+    for recorded in history:
+        state = evolve(state, recorded)
+    return state
+
+
+def suppress(
+    state: ContactState, contact_id: str, subjects: Iterable[str], level: e.Level, scope: str
+) -> list[e.Event]:
+    """The event that lists those subjects which are not listed yet; none if all are."""
+    new = sorted(s for s in subjects if (s, level, scope) not in state.listed)
+    return [e.ContactSuppressed(contact_id, level, scope, tuple(new))] if new else []
+
+
+def unsuppress(state: ContactState, contact_id: str, level: e.Level, scope: str) -> list[e.Event]:
+    """The event that lifts a suppression of this contact from every subject it listed; none if
+    there is no such suppression."""
+    lifted = sorted(s for s, at, where in state.listed if (at, where) == (level, scope))
+    return [e.ContactUnsuppressed(contact_id, level, scope, tuple(lifted))] if lifted else []
+
+
+def refuse(state: ContactState, contact_id: str, plan_id: str, suppression: str) -> list[e.Event]:
+    """The event that records a refused enrolment, once per plan and suppression."""
+    if (plan_id, suppression) in state.refused:
+        return []
+    return [e.EnrollmentRefused(contact_id, plan_id, "suppression", suppression)]
+
+
+def _listed(event: e.ContactSuppressed | e.ContactUnsuppressed) -> frozenset[Listed]:
+    return frozenset((subject, event.level, event.scope) for subject in event.subjects)

@@ -1,0 +1,59 @@
+"""Identities that are computed, never drawn: the same facts always give the same id."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+SLICES: Final = 1024
+"""Number of slices contacts are spread over; one scheduler writes a slice."""
+
+_PREFIXES: Final = ("contact", "plan", "template", "script", "sender", "policy")
+SYSTEM_STREAM: Final = "system"
+"""The stream of the database's own events: its clock, checkpoints, exports, holds."""
+
+
+def length_prefixed(parts: Iterable[bytes]) -> bytes:
+    """Join `parts` so that no two different lists give the same bytes (32-bit big-endian lengths)."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def run_id(plan_id: str, contact_id: str, enrollment: int) -> str:
+    """The id of the `enrollment`-th run of a plan for a contact: `run_` and 26 base32 characters."""
+    parts = (plan_id.encode(), contact_id.encode(), str(enrollment).encode())
+    digest = hashlib.sha256(length_prefixed(parts)).digest()
+    return "run_" + base64.b32encode(digest[:20]).decode()[:26].lower()
+
+
+def idempotency_key(run: str, step_id: str, entered_tick: int) -> str:
+    """The key of a send, as 64 hex digits.
+
+    Every attempt of one visit of a step has the same key; entering the step again, at least one
+    tick later, makes a new one.
+    """
+    parts = (run.encode(), step_id.encode(), str(entered_tick).encode())
+    return hashlib.sha256(length_prefixed(parts)).hexdigest()
+
+
+def slice_of(contact_id: str) -> int:
+    """The slice, 0 to 1023, in which all runs of this contact live."""
+    return int.from_bytes(hashlib.sha256(contact_id.encode()).digest()[:4], "big") % SLICES
+
+
+def is_run(stream_id: str) -> bool:
+    """Whether the stream is a run's (a run's id is its stream's id)."""
+    return stream_id.startswith("run_")
+
+
+def contact_stream(contact_id: str) -> str:
+    """The stream of a contact's suppressions, consent, erasure and channel events."""
+    return f"contact:{contact_id}"
+
+
+def definition_stream(kind: str, definition_id: str) -> str:
+    """The stream of versions of a plan, template, script, sender or policy."""
+    if kind not in _PREFIXES:
+        raise ValueError(f"no such kind of definition: {kind}")
+    return f"{kind}:{definition_id}"

@@ -1,0 +1,196 @@
+"""What a run decides: `enroll` and `decide` turn a command into the events that follow from it.
+
+Pure: the same plan, state and command give the same events. The status table of a run is enforced
+here and nowhere else; a command it does not allow raises `InvalidTransition`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from dee_es.core import commands as c
+from dee_es.core import events as e
+from dee_es.core.advance import Steps, advance
+from dee_es.core.conditions import unparse
+from dee_es.core.run_state import RunState, call_outcome, evolve, fold, remember
+from dee_es.core.views import RunStatus
+from dee_es.errors import InvalidInput, InvalidTransition
+
+__all__ = ["RunState", "decide", "enroll", "evolve", "fold"]
+
+MAX_ATTEMPTS: Final = 3
+"""Attempts of one visit of a step before it fails for good."""
+BACKOFF_MS: Final = 60_000
+"""Pause before the second attempt; doubled for each further one."""
+PENDING_DEADLINE_MS: Final = 24 * 3600 * 1000
+"""How long a call's outcome is waited for before it counts as unknown."""
+
+_PAUSABLE: Final = (RunStatus.PENDING, RunStatus.ACTIVE, RunStatus.WAITING)
+
+
+def enroll(materials: c.Materials, command: c.Enroll) -> list[e.Event]:
+    """The first event of a run; raises `InvalidInput` for a start that has passed."""
+    now = command.meta.tick
+    start = now if command.start_tick is None else command.start_tick
+    if start < now:
+        raise InvalidInput("start_at", f"tick {start} has passed; it is now tick {now}")
+    kind = e.RunScheduled if start > now else e.RunStarted
+    return [
+        kind(
+            plan_id=materials.plan.id,
+            plan_version=materials.plan.version,
+            contact_id=command.contact_id,
+            enrollment=command.enrollment,
+            start_tick=start,
+            steps_remaining=materials.plan.graph.remaining_from_start,
+            pins=command.pins,
+            personal=command.contact,
+        )
+    ]
+
+
+def decide(materials: c.Materials, state: RunState, command: c.RunCommand) -> list[e.Event]:
+    """The events that follow from a command to a run that exists; empty if nothing does.
+
+    Raises `InvalidTransition` where the status table has no such transition.
+    """
+    return _DECISIONS[type(command)](materials, state, command)
+
+
+def _record_result(
+    materials: c.Materials, state: RunState, command: c.RecordResult
+) -> list[e.Event]:
+    intent = state.intent
+    if intent is None or (intent.key, intent.attempt) != (command.key, command.attempt):
+        return []
+    steps = Steps(materials, state, command.meta)
+    if command.status == "delivered":
+        steps.record(e.StepCompleted(intent.step_id, "delivered", command.message_id))
+        steps.go_on()
+    elif command.status == "pending":
+        deadline = command.meta.tick + materials.scale.ticks(PENDING_DEADLINE_MS)
+        steps.record(e.StepPending(intent.step_id, deadline, command.message_id))
+    elif command.status == "unknown":
+        steps.outcome_unknown(command.error or "the channel could not tell")
+    elif command.retryable and intent.attempt < MAX_ATTEMPTS:
+        pause = materials.scale.ticks(BACKOFF_MS * 2 ** (intent.attempt - 1))
+        steps.record(
+            e.StepRetried(
+                intent.step_id,
+                command.error,
+                intent.attempt,
+                command.meta.tick + max(1, pause),
+                command.detail,
+            )
+        )
+    else:
+        steps.fail(command.error, intent.attempt, command.detail)
+    return steps.events
+
+
+def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -> list[e.Event]:
+    data = command.detail.data if command.detail is not None else {}
+    step_id = command.step_id or _last_step_of(state, command.type)
+    after = remember(state, command.type, step_id, data)
+    holding = None if state.status.ended else _exit_that_holds(materials, after)
+    steps = Steps(materials, state, command.meta)
+    steps.record(
+        e.ChannelEventReceived(
+            type=command.type,
+            contact_id=state.contact_id,
+            event_id=command.event_id,
+            occurred_tick=command.occurred_tick,
+            run_id=state.run_id,
+            step_id=step_id,
+            exit_condition=holding[0] if holding else None,
+            exit_outcome=holding[1] if holding else None,
+            ended=state.status.ended,
+            personal=command.detail,
+        )
+    )
+    if state.status.ended:
+        return steps.events
+    cause = _ends_the_run(command.type, data)
+    if cause is not None:
+        if holding is not None:
+            steps.record(e.RunCompleted(holding[1], holding[0]))
+        else:
+            steps.record(e.RunCancelled(cause))
+        return steps.events
+    outcome = call_outcome(command.type, data)
+    if outcome is not None and state.hold == "pending" and step_id == state.current_step:
+        steps.record(e.StepCompleted(str(step_id), outcome))
+    return steps.events
+
+
+def _last_step_of(state: RunState, kind: str) -> str | None:
+    # An event that names no step is about the last message sent through its channel.
+    channel = "email" if kind.startswith("email.") else "voice"
+    return dict(state.last_sent).get(channel)
+
+
+def _ends_the_run(kind: str, data: dict[str, Any]) -> str | None:
+    if kind == "email.unsubscribed":
+        return "unsubscribed"
+    if kind == "email.complained":
+        return "complained"
+    if kind == "email.bounced" and data.get("kind", "hard") == "hard":
+        return "undeliverable"
+    return None
+
+
+def _exit_that_holds(materials: c.Materials, state: RunState) -> tuple[str, str] | None:
+    steps = Steps(materials, state, None)
+    for condition, outcome in materials.plan.graph.exits:
+        if steps.holds(condition):
+            return unparse(condition), outcome
+    return None
+
+
+def _pause(_: c.Materials, state: RunState, command: c.Pause) -> list[e.Event]:
+    _require(state, RunStatus.PAUSED, state.status in _PAUSABLE)
+    return [e.RunPaused(command.keep)]
+
+
+def _resume(_: c.Materials, state: RunState, command: c.Resume) -> list[e.Event]:
+    _require(state, RunStatus.ACTIVE, state.status == RunStatus.PAUSED)
+    paused_for = command.meta.tick - state.paused_tick
+    shift = paused_for if state.hold and state.keep == "remaining" else 0
+    return [e.RunResumed(command.meta.tick + 1, shift)]
+
+
+def _cancel(_: c.Materials, state: RunState, command: c.Cancel) -> list[e.Event]:
+    _require(state, RunStatus.CANCELLED, not state.status.ended)
+    return [e.RunCancelled(command.cause)]
+
+
+def _retry(_: c.Materials, state: RunState, command: c.Retry) -> list[e.Event]:
+    _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED)
+    unknown = "the outcome of its last send is unknown; settle it with resolve_step first"
+    _require(state, RunStatus.ACTIVE, not state.unknown, unknown)
+    return [e.RunRetried(command.meta.tick + 1, command.pins)]
+
+
+def _resolve(_: c.Materials, state: RunState, command: c.Resolve) -> list[e.Event]:
+    open_question = state.status == RunStatus.FAILED and state.unknown
+    _require(state, RunStatus.ACTIVE, open_question, "no send of it has an unknown outcome")
+    assert state.current_step is not None, "an unknown outcome belongs to a step"
+    return [e.StepResolved(state.current_step, command.outcome, command.meta.tick + 1)]
+
+
+def _require(state: RunState, target: RunStatus, allowed: bool, why: str = "") -> None:
+    if not allowed:
+        raise InvalidTransition(state.run_id, state.status.value, target.value, why)
+
+
+_DECISIONS: Final[dict[type[Any], Callable[[c.Materials, RunState, Any], list[e.Event]]]] = {
+    c.Advance: advance,
+    c.RecordResult: _record_result,
+    c.ReceiveEvent: _receive,
+    c.Pause: _pause,
+    c.Resume: _resume,
+    c.Cancel: _cancel,
+    c.Retry: _retry,
+    c.Resolve: _resolve,
+}

@@ -1,0 +1,96 @@
+"""What may enter the log: refuses, at the door, every value that would poison a later reader."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from dee_es.errors import InvalidInput
+
+JsonScalar = str | int | float | bool | None
+JsonValue = object
+"""A JSON value: scalars, lists of values, and maps from text to values."""
+
+MAX_SAFE_INTEGER: Final = 2**53
+"""Integers beyond this lose digits in readers that keep numbers as doubles."""
+MAX_DEPTH: Final = 64
+"""Deepest nesting of lists and maps."""
+MAX_PAYLOAD_BYTES: Final = 256 * 1024
+"""Largest stored payload of one event, in bytes."""
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+# NUL ends a text in PostgreSQL and in C readers; a lone surrogate has no UTF-8 form.
+_POISON = re.compile("[\x00\ud800-\udfff]")
+
+
+def check_id(field: str, value: object) -> str:
+    """Return `value` if it is a well-formed opaque id, else raise `InvalidInput` naming `field`."""
+    if not isinstance(value, str) or not _ID.match(value):
+        raise InvalidInput(field, "must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -")
+    return value
+
+
+def check_text(field: str, value: object, *, blank: bool = True) -> str:
+    """Return `value` if it is text that any reader can hold; `blank=False` also refuses white space."""
+    if not isinstance(value, str):
+        raise InvalidInput(field, f"must be text, not {type(value).__name__}")
+    _check_characters(field, value)
+    if not blank and not value.strip():
+        raise InvalidInput(field, "must not be blank")
+    return value
+
+
+def check_value(field: str, value: JsonValue, depth: int = 0) -> None:
+    """Raise `InvalidInput`, naming the path to the culprit, unless `value` is safe JSON."""
+    if isinstance(value, str):
+        _check_characters(field, value)
+    elif value is None or isinstance(value, bool):
+        return
+    elif isinstance(value, int):
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise InvalidInput(field, "integer beyond 2^53 cannot be kept exactly; send it as text")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInput(field, "NaN and infinities are not JSON numbers")
+    elif isinstance(value, Mapping):
+        _check_depth(field, depth)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInput(field, f"keys must be text, not {type(key).__name__}")
+            _check_characters(f"{field} (a key)", key)
+            check_value(f"{field}.{key[:64]}", item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        _check_depth(field, depth)
+        for index, item in enumerate(value):
+            check_value(f"{field}[{index}]", item, depth + 1)
+    else:
+        raise InvalidInput(field, f"{type(value).__name__} is not a JSON value")
+
+
+def check_map(field: str, value: object) -> dict[str, JsonValue]:
+    """Return `value` as a plain map if it is a map of safe JSON values."""
+    if not isinstance(value, Mapping):
+        raise InvalidInput(field, f"must be a map, not {type(value).__name__}")
+    check_value(field, value)
+    return dict(value)
+
+
+def check_payload_size(field: str, size: int) -> None:
+    """Refuse a payload above `MAX_PAYLOAD_BYTES`."""
+    if size > MAX_PAYLOAD_BYTES:
+        raise InvalidInput(field, f"{size} bytes are more than the {MAX_PAYLOAD_BYTES} allowed")
+
+
+def _check_characters(field: str, text: str) -> None:
+    # Measured before the scan: a text this long can never fit a payload.
+    if len(text) > MAX_PAYLOAD_BYTES:
+        raise InvalidInput(field, f"text is longer than {MAX_PAYLOAD_BYTES} bytes")
+    if _POISON.search(text):
+        raise InvalidInput(field, "holds a NUL or a lone surrogate, which readers cannot keep")
+
+
+def _check_depth(field: str, depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise InvalidInput(field, f"nested deeper than {MAX_DEPTH} levels")

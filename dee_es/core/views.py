@@ -1,0 +1,119 @@
+"""The rows that projections keep and queries read: the shared vocabulary of both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from dee_es.core.projection import CountKey, Row
+
+BUCKET: Final = 4096
+"""Runs whose ordinals share a bucket are counted together."""
+ALL_BUCKETS: Final = -1
+ANY: Final = ""
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. Only `completed` and `cancelled` are ended; `failed` has stopped."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can leave this status any more."""
+        return self in (RunStatus.COMPLETED, RunStatus.CANCELLED)
+
+
+class RunRow(Row, frozen=True):
+    """A run as the list shows it; personal data is not here but in the run's first event.
+
+    All `*_tick` are ticks. `ordinal` numbers runs densely from 1 in order of creation, which is
+    also the order of `created_tick`.
+    """
+
+    run_id: str
+    ordinal: int
+    plan_id: str
+    plan_version: int
+    contact_id: str
+    enrollment: int
+    status: str
+    current_step: str | None
+    steps_completed: int
+    steps_remaining: int
+    created_tick: int
+    start_tick: int
+    current_tick: int
+    completed_tick: int | None
+    outcome: str | None
+    status_reason: str | None
+    resume_tick: int | None
+    version: int
+
+
+def run_counts(row: RunRow) -> tuple[CountKey, ...]:
+    """The eight counts a run is part of: its plan or all, its status or any, its bucket or all."""
+    bucket = row.ordinal // BUCKET
+    return tuple(
+        (plan, status, where)
+        for plan in (row.plan_id, ANY)
+        for status in (row.status, ANY)
+        for where in (bucket, ALL_BUCKETS)
+    )
+
+
+class AuditRow(Row, frozen=True):
+    """What an audit query searches by; the rest of an entry is read from its event."""
+
+    position: int
+    stream_id: str
+    version: int
+    action: str
+    tick: int
+    run_id: str | None
+    plan_id: str | None
+    contact_id: str | None
+    step_id: str | None
+    actor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs: every field that is set narrows the choice. Ticks are creation ticks.
+
+    `created_from` is inclusive, `created_before` exclusive. `statuses` empty means any.
+    """
+
+    statuses: tuple[str, ...] = ()
+    plan_id: str | None = None
+    contact_id: str | None = None
+    created_from: int | None = None
+    created_before: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing narrows the choice."""
+        return self == RunFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which audit entries: every field that is set narrows the choice.
+
+    `from_tick` is inclusive, `before_tick` exclusive; entries follow `after_position` in the log.
+    """
+
+    run_id: str | None = None
+    contact_id: str | None = None
+    plan_id: str | None = None
+    actions: tuple[str, ...] = ()
+    actor: str | None = None
+    from_tick: int | None = None
+    before_tick: int | None = None
