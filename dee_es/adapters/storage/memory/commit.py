@@ -1,0 +1,148 @@
+"""Deciding and applying the units of one commit."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from eventsourcing.persistence import StoredEvent
+from msgspec.structs import replace
+
+from dee_es.adapters.storage.memory.database import Journal, MemoryDatabase, SuppressionRow
+from dee_es.core.events import RecordedEvent
+from dee_es.core.ids import is_run
+from dee_es.core.registry import CREATING
+from dee_es.ports import Committed, Conflict, Head, StreamAppend, Suppression, Unit
+
+
+class Commit:
+    """One transaction's appends; `appended` grows with each unit that is accepted."""
+
+    def __init__(self, database: MemoryDatabase, journal: Journal) -> None:
+        self._database = database
+        self._journal = journal
+        self.appended: list[RecordedEvent] = []
+
+    def take(self, unit: Unit) -> Committed | Conflict:
+        """Apply the unit whole, or say what had moved and leave no trace."""
+        check_shape(unit)
+        conflict = self._conflict(unit)
+        if conflict is not None:
+            return conflict
+        for append in unit.appends:
+            self._append(append)
+        self._index(unit)
+        ticks = [event.recorded.meta.tick for a in unit.appends for event in a.events]
+        database = self._database
+        changed = bool(unit.suppress or unit.unsuppress)
+        database.put_counters(
+            self._journal,
+            database.ordinal,
+            max([database.tick, *ticks]),
+            database.suppression_epoch + changed,
+        )
+        return Committed(database.recorder.position if ticks else 0)
+
+    def _conflict(self, unit: Unit) -> Conflict | None:
+        """What refuses the unit, looked for in the order in which `Conflict` lists the kinds."""
+        database = self._database
+        versions: dict[str, int] = {}
+        for append in unit.appends:
+            head = database.heads.get(append.stream_id)
+            stored = versions.get(append.stream_id, head.version if head else 0)
+            if stored != append.expected_version:
+                return Conflict("version", append.stream_id)
+            versions[append.stream_id] = stored + len(append.events)
+        if unit.min_tick is not None and database.tick > unit.min_tick:
+            return Conflict("clock", unit.appends[0].stream_id if unit.appends else "")
+        return self._index_conflict(unit)
+
+    def _index_conflict(self, unit: Unit) -> Conflict | None:
+        database = self._database
+        keys: dict[str, bytes] = {}
+        for contact_id, key_id in unit.contact_keys:
+            known = keys.setdefault(contact_id, database.contact_keys.get(contact_id, key_id))
+            if known != key_id:
+                return Conflict("key", contact_id)
+        if unit.guard is not None:
+            for subject in unit.guard.subjects:
+                rows = database.suppressions.get(subject, {}).values()
+                if any(row.epoch > unit.guard.epoch for row in rows):
+                    return Conflict("suppression", subject)
+        for event_id in unit.event_ids:
+            if event_id in database.event_ids:
+                return Conflict("event_id", event_id)
+        return None
+
+    def _append(self, append: StreamAppend) -> None:
+        if not append.events:
+            # What a head says follows from the stream's events, so nothing can have changed.
+            return
+        database = self._database
+        old = database.heads.get(append.stream_id)
+        before = database.recorder.position
+        self._journal.on_undo(partial(database.recorder.cut, before))
+        database.recorder.append(
+            [
+                StoredEvent(e.recorded.stream_id, e.recorded.version, e.recorded.name, e.state)
+                for e in append.events
+            ]
+        )
+        ordinal = old.ordinal if old is not None else self._next_ordinal(append)
+        for place, event in enumerate(append.events, before + 1):
+            first = event.recorded.version == 1
+            self.appended.append(
+                replace(event.recorded, position=place, ordinal=ordinal if first else 0)
+            )
+        head = Head(
+            append.stream_id,
+            append.expected_version + len(append.events),
+            append.events[-1].checksum,
+            append.due_tick,
+            append.ended,
+            append.slice,
+            ordinal,
+        )
+        database.put_head(self._journal, head)
+
+    def _next_ordinal(self, append: StreamAppend) -> int:
+        if not is_run(append.stream_id) or append.events[0].recorded.name not in CREATING:
+            return 0
+        database = self._database
+        ordinal = database.ordinal + 1
+        database.put_counters(self._journal, ordinal, database.tick, database.suppression_epoch)
+        return ordinal
+
+    def _index(self, unit: Unit) -> None:
+        database, journal = self._database, self._journal
+        for contact_id, key_id in unit.contact_keys:
+            if contact_id not in database.contact_keys:
+                journal.put(database.contact_keys, contact_id, key_id)
+        for event_id in unit.event_ids:
+            journal.put(database.event_ids, event_id, True)
+        for row in unit.unsuppress:
+            self._unsuppress(row)
+        for row in unit.suppress:
+            self._suppress(row)
+
+    def _suppress(self, row: Suppression) -> None:
+        # A new inner map each time, so that undoing is putting the old one back.
+        database = self._database
+        rows = dict(database.suppressions.get(row.subject, {}))
+        rows[(row.level, row.scope)] = SuppressionRow(row, database.suppression_epoch + 1)
+        self._journal.put(database.suppressions, row.subject, rows)
+
+    def _unsuppress(self, row: Suppression) -> None:
+        rows = dict(self._database.suppressions.get(row.subject, {}))
+        rows.pop((row.level, row.scope), None)
+        self._journal.put(self._database.suppressions, row.subject, rows)
+
+
+def check_shape(unit: Unit) -> None:
+    """Refuse a unit whose events are not numbered on from the expected version: a caller's bug."""
+    for append in unit.appends:
+        for version, event in enumerate(append.events, append.expected_version + 1):
+            if (event.recorded.stream_id, event.recorded.version) != (append.stream_id, version):
+                raise ValueError(
+                    f"{append.stream_id}: expected its event {version}, "
+                    f"got event {event.recorded.version} of {event.recorded.stream_id}"
+                )

@@ -1,0 +1,181 @@
+"""The event store in memory: for tests, demonstrations and `:memory:` engines."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+from dee_es.adapters.storage.memory.commit import Commit
+from dee_es.adapters.storage.memory.database import LeaseRow, MemoryDatabase
+from dee_es.adapters.storage.memory.views import MemoryTransaction
+from dee_es.errors import ConcurrencyConflict
+from dee_es.ports import (
+    Committed,
+    Conflict,
+    Head,
+    Inline,
+    Lease,
+    LogHead,
+    StoredRow,
+    Suppression,
+    Unit,
+    WallClock,
+)
+
+
+class MemoryStore:
+    """An `EventStore` that lives as long as the process; the clock is that of its leases."""
+
+    def __init__(self, database: MemoryDatabase, clock: WallClock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def commit(
+        self, units: Sequence[Unit], *, inline: Inline | None = None, lease: Lease | None = None
+    ) -> list[Committed | Conflict]:
+        """See `EventStore.commit`."""
+        if not units:
+            return []
+        database = self._database
+        with database.writing() as journal:
+            if lease is not None:
+                self._require(lease)
+            before = database.recorder.position
+            commit = Commit(database, journal)
+            answers = [commit.take(unit) for unit in units]
+            if inline is not None and commit.appended:
+                inline(MemoryTransaction(database, journal, before), before, commit.appended)
+            if commit.appended:
+                database.recorder.wake()
+            return answers
+
+    def read_stream(
+        self, stream_id: str, after: int = 0, upto: int | None = None
+    ) -> list[StoredRow]:
+        """See `EventStore.read_stream`."""
+        with self._database.reading():
+            return self._database.recorder.stream(stream_id, after, upto)
+
+    def read_streams(self, stream_ids: Sequence[str]) -> dict[str, list[StoredRow]]:
+        """See `EventStore.read_streams`."""
+        with self._database.reading():
+            recorder = self._database.recorder
+            found = {stream_id: recorder.stream(stream_id, 0, None) for stream_id in stream_ids}
+            return {stream_id: rows for stream_id, rows in found.items() if rows}
+
+    def read_first(self, stream_ids: Sequence[str]) -> dict[str, StoredRow]:
+        """See `EventStore.read_first`."""
+        with self._database.reading():
+            recorder = self._database.recorder
+            found = {stream_id: recorder.stream(stream_id, 0, 1) for stream_id in stream_ids}
+            return {stream_id: rows[0] for stream_id, rows in found.items() if rows}
+
+    def read_log(self, after: int, limit: int) -> list[StoredRow]:
+        """See `EventStore.read_log`."""
+        with self._database.reading():
+            return self._database.recorder.log(after, limit)
+
+    def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
+        """See `EventStore.heads`."""
+        with self._database.reading():
+            heads = self._database.heads
+            return {known: heads[known] for known in stream_ids if known in heads}
+
+    def stream_ids(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:
+        """See `EventStore.stream_ids`."""
+        with self._database.reading():
+            ids = self._database.sorted_ids()
+            # Everything with the prefix stands together, from the prefix itself on.
+            start = bisect_right(ids, after) if after >= prefix else bisect_left(ids, prefix)
+            page = ids[start : start + max(limit, 0)]
+            return [stream_id for stream_id in page if stream_id.startswith(prefix)]
+
+    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
+        """See `EventStore.due`."""
+        found: list[str] = []
+        with self._database.reading():
+            for due_tick, stream_id in self._database.due.entries:
+                if due_tick > tick or len(found) >= limit:
+                    break
+                if self._belongs(stream_id, partition):
+                    found.append(stream_id)
+        return found
+
+    def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:
+        """See `EventStore.next_due`."""
+        with self._database.reading():
+            entries = self._database.due.entries
+            return next((tick for tick, run in entries if self._belongs(run, partition)), None)
+
+    def _belongs(self, stream_id: str, partition: tuple[int, int]) -> bool:
+        index, count = partition
+        return self._database.heads[stream_id].slice % count == index
+
+    def log_head(self) -> LogHead:
+        """See `EventStore.log_head`."""
+        with self._database.reading():
+            now = self._database
+            return LogHead(now.recorder.position, now.ordinal, now.tick, now.suppression_epoch)
+
+    def advance_clock(self, tick: int) -> int:
+        """See `EventStore.advance_clock`."""
+        with self._database.writing():
+            self._database.tick = max(self._database.tick, tick)
+            return self._database.tick
+
+    def contact_keys(self, contact_ids: Sequence[str]) -> dict[str, bytes]:
+        """See `EventStore.contact_keys`."""
+        with self._database.reading():
+            keys = self._database.contact_keys
+            return {known: keys[known] for known in contact_ids if known in keys}
+
+    def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
+        """See `EventStore.suppressions`."""
+        with self._database.reading():
+            rows = self._database.suppressions
+            return [
+                row.suppression
+                for subject in dict.fromkeys(subjects)
+                for row in rows.get(subject, {}).values()
+            ]
+
+    def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
+        """See `EventStore.known_event_ids`."""
+        with self._database.reading():
+            return {known for known in event_ids if known in self._database.event_ids}
+
+    def acquire_lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
+        """See `EventStore.acquire_lease`; the database's clock is the injected wall clock."""
+        with self._database.writing():
+            now = self._clock.now_ms()
+            held = self._database.leases.get(partition)
+            valid = held is not None and held.expires_ms > now
+            if held is not None and valid and held.owner != owner:
+                return None
+            epoch = (held.epoch if held else 0) + (not valid)
+            self._database.leases[partition] = LeaseRow(owner, epoch, now + ttl_ms)
+            return Lease(partition, owner, epoch)
+
+    def release_lease(self, lease: Lease) -> None:
+        """See `EventStore.release_lease`."""
+        with self._database.writing():
+            if self._holds(lease):
+                # The row stays, so that the epoch goes on growing, but it is nobody's.
+                self._database.leases[lease.partition] = LeaseRow(None, lease.epoch, 0)
+
+    def close(self) -> None:
+        """See `EventStore.close`; the views that belong to it are closed with it."""
+        self._database.close()
+
+    def _holds(self, lease: Lease) -> bool:
+        # A lease that ran out still is the holder's until somebody takes it, which raises the
+        # epoch: the epoch alone keeps two holders apart, whatever the clocks say.
+        held = self._database.leases.get(lease.partition)
+        return held is not None and (held.owner, held.epoch) == (lease.owner, lease.epoch)
+
+    def _require(self, lease: Lease) -> None:
+        if not self._holds(lease):
+            raise ConcurrencyConflict(
+                f"the lease of partition {lease.partition} is no longer held by {lease.owner}; "
+                "acquire it again before scheduling"
+            )

@@ -1,0 +1,210 @@
+"""Connections to PostgreSQL: the library's pool, with bounded waits and pinned plans."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from eventsourcing.persistence import InterfaceError, OperationalError
+from eventsourcing.postgres import PostgresDatastore
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow
+from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.string import StrBinaryDumper
+from psycopg_pool import PoolClosed
+
+from dee_es.adapters.storage.postgres.session import PostgresSession
+from dee_es.adapters.storage.relational.session import Session
+from dee_es.errors import IntegrityViolation, StoreUnavailable
+
+# One number for one purpose; any other user of advisory locks in this database must avoid it.
+_APPEND_LOCK: Final = b"SELECT pg_advisory_xact_lock(4466543286)"
+_BEGIN: Final = b"BEGIN"
+_BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_PREPARED: Final = 400
+
+# Look-ups must go by key even where a plan was made while the tables were empty, so whole-table
+# plans are the last resort on these connections. A batch is joined to its table row by row.
+_SETTINGS: Final = """
+SET search_path = {schema};
+SET lock_timeout = '{lock_ms}ms';
+SET statement_timeout = '{statement_ms}ms';
+SET idle_in_transaction_session_timeout = '{idle_ms}ms';
+SET default_transaction_isolation = 'read committed';
+SET client_min_messages = warning;
+SET enable_seqscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET max_parallel_workers_per_gather = 0;
+SET jit = off;
+"""
+_KEEPALIVE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long anything may take, in seconds, and how many connections there may be."""
+
+    connect_timeout_s: float = 5.0
+    lock_timeout_s: float = 10.0
+    statement_timeout_s: float = 30.0
+    pool_size: int = 2
+    max_overflow: int = 14
+
+
+class PostgresDatabase(PostgresDatastore):
+    """Implements `Database` on the library's datastore."""
+
+    now_ms: Final = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+
+    def __init__(self, url: str, bounds: Bounds, *, schema: str = "public") -> None:
+        self._bounds = bounds
+        self._search_path = schema
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            # libpq's own message repeats the URL, password included.
+            raise StoreUnavailable("the PostgreSQL URL cannot be parsed; check it") from None
+        self._where = f"PostgreSQL database {given.get('dbname') or 'default'!s}"
+        super().__init__(
+            dbname="",
+            host="",
+            port="",
+            user="",
+            password="",
+            connect_timeout=bounds.connect_timeout_s,
+            pool_size=bounds.pool_size,
+            max_overflow=bounds.max_overflow,
+            schema=schema,
+            originator_id_type="text",
+        )
+        # All of the URL counts, TLS settings too, not only the five parts the library knows.
+        self.pool.kwargs = {
+            "row_factory": psycopg.rows.dict_row,
+            "connect_timeout": max(2, round(bounds.connect_timeout_s)),
+            **_KEEPALIVE,
+            **given,
+        }
+
+    def after_connect_func(self) -> Callable[[psycopg.Connection[Any]], None]:
+        """What the pool does with a new connection."""
+        bounds = self._bounds
+        settings = _SETTINGS.format(
+            schema=psycopg.sql.Identifier(self._search_path).as_string(),
+            lock_ms=round(bounds.lock_timeout_s * 1000),
+            statement_ms=round(bounds.statement_timeout_s * 1000),
+            idle_ms=round(bounds.statement_timeout_s * 1000),
+        ).encode()
+
+        def configure(connection: psycopg.Connection[Any]) -> None:
+            connection.autocommit = True
+            connection.prepared_max = _PREPARED
+            # One type for all integers and one for all texts: otherwise a statement is prepared
+            # anew for every combination of their sizes.
+            connection.adapters.register_dumper(int, Int8BinaryDumper)
+            connection.adapters.register_dumper(str, StrBinaryDumper)
+            connection.execute(settings)
+
+        return configure
+
+    def register_type_adapters(self) -> None:
+        """Nothing to register: the library's composite type is not used."""
+
+    @contextmanager
+    def appending(self, small: bool = False) -> Iterator[Session]:
+        """See `Database.appending`. A small one is sent in a pipeline, with few round trips."""
+        with self._unavailable(), self._connection() as connection:
+            session = PostgresSession(connection, pipelined=small)
+            with self._rollback(connection), session.open():
+                session.run(_BEGIN)
+                # A statement of its own: what follows must see what the last holder committed.
+                session.run(_APPEND_LOCK)
+                yield session
+                session.run(b"COMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """See `Database.snapshot`."""
+        with self._unavailable(), self._connection() as connection:
+            session = PostgresSession(connection, pipelined=True)
+            with self._rollback(connection), session.open():
+                session.run(_BEGIN_SNAPSHOT)
+                yield session
+                session.run(b"COMMIT")
+
+    def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
+        """See `Database.query`. Tried once more if the connection had been lost meanwhile."""
+        with self._unavailable():
+            try:
+                return self._query_once(sql, params)
+            except psycopg.OperationalError as error:
+                if error.sqlstate is not None:
+                    raise
+                self.pool.check()
+                return self._query_once(sql, params)
+
+    def _query_once(self, sql: str, params: Sequence[object]) -> list[Any]:
+        with self._connection() as connection:
+            return PostgresSession(connection, pipelined=False).ask(sql, params).fetchall()
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[DictRow]]:
+        self.pool.open()
+        with self.pool.connection(self._bounds.connect_timeout_s) as connection:
+            yield connection
+
+    @contextmanager
+    def _rollback(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
+        """After an error, leave no transaction behind; a broken connection has none."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                connection.rollback()
+            raise
+
+    @contextmanager
+    def _unavailable(self) -> Iterator[None]:
+        """Turn errors of the database into errors of ours; messages never hold values or URLs."""
+        try:
+            yield
+        except PoolClosed as error:
+            raise StoreUnavailable(f"{self._where}: the store is closed") from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise StoreUnavailable(f"{self._where}: {_reason(error)}") from error
+        except (OperationalError, InterfaceError) as error:
+            raise StoreUnavailable(f"{self._where}: the connection failed") from error
+        except psycopg.IntegrityError as error:
+            relation = error.diag.table_name or "a table"
+            raise IntegrityViolation(
+                f"{self._where}: {relation} contradicts the log, nothing was written "
+                f"({_state(error)})"
+            ) from error
+
+
+def _reason(error: psycopg.Error) -> str:
+    match error:
+        case psycopg.errors.LockNotAvailable():
+            return "the append lock was not free within the lock timeout; try again"
+        case psycopg.errors.QueryCanceled():
+            return "a statement took longer than the statement timeout and was cancelled"
+        case psycopg.Error(sqlstate=None):
+            return (
+                "the server cannot be reached or the connection was lost; a commit under way may "
+                "or may not have happened"
+            )
+        case _:
+            return f"the server refused ({_state(error)})"
+
+
+def _state(error: psycopg.Error) -> str:
+    return f"{type(error).__name__}, SQLSTATE {error.sqlstate}"

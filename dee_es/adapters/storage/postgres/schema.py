@@ -1,0 +1,132 @@
+"""The schema on PostgreSQL, as migrations that are only ever added.
+
+Texts are collated by bytes: order is then the same on every backend and machine, comparing is
+cheap, and a prefix is a range of the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from dee_es.adapters.storage.relational.migrations import Migration
+from dee_es.core.projection import ColumnKind
+
+TYPES: Final[Mapping[ColumnKind, str]] = {
+    "text": 'text COLLATE "C"',
+    "integer": "bigint",
+    "boolean": "boolean",
+    "bytes": "bytea",
+}
+# Room on each page lets a changed row stay beside its former self, so that indexes whose columns
+# did not change are not written.
+TABLE_OPTIONS: Final = "WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05)"
+
+# The event store library's table; the position is assigned by us, under the append lock.
+_EVENTS: Final = """
+CREATE TABLE stored_events (
+    originator_id text COLLATE "C" NOT NULL,
+    originator_version bigint NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    state bytea NOT NULL,
+    notification_id bigint NOT NULL,
+    PRIMARY KEY (originator_id, originator_version)
+)
+"""
+# Stored as given: an encrypted state does not get smaller, and trying costs time.
+_EVENTS_PLAIN: Final = "ALTER TABLE stored_events ALTER COLUMN state SET STORAGE EXTERNAL"
+_EVENTS_BY_POSITION: Final = """
+CREATE UNIQUE INDEX stored_events_notification_id_idx ON stored_events (notification_id)
+"""
+_REFUSE: Final = """
+CREATE FUNCTION stored_events_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'stored_events is append-only: % is refused', TG_OP
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+"""
+_REFUSE_CHANGE: Final = """
+CREATE TRIGGER stored_events_append_only
+BEFORE UPDATE OR DELETE OR TRUNCATE ON stored_events
+FOR EACH STATEMENT EXECUTE FUNCTION stored_events_refuse()
+"""
+# A replicating session skips ordinary triggers; this one always fires.
+_REFUSE_ALWAYS: Final = """
+ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_append_only
+"""
+_HEADS: Final = """
+CREATE TABLE heads (
+    stream_id text COLLATE "C" PRIMARY KEY,
+    version bigint NOT NULL,
+    checksum bytea NOT NULL,
+    due_tick bigint,
+    ended boolean NOT NULL,
+    slice bigint NOT NULL,
+    ordinal bigint NOT NULL
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05)
+"""
+_HEADS_DUE: Final = """
+CREATE INDEX heads_due ON heads (due_tick, stream_id) WHERE due_tick IS NOT NULL
+"""
+_LOG_HEAD: Final = """
+CREATE TABLE log_head (
+    id integer PRIMARY KEY CHECK (id = 1),
+    position bigint NOT NULL,
+    ordinal bigint NOT NULL,
+    tick bigint NOT NULL,
+    suppression_epoch bigint NOT NULL
+) WITH (fillfactor = 10)
+"""
+_FIRST_LOG_HEAD: Final = "INSERT INTO log_head VALUES (1, 0, 0, 0, 0)"
+_CONTACT_KEYS: Final = """
+CREATE TABLE contact_keys (contact_id text COLLATE "C" PRIMARY KEY, key_id bytea NOT NULL)
+"""
+_SUPPRESSIONS: Final = """
+CREATE TABLE suppressions (
+    subject text COLLATE "C" NOT NULL,
+    level text COLLATE "C" NOT NULL,
+    scope text COLLATE "C" NOT NULL,
+    contact_id text COLLATE "C" NOT NULL,
+    epoch bigint NOT NULL,
+    PRIMARY KEY (subject, level, scope)
+)
+"""
+_EVENT_IDS: Final = 'CREATE TABLE channel_event_ids (event_id text COLLATE "C" PRIMARY KEY)'
+_LEASES: Final = """
+CREATE TABLE leases (
+    partition text COLLATE "C" PRIMARY KEY,
+    owner text COLLATE "C" NOT NULL,
+    epoch bigint NOT NULL,
+    expires_at bigint NOT NULL
+)
+"""
+_PROJECTIONS: Final = """
+CREATE TABLE projections (
+    name text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    position bigint NOT NULL,
+    ordinal bigint NOT NULL,
+    PRIMARY KEY (name, version)
+) WITH (fillfactor = 50)
+"""
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    (
+        _EVENTS,
+        _EVENTS_PLAIN,
+        _EVENTS_BY_POSITION,
+        _REFUSE,
+        _REFUSE_CHANGE,
+        _REFUSE_ALWAYS,
+        _HEADS,
+        _HEADS_DUE,
+        _LOG_HEAD,
+        _FIRST_LOG_HEAD,
+        _CONTACT_KEYS,
+        _SUPPRESSIONS,
+        _EVENT_IDS,
+        _LEASES,
+        _PROJECTIONS,
+    ),
+)

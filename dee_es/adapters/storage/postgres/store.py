@@ -1,0 +1,116 @@
+"""The event store and the views on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eventsourcing.persistence import Notification, NotSupportedError, StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder
+from eventsourcing.utils import strtobool
+
+from dee_es.adapters.storage.postgres.database import Bounds, PostgresDatabase
+from dee_es.adapters.storage.postgres.schema import MIGRATIONS, TABLE_OPTIONS, TYPES
+from dee_es.adapters.storage.relational.migrations import migrate
+from dee_es.adapters.storage.relational.store import RelationalStore
+from dee_es.adapters.storage.relational.views import RelationalViews
+from dee_es.errors import StoreUnavailable
+
+_DB_FUNCTIONS = "POSTGRES_ENABLE_DB_FUNCTIONS"
+
+
+def open_postgres(
+    url: str,
+    *,
+    connect_timeout_s: float = 5.0,
+    lock_timeout_s: float = 10.0,
+    statement_timeout_s: float = 30.0,
+    pool_size: int = 2,
+    max_overflow: int = 14,
+    schema: str = "public",
+) -> tuple[PostgresStore, PostgresViews]:
+    """Open the database behind `url`, whose tables are made or migrated where needed.
+
+    The timeouts bound how long anything may block: getting a connection, waiting for the append
+    lock, and any one statement. Between `pool_size` and `pool_size + max_overflow` connections are
+    kept. Raises `StoreUnavailable` if the server cannot be reached, if the database was written by
+    a newer version of this code, or if the library's database functions are switched on.
+    """
+    _refuse_db_functions()
+    bounds = Bounds(connect_timeout_s, lock_timeout_s, statement_timeout_s, pool_size, max_overflow)
+    database = PostgresDatabase(url, bounds, schema=schema)
+    try:
+        store = PostgresStore(database)
+    except BaseException:
+        database.close()
+        raise
+    return store, PostgresViews(database)
+
+
+def _refuse_db_functions() -> None:
+    """The library's insert functions take no lock, so position 2 could be seen before 1."""
+    if strtobool(os.environ.get(_DB_FUNCTIONS) or "no"):
+        raise StoreUnavailable(
+            f"{_DB_FUNCTIONS} is set: its inserts break the order of the log; unset it"
+        )
+
+
+class PostgresStore(RelationalStore, PostgresApplicationRecorder):
+    """Implements `EventStore`. The library's selects work beside it, without its blocking retries;
+    its insert is refused."""
+
+    database: PostgresDatabase
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        if database.enable_db_functions:
+            raise StoreUnavailable("the library's database functions break the order of the log")
+        PostgresApplicationRecorder.__init__(self, database)
+        self.database = database
+        self.create_table()
+
+    def create_table(self) -> None:
+        """Bring the schema up to date."""
+        with self.database.appending() as session:
+            migrate(session, MIGRATIONS)
+
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Refused: positions, heads and indexes are written by `commit` alone."""
+        raise NotSupportedError("events are appended with commit()")
+
+    def select_events(self, *args: Any, **kwargs: Any) -> Sequence[StoredEvent]:
+        """The library's view of a stream, tried once."""
+        found: list[StoredEvent] = _once(PostgresApplicationRecorder.select_events)(self, *args, **kwargs)
+        return found
+
+    def select_notifications(self, *args: Any, **kwargs: Any) -> Sequence[Notification]:
+        """The library's view of the log, tried once."""
+        found = _once(PostgresApplicationRecorder.select_notifications)(self, *args, **kwargs)
+        return found
+
+    def max_notification_id(self) -> int | None:
+        """The library's view of the last position, tried once."""
+        found = _once(PostgresApplicationRecorder.max_notification_id)(self)
+        return found
+
+    def close(self) -> None:
+        """See `EventStore.close`."""
+        self.database.close()
+
+
+def _once(method: Callable[..., Any]) -> Callable[..., Any]:
+    """What the library wrapped in up to ten blocking attempts, without the wrapping."""
+    plain: Callable[..., Any] = method.__wrapped__  # type: ignore[attr-defined]
+    return plain
+
+
+class PostgresViews(RelationalViews):
+    """Implements `Views`."""
+
+    types = TYPES
+    table_options = TABLE_OPTIONS
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self.database = database

@@ -1,0 +1,218 @@
+"""What a commit does, decided in memory under the append lock: which units still fit, and all rows
+that follow from them. No SQL here, so that every backend decides alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dee_es.adapters.storage.relational.session import Values
+from dee_es.core.events import RecordedEvent
+from dee_es.core.ids import is_run
+from dee_es.core.registry import CREATING
+from dee_es.ports import (
+    Committed,
+    Conflict,
+    Head,
+    LogHead,
+    StreamAppend,
+    Suppression,
+    SuppressionGuard,
+    Unit,
+)
+
+
+@dataclass(slots=True)
+class Known:
+    """What the database says about everything the units touch, read under the append lock.
+
+    `suppressed` holds, by subject, the epoch of each suppression that a guard may have missed.
+    """
+
+    head: LogHead
+    heads: dict[str, Head]
+    keys: dict[str, bytes]
+    event_ids: set[str]
+    suppressed: dict[str, dict[tuple[str, str], int]]
+
+
+@dataclass(slots=True)
+class Batch:
+    """The outcome for each unit, and what has to be written for the accepted ones."""
+
+    outcomes: list[Committed | Conflict] = field(default_factory=list)
+    recorded: list[RecordedEvent] = field(default_factory=list)
+    events: list[Values] = field(default_factory=list)
+    new_heads: dict[str, Head] = field(default_factory=dict)
+    moved_heads: dict[str, Head] = field(default_factory=dict)
+    keys: list[Values] = field(default_factory=list)
+    event_ids: list[Values] = field(default_factory=list)
+    suppress: dict[tuple[str, str, str], Values] = field(default_factory=dict)
+    lift: set[tuple[str, str, str]] = field(default_factory=set)
+
+
+class Decider:
+    """Takes units in order; a later one sees the effects of those accepted before it."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._existing = frozenset(known.heads)
+        self._position = known.head.position
+        self._ordinal = known.head.ordinal
+        self._tick = known.head.tick
+        self._epoch = known.head.suppression_epoch
+        self.batch = Batch()
+
+    @property
+    def head(self) -> LogHead:
+        """The end of the log after the units taken so far."""
+        return LogHead(self._position, self._ordinal, self._tick, self._epoch)
+
+    def take(self, unit: Unit) -> None:
+        """Accept the unit and note its rows, or note why it was refused."""
+        conflict = self._conflict(unit)
+        if conflict is not None:
+            self.batch.outcomes.append(conflict)
+            return
+        last = 0
+        for append in unit.appends:
+            if append.events:
+                self._append(append)
+                last = self._position
+        self._index(unit)
+        self.batch.outcomes.append(Committed(last))
+
+    def _conflict(self, unit: Unit) -> Conflict | None:
+        moved = self._moved(unit.appends)
+        if moved is not None:
+            return Conflict("version", moved)
+        if unit.min_tick is not None and self._tick > unit.min_tick:
+            return Conflict("clock", unit.appends[0].stream_id if unit.appends else "")
+        for contact_id, key_id in unit.contact_keys:
+            if self._known.keys.get(contact_id, key_id) != key_id:
+                return Conflict("key", contact_id)
+        if unit.guard is not None:
+            subject = self._suppressed_since(unit.guard)
+            if subject is not None:
+                return Conflict("suppression", subject)
+        for event_id in unit.event_ids:
+            if event_id in self._known.event_ids:
+                return Conflict("event_id", event_id)
+        return None
+
+    def _moved(self, appends: Sequence[StreamAppend]) -> str | None:
+        """The first stream that is not at the version expected; a unit may append to one twice."""
+        ahead: dict[str, int] = {}
+        for append in appends:
+            stream_id = append.stream_id
+            version = ahead.get(stream_id)
+            if version is None:
+                head = self._known.heads.get(stream_id)
+                version = head.version if head is not None else 0
+            if version != append.expected_version:
+                return stream_id
+            ahead[stream_id] = version + len(append.events)
+        return None
+
+    def _suppressed_since(self, guard: SuppressionGuard) -> str | None:
+        if guard.epoch >= self._epoch:
+            return None
+        for subject in guard.subjects:
+            epochs = self._known.suppressed.get(subject, {}).values()
+            if any(epoch > guard.epoch for epoch in epochs):
+                return subject
+        return None
+
+    def _append(self, append: StreamAppend) -> None:
+        batch, stream_id = self.batch, append.stream_id
+        known = self._known.heads.get(stream_id)
+        run_ordinal = known.ordinal if known is not None else 0
+        version = append.expected_version
+        for sealed in append.events:
+            version += 1
+            event = sealed.recorded
+            if event.version != version or event.stream_id != stream_id:
+                raise ValueError(f"{stream_id}: event sealed for version {event.version}")
+            self._position += 1
+            ordinal = 0
+            if version == 1 and event.name in CREATING and is_run(stream_id):
+                self._ordinal += 1
+                ordinal = run_ordinal = self._ordinal
+            if event.meta.tick > self._tick:
+                self._tick = event.meta.tick
+            batch.recorded.append(
+                msgspec.structs.replace(event, position=self._position, ordinal=ordinal)
+            )
+            batch.events.append((self._position, stream_id, version, event.name, sealed.state))
+        head = Head(
+            stream_id,
+            version,
+            append.events[-1].checksum,
+            append.due_tick,
+            append.ended,
+            append.slice,
+            run_ordinal,
+        )
+        self._known.heads[stream_id] = head
+        (batch.moved_heads if stream_id in self._existing else batch.new_heads)[stream_id] = head
+
+    def _index(self, unit: Unit) -> None:
+        known, batch = self._known, self.batch
+        for contact_id, key_id in unit.contact_keys:
+            if contact_id not in known.keys:
+                known.keys[contact_id] = key_id
+                batch.keys.append((contact_id, key_id))
+        for event_id in unit.event_ids:
+            if event_id not in known.event_ids:
+                known.event_ids.add(event_id)
+                batch.event_ids.append((event_id,))
+        if unit.suppress or unit.unsuppress:
+            self._epoch += 1
+            self._suppress(unit.suppress, unit.unsuppress)
+
+    def _suppress(self, added: Sequence[Suppression], lifted: Sequence[Suppression]) -> None:
+        for gone in lifted:
+            key = (gone.subject, gone.level, gone.scope)
+            self.batch.suppress.pop(key, None)
+            self.batch.lift.add(key)
+            self._known.suppressed.get(gone.subject, {}).pop(key[1:], None)
+        for new in added:
+            key = (new.subject, new.level, new.scope)
+            self.batch.lift.discard(key)
+            self.batch.suppress[key] = (*key, new.contact_id, self._epoch)
+            self._known.suppressed.setdefault(new.subject, {})[key[1:]] = self._epoch
+
+
+def stream_ids(units: Sequence[Unit]) -> list[str]:
+    """All streams the units append to, each once."""
+    return list({append.stream_id: None for unit in units for append in unit.appends})
+
+
+def contact_ids(units: Sequence[Unit]) -> list[str]:
+    """All contacts whose keys the units name, each once."""
+    return list({contact: None for unit in units for contact, _ in unit.contact_keys})
+
+
+def event_ids(units: Sequence[Unit]) -> list[str]:
+    """All ids of channel events the units bring, each once."""
+    return list({event_id: None for unit in units for event_id in unit.event_ids})
+
+
+def guarded(units: Sequence[Unit], epoch: int) -> tuple[list[str], int]:
+    """Subjects of the guards that are older than `epoch`, and the oldest of these guards."""
+    guards = [unit.guard for unit in units if unit.guard and unit.guard.epoch < epoch]
+    subjects = {subject: None for guard in guards for subject in guard.subjects}
+    return list(subjects), min((guard.epoch for guard in guards), default=epoch)
+
+
+def weight(units: Sequence[Unit]) -> tuple[int, int]:
+    """How many events the units hold, and how many bytes of state."""
+    sizes = [len(e.state) for unit in units for append in unit.appends for e in append.events]
+    return len(sizes), sum(sizes)
+
+
+def head_values(heads: Mapping[str, Head]) -> list[Values]:
+    """Heads as rows."""
+    return [msgspec.structs.astuple(head) for head in heads.values()]

@@ -1,0 +1,225 @@
+"""Pages of the run list, with an exact total, at any number of runs.
+
+A dense creation ordinal is the only sort key and the suffix of every index, and counts stand
+beside the table for (plan or all, status or any, bucket of 4,096 ordinals or all). So a page is a
+walk down one index for each status asked for, and a total is a sum of counts; only the edges of a
+range, which are smaller than a bucket, are counted in the index.
+
+Ranges are written as row comparisons over the whole index, `(status, ordinal) < (?, ?)`, ordered by
+the whole index: no other index gives that order, so that no statistics can mislead the planner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dee_es.adapters.storage.relational.session import Session, quoted
+from dee_es.adapters.storage.relational.tables import RowReader, counts_relation, rows_relation
+from dee_es.core.projection import Table
+from dee_es.core.views import ALL_BUCKETS, ANY, BUCKET, RunFilter, RunRow, RunStatus
+
+_END: Final = 2**62
+"""An ordinal beyond every run."""
+
+# Creation ticks never fall with the ordinal, so the first run at or behind a tick is found by
+# halving, without an index on ticks that every enrolment would have to pay for. Gaps are harmless:
+# each probe looks at the next run there is.
+_FIRST_AT: Final = """
+WITH RECURSIVE bound (low, high) AS (
+    SELECT CAST(1 AS bigint),
+        CAST(coalesce((SELECT ordinal FROM {table} ORDER BY ordinal DESC LIMIT 1), 0) + 1 AS bigint)
+    UNION ALL
+    SELECT
+        CASE WHEN (SELECT created_tick FROM {table} WHERE ordinal >= (low + high) / 2
+            ORDER BY ordinal LIMIT 1) < ? THEN (low + high) / 2 + 1 ELSE low END,
+        CASE WHEN (SELECT created_tick FROM {table} WHERE ordinal >= (low + high) / 2
+            ORDER BY ordinal LIMIT 1) < ? THEN high ELSE (low + high) / 2 END
+    FROM bound WHERE low < high
+)
+SELECT low FROM bound WHERE low = high
+"""
+_PAGE: Final = """
+SELECT {columns} FROM {table} WHERE {where}
+ORDER BY {order} LIMIT ? OFFSET ?
+"""
+_ARM: Final = """
+SELECT ordinal FROM (
+    SELECT ordinal FROM {table} WHERE {where} ORDER BY {order} LIMIT ?
+) AS arm_{number}
+"""
+_MERGED: Final = """
+SELECT ordinal FROM ({arms}) AS merged ORDER BY ordinal DESC LIMIT ? OFFSET ?
+"""
+_BY_ORDINAL: Final = "SELECT {columns} FROM {table} WHERE ordinal IN ??"
+_COUNT: Final = "(SELECT count(*) FROM {table} WHERE {where})"
+_WHOLE: Final = """
+SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM {counts}
+WHERE plan_id = ? AND status IN ?? AND bucket >= ? AND bucket < ?
+"""
+_BUCKETS: Final = """
+SELECT bucket, CAST(sum(n) AS bigint) FROM {counts}
+WHERE plan_id = ? AND status IN ?? AND bucket >= ? AND bucket < ?
+GROUP BY bucket ORDER BY bucket DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """One walk down an index: its columns before the ordinal, their values, and what is left over
+    to filter on the way."""
+
+    columns: tuple[str, ...]
+    values: tuple[object, ...]
+    rest: str = ""
+    rest_values: tuple[object, ...] = ()
+
+    def where(self, low: int, high: int) -> tuple[str, list[object]]:
+        """The condition for ordinals from `low` up to, but not including, `high`."""
+        listed = ", ".join((*self.columns, "ordinal"))
+        marks = ", ".join("?" * (len(self.columns) + 1))
+        text = f"({listed}) >= ({marks}) AND ({listed}) < ({marks}){self.rest}"
+        return text, [*self.values, low, *self.values, high, *self.rest_values]
+
+    @property
+    def order(self) -> str:
+        """Newest first, in the words of the index."""
+        return ", ".join(f"{column} DESC" for column in (*self.columns, "ordinal"))
+
+
+def _arms(chosen: RunFilter) -> list[_Arm]:
+    statuses = tuple(dict.fromkeys(chosen.statuses))
+    if chosen.contact_id is not None:
+        rest = ""
+        values: list[object] = []
+        # Appending nothing to a column keeps the planner from using another column's index.
+        if chosen.plan_id is not None:
+            rest += " AND plan_id || '' = ?"
+            values.append(chosen.plan_id)
+        if statuses:
+            rest += " AND status || '' IN ??"
+            values.append(list(statuses))
+        return [_Arm(("contact_id",), (chosen.contact_id,), rest, tuple(values))]
+    if chosen.plan_id is not None:
+        every = statuses or tuple(str(status) for status in RunStatus)
+        return [_Arm(("plan_id", "status"), (chosen.plan_id, status)) for status in every]
+    if statuses:
+        return [_Arm(("status",), (status,)) for status in statuses]
+    return [_Arm((), ())]
+
+
+class RunPages:
+    """Answers one question about the run list, inside one snapshot."""
+
+    def __init__(self, session: Session, table: Table[RunRow], chosen: RunFilter) -> None:
+        self._session = session
+        self._table = table
+        self._arms = _arms(chosen)
+        self._counted = chosen.contact_id is None and table.counted
+        self._count_key = (
+            chosen.plan_id or ANY,
+            list(dict.fromkeys(chosen.statuses)) or [ANY],
+        )
+        relation = rows_relation(table)
+        self._names = {
+            "table": quoted(relation.name),
+            "counts": quoted(counts_relation(table).name),
+            "columns": relation.listed,
+        }
+        self._low = self._first_at(chosen.created_from, 0)
+        self._high = self._first_at(chosen.created_before, _END)
+
+    def total(self) -> int:
+        """How many runs the filter chooses."""
+        low, high = self._low, self._high
+        if low >= high:
+            return 0
+        if not self._counted:
+            return self._edge(low, high)
+        if low == 0 and high == _END:
+            return self._whole(ALL_BUCKETS, ALL_BUCKETS + 1)
+        first, end = -(-low // BUCKET), high // BUCKET
+        if first > end:
+            return self._edge(low, high)
+        total = self._whole(first, end) + self._edge(low, first * BUCKET)
+        return total if high == _END else total + self._edge(end * BUCKET, high)
+
+    def page(self, limit: int, offset: int, before: int | None) -> list[RunRow]:
+        """Up to `limit` runs, newest first, below ordinal `before`, without the first `offset`."""
+        high = self._high if before is None else min(self._high, before)
+        if self._counted and offset >= BUCKET:
+            high, offset = self._skip(high, offset)
+        if limit <= 0 or self._low >= high:
+            return []
+        if len(self._arms) == 1:
+            return self._walk(high, limit, offset)
+        return self._merge(high, limit, offset)
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def _walk(self, high: int, limit: int, offset: int) -> list[RunRow]:
+        (arm,) = self._arms
+        where, values = arm.where(self._low, high)
+        statement = _PAGE.format(where=where, order=arm.order, **self._names)
+        return self._rows(self._ask(statement, (*values, limit, offset)))
+
+    def _merge(self, high: int, limit: int, offset: int) -> list[RunRow]:
+        texts: list[str] = []
+        params: list[object] = []
+        for number, arm in enumerate(self._arms):
+            where, values = arm.where(self._low, high)
+            texts.append(_ARM.format(where=where, order=arm.order, number=number, **self._names))
+            params += [*values, limit + offset]
+        merged = _MERGED.format(arms="UNION ALL".join(texts))
+        ordinals = [row[0] for row in self._ask(merged, (*params, limit, offset))]
+        if not ordinals:
+            return []
+        rows = self._rows(self._ask(_BY_ORDINAL.format(**self._names), (ordinals,)))
+        return sorted(rows, key=lambda row: row.ordinal, reverse=True)
+
+    def _skip(self, high: int, offset: int) -> tuple[int, int]:
+        """Leave out whole buckets from the top: the ordinal to go on from, and what is left."""
+        end = high // BUCKET
+        if high != _END:
+            edge = self._edge(max(self._low, end * BUCKET), high)
+            if edge > offset or end * BUCKET <= self._low:
+                return high, offset
+            high, offset = end * BUCKET, offset - edge
+        first = -(-self._low // BUCKET)
+        statement = _BUCKETS.format(**self._names)
+        for bucket, n in self._ask(statement, (*self._count_key, first, end)):
+            if n > offset:
+                # Nothing lies between this bucket and the one above it.
+                return min(high, (bucket + 1) * BUCKET), offset
+            high, offset = bucket * BUCKET, offset - n
+        return high, offset
+
+    # --- counts -----------------------------------------------------------------------------------
+
+    def _whole(self, first: int, end: int) -> int:
+        statement = _WHOLE.format(**self._names)
+        return int(self._ask(statement, (*self._count_key, first, end))[0][0])
+
+    def _edge(self, low: int, high: int) -> int:
+        if low >= high:
+            return 0
+        counts: list[str] = []
+        params: list[object] = []
+        for arm in self._arms:
+            where, values = arm.where(low, high)
+            counts.append(_COUNT.format(where=where, **self._names))
+            params += values
+        return int(self._ask(f"SELECT {' + '.join(counts)}", params)[0][0])
+
+    def _first_at(self, tick: int | None, default: int) -> int:
+        """The ordinal of the first run created at or behind `tick`, or one beyond the last."""
+        if tick is None:
+            return default
+        return int(self._ask(_FIRST_AT.format(**self._names), (tick, tick))[0][0])
+
+    def _ask(self, statement: str, params: Sequence[object]) -> list[Any]:
+        return self._session.ask(statement, params).fetchall()
+
+    def _rows(self, values: list[Any]) -> list[RunRow]:
+        return RowReader(self._table).rows(values)

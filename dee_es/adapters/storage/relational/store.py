@@ -1,0 +1,210 @@
+"""The event store's methods in shared SQL; a backend adds its database and its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from dee_es.adapters.storage.relational import decide
+from dee_es.adapters.storage.relational import statements as sql
+from dee_es.adapters.storage.relational.session import Database, Session
+from dee_es.adapters.storage.relational.tables import Tables
+from dee_es.errors import ConcurrencyConflict
+from dee_es.ports import (
+    Committed,
+    Conflict,
+    Head,
+    Inline,
+    Lease,
+    LogHead,
+    StoredRow,
+    Suppression,
+    Unit,
+)
+
+_NO_LIMIT = 2**62
+_LAST_CHARACTER = "\U0010ffff"
+SMALL_EVENTS = 16
+SMALL_BYTES = 32_768
+"""Up to this much, a commit takes the path of least latency instead of that of most throughput."""
+
+
+class RelationalStore:
+    """Implements `EventStore` over a `Database`."""
+
+    database: Database
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def commit(
+        self, units: Sequence[Unit], *, inline: Inline | None = None, lease: Lease | None = None
+    ) -> list[Committed | Conflict]:
+        """See `EventStore.commit`. An exception of `inline` rolls everything back."""
+        if not units:
+            return []
+        events, size = decide.weight(units)
+        with self.database.appending(events <= SMALL_EVENTS and size <= SMALL_BYTES) as session:
+            known, tables = _look_up(session, units, inline is not None, lease)
+            before = known.head
+            decider = decide.Decider(known)
+            for unit in units:
+                decider.take(unit)
+            batch = decider.batch
+            if inline is not None and batch.recorded:
+                inline(tables, before.position, batch.recorded)
+            _save(session, batch)
+            if decider.head != before:
+                after = decider.head
+                session.ask(
+                    sql.MOVE_LOG_HEAD,
+                    (after.position, after.ordinal, after.tick, after.suppression_epoch),
+                )
+        return batch.outcomes
+
+    def advance_clock(self, tick: int) -> int:
+        """See `EventStore.advance_clock`."""
+        stored = self.log_head().tick
+        if stored >= tick:
+            return stored
+        with self.database.appending(small=True) as session:
+            session.ask(sql.ADVANCE_CLOCK, (tick, tick))
+            return _log_head(session.ask(sql.LOG_HEAD).fetchall()).tick
+
+    def acquire_lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
+        """See `EventStore.acquire_lease`."""
+        # Under the append lock, so that no commit of the former holder is still under way.
+        with self.database.appending(small=True) as session:
+            statement = sql.ACQUIRE_LEASE.format(now_ms=self.database.now_ms)
+            rows = session.ask(statement, (partition, owner, ttl_ms)).fetchall()
+        return Lease(partition, owner, rows[0][0]) if rows else None
+
+    def release_lease(self, lease: Lease) -> None:
+        """See `EventStore.release_lease`."""
+        with self.database.appending(small=True) as session:
+            session.ask(sql.RELEASE_LEASE, (lease.partition, lease.owner, lease.epoch))
+
+    # --- reading the log --------------------------------------------------------------------------
+
+    def read_stream(
+        self, stream_id: str, after: int = 0, upto: int | None = None
+    ) -> list[StoredRow]:
+        """See `EventStore.read_stream`."""
+        bounds = (stream_id, after, _NO_LIMIT if upto is None else upto)
+        return [StoredRow(*row) for row in self._query(sql.READ_STREAM, bounds)]
+
+    def read_streams(self, stream_ids: Sequence[str]) -> dict[str, list[StoredRow]]:
+        """See `EventStore.read_streams`."""
+        rows = (StoredRow(*row) for row in self._of(sql.READ_STREAMS, stream_ids))
+        return {stream: list(group) for stream, group in groupby(rows, lambda r: r.stream_id)}
+
+    def read_first(self, stream_ids: Sequence[str]) -> dict[str, StoredRow]:
+        """See `EventStore.read_first`."""
+        return {row[1]: StoredRow(*row) for row in self._of(sql.READ_FIRST, stream_ids)}
+
+    def read_log(self, after: int, limit: int) -> list[StoredRow]:
+        """See `EventStore.read_log`."""
+        return [StoredRow(*row) for row in self._query(sql.READ_LOG, (after, limit))]
+
+    def log_head(self) -> LogHead:
+        """See `EventStore.log_head`."""
+        return _log_head(self._query(sql.LOG_HEAD))
+
+    # --- reading heads and indexes ----------------------------------------------------------------
+
+    def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
+        """See `EventStore.heads`."""
+        return _heads(self._of(sql.READ_HEADS, stream_ids))
+
+    def stream_ids(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:
+        """See `EventStore.stream_ids`."""
+        bounds = (after, prefix, prefix + _LAST_CHARACTER, limit)
+        return [row[0] for row in self._query(sql.STREAM_IDS, bounds)]
+
+    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
+        """See `EventStore.due`."""
+        index, count = partition
+        return [row[0] for row in self._query(sql.DUE, (tick, count, index, limit))]
+
+    def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:
+        """See `EventStore.next_due`."""
+        index, count = partition
+        rows = self._query(sql.NEXT_DUE, (count, index))
+        return int(rows[0][0]) if rows else None
+
+    def contact_keys(self, contact_ids: Sequence[str]) -> dict[str, bytes]:
+        """See `EventStore.contact_keys`."""
+        return dict(self._of(sql.READ_CONTACT_KEYS, contact_ids))
+
+    def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
+        """See `EventStore.suppressions`."""
+        return [Suppression(*row) for row in self._of(sql.READ_SUPPRESSIONS, subjects)]
+
+    def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
+        """See `EventStore.known_event_ids`."""
+        return {row[0] for row in self._of(sql.READ_EVENT_IDS, event_ids)}
+
+    def _query(self, statement: str, params: Sequence[object] = ()) -> list[Any]:
+        return self.database.query(statement, params)
+
+    def _of(self, statement: str, keys: Sequence[str]) -> list[Any]:
+        """Rows for a list of keys; an empty list needs no database."""
+        return self.database.query(statement, (list(keys),)) if keys else []
+
+
+def _look_up(
+    session: Session, units: Sequence[Unit], inline: bool, lease: Lease | None
+) -> tuple[decide.Known, Tables]:
+    """Read what the units touch; everything is asked before the first answer is fetched."""
+    streams = decide.stream_ids(units)
+    contacts = decide.contact_ids(units)
+    ids = decide.event_ids(units)
+    head_rows = session.ask(sql.LOG_HEAD)
+    lease_rows = session.ask(sql.READ_LEASE, (lease.partition,)) if lease else None
+    stream_rows = session.ask(sql.READ_HEADS, (streams,)) if streams else None
+    key_rows = session.ask(sql.READ_CONTACT_KEYS, (contacts,)) if contacts else None
+    id_rows = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
+    checkpoints = session.ask(sql.READ_CHECKPOINTS) if inline else None
+    head = _log_head(head_rows.fetchall())
+    if lease and lease_rows and lease_rows.fetchall() != [(lease.owner, lease.epoch)]:
+        raise ConcurrencyConflict(
+            f"the lease of partition {lease.partition} is no longer held: acquire it again"
+        )
+    known = decide.Known(
+        head=head,
+        heads=_heads(stream_rows.fetchall()) if stream_rows else {},
+        keys=dict(key_rows.fetchall()) if key_rows else {},
+        event_ids={row[0] for row in id_rows.fetchall()} if id_rows else set(),
+        suppressed={},
+    )
+    subjects, oldest = decide.guarded(units, head.suppression_epoch)
+    if subjects:
+        known.suppressed.update(session.ask(sql.SUPPRESSED_SINCE, (subjects, oldest)).fetchall())
+    return known, Tables(session, checkpoints.fetchall() if checkpoints else None)
+
+
+def _save(session: Session, batch: decide.Batch) -> None:
+    """Write the batch's rows, all but the head of the log."""
+    for relation, rows in (
+        (sql.EVENTS, batch.events),
+        (sql.HEADS, decide.head_values(batch.new_heads)),
+        (sql.CONTACT_KEYS, batch.keys),
+        (sql.EVENT_IDS, batch.event_ids),
+    ):
+        if rows:
+            session.insert(relation, rows)
+    if batch.moved_heads:
+        session.update(sql.HEADS, decide.head_values(batch.moved_heads))
+    for key in sorted(batch.lift):
+        session.ask(sql.LIFT_SUPPRESSION, key)
+    if batch.suppress:
+        session.upsert(sql.SUPPRESSIONS, list(batch.suppress.values()))
+
+
+def _log_head(rows: list[Any]) -> LogHead:
+    return LogHead(*rows[0])
+
+
+def _heads(rows: list[Any]) -> dict[str, Head]:
+    # SQLite keeps booleans as 0 and 1.
+    return {r[0]: Head(r[0], r[1], r[2], r[3], bool(r[4]), r[5], r[6]) for r in rows}

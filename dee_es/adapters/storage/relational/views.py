@@ -1,0 +1,131 @@
+"""The views' methods in shared SQL; a backend adds the database and its column types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from dee_es.adapters.storage.relational import statements as sql
+from dee_es.adapters.storage.relational.run_list import RunPages
+from dee_es.adapters.storage.relational.session import Database, quoted
+from dee_es.adapters.storage.relational.tables import (
+    RowReader,
+    Tables,
+    create_statements,
+    rows_relation,
+)
+from dee_es.core.projection import ColumnKind, Table
+from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
+from dee_es.ports import TableTransaction
+
+# The head of the log and the folded position, in one row, from the snapshot of the page itself.
+_POSITIONS: Final = """
+SELECT position, coalesce(
+    (SELECT position FROM projections WHERE name = ? AND version = ?), 0)
+FROM log_head
+"""
+_RUN: Final = "SELECT {columns} FROM {table} WHERE run_id = ?"
+_AUDIT: Final = """
+SELECT {columns} FROM {table} WHERE {where}
+ORDER BY {order} LIMIT ?
+"""
+
+
+class RelationalViews:
+    """Implements `Views` over a `Database`."""
+
+    database: Database
+    types: Mapping[ColumnKind, str]
+    table_options: str = ""
+
+    def prepare(self, tables: Iterable[Table[Any]]) -> None:
+        """See `Views.prepare`."""
+        with self.database.appending() as session:
+            for table in tables:
+                for statement in create_statements(table, self.types, self.table_options):
+                    session.ask(statement)
+
+    @contextmanager
+    def transaction(self) -> Iterator[TableTransaction]:
+        """See `Views.transaction`."""
+        with self.database.appending() as session:
+            yield Tables(session)
+
+    def position(self, projection: str, version: int) -> int:
+        """See `Views.position`."""
+        rows = self.database.query(sql.READ_CHECKPOINT, (projection, version))
+        return int(rows[0][0]) if rows else 0
+
+    def run(self, table: Table[RunRow], run_id: str) -> RunRow | None:
+        """See `Views.run`."""
+        relation = rows_relation(table)
+        statement = _RUN.format(columns=relation.listed, table=quoted(relation.name))
+        rows: list[RunRow] = RowReader(table).rows(self.database.query(statement, (run_id,)))
+        return rows[0] if rows else None
+
+    def list_runs(
+        self,
+        table: Table[RunRow],
+        chosen: RunFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before_ordinal: int | None = None,
+    ) -> tuple[list[RunRow], int, int, int]:
+        """See `Views.list_runs`."""
+        with self.database.snapshot() as session:
+            positions = session.ask(_POSITIONS, (table.name, table.version))
+            pages = RunPages(session, table, chosen)
+            rows = pages.page(limit, offset, before_ordinal)
+            total = pages.total()
+            ((head, folded),) = positions.fetchall()
+        return rows, total, head, folded
+
+    def list_audit(
+        self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0
+    ) -> list[AuditRow]:
+        """See `Views.list_audit`."""
+        where, order, params = _audit_condition(table, chosen, after_position)
+        relation = rows_relation(table)
+        statement = _AUDIT.format(
+            columns=relation.listed, table=quoted(relation.name), where=where, order=order
+        )
+        return RowReader(table).rows(self.database.query(statement, (*params, limit)))
+
+
+def _audit_condition(
+    table: Table[AuditRow], chosen: AuditFilter, after: int
+) -> tuple[str, str, list[object]]:
+    """Condition, order and values: along the index of the first field that has one, from the
+    narrowest field to the widest, and the other fields filtered on the way."""
+    fields: dict[str, object] = {
+        "run_id": chosen.run_id,
+        "contact_id": chosen.contact_id,
+        "actor": chosen.actor,
+        "plan_id": chosen.plan_id,
+    }
+    fields = {name: value for name, value in fields.items() if value is not None}
+    indexed = {index[0] for index in table.indexes if index[1:] == ("position",)}
+    lead = next((name for name in fields if name in indexed), None)
+    if lead is None:
+        where, order = ["position > ?"], "position"
+        params: list[object] = [after]
+    else:
+        where = [f"({lead}, position) > (?, ?)", f"{lead} <= ?"]
+        order = f"{lead}, position"
+        params = [fields[lead], after, fields[lead]]
+    for name, value in fields.items():
+        if name != lead:
+            where.append(f"{name} || '' = ?")
+            params.append(value)
+    if chosen.actions:
+        where.append("action IN ??")
+        params.append(list(chosen.actions))
+    if chosen.from_tick is not None:
+        where.append("tick >= ?")
+        params.append(chosen.from_tick)
+    if chosen.before_tick is not None:
+        where.append("tick < ?")
+        params.append(chosen.before_tick)
+    return " AND ".join(where), order, params

@@ -1,0 +1,229 @@
+"""Connections to an SQLite file: the library's pool with the settings durability asks for."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from eventsourcing.persistence import (
+    ConnectionPoolClosedError,
+    InterfaceError,
+    OperationalError,
+)
+from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
+
+from dee_es.adapters.storage.relational.session import Relation, Session, Values, quoted
+from dee_es.errors import IntegrityViolation, StoreUnavailable
+
+_READERS: Final = 8
+_POLL_S: Final = 0.02
+_LOCKED: Final = ("locked", "busy")
+
+
+class SqliteDatabase(SQLiteDatastore):
+    """Implements `Database` on the library's datastore. Do not fork while it is open."""
+
+    now_ms: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+    def __init__(self, path: str, *, lock_timeout_s: float) -> None:
+        if SQLiteConnectionPool.detect_memory_mode(path):
+            raise ValueError("an SQLite database needs a path; ':memory:' is another backend")
+        super().__init__(path, originator_id_type="text")
+        self.pool.close()
+        self.pool = _Pool(path, lock_timeout_s)
+        self._path = path
+        self._lock_timeout_s = lock_timeout_s
+        # SQLite lets one connection write and makes others poll; queueing here is fair and quicker.
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def get_connection(self, *, commit: bool = False) -> Iterator[SQLiteConnection]:
+        """A pooled connection; the pool's own interlock of readers and writers is not used, since
+        a writer that waits would hold up every reader."""
+        connection = self.pool.get_connection()
+        try:
+            yield connection
+        finally:
+            try:
+                self.pool.put_connection(connection)
+            except ConnectionPoolClosedError:
+                connection.close()
+
+    @contextmanager
+    def appending(self, small: bool = False) -> Iterator[Session]:
+        """See `Database.appending`; `small` makes no difference here."""
+        with self._unavailable(), self._turn(), self.get_connection() as connection:
+            cursor = _cursor(connection)
+            # A deferred transaction that reads before it writes fails at once when another process
+            # has committed in between, whatever the timeout: take the write lock first.
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield SqliteSession(connection)
+                cursor.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """See `Database.snapshot`."""
+        with self._unavailable(), self.get_connection() as connection:
+            _cursor(connection).execute("BEGIN")
+            try:
+                yield SqliteSession(connection)
+            finally:
+                connection.rollback()
+
+    def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
+        """See `Database.query`."""
+        with self._unavailable(), self.get_connection() as connection:
+            return SqliteSession(connection).ask(sql, params).fetchall()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._writer.acquire(timeout=self._lock_timeout_s):
+            raise StoreUnavailable(
+                f"{self._path}: another thread held the write lock for more than "
+                f"{self._lock_timeout_s:g} s; try again"
+            )
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    @contextmanager
+    def _unavailable(self) -> Iterator[None]:
+        """Turn errors of the database into errors of ours; messages never hold values."""
+        try:
+            yield
+        except (sqlite3.OperationalError, OperationalError, InterfaceError) as error:
+            raise StoreUnavailable(f"{self._path}: {error}; nothing was written") from error
+        except ConnectionPoolClosedError as error:
+            raise StoreUnavailable(f"{self._path}: the store is closed") from error
+        except sqlite3.IntegrityError as error:
+            raise IntegrityViolation(
+                f"{self._path}: {error}; a table contradicts the log, nothing was written"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            # What SQLite says of a file that is damaged or none of its own.
+            raise StoreUnavailable(f"{self._path}: {error}; restore it from a backup") from error
+
+
+class _Pool(SQLiteConnectionPool):
+    """Connections that wait a bounded time, and whose commits reach the disk."""
+
+    def __init__(self, path: str, lock_timeout_s: float) -> None:
+        super().__init__(
+            db_name=path, pool_size=_READERS, max_overflow=_READERS, pool_timeout=lock_timeout_s
+        )
+        self._lock_timeout_s = lock_timeout_s
+
+    def _create_connection(self) -> SQLiteConnection:
+        connection = self._connect()
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
+        # The build's default may be NORMAL, which loses acknowledged commits with the power.
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA cache_size = -65536")
+        return connection
+
+    def _connect(self) -> SQLiteConnection:
+        # Switching a new file to write-ahead logging does not wait for other processes that do the
+        # same at this moment, so the waiting is done here.
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            try:
+                return super()._create_connection()
+            except sqlite3.OperationalError as error:
+                if not _is_locked(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_S)
+
+
+def _is_locked(error: sqlite3.OperationalError) -> bool:
+    return any(word in str(error) for word in _LOCKED)
+
+
+def _cursor(connection: SQLiteConnection) -> sqlite3.Cursor:
+    cursor = connection.cursor().sqlite_cursor
+    cursor.row_factory = None
+    return cursor
+
+
+class SqliteSession:
+    """Implements `Session` on a connection with an open transaction."""
+
+    def __init__(self, connection: SQLiteConnection) -> None:
+        self._connection = connection
+
+    def ask(self, sql: str, params: Sequence[object] = ()) -> sqlite3.Cursor:
+        """See `Session.ask`; the statement has run when this returns."""
+        bound = [_json(p) if isinstance(p, list) else p for p in params]
+        return _cursor(self._connection).execute(_translated(sql), bound)
+
+    def insert(self, relation: Relation, rows: Sequence[Values]) -> None:
+        """See `Session.insert`."""
+        self._many(_insert(relation), rows)
+
+    def update(self, relation: Relation, rows: Sequence[Values]) -> None:
+        """See `Session.update`."""
+        # Named by number, a value is bound once and used where it belongs.
+        self._many(_update(relation), rows)
+
+    def upsert(self, relation: Relation, rows: Sequence[Values]) -> None:
+        """See `Session.upsert`."""
+        self._many(_upsert(relation), rows)
+
+    def add(self, relation: Relation, rows: Sequence[Values]) -> None:
+        """See `Session.add`."""
+        self._many(_add(relation), rows)
+
+    def _many(self, sql: str, rows: Sequence[Values]) -> None:
+        _cursor(self._connection).executemany(sql, rows)
+
+
+def _json(values: list[Any]) -> str:
+    """A list bound as one value: no limit on its length, and one statement for all lengths."""
+    return msgspec.json.encode(values).decode()
+
+
+@lru_cache(maxsize=512)
+def _translated(sql: str) -> str:
+    return sql.replace("IN ??", "IN (SELECT value FROM json_each(?))")
+
+
+@lru_cache(maxsize=256)
+def _insert(relation: Relation) -> str:
+    marks = ", ".join("?" * len(relation.columns))
+    return f"INSERT INTO {quoted(relation.name)} ({relation.listed}) VALUES ({marks})"
+
+
+@lru_cache(maxsize=256)
+def _update(relation: Relation) -> str:
+    at = {name: f"?{number}" for number, name in enumerate(relation.names, start=1)}
+    changes = ", ".join(f"{quoted(name)} = {at[name]}" for name in relation.rest)
+    key = " AND ".join(f"{quoted(name)} = {at[name]}" for name in relation.key)
+    return f"UPDATE {quoted(relation.name)} SET {changes} WHERE {key}"
+
+
+@lru_cache(maxsize=256)
+def _upsert(relation: Relation) -> str:
+    changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in relation.rest)
+    key = ", ".join(map(quoted, relation.key))
+    return f"{_insert(relation)} ON CONFLICT ({key}) DO UPDATE SET {changes}"
+
+
+@lru_cache(maxsize=256)
+def _add(relation: Relation) -> str:
+    (value,) = map(quoted, relation.rest)
+    key = ", ".join(map(quoted, relation.key))
+    sum_of = f"{value} + excluded.{value}"
+    return f"{_insert(relation)} ON CONFLICT ({key}) DO UPDATE SET {value} = {sum_of}"

@@ -1,0 +1,126 @@
+"""The schema on SQLite, as migrations that are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from dee_es.adapters.storage.relational.migrations import Migration
+from dee_es.core.projection import ColumnKind
+
+TYPES: Final[Mapping[ColumnKind, str]] = {
+    "text": "TEXT",
+    "integer": "INTEGER",
+    "boolean": "INTEGER",
+    "bytes": "BLOB",
+}
+
+# The event store library's table; the position is a column of ours, so that SQLite cannot hand out
+# a number again.
+_EVENTS: Final = """
+CREATE TABLE stored_events (
+    notification_id INTEGER PRIMARY KEY,
+    originator_id TEXT NOT NULL,
+    originator_version INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    state BLOB NOT NULL,
+    UNIQUE (originator_id, originator_version)
+)
+"""
+_REFUSE_UPDATE: Final = """
+CREATE TRIGGER stored_events_refuse_update BEFORE UPDATE ON stored_events
+BEGIN
+    SELECT RAISE(ABORT, 'stored_events is append-only: UPDATE is refused');
+END
+"""
+_REFUSE_DELETE: Final = """
+CREATE TRIGGER stored_events_refuse_delete BEFORE DELETE ON stored_events
+BEGIN
+    SELECT RAISE(ABORT, 'stored_events is append-only: DELETE is refused');
+END
+"""
+# INSERT OR REPLACE deletes what is in its way without asking the trigger above.
+_REFUSE_REPLACE: Final = """
+CREATE TRIGGER stored_events_refuse_replace BEFORE INSERT ON stored_events
+WHEN EXISTS (SELECT 1 FROM stored_events WHERE notification_id >= NEW.notification_id)
+    OR EXISTS (SELECT 1 FROM stored_events WHERE originator_id = NEW.originator_id
+        AND originator_version = NEW.originator_version)
+BEGIN
+    SELECT RAISE(ABORT, 'stored_events is append-only: a row is there already');
+END
+"""
+_HEADS: Final = """
+CREATE TABLE heads (
+    stream_id TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    checksum BLOB NOT NULL,
+    due_tick INTEGER,
+    ended INTEGER NOT NULL,
+    slice INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_HEADS_DUE: Final = """
+CREATE INDEX heads_due ON heads (due_tick, stream_id) WHERE due_tick IS NOT NULL
+"""
+_LOG_HEAD: Final = """
+CREATE TABLE log_head (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    position INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    tick INTEGER NOT NULL,
+    suppression_epoch INTEGER NOT NULL
+)
+"""
+_FIRST_LOG_HEAD: Final = "INSERT INTO log_head VALUES (1, 0, 0, 0, 0)"
+_CONTACT_KEYS: Final = """
+CREATE TABLE contact_keys (
+    contact_id TEXT PRIMARY KEY, key_id BLOB NOT NULL
+) WITHOUT ROWID
+"""
+_SUPPRESSIONS: Final = """
+CREATE TABLE suppressions (
+    subject TEXT NOT NULL,
+    level TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    contact_id TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (subject, level, scope)
+) WITHOUT ROWID
+"""
+_EVENT_IDS: Final = "CREATE TABLE channel_event_ids (event_id TEXT PRIMARY KEY) WITHOUT ROWID"
+_LEASES: Final = """
+CREATE TABLE leases (
+    partition TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_PROJECTIONS: Final = """
+CREATE TABLE projections (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    PRIMARY KEY (name, version)
+) WITHOUT ROWID
+"""
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    (
+        _EVENTS,
+        _REFUSE_UPDATE,
+        _REFUSE_DELETE,
+        _REFUSE_REPLACE,
+        _HEADS,
+        _HEADS_DUE,
+        _LOG_HEAD,
+        _FIRST_LOG_HEAD,
+        _CONTACT_KEYS,
+        _SUPPRESSIONS,
+        _EVENT_IDS,
+        _LEASES,
+        _PROJECTIONS,
+    ),
+)

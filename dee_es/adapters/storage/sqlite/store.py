@@ -1,0 +1,85 @@
+"""The event store and the views on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eventsourcing.persistence import Notification, NotSupportedError, StoredEvent
+from eventsourcing.sqlite import SQLiteApplicationRecorder
+
+from dee_es.adapters.storage.relational.migrations import migrate
+from dee_es.adapters.storage.relational.store import RelationalStore
+from dee_es.adapters.storage.relational.views import RelationalViews
+from dee_es.adapters.storage.sqlite.database import SqliteDatabase
+from dee_es.adapters.storage.sqlite.schema import MIGRATIONS, TYPES
+
+
+def open_sqlite(path: str, *, lock_timeout_s: float = 10.0) -> tuple[SqliteStore, SqliteViews]:
+    """Open the database at `path`, made or migrated where needed.
+
+    `lock_timeout_s` bounds every wait for another thread or process. Raises `StoreUnavailable` if
+    the file cannot be opened or was written by a newer version of this code.
+    """
+    database = SqliteDatabase(path, lock_timeout_s=lock_timeout_s)
+    try:
+        store = SqliteStore(database)
+    except BaseException:
+        database.close()
+        raise
+    return store, SqliteViews(database)
+
+
+class SqliteStore(RelationalStore, SQLiteApplicationRecorder):
+    """Implements `EventStore`. The library's selects work beside it; its insert is refused."""
+
+    database: SqliteDatabase
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        SQLiteApplicationRecorder.__init__(self, database)
+        self.database = database
+        self.create_table()
+
+    def create_table(self) -> None:
+        """Bring the schema up to date."""
+        with self.database.appending() as session:
+            migrate(session, MIGRATIONS)
+
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Refused: positions, heads and indexes are written by `commit` alone."""
+        raise NotSupportedError("events are appended with commit()")
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        """The library's view of the log; its own statement does not fit a table with our column."""
+        first = 1 if start is None else start
+        after = first - 1 if inclusive_of_start else first
+        # A filter leaves rows out, so the limit is then applied afterwards.
+        rows = self.read_log(after, -1 if topics else limit)
+        return [
+            Notification(row.stream_id, row.version, row.name, row.state, row.position)
+            for row in rows
+            if (stop is None or row.position <= stop) and (not topics or row.name in topics)
+        ][:limit]
+
+    def close(self) -> None:
+        """See `EventStore.close`."""
+        self.database.close()
+
+
+class SqliteViews(RelationalViews):
+    """Implements `Views`."""
+
+    types = TYPES
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.database = database

@@ -1,0 +1,27 @@
+"""Wall time and command ids from the operating system."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from typing import Final
+
+_ID_BYTES: Final = 17
+"""136 random bits: the first 26 base32 characters hold 130 of them."""
+
+
+class SystemWallClock:
+    """Wall time as the operating system tells it; it may jump, and no decision reads it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 UTC."""
+        return time.time_ns() // 1_000_000
+
+
+class RandomIds:
+    """Command ids that nobody has to coordinate: `cmd_` and 26 random base32 characters."""
+
+    def command_id(self) -> str:
+        """A new command id."""
+        return "cmd_" + base64.b32encode(os.urandom(_ID_BYTES)).decode()[:26].lower()
