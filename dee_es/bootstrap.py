@@ -1,0 +1,217 @@
+"""The only place that chooses concrete adapters: a database URL goes in, an engine comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dee_es.adapters.keys import (
+    MasterKey,
+    create_master_key,
+    load_master_key,
+    open_memory_keys,
+    open_postgres_keys,
+    open_sqlite_keys,
+    parse_master_key,
+)
+from dee_es.adapters.system import RandomIds, SystemWallClock
+from dee_es.config import EngineConfig, load_config
+from dee_es.core.chain import GENESIS
+from dee_es.core.clock import TimeScale
+from dee_es.core.events import ClockStarted, Meta
+from dee_es.core.ids import SYSTEM_STREAM
+from dee_es.engine.facade import EngineApi, Parts
+from dee_es.engine.journal import Journal
+from dee_es.errors import InvalidInput, StoreUnavailable
+from dee_es.ports import (
+    Channel,
+    EventStore,
+    IdSource,
+    KeyStore,
+    StreamAppend,
+    Unit,
+    Views,
+    WallClock,
+)
+from projections import INLINE, LAZY, RUN_LIST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
+_MEMORY: Final = ":memory:"
+
+
+class Engine(EngineApi):
+    """The engine on a database: `sqlite:///file`, `postgresql://...`, `:memory:`, or a config.
+
+    Without an argument the settings come from `DEE_*` variables and `dee.toml`, by default
+    `sqlite:///dee.db`. A database that does not exist is made, unless the config says otherwise.
+
+    The keyword arguments replace what the engine takes from its surroundings: wall time, command
+    ids and channels.
+    """
+
+    def __init__(
+        self,
+        database: str | EngineConfig | None = None,
+        *,
+        channels: Mapping[str, Channel] | None = None,
+        wall: WallClock | None = None,
+        ids: IdSource | None = None,
+        keys: KeyStore | None = None,
+    ) -> None:
+        config = _config(database)
+        wall, ids = wall or SystemWallClock(), ids or RandomIds()
+        with ExitStack() as undo:
+            backend, store, views = _open_store(config)
+            undo.callback(store.close)
+            opened_keys = keys or _open_keys(config)
+            undo.callback(opened_keys.close)
+            started = _clock_of(store, Journal(opened_keys), config, wall, ids)
+            epoch = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=started.epoch_ms)
+            parts = Parts(
+                backend=backend,
+                store=store,
+                views=views,
+                keys=opened_keys,
+                channels=_channels(config) if channels is None else channels,
+                wall=wall,
+                ids=ids,
+                scale=TimeScale(epoch, started.resolution_ms),
+                clock=started.kind,
+                inline=INLINE,
+                lazy=LAZY,
+                run_list=RUN_LIST,
+                max_runs_per_tick=config.max_runs_per_tick,
+                max_concurrent_sends=config.max_concurrent_sends,
+            )
+            super().__init__(parts)
+            undo.pop_all()
+
+
+def _config(database: str | EngineConfig | None) -> EngineConfig:
+    if isinstance(database, EngineConfig):
+        return database
+    if database is not None and not isinstance(database, str):
+        raise InvalidInput("database", "must be a URL or an EngineConfig")
+    return load_config({"database": database})
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an `sqlite:///` URL; None for another kind of database."""
+    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
+
+
+def _open_store(config: EngineConfig) -> tuple[str, EventStore, Views]:
+    url = config.database
+    if url == _MEMORY:
+        from dee_es.adapters.storage.memory import open_memory
+
+        return "memory", *open_memory()
+    if url.startswith(_POSTGRES):
+        from dee_es.adapters.storage.postgres import open_postgres
+
+        return "postgresql", *open_postgres(url)
+    path = sqlite_path(url)
+    if path is None or not path.name:
+        raise InvalidInput("database", "must be sqlite:///FILE, postgresql://HOST/NAME or :memory:")
+    if not path.exists() and not config.create:
+        raise StoreUnavailable(f"there is no database at {path}; make one with `dee init`")
+    from dee_es.adapters.storage.sqlite import open_sqlite
+
+    return "sqlite", *open_sqlite(str(path))
+
+
+def _open_keys(config: EngineConfig) -> KeyStore:
+    if config.database == _MEMORY and config.keys is None:
+        return open_memory_keys()
+    url = config.keys
+    path = sqlite_path(config.database)
+    if url is None and path is not None:
+        url = f"{_SQLITE}{path.with_name(path.stem + '.keys.db')}"
+    if url is None:
+        raise InvalidInput(
+            "keys",
+            "with PostgreSQL the contacts' keys are kept elsewhere, so that a stolen database can "
+            "be read by nobody: name the place, as in DEE_KEYS=sqlite:///keys.db",
+        )
+    if url.startswith(_POSTGRES):
+        return open_postgres_keys(url, _master_key(config, None))
+    key_path = sqlite_path(url)
+    if key_path is None or not key_path.name:
+        raise InvalidInput("keys", "must be sqlite:///FILE or postgresql://HOST/NAME")
+    master = _master_key(config, key_path.with_name(key_path.name.removesuffix(".db") + ".master"))
+    return open_sqlite_keys(str(key_path), master)
+
+
+def _master_key(config: EngineConfig, beside: Path | None) -> MasterKey:
+    if config.master_key is not None:
+        return parse_master_key(config.master_key)
+    path = Path(config.master_key_file) if config.master_key_file is not None else beside
+    if path is None:
+        raise InvalidInput(
+            "master_key", "give DEE_MASTER_KEY, or name its file with DEE_MASTER_KEY_FILE"
+        )
+    if not path.exists() and config.create:
+        return create_master_key(path)
+    return load_master_key(path)
+
+
+def _channels(config: EngineConfig) -> dict[str, Channel]:
+    makers: dict[str, Callable[[], Channel]] = {
+        "outbox": lambda: _outbox(config),
+        "smtp": lambda: _smtp(config),
+    }
+    made: dict[str, Channel] = {}
+    for name in (config.email, config.voice):
+        if name not in made:
+            made[name] = makers[name]()
+    return {"email": made[config.email], "voice": made[config.voice]}
+
+
+def _outbox(config: EngineConfig) -> Channel:
+    from dee_es.adapters.channels.outbox import OutboxChannel
+
+    return OutboxChannel(config.outbox)
+
+
+def _smtp(config: EngineConfig) -> Channel:
+    from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
+
+    return SmtpChannel(
+        SmtpSettings(
+            host=config.smtp_host,
+            port=config.smtp_port,
+            security=config.smtp_security,
+            username=config.smtp_username,
+            password=config.smtp_password,
+        )
+    )
+
+
+def _clock_of(
+    store: EventStore, journal: Journal, config: EngineConfig, wall: WallClock, ids: IdSource
+) -> ClockStarted:
+    """The clock the database was made with; made now if this is its first opening."""
+    rows = store.read_stream(SYSTEM_STREAM)
+    if not rows:
+        if not config.create:
+            raise StoreUnavailable("this database is empty; make it ready with `dee init`")
+        now = wall.now_ms()
+        epoch_ms = now - now % 1000
+        if config.epoch is not None:
+            epoch_ms = int(config.epoch.timestamp() * 1000)
+        event = ClockStarted(epoch_ms, config.resolution_ms, config.clock)
+        meta = Meta(0, ids.command_id(), "init", now)
+        sealed = journal.seal(SYSTEM_STREAM, 0, GENESIS, [event], meta, None)
+        # Another process may be making it as well; whoever is first has decided.
+        store.commit([Unit((StreamAppend(SYSTEM_STREAM, 0, sealed),))])
+        rows = store.read_stream(SYSTEM_STREAM)
+    started = journal.open(rows)[0].event
+    assert isinstance(started, ClockStarted), "the system's stream begins with its clock"
+    return started

@@ -1,0 +1,116 @@
+"""Settings: what a caller gives, then `DEE_*` variables, then `dee.toml`, then defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from dee_es.errors import InvalidInput
+
+SETTINGS_FILE: Final = "dee.toml"
+DEFAULT_DATABASE: Final = "sqlite:///dee.db"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How an engine is put together.
+
+    `database` is `sqlite:///file`, `postgresql://...` or `:memory:`. `keys` is where the contacts'
+    keys are kept, apart from the database: by default a file beside an SQLite database; PostgreSQL
+    needs an explicit URL. `master_key` is base64 text; without it `master_key_file` is read, by
+    default a file beside the keys, made with the database.
+
+    `clock`, `epoch` (aware datetime) and `resolution_ms` matter only while a database is made.
+    `outbox` is the folder that the outbox channel writes to; `email` and `voice` name the channel
+    that serves them. Without `create`, a database that does not exist is an error.
+    """
+
+    database: str = DEFAULT_DATABASE
+    keys: str | None = None
+    master_key: str | None = field(default=None, repr=False)
+    master_key_file: str | None = None
+    clock: Literal["system", "manual"] = "system"
+    epoch: datetime | None = None
+    resolution_ms: int = 1000
+    email: Literal["outbox", "smtp"] = "outbox"
+    voice: Literal["outbox"] = "outbox"
+    outbox: str = "outbox"
+    smtp_host: str = "localhost"
+    smtp_port: int = 25
+    smtp_security: Literal["none", "starttls", "tls"] = "starttls"
+    smtp_username: str | None = None
+    smtp_password: str | None = field(default=None, repr=False)
+    max_runs_per_tick: int = 500
+    max_concurrent_sends: int = 8
+    create: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("resolution_ms", "max_runs_per_tick", "max_concurrent_sends", "smtp_port"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(name, "must be 1 or more")
+        _require_one_of("clock", self.clock, ("system", "manual"))
+        _require_one_of("email", self.email, ("outbox", "smtp"))
+        _require_one_of("voice", self.voice, ("outbox",))
+        _require_one_of("smtp_security", self.smtp_security, ("none", "starttls", "tls"))
+        if self.epoch is not None and self.epoch.tzinfo is None:
+            raise InvalidInput(
+                "epoch", "has no time zone; use an aware datetime such as one in UTC"
+            )
+
+
+def load_config(
+    given: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: str | Path = ".",
+) -> EngineConfig:
+    """Gather settings: `given` (None values left out), then the environment, then `dee.toml`.
+
+    Raises `InvalidInput` naming the setting that is unknown or malformed.
+    """
+    environ = os.environ if environ is None else environ
+    kinds = {each.name: str(each.type) for each in fields(EngineConfig)}
+    values: dict[str, Any] = {}
+    path = Path(folder) / SETTINGS_FILE
+    if path.exists():
+        for name, value in _read_file(path).items():
+            if name not in kinds:
+                raise InvalidInput(f"{SETTINGS_FILE}: {name}", "is not a setting")
+            values[name] = value
+    for name in kinds:
+        text = environ.get(f"DEE_{name.upper()}")
+        if text:
+            values[name] = text
+    values.update({k: v for k, v in (given or {}).items() if v is not None})
+    return EngineConfig(**{name: _typed(name, kinds[name], v) for name, v in values.items()})
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(SETTINGS_FILE, f"cannot be read: {error}") from None
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    try:
+        if kind == "int":
+            return int(value)
+        if kind == "bool":
+            return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")
+        if "datetime" in kind and isinstance(value, str):
+            return datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidInput(name, f"is not a valid {kind.split(' ')[0]}") from None
+    if not isinstance(value, str | int | bool | datetime):
+        raise InvalidInput(name, f"must be a single value, not {type(value).__name__}")
+    return value
+
+
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidInput(name, f"must be one of {', '.join(known)}")

@@ -1,0 +1,167 @@
+"""What concerns a contact and not one run: the suppression list and its subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from dee_es.core import contact_state
+from dee_es.core import events as e
+from dee_es.core.chain import GENESIS
+from dee_es.core.contact import normalize_email, normalize_phone
+from dee_es.core.contact_state import ContactState
+from dee_es.core.ids import contact_stream
+from dee_es.core.policy import Snapshot, SuppressionFact
+from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.transact import Committer
+from dee_es.errors import ConcurrencyConflict
+from dee_es.ports import (
+    Committed,
+    EventStore,
+    KeyStore,
+    StoredRow,
+    StreamAppend,
+    Suppression,
+    Unit,
+)
+
+_ATTEMPTS: Final = 10
+
+
+class Contacts:
+    """Reads and writes the streams of contacts."""
+
+    def __init__(
+        self, store: EventStore, journal: Journal, keys: KeyStore, committer: Committer
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._keys = keys
+        self._committer = committer
+
+    # --- subjects -----------------------------------------------------------------------------------
+
+    def subjects(self, contact_id: str, email: str | None, phone: str | None) -> tuple[str, ...]:
+        """What a suppression may name this contact by: its id and keyed digests of its addresses.
+
+        The digests cover a second record of the same person under another id.
+        """
+        found = [f"id:{contact_id}"]
+        if email:
+            found.append(f"email:{self._keys.digest('email', normalize_email(email))}")
+        if phone:
+            found.append(f"phone:{self._keys.digest('phone', normalize_phone(phone))}")
+        return tuple(found)
+
+    def id_for_address(self, email: str | None, phone: str | None) -> str:
+        """The opaque id of a contact that is known by an address only."""
+        kind, address = ("email", email) if email else ("phone", phone)
+        assert address, "an address is needed"
+        normal = normalize_email(address) if kind == "email" else normalize_phone(address)
+        return f"c_{self._keys.digest(kind, normal)[:32]}"
+
+    def snapshots(self, subjects: Sequence[tuple[str, ...]]) -> list[Snapshot]:
+        """What the gate may read about each of these contacts."""
+        wanted = sorted({subject for each in subjects for subject in each})
+        listed: dict[str, list[SuppressionFact]] = {}
+        for found in self._store.suppressions(wanted):
+            fact = SuppressionFact(found.level, found.scope)
+            listed.setdefault(found.subject, []).append(fact)
+        if not listed:
+            nothing = Snapshot()
+            return [nothing] * len(subjects)
+        return [
+            Snapshot(tuple(sorted({f for s in each for f in listed.get(s, ())}, key=str)))
+            for each in subjects
+        ]
+
+    # --- the suppression list ---------------------------------------------------------------------
+
+    def suppress(
+        self,
+        contact_id: str,
+        subjects: tuple[str, ...],
+        level: e.Level,
+        scope: str,
+        meta: Callable[[], e.Meta],
+    ) -> bool:
+        """Put the subjects on the list; False if they were all on it already."""
+
+        def change(state: ContactState) -> list[e.Event]:
+            return contact_state.suppress(state, contact_id, subjects, level, scope)
+
+        return self._change(contact_id, change, meta)
+
+    def unsuppress(
+        self, contact_id: str, level: e.Level, scope: str, meta: Callable[[], e.Meta]
+    ) -> bool:
+        """Lift a suppression of this contact; False if there was none."""
+
+        def change(state: ContactState) -> list[e.Event]:
+            return contact_state.unsuppress(state, contact_id, level, scope)
+
+        return self._change(contact_id, change, meta)
+
+    def _change(
+        self,
+        contact_id: str,
+        decide: Callable[[ContactState], list[e.Event]],
+        meta: Callable[[], e.Meta],
+    ) -> bool:
+        stream = contact_stream(contact_id)
+        for _ in range(_ATTEMPTS):
+            given = meta()
+            rows = self._store.read_stream(stream)
+            state = contact_state.fold(self._journal.open(rows))
+            if given.command_id in state.command_ids:
+                return True
+            events = decide(state)
+            if not events:
+                return False
+            unit = self._unit(stream, rows, events, given)
+            if isinstance(self._committer.commit([unit])[0], Committed):
+                return True
+        raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
+
+    def _unit(
+        self, stream: str, rows: Sequence[StoredRow], events: Iterable[e.Event], meta: e.Meta
+    ) -> Unit:
+        events = tuple(events)
+        previous = checksum_of(rows[-1]) if rows else GENESIS
+        sealed = self._journal.seal(stream, len(rows), previous, events, meta, None)
+        append = StreamAppend(stream, len(rows), sealed)
+        return Unit((append,), suppress=_added(events), unsuppress=_lifted(events))
+
+    def refusals(
+        self, refused: Sequence[tuple[str, str]], plan_id: str, meta: e.Meta
+    ) -> list[Unit]:
+        """Units that record refused enrolments of (contact id, suppression), once for each."""
+        streams = {contact_id: contact_stream(contact_id) for contact_id, _ in refused}
+        stored = self._store.read_streams(list(streams.values()))
+        units = []
+        for contact_id, suppression in refused:
+            stream = streams[contact_id]
+            rows = stored.get(stream, [])
+            state = contact_state.fold(self._journal.open(rows))
+            events = contact_state.refuse(state, contact_id, plan_id, suppression)
+            if events:
+                units.append(self._unit(stream, rows, events, meta))
+        return units
+
+
+def _added(events: Iterable[e.Event]) -> tuple[Suppression, ...]:
+    return tuple(
+        Suppression(subject, event.level, event.scope, event.contact_id)
+        for event in events
+        if isinstance(event, e.ContactSuppressed)
+        for subject in event.subjects
+    )
+
+
+def _lifted(events: Iterable[e.Event]) -> tuple[Suppression, ...]:
+    return tuple(
+        Suppression(subject, event.level, event.scope, event.contact_id)
+        for event in events
+        if isinstance(event, e.ContactUnsuppressed)
+        for subject in event.subjects
+    )

@@ -1,0 +1,189 @@
+"""Plans, templates, call scripts, senders: published, versioned, each a stream of events."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from dee_es.core import events as e
+from dee_es.core.chain import GENESIS
+from dee_es.core.clock import TimeScale
+from dee_es.core.commands import Materials
+from dee_es.core.ids import definition_stream
+from dee_es.core.plan import ExecutionPlan, missing_references
+from dee_es.core.values import check_id
+from dee_es.engine.journal import Journal, checksum_of
+from dee_es.errors import ConcurrencyConflict, InvalidInput, PlanNotFound, PlanValidationError
+from dee_es.ports import Committed, Conflict, EventStore, StreamAppend, Unit
+
+SENDER_ID: Final = "default"
+_ATTEMPTS: Final = 10
+_KNOWN_PLANS: Final = 64
+
+_PUBLISHED: Final[dict[str, type[e.Published]]] = {
+    "plan": e.PlanPublished,
+    "template": e.TemplatePublished,
+    "script": e.ScriptPublished,
+    "sender": e.SenderPublished,
+}
+
+
+class Definitions:
+    """Publishes definitions and finds them again; a version, once published, never changes."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        journal: Journal,
+        scale: TimeScale,
+        commit: Callable[[list[Unit]], list[Committed | Conflict]],
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._scale = scale
+        self._commit = commit
+        self._versions: dict[tuple[str, str, int], e.Published] = {}
+        self._materials: dict[tuple[str, int, str], Materials] = {}
+        self._known: dict[int, tuple[ExecutionPlan, ExecutionPlan]] = {}
+        self._lock = threading.Lock()
+
+    # --- publishing -------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        kind: str,
+        definition_id: str,
+        definition: Mapping[str, Any],
+        meta: Callable[[], e.Meta],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Publish unless it equals the latest version; returns the version that holds it."""
+        stream = definition_stream(kind, check_id(f"{kind} id", definition_id))
+        event = _PUBLISHED[kind](dict(definition), dict(metadata or {}))
+        for _ in range(_ATTEMPTS):
+            rows = self._store.read_stream(stream)
+            opened = self._journal.open(rows)
+            if opened and _published(opened[-1]).definition == event.definition:
+                return opened[-1].version
+            previous = checksum_of(rows[-1]) if rows else GENESIS
+            sealed = self._journal.seal(stream, len(rows), previous, [event], meta(), None)
+            unit = Unit((StreamAppend(stream, len(rows), sealed),))
+            if isinstance(self._commit([unit])[0], Committed):
+                return len(rows) + 1
+        raise ConcurrencyConflict(f"{kind} {definition_id!r} kept being published; try again")
+
+    def publish_plan(self, plan: ExecutionPlan, meta: Callable[[], e.Meta]) -> ExecutionPlan:
+        """Publish a plan whose templates and scripts are there; raises `PlanValidationError`."""
+        graph = plan.graph
+        templates = {name for name in graph.templates if self.latest("template", name)}
+        scripts = {name for name in graph.scripts if self.latest("script", name)}
+        faults = missing_references(plan, templates, scripts)
+        if faults:
+            raise PlanValidationError(plan.id, faults)
+        definition = plan.definition()
+        metadata = definition.pop("metadata", {})
+        return plan.with_version(self.publish("plan", plan.id, definition, meta, metadata))
+
+    def ensure_plan(self, plan: ExecutionPlan, meta: Callable[[], e.Meta]) -> ExecutionPlan:
+        """The newest version equal to `plan`, published now if there is none."""
+        with self._lock:
+            known = self._known.get(id(plan))
+        if known is not None and known[0] is plan:
+            return known[1]
+        published = self._equal_version(plan) or self.publish_plan(plan, meta)
+        with self._lock:
+            if len(self._known) >= _KNOWN_PLANS:
+                self._known.clear()
+            # The plan is kept alive beside the answer, or its id could come to mean another one.
+            self._known[id(plan)] = (plan, published)
+        return published
+
+    def _equal_version(self, plan: ExecutionPlan) -> ExecutionPlan | None:
+        for version in range(self.latest("plan", plan.id), 0, -1):
+            candidate = self.plan(plan.id, version)
+            if candidate.same_as(plan):
+                return candidate
+        return None
+
+    # --- finding ------------------------------------------------------------------------------------
+
+    def latest(self, kind: str, definition_id: str) -> int:
+        """The latest version, 0 if there is none."""
+        stream = definition_stream(kind, definition_id)
+        head = self._store.heads([stream]).get(stream)
+        return head.version if head is not None else 0
+
+    def get(self, kind: str, definition_id: str, version: int) -> e.Published:
+        """One version; raises `PlanNotFound` or `InvalidInput` for one that was never published."""
+        key = (kind, definition_id, version)
+        found = self._versions.get(key)
+        if found is None:
+            rows = self._store.read_stream(definition_stream(kind, definition_id), 0, version)
+            if len(rows) < version or version < 1:
+                raise _not_found(kind, definition_id, version)
+            for recorded in self._journal.open(rows):
+                self._versions[kind, definition_id, recorded.version] = _published(recorded)
+            found = self._versions[key]
+        return found
+
+    def plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
+        """A plan, by default its latest version; raises `PlanNotFound`."""
+        wanted = self.latest("plan", plan_id) if version is None else version
+        found = self.get("plan", plan_id, wanted)
+        definition = {**found.definition, "metadata": found.metadata}
+        return ExecutionPlan.from_definition(definition, wanted)
+
+    def ids(self, kind: str) -> list[str]:
+        """Ids of all definitions of a kind, in order."""
+        prefix, found = f"{kind}:", [""]
+        while page := self._store.stream_ids(prefix, found[-1]):
+            found.extend(page)
+        return [stream.removeprefix(prefix) for stream in found[1:]]
+
+    def pins(self, plan: ExecutionPlan) -> e.Pins:
+        """The versions that a run enrolled now is to keep."""
+        templates = sorted(plan.graph.templates)
+        scripts = sorted(plan.graph.scripts)
+        streams = {
+            **{("template", name): definition_stream("template", name) for name in templates},
+            **{("script", name): definition_stream("script", name) for name in scripts},
+            ("sender", SENDER_ID): definition_stream("sender", SENDER_ID),
+        }
+        heads = self._store.heads(list(streams.values()))
+        versions = {
+            key: heads[stream].version if stream in heads else 0 for key, stream in streams.items()
+        }
+        return e.Pins(
+            {name: versions["template", name] for name in templates},
+            {name: versions["script", name] for name in scripts},
+            versions["sender", SENDER_ID],
+        )
+
+    def materials(self, plan_id: str, version: int, pins: e.Pins) -> Materials:
+        """Everything a run with these pins decides by."""
+        key = (plan_id, version, repr(pins))
+        found = self._materials.get(key)
+        if found is None:
+            found = self._materials[key] = Materials(
+                self.plan(plan_id, version),
+                {
+                    name: self.get("template", name, v).definition
+                    for name, v in pins.templates.items()
+                },
+                {name: self.get("script", name, v).definition for name, v in pins.scripts.items()},
+                self.get("sender", SENDER_ID, pins.sender).definition if pins.sender else None,
+                self._scale,
+            )
+        return found
+
+
+def _published(recorded: e.RecordedEvent) -> e.Published:
+    assert isinstance(recorded.event, e.Published), f"{recorded.stream_id} holds no definitions"
+    return recorded.event
+
+
+def _not_found(kind: str, definition_id: str, version: int) -> Exception:
+    which = f" version {version}" if version > 0 else ""
+    text = f"{kind} {definition_id!r}{which} has not been published"
+    return PlanNotFound(text) if kind == "plan" else InvalidInput(kind, text)

@@ -1,0 +1,110 @@
+"""Between the log's bytes and the core's events: opens what was stored, seals what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from dee_es.core import chain, codec
+from dee_es.core.events import Event, Meta, RecordedEvent
+from dee_es.errors import IntegrityViolation
+from dee_es.ports import KeyStore, SealedEvent, StoredRow
+
+KEY_ID_BYTES: Final = 16
+
+
+class Journal:
+    """Encodes, encrypts and chains events, and the way back.
+
+    A personal part is stored as the key's id followed by the ciphertext.
+    """
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+
+    def seal(
+        self,
+        stream_id: str,
+        version: int,
+        previous: bytes,
+        events: Sequence[Event],
+        meta: Meta,
+        key_id: bytes | None,
+    ) -> tuple[SealedEvent, ...]:
+        """Seal events that follow `version` and its checksum. `key_id` encrypts what is personal."""
+        sealed = []
+        for event in events:
+            version += 1
+            name, public, personal = codec.encode(event, meta)
+            if personal:
+                assert key_id is not None, f"{name} has personal data but its contact has no key"
+                personal = key_id + self._keys.encrypt(key_id, stream_id, version, personal)
+            payload = codec.join(public, personal)
+            previous, state = chain.seal(stream_id, version, name, previous, payload)
+            recorded = RecordedEvent(stream_id, version, name, 0, meta, event)
+            sealed.append(SealedEvent(recorded, state, previous))
+        return tuple(sealed)
+
+    def open(self, rows: Sequence[StoredRow]) -> list[RecordedEvent]:
+        """Read a stream's rows, personal data included; each must continue the chain.
+
+        `rows` begin with the stream's first. Raises `IntegrityViolation` or `UnknownEventVersion`
+        naming the entry.
+        """
+        previous = chain.GENESIS
+        opened = []
+        for expected, row in enumerate(rows, start=1):
+            problem = chain.fault(row.stream_id, row.version, row.name, previous, row.state)
+            if problem is None and row.version != expected:
+                problem = f"entry {expected} is missing before it"
+            if problem is not None:
+                raise IntegrityViolation(f"{place(row)}: {problem}; run `dee audit verify`")
+            sealed = chain.unseal(row.state, place(row))
+            previous = sealed.checksum
+            opened.append(self._open(row, sealed.payload, personal=True))
+        return opened
+
+    def open_one(self, row: StoredRow) -> RecordedEvent:
+        """Read a single row, personal data included; its place in the chain is not checked."""
+        return self._open(row, chain.unseal(row.state, place(row)).payload, personal=True)
+
+    def open_public(self, rows: Iterable[StoredRow]) -> list[RecordedEvent]:
+        """Read rows without their personal data, which no projection may hold."""
+        return [
+            self._open(row, chain.unseal(row.state, place(row)).payload, personal=False)
+            for row in rows
+        ]
+
+    def preload(self, rows: Iterable[StoredRow]) -> None:
+        """Fetch the keys of many rows at once."""
+        found = (key_id_of(row) for row in rows)
+        self._keys.preload({key_id for key_id in found if key_id is not None})
+
+    def _open(self, row: StoredRow, payload: bytes, *, personal: bool) -> RecordedEvent:
+        where = place(row)
+        public, hidden = codec.split(payload, where)
+        plain, erased = None, False
+        if hidden and personal:
+            key_id, ciphertext = hidden[:KEY_ID_BYTES], hidden[KEY_ID_BYTES:]
+            plain = self._keys.decrypt(key_id, row.stream_id, row.version, ciphertext)
+            erased = plain is None
+        event, meta = codec.decode(row.name, public, plain, where)
+        return RecordedEvent(
+            row.stream_id, row.version, row.name, row.position, meta, event, 0, erased
+        )
+
+
+def place(row: StoredRow) -> str:
+    """How error texts name an entry."""
+    return f"{row.stream_id} entry {row.version} (position {row.position})"
+
+
+def checksum_of(row: StoredRow) -> bytes:
+    """The row's own checksum, as stored."""
+    return chain.unseal(row.state, place(row)).checksum
+
+
+def key_id_of(row: StoredRow) -> bytes | None:
+    """The id of the key that the row's personal part is encrypted under, None if it has none."""
+    _, hidden = codec.split(chain.unseal(row.state, place(row)).payload, place(row))
+    return hidden[:KEY_ID_BYTES] or None

@@ -1,0 +1,245 @@
+"""Commands of people and channels to runs that exist: pause, resume, cancel, retry, resolve, events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Literal
+
+from dee_es.core import commands as c
+from dee_es.core import contact_state
+from dee_es.core import events as e
+from dee_es.core.chain import GENESIS
+from dee_es.core.ids import contact_stream
+from dee_es.core.views import RunFilter
+from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.models import BulkChange, OnChange
+from dee_es.engine.queries import Queries
+from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
+from dee_es.errors import ConcurrencyConflict, InvalidTransition
+from dee_es.ports import Committed, Conflict, EventStore, KeyStore, StreamAppend, Suppression, Unit
+
+EVENT_TYPES: Final = frozenset(
+    {
+        "email.delivered",
+        "email.bounced",
+        "email.opened",
+        "email.clicked",
+        "email.replied",
+        "email.unsubscribed",
+        "email.complained",
+        "call.initiated",
+        "call.ringing",
+        "call.answered",
+        "call.voicemail",
+        "call.completed",
+        "call.failed",
+        "call.recorded",
+    }
+)
+_PAGE: Final = 500
+Keep = Literal["deadline", "remaining"]
+Meta = Callable[[], e.Meta]
+
+
+class Lifecycle:
+    """Applies commands to one run, or to all that match a filter."""
+
+    def __init__(self, runs: Runs, queries: Queries, keys: KeyStore) -> None:
+        self._runs = runs
+        self._queries = queries
+        self._store: EventStore = runs.store
+        self._journal: Journal = runs.journal
+        self._keys = keys
+
+    def pause(self, run_id: str, keep: Keep, meta: Meta) -> LoadedRun:
+        """Stop a run until it is resumed."""
+        return self._runs.change(run_id, lambda given: c.Pause(given, keep), meta)
+
+    def resume(self, run_id: str, meta: Meta) -> LoadedRun:
+        """Let a paused run go on in the next tick."""
+        return self._runs.change(run_id, c.Resume, meta)
+
+    def cancel(self, run_id: str, meta: Meta) -> LoadedRun:
+        """End a run."""
+        return self._runs.change(run_id, c.Cancel, meta)
+
+    def retry(self, run_id: str, meta: Meta) -> LoadedRun:
+        """Let a failed run enter its step again, under the definitions published by now."""
+        state = self._runs.load(run_id).state
+        plan = self._runs.definitions.plan(state.plan_id, state.plan_version)
+        pins = self._runs.definitions.pins(plan)
+        anew = pins if pins != state.pins else None
+        return self._runs.change(run_id, lambda given: c.Retry(given, anew), meta)
+
+    def resolve(
+        self, run_id: str, outcome: Literal["delivered", "failed", "resend"], meta: Meta
+    ) -> LoadedRun:
+        """Settle a send whose outcome is unknown."""
+        return self._runs.change(run_id, lambda given: c.Resolve(given, outcome), meta)
+
+    # --- many runs --------------------------------------------------------------------------------
+
+    def bulk_cancel(
+        self, chosen: RunFilter, meta: Meta, dry_run: bool, on_progress: OnChange | None
+    ) -> BulkChange:
+        """Cancel the runs that match, page by page; runs that have ended do not match.
+
+        The runs that match when it begins are meant: later ones are left alone.
+        """
+        result = BulkChange()
+        for page in self._pages(chosen):
+            result.matched += len(page)
+            if not dry_run:
+                self._cancel_page(page, meta, result)
+            if on_progress is not None:
+                on_progress(result)
+        return result
+
+    def _pages(self, chosen: RunFilter) -> Iterator[list[str]]:
+        before: int | None = None
+        while True:
+            rows = self._queries.rows(chosen, limit=_PAGE, before_ordinal=before)
+            if not rows:
+                return
+            before = rows[-1].ordinal
+            open_runs = [row.run_id for row in rows if row.status not in ("completed", "cancelled")]
+            if open_runs:
+                yield open_runs
+
+    def _cancel_page(self, run_ids: Sequence[str], meta: Meta, result: BulkChange) -> None:
+        left = list(run_ids)
+        for _ in range(MAX_ATTEMPTS):
+            given = meta()
+            loaded = self._runs.load_many(left)
+            units: list[Unit] = []
+            after: list[LoadedRun] = []
+            for run in loaded.values():
+                if given.command_id in run.state.command_ids:
+                    result.cancelled += 1
+                    continue
+                try:
+                    decided = self._runs.decide(run, c.Cancel(given))
+                except InvalidTransition:
+                    # It ended between the listing and now, without our doing.
+                    result.errors += 1
+                    continue
+                assert decided is not None, "a cancellation is always an event"
+                units.append(Unit(decided[0].appends, min_tick=given.tick))
+                after.append(decided[1])
+            results = self._runs.committer.commit(units) if units else []
+            done = [a for a, r in zip(after, results, strict=True) if isinstance(r, Committed)]
+            self._runs.remember(done)
+            result.cancelled += len(done)
+            left = [
+                a.state.run_id
+                for a, r in zip(after, results, strict=True)
+                if isinstance(r, Conflict)
+            ]
+            if not left:
+                return
+            self._runs.clock.refresh()
+        result.errors += len(left)
+
+    # --- channel events ---------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        kind: str,
+        contact_id: str,
+        run_id: str | None,
+        step_id: str | None,
+        data: dict[str, Any],
+        occurred_tick: int,
+        event_id: str,
+        subjects: tuple[str, ...],
+        meta: Meta,
+    ) -> bool:
+        """Append a channel event to its contact and to the runs it concerns, all at once.
+
+        False if an event with this id was accepted before.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            if self._store.known_event_ids([event_id]):
+                return False
+            given = meta()
+            detail = e.Detail(data) if data else None
+            wanted = [run_id] if run_id is not None else self._open_runs(contact_id)
+            command = c.ReceiveEvent(given, kind, event_id, occurred_tick, step_id, detail)
+            appends, after = [], []
+            for run in self._runs.load_many(wanted).values():
+                decided = self._runs.decide(run, command)
+                assert decided is not None, "a channel event is always recorded"
+                appends.append(decided[0].appends[0])
+                after.append(decided[1])
+            own, unit_parts = self._on_contact(kind, contact_id, run_id, command, subjects)
+            unit = Unit(
+                (own, *appends),
+                min_tick=given.tick,
+                contact_keys=unit_parts[0],
+                suppress=unit_parts[1],
+                event_ids=(event_id,),
+            )
+            if isinstance(self._runs.committer.commit([unit])[0], Committed):
+                self._runs.remember(after)
+                return True
+            self._runs.clock.refresh()
+        raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
+
+    def _open_runs(self, contact_id: str) -> list[str]:
+        rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
+        return [row.run_id for row in rows if row.status not in ("completed", "cancelled")]
+
+    def _on_contact(
+        self,
+        kind: str,
+        contact_id: str,
+        run_id: str | None,
+        command: c.ReceiveEvent,
+        subjects: tuple[str, ...],
+    ) -> tuple[StreamAppend, tuple[tuple[tuple[str, bytes], ...], tuple[Suppression, ...]]]:
+        """The event in the contact's own stream, with the suppression it brings about."""
+        stream = contact_stream(contact_id)
+        rows = self._store.read_stream(stream)
+        state = contact_state.fold(self._journal.open(rows))
+        events: list[e.Event] = [
+            e.ChannelEventReceived(
+                type=kind,
+                contact_id=contact_id,
+                event_id=command.event_id,
+                occurred_tick=command.occurred_tick,
+                run_id=run_id,
+                step_id=command.step_id,
+                personal=command.detail,
+            )
+        ]
+        level, scope = _suppression(kind, command.detail)
+        if level is not None:
+            events.extend(contact_state.suppress(state, contact_id, subjects, level, scope))
+        key_id: bytes | None = None
+        new_key: tuple[tuple[str, bytes], ...] = ()
+        if command.detail is not None:
+            key_id = self._store.contact_keys([contact_id]).get(contact_id)
+            if key_id is None:
+                key_id = self._keys.new_keys(1)[0]
+                new_key = ((contact_id, key_id),)
+        previous = checksum_of(rows[-1]) if rows else GENESIS
+        sealed = self._journal.seal(stream, len(rows), previous, events, command.meta, key_id)
+        added = tuple(
+            Suppression(subject, event.level, event.scope, contact_id)
+            for event in events
+            if isinstance(event, e.ContactSuppressed)
+            for subject in event.subjects
+        )
+        return StreamAppend(stream, len(rows), sealed), (new_key, added)
+
+
+def _suppression(kind: str, detail: e.Detail | None) -> tuple[e.Level | None, str]:
+    """The suppression that a channel event brings about by itself: level and scope."""
+    if kind == "email.unsubscribed":
+        return "global", ""
+    if kind == "email.complained":
+        return "regulatory", ""
+    data = detail.data if detail is not None else {}
+    if kind == "email.bounced" and data.get("kind", "hard") == "hard":
+        return "channel", "email"
+    return None, ""

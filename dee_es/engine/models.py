@@ -1,0 +1,189 @@
+"""What the engine answers with: the models of the Runs page and the results of bulk work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from dee_es.core.views import RunStatus
+
+
+class ExecutionRun(BaseModel):
+    """A single execution of a plan for a contact.
+
+    JSON (`model_dump_json(by_alias=True)`) has the names of the Runs page. All times are UTC times
+    of ticks; `variables` is empty when the contact was erased.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+    )
+
+    id: str
+    plan_id: str
+    plan_version: int
+    contact_id: str
+    status: RunStatus
+    current_step: str | None
+    steps_completed: int
+    steps_remaining: int
+    start_tick: int
+    current_tick: int
+    started_at: datetime
+    completed_at: datetime | None
+    outcome: str | None
+    variables: dict[str, Any]
+    status_reason: str | None = None
+    resume_tick: int | None = None
+    version: int
+    enrollment: int
+    ordinal: int
+
+
+class RunPage(BaseModel):
+    """One page of runs; `total` is the exact number of all that match."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+    )
+
+    runs: tuple[ExecutionRun, ...]
+    total: int
+    next_cursor: str | None = None
+
+
+RefusalReason = Literal["already_enrolled", "suppressed", "invalid"]
+MAX_REFUSALS: Final = 1000
+"""Refusals a `BulkResult` keeps; `on_refusal` sees every one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A contact that was not enrolled, and why. `contact_id` is None if it had no usable one."""
+
+    contact_id: str | None
+    reason: RefusalReason
+    detail: str
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """What became of the contacts given: the three counts always add up to their number.
+
+    `refusals` holds the first 1,000 contacts that were not enrolled.
+    """
+
+    created: int = 0
+    skipped: int = 0
+    errors: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Contacts dealt with so far."""
+        return self.created + self.skipped + self.errors
+
+
+@dataclass(slots=True)
+class BulkChange:
+    """What became of the runs that matched; `errors` counts those that could not be changed."""
+
+    matched: int = 0
+    cancelled: int = 0
+    errors: int = 0
+
+    @property
+    def done(self) -> int:
+        """Runs dealt with so far."""
+        return self.cancelled + self.errors
+
+
+OnProgress = Callable[[BulkResult], None]
+OnRefusal = Callable[[Refusal], None]
+OnChange = Callable[[BulkChange], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TickReport:
+    """What the scheduler did: ticks and passes, runs advanced, and sends by outcome."""
+
+    tick: int
+    passes: int = 0
+    runs: int = 0
+    events: int = 0
+    delivered: int = 0
+    pending: int = 0
+    failed: int = 0
+    unknown: int = 0
+
+    def plus(self, other: TickReport) -> TickReport:
+        """Both together; the tick is the later one."""
+        return TickReport(
+            max(self.tick, other.tick),
+            self.passes + other.passes,
+            self.runs + other.runs,
+            self.events + other.events,
+            self.delivered + other.delivered,
+            self.pending + other.pending,
+            self.failed + other.failed,
+            self.unknown + other.unknown,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One event of a run for people: when, what, and how it came out."""
+
+    version: int
+    tick: int
+    time: datetime
+    step_id: str | None
+    action: str
+    outcome: str | None
+    actor: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainVerdict:
+    """Whether a run's chain verifies, and if not, at which entry it breaks and how."""
+
+    stream_id: str
+    valid: bool
+    entries: int
+    first_tick: int | None
+    last_tick: int | None
+    first_bad_entry: int | None = None
+    problem: str | None = None
+    head: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogVerdict:
+    """Whether the whole log verifies; `problems` names the first bad entries."""
+
+    valid: bool
+    entries: int
+    streams: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the database and its projections stand. Positions count events of the log."""
+
+    ok: bool
+    backend: str
+    tick: int
+    time: datetime
+    clock: str
+    position: int
+    runs: int
+    next_due: int | None
+    lag: dict[str, int]
+    problems: tuple[str, ...]

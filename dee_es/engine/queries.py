@@ -1,0 +1,209 @@
+"""Answers about runs: one by its id, or a page of many."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from dee_es.core.clock import TimeScale, require_utc
+from dee_es.core.events import RunScheduled, RunStarted
+from dee_es.core.run import RunState
+from dee_es.core.views import RunFilter, RunRow, RunStatus
+from dee_es.engine.journal import Journal
+from dee_es.engine.models import ExecutionRun, RunPage
+from dee_es.engine.projector import AnyProjection, Projector
+from dee_es.errors import InvalidInput
+from dee_es.ports import EventStore, Views
+
+MAX_LIMIT: Final = 10_000
+_PAGE: Final = 500
+
+
+class Queries:
+    """Reads the run list; every event committed before a query began is in its answer."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        views: Views,
+        journal: Journal,
+        projector: Projector,
+        run_list: AnyProjection,
+        scale: TimeScale,
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._journal = journal
+        self._projector = projector
+        self._run_list = run_list
+        self._scale = scale
+
+    def page(
+        self, chosen: RunFilter, *, limit: int, offset: int = 0, cursor: str | None = None
+    ) -> RunPage:
+        """A page of runs, newest first, with the exact number of all that match."""
+        if not _is_count(limit) or not 1 <= limit <= MAX_LIMIT:
+            raise InvalidInput("limit", f"must be a whole number from 1 to {MAX_LIMIT}")
+        if not _is_count(offset) or offset < 0:
+            raise InvalidInput("offset", "must be a whole number, 0 or more")
+        if cursor is not None and offset:
+            raise InvalidInput("offset", "a cursor already says where to go on; give one of them")
+        before = _read_cursor(cursor, chosen) if cursor is not None else None
+        rows, total = self._rows(chosen, limit, offset, before)
+        more = len(rows) == limit and rows[-1].ordinal > 1
+        following = _write_cursor(rows[-1].ordinal, chosen) if more else None
+        return RunPage(runs=self._runs(rows), total=total, next_cursor=following)
+
+    def rows(
+        self, chosen: RunFilter, *, limit: int, before_ordinal: int | None = None
+    ) -> list[RunRow]:
+        """Plain rows by ordinal descending, without personal data."""
+        return self._rows(chosen, limit, 0, before_ordinal)[0]
+
+    def all_rows(self, chosen: RunFilter) -> list[RunRow]:
+        """Every row that matches; for filters that match few, such as one contact."""
+        found: list[RunRow] = []
+        before = None
+        while page := self.rows(chosen, limit=_PAGE, before_ordinal=before):
+            found.extend(page)
+            before = page[-1].ordinal
+        return found
+
+    def _rows(
+        self, chosen: RunFilter, limit: int, offset: int, before: int | None
+    ) -> tuple[list[RunRow], int]:
+        while True:
+            rows, total, head, folded = self._views.list_runs(
+                self._run_list.table, chosen, limit=limit, offset=offset, before_ordinal=before
+            )
+            if folded >= head:
+                return rows, total
+            self._projector.catch_up(self._run_list)
+
+    def _runs(self, rows: Sequence[RunRow]) -> tuple[ExecutionRun, ...]:
+        first = self._store.read_first([row.run_id for row in rows])
+        self._journal.preload(first.values())
+        found = []
+        for row in rows:
+            event = self._journal.open_one(first[row.run_id]).event
+            assert isinstance(event, RunScheduled | RunStarted), "a run begins with its enrolment"
+            variables = event.personal.variables if event.personal is not None else {}
+            found.append(execution_run(row, variables, self._scale))
+        return tuple(found)
+
+    def filter(
+        self,
+        status: RunStatus | str | Sequence[RunStatus | str] | None = None,
+        plan_id: str | None = None,
+        contact_id: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+    ) -> RunFilter:
+        """Check the filters of the Runs page; `started_after` is inclusive, `started_before` not.
+
+        Raises `InvalidInput` naming the filter.
+        """
+        for field, value in (("plan_id", plan_id), ("contact_id", contact_id)):
+            if value is not None and not isinstance(value, str):
+                raise InvalidInput(field, f"must be text, not {type(value).__name__}")
+        after = before = None
+        if started_after is not None:
+            after = self._scale.tick_from(require_utc("started_after", started_after))
+        if started_before is not None:
+            before = self._scale.tick_from(require_utc("started_before", started_before))
+        return RunFilter(_statuses(status), plan_id, contact_id, after, before)
+
+
+def execution_run(row: RunRow, variables: dict[str, object], scale: TimeScale) -> ExecutionRun:
+    """A row of the list as the Runs page shows a run."""
+    ended = row.completed_tick
+    return ExecutionRun.model_construct(
+        id=row.run_id,
+        plan_id=row.plan_id,
+        plan_version=row.plan_version,
+        contact_id=row.contact_id,
+        status=RunStatus(row.status),
+        current_step=row.current_step,
+        steps_completed=row.steps_completed,
+        steps_remaining=row.steps_remaining,
+        start_tick=row.start_tick,
+        current_tick=row.current_tick,
+        started_at=scale.time(row.created_tick),
+        completed_at=None if ended is None else scale.time(ended),
+        outcome=row.outcome,
+        variables=variables,
+        status_reason=row.status_reason,
+        resume_tick=row.resume_tick,
+        version=row.version,
+        enrollment=row.enrollment,
+        ordinal=row.ordinal,
+    )
+
+
+def row_of(state: RunState, ordinal: int) -> RunRow:
+    """The row that the list holds, or will hold, for a run in this state."""
+    waits = state.status in (RunStatus.WAITING, RunStatus.PENDING)
+    return RunRow(
+        run_id=state.run_id,
+        ordinal=ordinal,
+        plan_id=state.plan_id,
+        plan_version=state.plan_version,
+        contact_id=state.contact_id,
+        enrollment=state.enrollment,
+        status=state.status.value,
+        current_step=state.current_step,
+        steps_completed=state.steps_completed,
+        steps_remaining=state.steps_remaining,
+        created_tick=state.created_tick,
+        start_tick=state.start_tick,
+        current_tick=state.last_tick,
+        completed_tick=state.completed_tick,
+        outcome=state.outcome,
+        status_reason=state.status_reason,
+        resume_tick=state.hold_until if waits else None,
+        version=state.version,
+    )
+
+
+def _statuses(given: RunStatus | str | Sequence[RunStatus | str] | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    several = [given] if isinstance(given, str) else given
+    known = [status.value for status in RunStatus]
+    if not isinstance(several, Sequence) or not several:
+        raise InvalidInput("status", "must be a status or a list of at least one")
+    for status in several:
+        if status not in known:
+            raise InvalidInput("status", f"{str(status)[:64]!r} is none of {', '.join(known)}")
+    return tuple(sorted({RunStatus(status).value for status in several}))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# A cursor holds the place to go on from and a digest of the filters it belongs to.
+
+
+def _digest(chosen: RunFilter) -> str:
+    return hashlib.sha256(repr(chosen).encode()).hexdigest()[:16]
+
+
+def _write_cursor(ordinal: int, chosen: RunFilter) -> str:
+    return base64.urlsafe_b64encode(json.dumps([ordinal, _digest(chosen)]).encode()).decode()
+
+
+def _read_cursor(cursor: object, chosen: RunFilter) -> int:
+    try:
+        ordinal, digest = json.loads(base64.urlsafe_b64decode(str(cursor).encode()))
+    except (ValueError, TypeError):
+        raise InvalidInput("cursor", "is not one that a page gave") from None
+    if not _is_count(ordinal) or not isinstance(digest, str):
+        raise InvalidInput("cursor", "is not one that a page gave")
+    if digest != _digest(chosen):
+        raise InvalidInput("cursor", "belongs to other filters; start again without it")
+    return int(ordinal)

@@ -1,0 +1,67 @@
+"""The engine's clock: ticks that never go back, from wall time or from whoever moves them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from dee_es.core.clock import LogicalClock, TimeScale
+from dee_es.ports import EventStore, WallClock
+
+_MS_PER_SECOND = 1000
+
+
+class EngineClock:
+    """Gives the present tick.
+
+    A system clock follows wall time, but never falls behind the highest tick ever stored. A manual
+    clock stands still until it is moved.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        wall: WallClock,
+        scale: TimeScale,
+        kind: Literal["system", "manual"],
+    ) -> None:
+        self.scale = scale
+        self.kind = kind
+        self._store = store
+        self._wall = wall
+        self._tick = store.log_head().tick
+
+    def now(self) -> int:
+        """The present tick."""
+        if self.kind == "system":
+            elapsed = self._wall.now_ms() - int(self.scale.epoch.timestamp() * _MS_PER_SECOND)
+            self._tick = max(self._tick, elapsed // self.scale.resolution_ms)
+        return self._tick
+
+    def refresh(self) -> int:
+        """Take notice of ticks that other processes have stored; returns the present one."""
+        self._tick = max(self._tick, self._store.log_head().tick)
+        return self.now()
+
+    def move_to(self, tick: int) -> int:
+        """Move a manual clock forward, durably; a lower tick changes nothing."""
+        if self.kind == "manual" and tick > self._tick:
+            self._tick = self._store.advance_clock(tick)
+        return self.now()
+
+    def seconds_until(self, tick: int) -> float:
+        """Wall seconds until `tick` begins, by the system clock; 0 if it has begun."""
+        start_ms = int(self.scale.time(tick).timestamp() * _MS_PER_SECOND)
+        return max(0.0, (start_ms - self._wall.now_ms()) / _MS_PER_SECOND)
+
+    def recorded_at(self) -> int:
+        """Wall time in ms since 1970 UTC, for information."""
+        return self._wall.now_ms()
+
+    def reading(self) -> LogicalClock:
+        """The present tick together with its scale."""
+        return LogicalClock(self.now(), self.scale.resolution_ms, self.scale.epoch)
+
+    def time(self, tick: int) -> datetime:
+        """The UTC time of a tick."""
+        return self.scale.time(tick)

@@ -1,0 +1,236 @@
+"""Load, fold, decide, append, and again if somebody else was faster."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+from dee_es.core.commands import RunCommand
+from dee_es.core.events import Event, Meta
+from dee_es.core.ids import slice_of
+from dee_es.core.run import RunState, decide, evolve, fold
+from dee_es.engine.definitions import Definitions
+from dee_es.engine.journal import Journal, checksum_of, key_id_of
+from dee_es.engine.timekeeping import EngineClock
+from dee_es.errors import ConcurrencyConflict, RunNotFound, StoreUnavailable
+from dee_es.ports import (
+    Committed,
+    Conflict,
+    EventStore,
+    Inline,
+    Lease,
+    StoredRow,
+    StreamAppend,
+    SuppressionGuard,
+    Unit,
+)
+
+MAX_ATTEMPTS: Final = 10
+"""How often a decision is made anew before the caller hears of the conflict."""
+_CACHED_RUNS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRun:
+    """A run's state with what is needed to append to it."""
+
+    state: RunState
+    checksum: bytes
+    key_id: bytes | None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    units: Sequence[Unit]
+    results: list[Committed | Conflict] | None = None
+    error: BaseException | None = None
+
+
+class Committer:
+    """Commits units; what several threads want to commit at one moment shares a transaction."""
+
+    def __init__(self, store: EventStore, inline: Inline) -> None:
+        self._store = store
+        self._inline = inline
+        self._writing = threading.Lock()
+        self._queue: list[_Waiting] = []
+        self._queued = threading.Lock()
+
+    def commit(
+        self, units: Sequence[Unit], lease: Lease | None = None
+    ) -> list[Committed | Conflict]:
+        """Commit or refuse each unit; see `EventStore.commit`."""
+        if lease is not None or len(units) != 1:
+            with self._writing:
+                return self._store.commit(units, inline=self._inline, lease=lease)
+        mine = _Waiting(units)
+        with self._queued:
+            self._queue.append(mine)
+        with self._writing:
+            if mine.results is None and mine.error is None:
+                self._commit_queue()
+        if mine.error is not None:
+            raise mine.error
+        assert mine.results is not None
+        return mine.results
+
+    def _commit_queue(self) -> None:
+        with self._queued:
+            group, self._queue = self._queue, []
+        units = [unit for waiting in group for unit in waiting.units]
+        try:
+            results = self._store.commit(units, inline=self._inline)
+        except BaseException as error:
+            for waiting in group:
+                waiting.error = error
+            if not isinstance(error, Exception):
+                raise
+            return
+        for waiting, result in zip(group, results, strict=True):
+            waiting.results = [result]
+
+
+class Runs:
+    """Loads runs and applies commands to them.
+
+    Folded states are kept, and used again only while the stream's head still has their version.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        journal: Journal,
+        definitions: Definitions,
+        clock: EngineClock,
+        committer: Committer,
+    ) -> None:
+        self.store = store
+        self.journal = journal
+        self.definitions = definitions
+        self.clock = clock
+        self.committer = committer
+        self._cache: OrderedDict[str, LoadedRun] = OrderedDict()
+        self._cache_lock = threading.Lock()
+
+    def meta(
+        self,
+        command: str,
+        command_id: str,
+        *,
+        tick: int | None = None,
+        actor: str | None = None,
+        reason: str | None = None,
+    ) -> Meta:
+        """Meta data of a command that is decided now, or at `tick`."""
+        now = self.clock.now() if tick is None else tick
+        return Meta(now, command_id, command, self.clock.recorded_at(), actor, reason)
+
+    def load(self, run_id: str) -> LoadedRun:
+        """A run from its events; raises `RunNotFound`."""
+        rows = self.store.read_stream(run_id)
+        if not rows:
+            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+        return self._open(rows)
+
+    def load_many(self, run_ids: Sequence[str]) -> dict[str, LoadedRun]:
+        """The runs that exist, as of now; folded states that are still current are reused."""
+        heads = self.store.heads(run_ids)
+        found: dict[str, LoadedRun] = {}
+        with self._cache_lock:
+            for run_id, head in heads.items():
+                kept = self._cache.get(run_id)
+                if kept is not None and kept.checksum == head.checksum:
+                    found[run_id] = kept
+        missing = [run_id for run_id in heads if run_id not in found]
+        if missing:
+            streams = self.store.read_streams(missing)
+            self.journal.preload(rows[0] for rows in streams.values())
+            found.update((run_id, self._open(rows)) for run_id, rows in streams.items())
+        return found
+
+    def _open(self, rows: Sequence[StoredRow]) -> LoadedRun:
+        state = fold(self.journal.open(rows))
+        assert state is not None
+        return LoadedRun(state, checksum_of(rows[-1]), key_id_of(rows[0]))
+
+    def remember(self, loaded: Iterable[LoadedRun]) -> None:
+        """Keep states that were just committed."""
+        with self._cache_lock:
+            for each in loaded:
+                self._cache[each.state.run_id] = each
+                self._cache.move_to_end(each.state.run_id)
+            while len(self._cache) > _CACHED_RUNS:
+                self._cache.popitem(last=False)
+
+    def append(
+        self, loaded: LoadedRun, events: Sequence[Event], meta: Meta
+    ) -> tuple[StreamAppend, LoadedRun]:
+        """The append that adds `events` to a run, and the run after it."""
+        state = loaded.state
+        sealed = self.journal.seal(
+            state.run_id, state.version, loaded.checksum, events, meta, loaded.key_id
+        )
+        after = state
+        for each in sealed:
+            after = evolve(after, each.recorded)
+        append = StreamAppend(
+            state.run_id,
+            state.version,
+            sealed,
+            after.due_tick,
+            after.status.ended,
+            slice_of(state.contact_id),
+        )
+        return append, LoadedRun(after, sealed[-1].checksum, loaded.key_id)
+
+    def decide(
+        self, loaded: LoadedRun, command: RunCommand, guard: SuppressionGuard | None = None
+    ) -> tuple[Unit, LoadedRun, list[Event]] | None:
+        """What a command leads to, ready to commit; None if it leads to nothing."""
+        state = loaded.state
+        materials = self.definitions.materials(state.plan_id, state.plan_version, state.pins)
+        events = decide(materials, state, command)
+        if not events:
+            return None
+        append, after = self.append(loaded, events, command.meta)
+        return Unit((append,), guard=guard), after, events
+
+    def change(
+        self,
+        run_id: str,
+        make: Callable[[Meta], RunCommand],
+        meta: Callable[[], Meta],
+    ) -> LoadedRun:
+        """Apply a caller's command to a run, deciding again on every conflict.
+
+        A command whose id the run has already seen is not applied twice: its first effect stands.
+        Raises `RunNotFound`, `InvalidTransition`, and `ConcurrencyConflict` after ten attempts.
+        """
+        lost: StoreUnavailable | None = None
+        for _ in range(MAX_ATTEMPTS):
+            loaded = self.load(run_id)
+            given = meta()
+            if given.command_id in loaded.state.command_ids:
+                return loaded
+            if lost is not None:
+                raise lost
+            decided = self.decide(loaded, make(given))
+            if decided is None:
+                return loaded
+            unit, after, _events = decided
+            unit = Unit(unit.appends, min_tick=given.tick)
+            try:
+                result = self.committer.commit([unit])[0]
+            except StoreUnavailable as error:
+                # The commit may have happened although its answer was lost; the log knows.
+                lost = error
+                continue
+            if isinstance(result, Committed):
+                self.remember([after])
+                return after
+            self.clock.refresh()
+        raise ConcurrencyConflict(f"run {run_id} kept changing under the command; try again")
