@@ -1,0 +1,138 @@
+"""What the columns of a contacts file mean, read from the names that people give them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dee_es.errors import InvalidInput
+
+_DELIMITERS: Final = ",;\t"
+
+# Names are compared without case, white space and punctuation: "E-mail" and "email" are one.
+_MEANING: Final = {
+    "id": "id",
+    "contactid": "id",
+    "email": "email",
+    "emailaddress": "email",
+    "phone": "phone",
+    "phonenumber": "phone",
+    "telephone": "phone",
+    "timezone": "timezone",
+    "tz": "timezone",
+}
+# Exports often have both "Phone" and "Mobile": the latter is the number only where it is alone.
+_SECOND_CHOICE: Final = {
+    "mobile": "phone",
+    "mobilephone": "phone",
+    "mobilenumber": "phone",
+}
+
+_QUOTED = re.compile(r'"[^"]*"?')
+_WORD_BREAK = re.compile(r"\s+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where each value of a contact stands in a record; positions count from 0."""
+
+    titles: tuple[str, ...]
+    """How a refusal names each column, the nameless ones too."""
+    id: int | None
+    email: int | None
+    phone: int | None
+    timezone: int | None
+    attributes: tuple[tuple[str, int], ...]
+    """The attribute each other named column becomes, and its position."""
+    nameless: tuple[int, ...]
+
+    @property
+    def named_width(self) -> int:
+        """How many columns there are up to the last one that has a name."""
+        blank = set(self.nameless)
+        return max(at for at in range(len(self.titles)) if at not in blank) + 1
+
+
+def choose_delimiter(header: str) -> str:
+    """Return the delimiter that splits the header line most often outside quotes; else a comma."""
+    bare = _QUOTED.sub("", header)
+    return max(_DELIMITERS, key=bare.count)
+
+
+def read_header(cells: Sequence[str], file: str) -> Columns:
+    """Return what the columns mean, or raise `InvalidInput` naming `file` and the problem.
+
+    Before a column for an id or an address is found, no cell is shown: a file without a header
+    starts with somebody's data.
+    """
+    names = [unicodedata.normalize("NFC", cell).strip() for cell in cells]
+    if any("\0" in name or not _is_utf8(name) for name in names):
+        raise InvalidInput(file, "is not UTF-8 text; save it as CSV in UTF-8")
+    keys = [_words_only(name).replace(" ", "").casefold() for name in names]
+    meanings = [_MEANING.get(key) for key in keys]
+    for at, key in enumerate(keys):
+        choice = _SECOND_CHOICE.get(key)
+        if choice not in meanings:
+            meanings[at] = meanings[at] or choice
+    if not {"id", "email", "phone"} & set(meanings):
+        raise InvalidInput(
+            file, "has no column named id, email or phone; the first line has to name the columns"
+        )
+    _refuse_duplicates(names, keys, meanings, file)
+
+    def position(meaning: str) -> int | None:
+        return meanings.index(meaning) if meaning in meanings else None
+
+    return Columns(
+        titles=tuple(
+            f'column "{name}"' if key else f"column {at + 1}"
+            for at, (name, key) in enumerate(zip(names, keys, strict=True))
+        ),
+        id=position("id"),
+        email=position("email"),
+        phone=position("phone"),
+        timezone=position("timezone"),
+        attributes=tuple(
+            (camel_case(name), at)
+            for at, name in enumerate(names)
+            if keys[at] and meanings[at] is None
+        ),
+        nameless=tuple(at for at, key in enumerate(keys) if not key),
+    )
+
+
+def camel_case(name: str) -> str:
+    """Return the attribute a column stands for: "First Name" and first_name are firstName."""
+    first, *rest = (word for word in _WORD_BREAK.split(_words_only(name)) if word)
+    return first.lower() + "".join(word[0].upper() + word[1:].lower() for word in rest)
+
+
+def _refuse_duplicates(
+    names: Sequence[str], keys: Sequence[str], meanings: Sequence[str | None], file: str
+) -> None:
+    seen: dict[str, str] = {}
+    for name, key, meaning in zip(names, keys, meanings, strict=True):
+        if not key:
+            continue
+        same = meaning or key
+        if same in seen:
+            raise InvalidInput(
+                file, f'has two columns of one meaning, "{seen[same]}" and "{name}"; keep one'
+            )
+        seen[same] = name
+
+
+def _words_only(name: str) -> str:
+    """Return the name with a space for whatever is no part of a word."""
+    # Marks belong to the letter before them: without its vowel signs नाम would be another word.
+    return "".join(
+        char if char.isalnum() or unicodedata.category(char).startswith("M") else " "
+        for char in name
+    )
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\udc80" <= char <= "\udcff" for char in text)
