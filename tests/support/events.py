@@ -1,0 +1,83 @@
+"""Sealed events, appends and units in a line each, for tests that need something to store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dee_es.core import chain, codec
+from dee_es.core.events import Event, Meta, PlanPublished, RecordedEvent, RunStarted, WaitCompleted
+from dee_es.core.ids import is_run, run_id
+from dee_es.ports import SealedEvent, StreamAppend, Unit
+
+COMMAND_ID = "cmd_test"
+
+
+def run(number: int = 1, plan_id: str = "plan") -> str:
+    """The id of a run; equal numbers give equal ids."""
+    return run_id(plan_id, f"contact_{number}", 1)
+
+
+def default_event(stream_id: str, version: int) -> Event:
+    """Some event that may stand at this place of the stream."""
+    if not is_run(stream_id):
+        return PlanPublished({"version": version})
+    if version > 1:
+        return WaitCompleted("wait")
+    return RunStarted("plan", 1, "contact", 1, 0, 3)
+
+
+def sealed(
+    stream_id: str,
+    version: int = 1,
+    event: Event | None = None,
+    *,
+    tick: int = 0,
+    previous: bytes = chain.GENESIS,
+    name: str | None = None,
+) -> SealedEvent:
+    """One event, encoded and chained; `name` stores it under another name than its own."""
+    event = event or default_event(stream_id, version)
+    meta = Meta(tick, COMMAND_ID, "test", 0)
+    own, public, personal = codec.encode(event, meta)
+    name = name or own
+    checksum, state = chain.seal(stream_id, version, name, previous, codec.join(public, personal))
+    return SealedEvent(RecordedEvent(stream_id, version, name, 0, meta, event), state, checksum)
+
+
+def append(
+    stream_id: str,
+    expected: int = 0,
+    events: int | Sequence[Event] = 1,
+    *,
+    tick: int = 0,
+    due_tick: int | None = None,
+    ended: bool = False,
+    slice: int | None = None,
+    previous: bytes = chain.GENESIS,
+) -> StreamAppend:
+    """An append of these events, or of so many default ones; runs are in slice 0 unless told."""
+    given: list[Event | None] = [None] * events if isinstance(events, int) else list(events)
+    rows: list[SealedEvent] = []
+    for version, event in enumerate(given, expected + 1):
+        rows.append(sealed(stream_id, version, event, tick=tick, previous=previous))
+        previous = rows[-1].checksum
+    if slice is None:
+        slice = 0 if is_run(stream_id) else -1
+    return StreamAppend(stream_id, expected, tuple(rows), due_tick, ended, slice)
+
+
+_OF_UNIT = frozenset(Unit.__struct_fields__)
+
+
+def unit(
+    stream_id: str, expected: int = 0, events: int | Sequence[Event] = 1, **options: Any
+) -> Unit:
+    """A unit with one append; options are those of `append` and the fields of `Unit`."""
+    of_unit = {name: options.pop(name) for name in _OF_UNIT & options.keys()}
+    return Unit((append(stream_id, expected, events, **options),), **of_unit)
+
+
+def index_unit(**fields: Any) -> Unit:
+    """A unit without appends, for the indexes alone."""
+    return Unit((), **fields)
