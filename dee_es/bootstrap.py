@@ -127,32 +127,58 @@ def _open_store(config: EngineConfig) -> tuple[str, EventStore, Views]:
     return "sqlite", *open_sqlite(str(path))
 
 
-def _open_keys(config: EngineConfig) -> KeyStore:
-    if config.database == _MEMORY and config.keys is None:
-        return open_memory_keys()
-    url = config.keys
+def is_initialised(config: EngineConfig) -> bool:
+    """Whether there is a database that is ready for use; no file is made to find out."""
     path = sqlite_path(config.database)
-    if url is None and path is not None:
-        url = f"{_SQLITE}{path.with_name(path.stem + '.keys.db')}"
-    if url is None:
+    if path is not None and not path.exists():
+        return False
+    _, store, _ = _open_store(config)
+    try:
+        return bool(store.read_stream(SYSTEM_STREAM))
+    finally:
+        store.close()
+
+
+def keys_url(config: EngineConfig) -> str:
+    """Where the contacts' keys are kept: as configured, else a file beside an SQLite database."""
+    path = sqlite_path(config.database)
+    if config.keys is not None:
+        return config.keys
+    if path is None:
         raise InvalidInput(
             "keys",
             "with PostgreSQL the contacts' keys are kept elsewhere, so that a stolen database can "
             "be read by nobody: name the place, as in DEE_KEYS=sqlite:///keys.db",
         )
+    return f"{_SQLITE}{path.with_name(path.stem + '.keys.db')}"
+
+
+def master_key_path(config: EngineConfig) -> Path | None:
+    """The master key's file: as configured, else beside the keys; None if it is in no file."""
+    if config.master_key is not None:
+        return None
+    if config.master_key_file is not None:
+        return Path(config.master_key_file)
+    beside = sqlite_path(keys_url(config))
+    return None if beside is None else beside.with_name(beside.name.removesuffix(".db") + ".master")
+
+
+def _open_keys(config: EngineConfig) -> KeyStore:
+    if config.database == _MEMORY and config.keys is None:
+        return open_memory_keys()
+    url = keys_url(config)
     if url.startswith(_POSTGRES):
-        return open_postgres_keys(url, _master_key(config, None))
+        return open_postgres_keys(url, _master_key(config))
     key_path = sqlite_path(url)
     if key_path is None or not key_path.name:
         raise InvalidInput("keys", "must be sqlite:///FILE or postgresql://HOST/NAME")
-    master = _master_key(config, key_path.with_name(key_path.name.removesuffix(".db") + ".master"))
-    return open_sqlite_keys(str(key_path), master)
+    return open_sqlite_keys(str(key_path), _master_key(config))
 
 
-def _master_key(config: EngineConfig, beside: Path | None) -> MasterKey:
+def _master_key(config: EngineConfig) -> MasterKey:
     if config.master_key is not None:
         return parse_master_key(config.master_key)
-    path = Path(config.master_key_file) if config.master_key_file is not None else beside
+    path = master_key_path(config)
     if path is None:
         raise InvalidInput(
             "master_key", "give DEE_MASTER_KEY, or name its file with DEE_MASTER_KEY_FILE"

@@ -13,7 +13,8 @@ from dee_es.core.projection import CountKey, Table
 from dee_es.core.views import RunRow, RunStatus, run_counts
 
 _STOPPED: Final = (RunStatus.PAUSED, RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.CANCELLED)
-_ENDED: Final = (RunStatus.COMPLETED, RunStatus.CANCELLED)
+_EVIDENCE: Final = (RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.CANCELLED)
+"""What becomes of a last send after the run has stopped is recorded and changes nothing."""
 
 
 class RunList:
@@ -100,7 +101,7 @@ def _waiting(row: RunRow, until: int, reason: str | None) -> RunRow:
 
 
 def _done(row: RunRow, step_id: str) -> RunRow:
-    if row.status in _ENDED or row.current_step != step_id:
+    if row.status in _EVIDENCE or row.current_step != step_id:
         return row
     return replace(_active(row), steps_completed=row.steps_completed + 1)
 

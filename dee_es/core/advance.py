@@ -14,7 +14,8 @@ from dee_es.core.conditions import Condition, Lookup, evaluate, unparse
 from dee_es.core.ids import idempotency_key
 from dee_es.core.message import build_call, build_email, message_digest
 from dee_es.core.policy import evaluate as gate
-from dee_es.core.run_state import RunState, evolve
+from dee_es.core.run_fold import evolve
+from dee_es.core.run_state import RunState
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
 from dee_es.core.template import TemplateError, message_scope
 from dee_es.core.values import JsonScalar
@@ -31,16 +32,14 @@ _SEEN_AS: Final = {
 
 def advance(materials: c.Materials, state: RunState, command: c.Advance) -> list[e.Event]:
     """The events of one tick of a run that is due; empty if nothing is to be done."""
-    steps = Steps(materials, state, command.meta)
     tick = command.meta.tick
-    if state.exit is not None and tick >= state.exit_tick and not state.status.ended:
+    if state.due_tick is None or tick < state.due_tick:
+        return []
+    steps = Steps(materials, state, command.meta)
+    if state.exit is not None:
         condition, outcome = state.exit
         steps.record(e.RunCompleted(outcome, condition))
         return steps.events
-    if state.status not in (RunStatus.PENDING, RunStatus.ACTIVE, RunStatus.WAITING):
-        return []
-    if state.acts_at is None or tick < state.acts_at:
-        return []
     if state.intent is not None:
         if command.abandoned:
             steps.outcome_unknown("the sender stopped before it recorded an outcome")
@@ -68,7 +67,7 @@ class Steps:
         self.events: list[e.Event] = []
         self._graph = materials.plan.graph
         self._meta = meta
-        self._entered = 0
+        self._acted = False
 
     def record(self, event: e.Event) -> None:
         """Add an event and follow it."""
@@ -129,7 +128,7 @@ class Steps:
             )
         elif state.hold == "wait":
             self.record(e.WaitCompleted(step))
-            self._entered += 1
+            self._acted = True
         elif state.hold == "pending":
             self.outcome_unknown("no result arrived before the deadline")
             return False
@@ -141,44 +140,51 @@ class Steps:
         """Act on the current step if it is due, then go on."""
         state = self.state
         between = state.current_step is None or state.step_done or state.reenter
-        if between and not self.enter_next():
+        if (between and not self.enter_next()) or self._acts_later():
             return
         step = self._graph.step(str(self.state.current_step))
         if isinstance(step, SendEmail | SendVoice):
-            if self.state.acts_at is not None and self.state.acts_at <= self._tick:
-                self._dispatch(step, command)
+            self._dispatch(step, command)
             return
-        self._act_without_channel(step)
-
-    def go_on(self) -> None:
-        """Enter and do the steps behind a finished one, as far as no channel is needed."""
-        self._entered += 1
-        while self._moves() and self.state.step_done:
-            if not self.enter_next():
-                return
-            step = self._graph.step(str(self.state.current_step))
-            if isinstance(step, SendEmail | SendVoice) or self._out_of_breath():
-                return
-            self._do(step)
-
-    def _act_without_channel(self, step: Any) -> None:
         self._do(step)
         if self._moves() and self.state.step_done:
             self.go_on()
 
+    def go_on(self) -> None:
+        """Enter and do the steps behind a finished one, as far as no channel is needed."""
+        self._acted = True
+        while self._moves() and self.state.step_done:
+            if not self.enter_next() or self._acts_later():
+                return
+            self._do(self._graph.step(str(self.state.current_step)))
+
     def _moves(self) -> bool:
         return self.state.status in (RunStatus.ACTIVE, RunStatus.WAITING)
 
-    def _out_of_breath(self) -> bool:
-        # A loop of branches without a wait would never leave the tick; it goes on in the next one.
-        return self._entered > len(self.materials.plan.steps)
+    def _acts_later(self) -> bool:
+        return self.state.acts_at is None or self.state.acts_at > self._tick
 
-    def enter_next(self) -> bool:
-        """Enter the step that comes next, unless the run ends instead; says whether it did."""
+    def _out_of_breath(self) -> bool:
+        # A loop that takes no time would never leave the tick; it goes on in the next one.
+        entered = self.state.visits if self.state.entered_tick == self._tick else 0
+        return entered >= len(self.materials.plan.steps)
+
+    def _ends_instead(self) -> bool:
+        """Whether the run ends here, for what is known of its contact, instead of going on."""
+        if self.state.erased:
+            # Without the contact's data a decision would be a guess.
+            self.record(e.RunCancelled("erased"))
+            return True
         for condition, outcome in self._graph.exits:
             if self.holds(condition):
                 self.record(e.RunCompleted(outcome, unparse(condition)))
-                return False
+                return True
+        return False
+
+    def enter_next(self) -> bool:
+        """Enter the step that comes next, unless the run ends instead; says whether it did."""
+        if self._ends_instead():
+            return False
         state = self.state
         following: str | None
         if state.current_step is None:
@@ -193,10 +199,10 @@ class Steps:
             self.record(e.RunCompleted())
             return False
         sends = isinstance(self._graph.step(following), SendEmail | SendVoice)
-        waits = (sends and self._entered > 0) or self._out_of_breath()
+        waits = (sends and self._acted) or self._out_of_breath()
         acts_at = self._tick + 1 if waits else self._tick
         self.record(e.StepEntered(following, self._graph.remaining(following), acts_at))
-        self._entered += 1
+        self._acted = True
         return True
 
     def _do(self, step: Any) -> None:
@@ -221,6 +227,8 @@ class Steps:
     # --- sending ----------------------------------------------------------------------------------
 
     def _dispatch(self, step: SendEmail | SendVoice, command: c.Advance) -> None:
+        if self._ends_instead():
+            return
         channel = str(step.channel)
         denial = gate(channel, self.state.plan_id, command.snapshot)
         if denial is not None:

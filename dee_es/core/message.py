@@ -148,8 +148,8 @@ def check_header(field: str, value: str) -> str:
 def check_mailbox(field: str, value: object) -> str:
     """Return `value` if it is one address that no mail program can read as anything else.
 
-    Stricter than what a contact may have: no invisible or bidirectional characters, and nothing
-    that looks like an encoded word. Raises `InvalidInput`.
+    Stricter than what a contact may have: outside of ASCII only letters, marks and digits, and
+    nothing that looks like an encoded word. Raises `InvalidInput`.
     """
     address = check_email(field, value)
     local, _, domain = address.rpartition("@")
@@ -161,8 +161,10 @@ def check_mailbox(field: str, value: object) -> str:
         plain = "".join(char for char in part if char.isascii())
         if plain and not ascii_part.match(plain):
             raise InvalidInput(field, "holds a character that has no place in an address")
-        if any(unicodedata.category(char)[0] in "CZ" for char in part):
-            raise InvalidInput(field, "holds an invisible character")
+        # Letters, marks and digits only: what is left are marks that some program takes for a
+        # dot or a comma, and characters that nobody sees.
+        if any(unicodedata.category(char)[0] not in "LMN" for char in part if not char.isascii()):
+            raise InvalidInput(field, "holds a character that has no place in an address")
     return address
 
 

@@ -13,7 +13,8 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.advance import Steps, advance
 from dee_es.core.conditions import unparse
-from dee_es.core.run_state import RunState, call_outcome, evolve, fold, remember
+from dee_es.core.run_fold import call_outcome, evolve, fold, remember
+from dee_es.core.run_state import RunState
 from dee_es.core.views import RunStatus
 from dee_es.errors import InvalidInput, InvalidTransition
 
@@ -62,18 +63,22 @@ def _record_result(
     materials: c.Materials, state: RunState, command: c.RecordResult
 ) -> list[e.Event]:
     intent = state.intent
-    if intent is None or (intent.key, intent.attempt) != (command.key, command.attempt):
-        return []
     steps = Steps(materials, state, command.meta)
+    if intent is None or (intent.key, intent.attempt) != (command.key, command.attempt):
+        return _late_result(steps, command)
     if command.status == "delivered":
         steps.record(e.StepCompleted(intent.step_id, "delivered", command.message_id))
         steps.go_on()
     elif command.status == "pending":
         deadline = command.meta.tick + materials.scale.ticks(PENDING_DEADLINE_MS)
         steps.record(e.StepPending(intent.step_id, deadline, command.message_id))
+        if intent.outcome is not None:
+            # The call was over before the channel said that it had taken it.
+            steps.record(e.StepCompleted(intent.step_id, intent.outcome))
+            steps.go_on()
     elif command.status == "unknown":
         steps.outcome_unknown(command.error or "the channel could not tell")
-    elif command.retryable and intent.attempt < MAX_ATTEMPTS:
+    elif command.retryable and intent.attempt < MAX_ATTEMPTS and not state.status.ended:
         pause = materials.scale.ticks(BACKOFF_MS * 2 ** (intent.attempt - 1))
         steps.record(
             e.StepRetried(
@@ -86,6 +91,17 @@ def _record_result(
         )
     else:
         steps.fail(command.error, intent.attempt, command.detail)
+    return steps.events
+
+
+def _late_result(steps: Steps, command: c.RecordResult) -> list[e.Event]:
+    """The outcome of a send that counts as unknown is evidence; a person still has to settle it."""
+    awaited = steps.state.awaited
+    if awaited is not None and awaited[1:] == (command.key, command.attempt):
+        if command.status == "delivered":
+            steps.record(e.StepCompleted(awaited[0], "delivered", command.message_id))
+        elif command.status == "failed":
+            steps.record(e.StepFailed(awaited[0], command.error, command.attempt, command.detail))
     return steps.events
 
 

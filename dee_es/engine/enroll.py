@@ -147,10 +147,14 @@ class Enrollment:
         with ThreadPoolExecutor(1, "dee-commit") as pool:
             pending: tuple[Future[list[Committed | Conflict]], _Prepared] | None = None
             for batch in _batches(contacts, batch_size, tally):
+                if pending is not None and _overlap(pending[1], batch):
+                    # What becomes of a contact given twice must not depend on who is faster.
+                    self._settle(order, pending, tally)
+                    pending = None
                 prepared = self._prepare(order, batch)
                 if pending is not None:
                     self._settle(order, pending, tally)
-                    _report(on_progress, tally)
+                _report(on_progress, tally)
                 pending = (pool.submit(self._runs.committer.commit, prepared.units), prepared)
             if pending is not None:
                 self._settle(order, pending, tally)
@@ -370,6 +374,11 @@ class _Tally:
             self.result.refusals.append(refusal)
         if self._on_refusal is not None:
             self._on_refusal(refusal)
+
+
+def _overlap(prepared: _Prepared, batch: Sequence[Contact]) -> bool:
+    under_way = {contact.id for contact in prepared.contacts}
+    return any(contact.id in under_way for contact in batch)
 
 
 def _report(on_progress: OnProgress | None, tally: _Tally) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from dee_es.ports import Committed, IdSource, Lease, SuppressionGuard, Unit
 PARTITION: Final = "0/1"
 LEASE_MS: Final = 10_000
 """How long a holder that is not heard of keeps the others out."""
-RENEW_MS: Final = 2_000
+RENEW_S: Final = 2.0
 POLL_S: Final = 0.5
 """How often a worker looks for runs that others made due, in wall seconds."""
 
@@ -48,7 +49,7 @@ class Scheduler:
         self._page = max_runs_per_tick
         self._owner: str | None = None
         self._lease: Lease | None = None
-        self._renewed_ms = 0
+        self._renewed = 0.0
         self._busy = threading.RLock()
 
     # --- the lease --------------------------------------------------------------------------------
@@ -56,10 +57,10 @@ class Scheduler:
     def _acquire(self) -> Lease | None:
         if self._owner is None:
             self._owner = self._ids.command_id()
-        now = self._clock.recorded_at()
-        if self._lease is None or not 0 <= now - self._renewed_ms < RENEW_MS:
+        now = time.monotonic()
+        if self._lease is None or now - self._renewed >= RENEW_S:
             self._lease = self._store.acquire_lease(PARTITION, self._owner, LEASE_MS)
-            self._renewed_ms = now
+            self._renewed = now
         return self._lease
 
     def _require_lease(self) -> Lease:
@@ -143,7 +144,7 @@ class Scheduler:
         waiting = threading.Event()
         while self._clock.now() < tick:
             self._require_lease()
-            waiting.wait(min(self._clock.seconds_until(tick) + 0.001, RENEW_MS / 1000))
+            waiting.wait(min(self._clock.seconds_until(tick) + 0.001, RENEW_S))
 
     def work(self, stop: threading.Event, on_tick: OnTick | None = None) -> TickReport:
         """Process what is due until `stop` is set; the tick under way is finished first.

@@ -19,7 +19,7 @@ from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 from dee_es.core.message import message_id
 from dee_es.ports import Channel, ChannelResult
-from tests.support.mail import CONTEXT, INJECTIONS, SCRIPT, call, email, key
+from tests.support.mail import CONTEXT, INJECTIONS, SCRIPT, a_call, an_email, key
 from tests.support.smtp import running_smtp
 
 
@@ -56,20 +56,20 @@ def test_has_a_name_and_says_what_it_serves(case: Case) -> None:
 
 
 def test_an_email_is_delivered_under_the_engines_own_id(case: Case) -> None:
-    result = case.channel.send(email(1), CONTEXT)
+    result = case.channel.send(an_email(1), CONTEXT)
     assert result == ChannelResult("delivered", message_id(key(1)))
     assert case.sent() == 1
 
 
 def test_every_attempt_under_a_key_has_the_same_id(case: Case) -> None:
-    first = case.channel.send(email(1, attempt=1), CONTEXT)
-    second = case.channel.send(email(1, attempt=2), CONTEXT)
+    first = case.channel.send(an_email(1, attempt=1), CONTEXT)
+    second = case.channel.send(an_email(1, attempt=2), CONTEXT)
     assert first.message_id == second.message_id
-    assert case.channel.send(email(2), CONTEXT).message_id != first.message_id
+    assert case.channel.send(an_email(2), CONTEXT).message_id != first.message_id
 
 
 def test_a_call_is_pending_where_calls_are_served_and_fails_elsewhere(case: Case) -> None:
-    result = case.channel.send(call(1), CONTEXT)
+    result = case.channel.send(a_call(1), CONTEXT)
     if "voice" in case.channel.kinds:
         assert result == ChannelResult("pending", message_id(key(1)))
         assert case.sent() == 1
@@ -79,7 +79,7 @@ def test_a_call_is_pending_where_calls_are_served_and_fails_elsewhere(case: Case
 
 
 def test_a_kind_nobody_serves_fails_for_good(case: Case) -> None:
-    result = case.channel.send(msgspec.structs.replace(email(1), channel="fax"), CONTEXT)
+    result = case.channel.send(msgspec.structs.replace(an_email(1), channel="fax"), CONTEXT)
     assert (result.status, result.retryable) == ("failed", False)
     assert case.sent() == 0
 
@@ -87,7 +87,7 @@ def test_a_kind_nobody_serves_fails_for_good(case: Case) -> None:
 def test_a_result_can_be_logged_and_names_no_one(case: Case) -> None:
     for value in INJECTIONS:
         for field in ("to", "subject", "reply_to", "text", "html"):
-            result = case.channel.send(email(value, **{field: value}), CONTEXT)
+            result = case.channel.send(an_email(value, **{field: value}), CONTEXT)
             json.dumps(dict(result.detail)).encode()
             assert "evil" not in result.error
             assert "jane" not in result.error
@@ -98,7 +98,7 @@ def test_threads_may_share_it(case: Case) -> None:
     results: list[ChannelResult] = []
 
     def work(number: int) -> None:
-        results.extend(case.channel.send(email((number, index)), CONTEXT) for index in range(10))
+        results.extend(case.channel.send(an_email((number, index)), CONTEXT) for index in range(10))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -110,7 +110,7 @@ def test_threads_may_share_it(case: Case) -> None:
 
 
 def test_it_can_be_closed_twice(case: Case) -> None:
-    case.channel.send(email(1), CONTEXT)
+    case.channel.send(an_email(1), CONTEXT)
     case.channel.close()
     case.channel.close()
 
@@ -118,7 +118,7 @@ def test_it_can_be_closed_twice(case: Case) -> None:
 # --- what only one of them has ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", [email(1), call(1)], ids=["email", "call"])
+@pytest.mark.parametrize("action", [an_email(1), a_call(1)], ids=["email", "call"])
 def test_outbox_writes_the_same_bytes_again(tmp_path: Path, action: Any) -> None:
     contents = set()
     for _ in range(3):
@@ -131,10 +131,10 @@ def test_outbox_writes_the_same_bytes_again(tmp_path: Path, action: Any) -> None
 
 def test_outbox_names_files_by_time_run_step_and_key(tmp_path: Path) -> None:
     channel = OutboxChannel(tmp_path / "out", fsync=True)
-    channel.send(email(1, step_id="a:b"), CONTEXT)
-    channel.send(email(1, step_id="a:b", attempt=2), CONTEXT)
-    channel.send(email(2), CONTEXT)
-    run = "run_abcdefghijklmnopqrstuvwxyz"
+    channel.send(an_email(1, step_id="a:b"), CONTEXT)
+    channel.send(an_email(1, step_id="a:b", attempt=2), CONTEXT)
+    channel.send(an_email(2), CONTEXT)
+    run = f"run_{'a' * 26}"
     assert {str(path.relative_to(tmp_path)) for path in files(tmp_path)} == {
         f"out/2025-03-01/093000-{run}-a_b-{key(1)[:16]}-1.eml",
         f"out/2025-03-01/093000-{run}-a_b-{key(1)[:16]}-2.eml",
@@ -143,7 +143,7 @@ def test_outbox_names_files_by_time_run_step_and_key(tmp_path: Path) -> None:
 
 
 def test_outbox_writes_a_call_as_json(tmp_path: Path) -> None:
-    OutboxChannel(tmp_path).send(call(1), CONTEXT)
+    OutboxChannel(tmp_path).send(a_call(1), CONTEXT)
     (file,) = files(tmp_path)
     assert file.suffix == ".json"
     written = json.loads(file.read_bytes())
@@ -153,15 +153,15 @@ def test_outbox_writes_a_call_as_json(tmp_path: Path) -> None:
 
 def test_outbox_without_a_parent_folder_fails_and_may_be_tried_again(tmp_path: Path) -> None:
     channel = OutboxChannel(tmp_path / "missing" / "out")
-    result = channel.send(email(1), CONTEXT)
+    result = channel.send(an_email(1), CONTEXT)
     assert (result.status, result.retryable, result.error) == ("failed", True, "outbox ENOENT")
     (tmp_path / "missing").mkdir()
-    assert channel.send(email(1), CONTEXT).status == "delivered"
+    assert channel.send(an_email(1), CONTEXT).status == "delivered"
 
 
 def test_outbox_where_a_file_is_in_the_way_fails(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
-    result = OutboxChannel(tmp_path / "out").send(email(1), CONTEXT)
+    result = OutboxChannel(tmp_path / "out").send(an_email(1), CONTEXT)
     assert (result.status, result.retryable) == ("failed", True)
 
 
@@ -172,37 +172,37 @@ def test_outbox_leaves_nothing_half_written(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    result = OutboxChannel(tmp_path).send(email(1), CONTEXT)
+    result = OutboxChannel(tmp_path).send(an_email(1), CONTEXT)
     assert (result.status, result.error) == ("failed", "outbox ENOSPC")
     assert files(tmp_path) == []
 
 
 def test_outbox_goes_on_when_its_folder_was_tidied_away(tmp_path: Path) -> None:
     channel = OutboxChannel(tmp_path / "out")
-    channel.send(email(1), CONTEXT)
+    channel.send(an_email(1), CONTEXT)
     for file in files(tmp_path):
         file.unlink()
     (tmp_path / "out" / "2025-03-01").rmdir()
     (tmp_path / "out").rmdir()
-    assert channel.send(email(2), CONTEXT).status == "delivered"
+    assert channel.send(an_email(2), CONTEXT).status == "delivered"
     assert len(files(tmp_path)) == 1
 
 
 def test_outbox_refuses_a_key_or_a_time_that_is_none(tmp_path: Path) -> None:
     channel = OutboxChannel(tmp_path)
-    bad_key = msgspec.structs.replace(call(1), key="../../x")
+    bad_key = msgspec.structs.replace(a_call(1), key="../../x")
     assert channel.send(bad_key, CONTEXT).error.startswith("invalid key")
     bad_time = msgspec.structs.replace(CONTEXT, time_ms=10**18)
-    assert channel.send(email(1), bad_time).error.startswith("invalid time")
-    assert channel.send(call(1, script=None), CONTEXT).error.startswith("invalid script")
+    assert channel.send(an_email(1), bad_time).error.startswith("invalid time")
+    assert channel.send(a_call(1, script=None), CONTEXT).error.startswith("invalid script")
     assert files(tmp_path) == []
 
 
 def test_memory_answers_as_told() -> None:
     failed = ChannelResult("failed", error="x", retryable=True)
     channel = MemoryChannel([failed])
-    assert channel.send(email(1), CONTEXT) is failed
-    assert channel.send(email(1), CONTEXT).status == "delivered"
+    assert channel.send(an_email(1), CONTEXT) is failed
+    assert channel.send(an_email(1), CONTEXT).status == "delivered"
     told = MemoryChannel(lambda action, context: ChannelResult("unknown", error=action.step_id))
-    assert told.send(email(1), CONTEXT).error == "intro"
+    assert told.send(an_email(1), CONTEXT).error == "intro"
     assert [action.step_id for action in told.actions] == ["intro"]

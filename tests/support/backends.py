@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,9 +20,10 @@ Kind = Literal["memory", "sqlite", "postgres"]
 Opened = tuple[EventStore, Views]
 
 
-def open_at(kind: Kind, address: str) -> Opened:
+def open_at(kind: Kind, address: str, lock_timeout_s: float = 10.0) -> Opened:
     """Open a database that is on disk; also called in processes of their own."""
-    return open_sqlite(address) if kind == "sqlite" else open_postgres(address)
+    opener = open_sqlite if kind == "sqlite" else open_postgres
+    return opener(address, lock_timeout_s=lock_timeout_s)
 
 
 @dataclass
@@ -40,9 +40,12 @@ class Backend:
         """Whether it can be opened more than once, by others too."""
         return self.kind != "memory"
 
-    def open(self) -> Opened:
+    def open(self, lock_timeout_s: float = 10.0) -> Opened:
         """Open it, once more if it is on disk; closed when the test ends."""
-        opened = open_at(self.kind, self.address) if self.on_disk else open_memory(self._clock)
+        if self.on_disk:
+            opened = open_at(self.kind, self.address, lock_timeout_s)
+        else:
+            opened = open_memory(self._clock)
         self._opened.append(opened)
         return opened
 
@@ -61,14 +64,6 @@ class Backend:
         else:
             with psycopg.connect(self.address) as connection:
                 connection.execute(statement)
-
-    @contextmanager
-    def write_locked(self) -> Iterator[None]:
-        """Hold up all writers, from outside."""
-        store, views = self.open()
-        with views.transaction():
-            yield
-        store.close()
 
     def close(self) -> None:
         """Close all that was opened."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import email.header
 import hashlib
+from email.message import Message as Parsed
 from typing import Any
+
+import msgspec
 
 from dee_es.core.events import Message
 from dee_es.ports import Action, SendContext
@@ -17,11 +21,15 @@ CONTEXT = SendContext(
 )
 SCRIPT = {"greeting": "Hello Jane", "steps": [{"type": "speak", "text": "Good-bye"}]}
 
-_KEYS = {"run_id": "run_abcdefghijklmnopqrstuvwxyz", "step_id": "intro", "attempt": 1}
+_KEYS: dict[str, Any] = {
+    "run_id": f"run_{'a' * 26}",
+    "step_id": "intro",
+    "attempt": 1,
+}
 
 
-def email(seed: object = 0, **changes: Any) -> Action:
-    """An email to send; `changes` go to the action where it has such a field, else to the message."""
+def an_email(seed: object = 0, **changes: Any) -> Action:
+    """An email to send; `changes` are fields of the action, or else of the message."""
     ours = {**_KEYS, **{name: changes.pop(name) for name in list(changes) if name in _KEYS}}
     given: dict[str, Any] = {
         "to": "jane@example.com",
@@ -33,7 +41,7 @@ def email(seed: object = 0, **changes: Any) -> Action:
     return Action(channel="email", key=key(seed), message=Message(**given), **ours)
 
 
-def call(seed: object = 0, **changes: Any) -> Action:
+def a_call(seed: object = 0, **changes: Any) -> Action:
     """A call to place."""
     given: dict[str, Any] = {"to": "+15550100", "script": SCRIPT, **changes}
     return Action(channel="voice", key=key(seed), message=Message(**given), **_KEYS)
@@ -42,6 +50,40 @@ def call(seed: object = 0, **changes: Any) -> Action:
 def key(seed: object) -> str:
     """An idempotency key."""
     return hashlib.sha256(repr(seed).encode()).hexdigest()
+
+
+HEADERS = [
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Reply-To",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "MIME-Version",
+    "Content-Type",
+]
+"""The headers of an email with everything, in order."""
+
+
+def context(**changes: Any) -> SendContext:
+    """The context of a send, with `changes`."""
+    return msgspec.structs.replace(CONTEXT, **changes)
+
+
+def decoded(value: str) -> str:
+    """A header as a reader shows it."""
+    return str(email.header.make_header(email.header.decode_header(value)))
+
+
+def parts(mail: Parsed) -> list[str]:
+    """The texts of a message, decoded, with plain line ends."""
+    return [
+        part.get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[union-attr]
+        for part in mail.walk()
+        if not part.is_multipart()
+    ]
 
 
 _EVIL = "Bcc: evil@evil.example"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -22,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 
 Drop = Literal["greeting", "MAIL", "RCPT", "DATA", "dot"]
 """When the server hangs up instead of replying: at which command, or after the final dot."""
@@ -56,6 +58,7 @@ class RunningSmtp:
     taken: list[Received] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    transports: list[asyncio.Transport] = field(default_factory=list, repr=False)
 
     def count(self, what: str) -> None:
         """Note that `what` happened: `connect`, a command, or `accept`."""
@@ -69,11 +72,14 @@ class _Server(SMTP):
     def __init__(self, shared: RunningSmtp, handler: object, **options: Any) -> None:
         self.shared = shared
         super().__init__(handler, **options)
+        # It knows of TLS by STARTTLS only, and would refuse a login under TLS from the start.
+        self._auth_require_tls = options.get("require_starttls", False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # The second call for one connection is the one after STARTTLS.
         if self.transport is None:
             self.shared.count("connect")
+            self.shared.transports.append(cast(asyncio.Transport, transport))
         super().connection_made(transport)
         if self.shared.drop == "greeting":
             transport.close()
@@ -81,14 +87,14 @@ class _Server(SMTP):
     async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802 - aiosmtpd looks it up by name
         self.shared.count("MAIL")
         if self.shared.drop == "MAIL":
-            self.transport.close()
+            cast(asyncio.Transport, self.transport).close()
             return
         await super().smtp_MAIL(arg)
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         self.shared.count("DATA")
         if self.shared.drop == "DATA":
-            self.transport.close()
+            cast(asyncio.Transport, self.transport).close()
             return
         if reply := self.shared.replies.get("DATA"):
             await self.push(reply)
@@ -197,9 +203,7 @@ def running_smtp(
             # Not handled here means that the server itself says 535.
             return AuthResult(success=ok, handled=ok)
 
-        options.update(
-            authenticator=authenticate, auth_required=True, auth_require_tls=security == "starttls"
-        )
+        options.update(authenticator=authenticate, auth_required=True)
     controller = _Controller(shared, **options)
     # The controller knocks once itself to see whether it runs.
     real_drop, shared.drop = shared.drop, None
@@ -209,7 +213,16 @@ def running_smtp(
     try:
         yield shared
     finally:
+        # The controller leaves connections open behind it.
+        asyncio.run_coroutine_threadsafe(_hang_up(shared), controller.loop).result(20)
         controller.stop()
+
+
+async def _hang_up(shared: RunningSmtp) -> None:
+    for transport in shared.transports:
+        transport.abort()
+    # The loop tells the protocols, and closes the sockets, in a round of its own.
+    await asyncio.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -237,6 +250,28 @@ def scripted_smtp(behave: Callable[[socket.socket], None]) -> Iterator[int]:
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(20)
+
+
+Connect = Callable[..., SmtpChannel]
+"""Makes a channel to a server, or to a port; keywords are its settings."""
+
+
+@contextlib.contextmanager
+def smtp_channels() -> Iterator[Connect]:
+    """Makes SMTP channels, and closes them in the end."""
+    made: list[SmtpChannel] = []
+
+    def connect(server: RunningSmtp | int, **settings: Any) -> SmtpChannel:
+        port = server if isinstance(server, int) else server.port
+        settings = {"timeout_s": 20, "helo_name": "client.example", **settings}
+        made.append(SmtpChannel(SmtpSettings("127.0.0.1", port, **settings)))
+        return made[-1]
+
+    try:
+        yield connect
+    finally:
+        for channel in made:
+            channel.close()
 
 
 @cache

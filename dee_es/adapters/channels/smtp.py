@@ -315,11 +315,20 @@ def _stuffed(content: bytes) -> bytes:
 
 
 def _speaks(server: smtplib.SMTP) -> bool:
-    """Whether the server has sent something, or has closed the connection."""
-    if server.sock is None:
+    """Whether the server has sent something that was not read, or has closed the connection."""
+    if server.sock is None or server.file is None:
         return True
-    if isinstance(server.sock, ssl.SSLSocket) and server.sock.pending():
-        return True
+    timeout = server.sock.gettimeout()
+    server.sock.settimeout(0)
+    try:
+        # What came in one packet with an earlier reply is in the reader, not in the socket. Over
+        # TLS, nothing to read raises, so that nothing at all means the end.
+        if server.file.peek(1) or isinstance(server.sock, ssl.SSLSocket):
+            return True
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False
+    finally:
+        server.sock.settimeout(timeout)
     with selectors.DefaultSelector() as selector:
         selector.register(server.sock, selectors.EVENT_READ)
         return bool(selector.select(0))

@@ -13,7 +13,8 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
-from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg.types.string import StrBinaryDumper
 from psycopg_pool import PoolClosed
 
@@ -26,6 +27,16 @@ _APPEND_LOCK: Final = b"SELECT pg_advisory_xact_lock(4466543286)"
 _BEGIN: Final = b"BEGIN"
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PREPARED: Final = 400
+
+# One type for all integers and one for all texts: otherwise a statement is prepared anew for every
+# combination of their sizes. The last one registered for a type is the one that is used, so what
+# is sent in arrays is binary too.
+_DUMPERS: Final = (
+    (int, Int8Dumper),
+    (int, Int8BinaryDumper),
+    (str, StrBinaryDumper),
+    (list, ListBinaryDumper),
+)
 
 # Look-ups must go by key even where a plan was made while the tables were empty, so whole-table
 # plans are the last resort on these connections. A batch is joined to its table row by row.
@@ -108,10 +119,8 @@ class PostgresDatabase(PostgresDatastore):
         def configure(connection: psycopg.Connection[Any]) -> None:
             connection.autocommit = True
             connection.prepared_max = _PREPARED
-            # One type for all integers and one for all texts: otherwise a statement is prepared
-            # anew for every combination of their sizes.
-            connection.adapters.register_dumper(int, Int8BinaryDumper)
-            connection.adapters.register_dumper(str, StrBinaryDumper)
+            for python_type, dumper in _DUMPERS:
+                connection.adapters.register_dumper(python_type, dumper)
             connection.execute(settings)
 
         return configure
@@ -147,7 +156,7 @@ class PostgresDatabase(PostgresDatastore):
             try:
                 return self._query_once(sql, params)
             except psycopg.OperationalError as error:
-                if error.sqlstate is not None:
+                if not _is_lost(error):
                     raise
                 self.pool.check()
                 return self._query_once(sql, params)
@@ -191,13 +200,19 @@ class PostgresDatabase(PostgresDatastore):
             ) from error
 
 
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection is gone: libpq says so without a code, a server that goes down with
+    one of class 57P."""
+    return error.sqlstate is None or error.sqlstate.startswith("57P")
+
+
 def _reason(error: psycopg.Error) -> str:
     match error:
         case psycopg.errors.LockNotAvailable():
             return "the append lock was not free within the lock timeout; try again"
         case psycopg.errors.QueryCanceled():
             return "a statement took longer than the statement timeout and was cancelled"
-        case psycopg.Error(sqlstate=None):
+        case _ if _is_lost(error):
             return (
                 "the server cannot be reached or the connection was lost; a commit under way may "
                 "or may not have happened"

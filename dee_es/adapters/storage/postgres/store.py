@@ -82,17 +82,19 @@ class PostgresStore(RelationalStore, PostgresApplicationRecorder):
 
     def select_events(self, *args: Any, **kwargs: Any) -> Sequence[StoredEvent]:
         """The library's view of a stream, tried once."""
-        found: list[StoredEvent] = _once(PostgresApplicationRecorder.select_events)(self, *args, **kwargs)
+        select = _once(PostgresApplicationRecorder.select_events)
+        found: list[StoredEvent] = select(self, *args, **kwargs)
         return found
 
     def select_notifications(self, *args: Any, **kwargs: Any) -> Sequence[Notification]:
         """The library's view of the log, tried once."""
-        found = _once(PostgresApplicationRecorder.select_notifications)(self, *args, **kwargs)
+        select = _once(PostgresApplicationRecorder.select_notifications)
+        found: list[Notification] = select(self, *args, **kwargs)
         return found
 
     def max_notification_id(self) -> int | None:
         """The library's view of the last position, tried once."""
-        found = _once(PostgresApplicationRecorder.max_notification_id)(self)
+        found: int | None = _once(PostgresApplicationRecorder.max_notification_id)(self)
         return found
 
     def close(self) -> None:

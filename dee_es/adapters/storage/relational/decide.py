@@ -90,9 +90,9 @@ class Decider:
             return Conflict("version", moved)
         if unit.min_tick is not None and self._tick > unit.min_tick:
             return Conflict("clock", unit.appends[0].stream_id if unit.appends else "")
-        for contact_id, key_id in unit.contact_keys:
-            if self._known.keys.get(contact_id, key_id) != key_id:
-                return Conflict("key", contact_id)
+        contact_id = self._key_differs(unit.contact_keys)
+        if contact_id is not None:
+            return Conflict("key", contact_id)
         if unit.guard is not None:
             subject = self._suppressed_since(unit.guard)
             if subject is not None:
@@ -114,6 +114,15 @@ class Decider:
             if version != append.expected_version:
                 return stream_id
             ahead[stream_id] = version + len(append.events)
+        return None
+
+    def _key_differs(self, pairs: Sequence[tuple[str, bytes]]) -> str | None:
+        """The first contact that has another key, or is given two at once."""
+        given: dict[str, bytes] = {}
+        for contact_id, key_id in pairs:
+            known = self._known.keys.get(contact_id, key_id)
+            if known != key_id or given.setdefault(contact_id, key_id) != key_id:
+                return contact_id
         return None
 
     def _suppressed_since(self, guard: SuppressionGuard) -> str | None:

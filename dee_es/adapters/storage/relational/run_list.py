@@ -11,11 +11,11 @@ the whole index: no other index gives that order, so that no statistics can misl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
-from dee_es.adapters.storage.relational.session import Session, quoted
+from dee_es.adapters.storage.relational.session import Answer, Session, quoted
 from dee_es.adapters.storage.relational.tables import RowReader, counts_relation, rows_relation
 from dee_es.core.projection import Table
 from dee_es.core.views import ALL_BUCKETS, ANY, BUCKET, RunFilter, RunRow, RunStatus
@@ -109,6 +109,26 @@ def _arms(chosen: RunFilter) -> list[_Arm]:
     return [_Arm((), ())]
 
 
+class _Term(NamedTuple):
+    """Part of a total: runs by ordinal, or the counts of whole buckets; `high` is exclusive."""
+
+    of: Literal["runs", "buckets"]
+    low: int
+    high: int
+
+
+def _edge(low: int, high: int) -> list[tuple[int, _Term]]:
+    """Count a part of one bucket, or what the part leaves over, whichever is less to look at."""
+    if low >= high:
+        return []
+    if 2 * (high - low) <= BUCKET:
+        return [(1, _Term("runs", low, high))]
+    bucket = low // BUCKET
+    left = [(-1, _Term("runs", bucket * BUCKET, low))] if low % BUCKET else []
+    right = [(-1, _Term("runs", high, (bucket + 1) * BUCKET))] if high % BUCKET else []
+    return [(1, _Term("buckets", bucket, bucket + 1)), *left, *right]
+
+
 class RunPages:
     """Answers one question about the run list, inside one snapshot."""
 
@@ -127,23 +147,28 @@ class RunPages:
             "counts": quoted(counts_relation(table).name),
             "columns": relation.listed,
         }
-        self._low = self._first_at(chosen.created_from, 0)
-        self._high = self._first_at(chosen.created_before, _END)
+        self._low, self._high = self._bounds(chosen)
 
-    def total(self) -> int:
-        """How many runs the filter chooses."""
-        low, high = self._low, self._high
+    def total(self) -> Callable[[], int]:
+        """Ask how many runs the filter chooses; calling the result waits for the number."""
+        terms = self._terms(self._low, self._high)
+        asked = [(sign, self._ask_for(term)) for sign, term in terms]
+        return lambda: sum(sign * int(answer.fetchall()[0][0]) for sign, answer in asked)
+
+    def _terms(self, low: int, high: int) -> list[tuple[int, _Term]]:
+        """What to add and what to take away: whole buckets, and the edges of the range."""
         if low >= high:
-            return 0
+            return []
         if not self._counted:
-            return self._edge(low, high)
+            return [(1, _Term("runs", low, high))]
         if low == 0 and high == _END:
-            return self._whole(ALL_BUCKETS, ALL_BUCKETS + 1)
+            return [(1, _Term("buckets", ALL_BUCKETS, ALL_BUCKETS + 1))]
         first, end = -(-low // BUCKET), high // BUCKET
         if first > end:
-            return self._edge(low, high)
-        total = self._whole(first, end) + self._edge(low, first * BUCKET)
-        return total if high == _END else total + self._edge(end * BUCKET, high)
+            return [(1, _Term("runs", low, high))]
+        terms = [(1, _Term("buckets", first, end))] if first < end else []
+        terms += _edge(low, first * BUCKET)
+        return terms if high == _END else terms + _edge(end * BUCKET, high)
 
     def page(self, limit: int, offset: int, before: int | None) -> list[RunRow]:
         """Up to `limit` runs, newest first, below ordinal `before`, without the first `offset`."""
@@ -182,8 +207,10 @@ class RunPages:
         """Leave out whole buckets from the top: the ordinal to go on from, and what is left."""
         end = high // BUCKET
         if high != _END:
-            edge = self._edge(max(self._low, end * BUCKET), high)
-            if edge > offset or end * BUCKET <= self._low:
+            if end * BUCKET <= self._low:
+                return high, offset
+            edge = self._count(end * BUCKET, high)
+            if edge > offset:
                 return high, offset
             high, offset = end * BUCKET, offset - edge
         first = -(-self._low // BUCKET)
@@ -197,26 +224,28 @@ class RunPages:
 
     # --- counts -----------------------------------------------------------------------------------
 
-    def _whole(self, first: int, end: int) -> int:
-        statement = _WHOLE.format(**self._names)
-        return int(self._ask(statement, (*self._count_key, first, end))[0][0])
-
-    def _edge(self, low: int, high: int) -> int:
-        if low >= high:
-            return 0
+    def _ask_for(self, term: _Term) -> Answer:
+        if term.of == "buckets":
+            params = (*self._count_key, term.low, term.high)
+            return self._session.ask(_WHOLE.format(**self._names), params)
         counts: list[str] = []
-        params: list[object] = []
+        values: list[object] = []
         for arm in self._arms:
-            where, values = arm.where(low, high)
+            where, bounds = arm.where(term.low, term.high)
             counts.append(_COUNT.format(where=where, **self._names))
-            params += values
-        return int(self._ask(f"SELECT {' + '.join(counts)}", params)[0][0])
+            values += bounds
+        return self._session.ask(f"SELECT {' + '.join(counts)}", values)
 
-    def _first_at(self, tick: int | None, default: int) -> int:
-        """The ordinal of the first run created at or behind `tick`, or one beyond the last."""
-        if tick is None:
-            return default
-        return int(self._ask(_FIRST_AT.format(**self._names), (tick, tick))[0][0])
+    def _count(self, low: int, high: int) -> int:
+        return int(self._ask_for(_Term("runs", low, high)).fetchall()[0][0])
+
+    def _bounds(self, chosen: RunFilter) -> tuple[int, int]:
+        """The ordinals from and before which runs were created in the ticks chosen."""
+        statement = _FIRST_AT.format(**self._names)
+        ticks = (chosen.created_from, chosen.created_before)
+        asked = [t if t is None else self._session.ask(statement, (t, t)) for t in ticks]
+        low, high = (a if a is None else int(a.fetchall()[0][0]) for a in asked)
+        return 0 if low is None else low, _END if high is None else high
 
     def _ask(self, statement: str, params: Sequence[object]) -> list[Any]:
         return self._session.ask(statement, params).fetchall()

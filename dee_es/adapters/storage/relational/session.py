@@ -7,14 +7,16 @@ values are always bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dee_es.core.projection import ColumnKind
 
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
 Values = tuple[Any, ...]
 """One row, in the order of its relation's columns."""
 
@@ -110,6 +112,6 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def names_of(relation: Relation, form: Callable[[str], str], names: Sequence[str]) -> str:
-    """`form` applied to each of the names, as a comma-separated list."""
-    return ", ".join(form(name) for name in names)
+def as_asked(keys: Sequence[KeyT], found: Mapping[KeyT, ValueT]) -> dict[KeyT, ValueT]:
+    """What was found, in the order asked for: no database's order of rows is to reach a caller."""
+    return {key: found[key] for key in keys if key in found}

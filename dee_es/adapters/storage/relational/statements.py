@@ -147,9 +147,9 @@ ON CONFLICT (partition) DO UPDATE SET
 WHERE leases.owner = excluded.owner OR leases.expires_at <= {now_ms}
 RETURNING epoch
 """
-# The row stays, so that the next holder's epoch is higher than this one's.
+# The row stays, without an owner, so that the next holder's epoch is higher than this one's.
 RELEASE_LEASE: Final = """
-UPDATE leases SET expires_at = 0 WHERE partition = ? AND owner = ? AND epoch = ?
+UPDATE leases SET owner = '', expires_at = 0 WHERE partition = ? AND owner = ? AND epoch = ?
 """
 
 # --- projections ----------------------------------------------------------------------------------

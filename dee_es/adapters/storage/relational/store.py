@@ -8,7 +8,7 @@ from typing import Any
 
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
-from dee_es.adapters.storage.relational.session import Database, Session
+from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.tables import Tables
 from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import (
@@ -96,11 +96,13 @@ class RelationalStore:
     def read_streams(self, stream_ids: Sequence[str]) -> dict[str, list[StoredRow]]:
         """See `EventStore.read_streams`."""
         rows = (StoredRow(*row) for row in self._of(sql.READ_STREAMS, stream_ids))
-        return {stream: list(group) for stream, group in groupby(rows, lambda r: r.stream_id)}
+        found = {stream: list(group) for stream, group in groupby(rows, lambda r: r.stream_id)}
+        return as_asked(stream_ids, found)
 
     def read_first(self, stream_ids: Sequence[str]) -> dict[str, StoredRow]:
         """See `EventStore.read_first`."""
-        return {row[1]: StoredRow(*row) for row in self._of(sql.READ_FIRST, stream_ids)}
+        found = {row[1]: StoredRow(*row) for row in self._of(sql.READ_FIRST, stream_ids)}
+        return as_asked(stream_ids, found)
 
     def read_log(self, after: int, limit: int) -> list[StoredRow]:
         """See `EventStore.read_log`."""
@@ -114,7 +116,7 @@ class RelationalStore:
 
     def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
         """See `EventStore.heads`."""
-        return _heads(self._of(sql.READ_HEADS, stream_ids))
+        return as_asked(stream_ids, _heads(self._of(sql.READ_HEADS, stream_ids)))
 
     def stream_ids(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:
         """See `EventStore.stream_ids`."""
@@ -134,7 +136,7 @@ class RelationalStore:
 
     def contact_keys(self, contact_ids: Sequence[str]) -> dict[str, bytes]:
         """See `EventStore.contact_keys`."""
-        return dict(self._of(sql.READ_CONTACT_KEYS, contact_ids))
+        return as_asked(contact_ids, dict(self._of(sql.READ_CONTACT_KEYS, contact_ids)))
 
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
         """See `EventStore.suppressions`."""
@@ -179,7 +181,9 @@ def _look_up(
     )
     subjects, oldest = decide.guarded(units, head.suppression_epoch)
     if subjects:
-        known.suppressed.update(session.ask(sql.SUPPRESSED_SINCE, (subjects, oldest)).fetchall())
+        since = session.ask(sql.SUPPRESSED_SINCE, (subjects, oldest))
+        for subject, level, scope, epoch in since.fetchall():
+            known.suppressed.setdefault(subject, {})[level, scope] = epoch
     return known, Tables(session, checkpoints.fetchall() if checkpoints else None)
 
 

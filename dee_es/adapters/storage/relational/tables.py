@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from dee_es.adapters.storage.relational import statements as sql
-from dee_es.adapters.storage.relational.session import Relation, Session, quoted
+from dee_es.adapters.storage.relational.session import Relation, Session, as_asked, quoted
 from dee_es.core.projection import ColumnKind, CountKey, Key, Row, Table
 from dee_es.ports import StoredRow
 
@@ -120,7 +120,8 @@ class Tables:
         found = self._session.ask(statement, (list(keys),)).fetchall()
         at = relation.names.index(table.key)
         rows: list[RowT] = RowReader(table).rows(found)
-        return {values[at]: row for values, row in zip(found, rows, strict=True)}
+        by_key = {values[at]: row for values, row in zip(found, rows, strict=True)}
+        return as_asked(keys, by_key)
 
     def write(self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]) -> None:
         """See `TableTransaction.write`."""

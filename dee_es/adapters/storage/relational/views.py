@@ -77,10 +77,10 @@ class RelationalViews:
         with self.database.snapshot() as session:
             positions = session.ask(_POSITIONS, (table.name, table.version))
             pages = RunPages(session, table, chosen)
-            rows = pages.page(limit, offset, before_ordinal)
             total = pages.total()
+            rows = pages.page(limit, offset, before_ordinal)
             ((head, folded),) = positions.fetchall()
-        return rows, total, head, folded
+            return rows, total(), head, folded
 
     def list_audit(
         self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0

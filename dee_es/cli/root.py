@@ -1,0 +1,143 @@
+"""`dee` itself: the global options, the table of commands, and how faults are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final, TextIO
+
+import click
+
+from dee_es.cli.lazy import Lazy, LazyGroup
+from dee_es.cli.session import Session
+from dee_es.cli.text import one_line
+from dee_es.errors import DeeError, PlanValidationError
+
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+"""What a program that SIGPIPE ended has: its reader left, which is no fault of either."""
+
+_COMMANDS: Final = {
+    "init": Lazy("init:init", "Make a new database."),
+    "plan": Lazy("plan:plan", "Validate, publish and show plans."),
+    "template": Lazy("template:template", "Publish and show message templates."),
+    "execute": Lazy("execute:execute", "Start a run of a plan for one contact."),
+    "enroll": Lazy("enroll:enroll", "Start runs of a plan for all contacts of a CSV file."),
+    "runs": Lazy("runs:runs", "List runs; show, pause, resume, cancel, retry or resolve one."),
+    "history": Lazy("history:history", "Show what happened in a run, in order."),
+    "contact": Lazy("contact:contact", "Suppress contacts, or lift a suppression."),
+    "events": Lazy("events:events", "Take in what happened to messages and calls."),
+    "audit": Lazy("audit:audit", "Verify that the log is what was written."),
+    "tick": Lazy("clock:tick", "Do everything that is due now, once."),
+    "run-until": Lazy("clock:run_until", "Move a manual clock ahead, doing what becomes due."),
+    "worker": Lazy("worker:worker", "Do what becomes due, until stopped."),
+    "health": Lazy("health:health", "Show how the database and its projections stand."),
+}
+
+
+class _Root(LazyGroup):
+    """The outermost group: every fault of a command passes here on its way out."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a fault becomes one line and an exit code."""
+        try:
+            done = super().invoke(ctx)
+            # What cannot be written is to be noticed here, not when the interpreter ends.
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _let_go(sys.stdout)
+            raise click.exceptions.Exit(BROKEN_PIPE) from None
+        except (DeeError, OSError) as error:
+            _fault(ctx, str(error) if isinstance(error, PlanValidationError) else _said(error))
+        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            # The text of an unforeseen error may hold anything, personal data too.
+            _fault(ctx, f"internal error ({type(error).__name__}); --debug shows where")
+        return done
+
+
+@click.group(
+    cls=_Root,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--database",
+    metavar="URL",
+    help="sqlite:///FILE or postgresql://HOST/NAME.  [DEE_DATABASE; default sqlite:///dee.db]",
+)
+@click.option(
+    "--keys",
+    metavar="URL",
+    help="Where the contacts' keys are kept.  [DEE_KEYS; default beside an SQLite database]",
+)
+@click.option(
+    "--actor",
+    metavar="NAME",
+    envvar="DEE_ACTOR",
+    help="Who acts, for the log.  [DEE_ACTOR; default the user's name]",
+)
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.version_option(package_name="dee-es", prog_name="dee")
+@click.pass_context
+def root(
+    ctx: click.Context, database: str | None, keys: str | None, actor: str | None, debug: bool
+) -> None:
+    """Deterministic execution of outreach plans, on an append-only log.
+
+    Settings come from flags, then DEE_* variables, then dee.toml in the working folder.
+
+    Exit codes: 0 done; 1 failed or not valid; 2 called wrongly.
+    """
+    ctx.meta["dee.debug"] = debug
+    ctx.obj = Session(database, keys, actor)
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Run one command and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = root.main(arguments, prog_name="dee", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        hint = f" (see `{where.command_path} --help`)" if where is not None else ""
+        click.echo(f"dee: {one_line(error.format_message())}{hint}", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("dee: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fault(ctx: click.Context, message: str) -> None:
+    if ctx.meta.get("dee.debug"):
+        traceback.print_exc()
+    click.echo(f"dee: {message}", err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _let_go(sys.stdout)
+    raise click.exceptions.Exit(1)
+
+
+def _said(error: DeeError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return one_line(f"{where}{error.strerror}")
+    return one_line(str(error)) or type(error).__name__
+
+
+def _let_go(stream: TextIO) -> None:
+    """Send what is left in the stream nowhere, or the interpreter would complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,137 @@
+"""Times and durations as people write them, and as they read them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import click
+
+_UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:[0-9]{1,9}[wdhms])+", re.ASCII)
+_PART = re.compile(r"([0-9]+)([wdhms])", re.ASCII)
+_LONGEST: Final = timedelta(days=36_525)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time that was given: one of the two is set. A distance counts from the engine's present."""
+
+    distance: timedelta | None = None
+    at: datetime | None = None
+
+    def before(self, now: datetime) -> datetime:
+        """The time meant, a distance being one into the past."""
+        return self._resolved(now, -1)
+
+    def after(self, now: datetime) -> datetime:
+        """The time meant, a distance being one into the future."""
+        return self._resolved(now, 1)
+
+    def _resolved(self, now: datetime, sign: int) -> datetime:
+        if self.at is not None:
+            return self.at
+        assert self.distance is not None, "a moment is a time or a distance"
+        try:
+            return now + sign * self.distance
+        except OverflowError:
+            raise click.UsageError("a time lies outside of the years 1 to 9999") from None
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """`24h`, `7d` or `1d12h` as a duration; None for what is none. Raises `ValueError`."""
+    if not _DURATION.fullmatch(text):
+        return None
+    seconds = sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text))
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError("is longer than a hundred years")
+    return timedelta(seconds=seconds)
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time that says its zone. Raises `ValueError` with what is wrong."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is neither a time such as 2025-03-01T09:00Z nor 24h, 7d or 90m") from None
+    raise ValueError("has no time zone; write Z for UTC or an offset such as +02:00")
+
+
+class MomentType(click.ParamType[Moment]):
+    """A time in ISO 8601, or a distance such as 24h."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The moment, or a usage error."""
+        if isinstance(value, Moment):
+            return value
+        try:
+            distance = parse_duration(value)
+            return Moment(distance=distance) if distance is not None else Moment(at=parse_time(value))
+        except ValueError as error:
+            self.fail(f"{str(value)[:40]!r} {error}", param, ctx)
+
+
+class TimeType(click.ParamType[datetime]):
+    """A time in ISO 8601."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The time in UTC, or a usage error."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_time(value)
+        except ValueError as error:
+            self.fail(f"{str(value)[:40]!r} {error}", param, ctx)
+
+
+class DurationType(click.ParamType[timedelta]):
+    """A duration such as 3d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The duration, or a usage error."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            duration = parse_duration(value)
+        except ValueError as error:
+            self.fail(f"{str(value)[:40]!r} {error}", param, ctx)
+        if duration is None:
+            self.fail(f"{str(value)[:40]!r} is no duration such as 3d, 12h or 1d12h", param, ctx)
+        return duration
+
+
+def iso(moment: datetime) -> str:
+    """The time in UTC by ISO 8601, with milliseconds only where there are any."""
+    precision = "milliseconds" if moment.microsecond else "seconds"
+    return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def distance(moment: datetime, now: datetime) -> str:
+    """How far a time is from now, in its largest unit: `3d ago`, `in 2h`, `now`."""
+    seconds = int((moment - now).total_seconds())
+    if seconds == 0:
+        return "now"
+    return f"in {rough(seconds)}" if seconds > 0 else f"{rough(-seconds)} ago"
+
+
+def rough(seconds: float) -> str:
+    """A duration in its largest unit: 3d, 2h, 5m, 8s."""
+    for unit in ("d", "h", "m"):
+        if seconds >= _UNITS[unit]:
+            return f"{int(seconds // _UNITS[unit])}{unit}"
+    return f"{int(seconds)}s"
+
+
+def told(moment: datetime | None, now: datetime) -> str | None:
+    """A time for people: in UTC, and how far from now."""
+    return None if moment is None else f"{iso(moment)} ({distance(moment, now)})"

@@ -1,0 +1,346 @@
+"""How a run's events change it: `evolve` folds one event into the state, `fold` a whole history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from dee_es.core import events as e
+from dee_es.core.run_state import Hold, Intent, RunState
+from dee_es.core.views import RunStatus
+
+# Commands of the scheduler and of channels come by the thousand and are never repeated by a caller.
+_NOT_REMEMBERED: Final = frozenset({"tick", "result"})
+
+
+def evolve(state: RunState | None, recorded: e.RecordedEvent) -> RunState:
+    """The state after `recorded`. Total: any event that is in the log can be folded."""
+    event, meta = recorded.event, recorded.meta
+    if isinstance(event, (e.RunScheduled, e.RunStarted)):
+        after = _created(recorded, event) if state is None else _started(state, event)
+    elif state is None:
+        raise AssertionError(f"{recorded.stream_id} does not begin with an enrolment")
+    else:
+        after = _FOLDS[type(event)](state, event, meta)
+    commands = after.command_ids
+    if meta.command not in _NOT_REMEMBERED and meta.command_id not in commands:
+        commands = (*commands, meta.command_id)
+    return replace(
+        after,
+        version=recorded.version,
+        last_tick=meta.tick,
+        erased=after.erased or recorded.erased,
+        command_ids=commands,
+    )
+
+
+def fold(history: Iterable[e.RecordedEvent]) -> RunState | None:
+    """The state after a whole history, None for an empty one."""
+    state = None
+    for recorded in history:
+        state = evolve(state, recorded)
+    return state
+
+
+Start = e.RunScheduled | e.RunStarted
+
+
+def _created(recorded: e.RecordedEvent, event: Start) -> RunState:
+    scheduled = isinstance(event, e.RunScheduled)
+    return RunState(
+        run_id=recorded.stream_id,
+        plan_id=event.plan_id,
+        plan_version=event.plan_version,
+        contact_id=event.contact_id,
+        enrollment=event.enrollment,
+        pins=event.pins,
+        contact=event.personal or e.Enrolled(),
+        status=RunStatus.PENDING if scheduled else RunStatus.ACTIVE,
+        version=recorded.version,
+        created_tick=recorded.meta.tick,
+        start_tick=event.start_tick,
+        last_tick=recorded.meta.tick,
+        steps_remaining=event.steps_remaining,
+        acts_at=event.start_tick,
+        hold="start" if scheduled else "",
+        hold_until=event.start_tick,
+    )
+
+
+def _started(state: RunState, event: Start) -> RunState:
+    if isinstance(event, e.RunScheduled):
+        return replace(
+            state,
+            status=RunStatus.PENDING,
+            status_reason=None,
+            start_tick=event.start_tick,
+            acts_at=event.start_tick,
+            hold="start",
+            hold_until=event.start_tick,
+        )
+    active = replace(state, status=RunStatus.ACTIVE, status_reason=None, hold="")
+    return replace(active, acts_at=event.start_tick)
+
+
+def _stopped(state: RunState) -> bool:
+    # What is told of such a run's last send is evidence: it is kept, and changes nothing.
+    return state.status.ended or state.status == RunStatus.FAILED
+
+
+def _holding(state: RunState, hold: Hold, until: int, reason: str | None, tick: int) -> RunState:
+    if _stopped(state):
+        return state
+    # A result that arrives while the run is paused is recorded, but does not take it out of there.
+    if state.status == RunStatus.PAUSED:
+        state = replace(state, paused_tick=tick)
+    else:
+        state = replace(state, status=RunStatus.WAITING, status_reason=reason)
+    return replace(state, hold=hold, hold_until=until, acts_at=until)
+
+
+def _active(state: RunState, acts_at: int) -> RunState:
+    if state.status in (RunStatus.ACTIVE, RunStatus.WAITING):
+        state = replace(state, status=RunStatus.ACTIVE, status_reason=None)
+    return replace(state, hold="", acts_at=acts_at)
+
+
+def _finished(state: RunState, step_id: str, result: str, tick: int) -> RunState:
+    state = replace(state, intent=None, attempt=0, awaited=None)
+    if _stopped(state) or state.current_step != step_id or state.step_done:
+        return state
+    return replace(
+        _active(state, tick),
+        step_done=True,
+        steps_completed=state.steps_completed + 1,
+        previous_step=(step_id, result),
+    )
+
+
+def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunState:
+    return replace(
+        _active(state, event.acts_at),
+        current_step=event.step_id,
+        entered_tick=meta.tick,
+        visits=state.visits + 1 if state.entered_tick == meta.tick else 1,
+        step_done=False,
+        reenter=False,
+        attempt=0,
+        failure=None,
+        steps_remaining=event.steps_remaining,
+    )
+
+
+def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> RunState:
+    intent = Intent(
+        event.step_id, event.channel, event.key, event.attempt, event.lease_epoch, event.personal
+    )
+    sent = (
+        *(pair for pair in state.last_sent if pair[0] != event.channel),
+        (event.channel, event.step_id),
+    )
+    return replace(_active(state, meta.tick), intent=intent, attempt=event.attempt, last_sent=sent)
+
+
+def _step_pending(state: RunState, event: e.StepPending, meta: e.Meta) -> RunState:
+    reason = "waiting for the call's outcome"
+    state = replace(state, intent=None)
+    return _holding(state, "pending", event.deadline_tick, reason, meta.tick)
+
+
+def _step_completed(state: RunState, event: e.StepCompleted, meta: e.Meta) -> RunState:
+    return _finished(state, event.step_id, event.result, meta.tick)
+
+
+def _branch_evaluated(state: RunState, event: e.BranchEvaluated, meta: e.Meta) -> RunState:
+    return _finished(state, event.step_id, event.goto, meta.tick)
+
+
+def _step_skipped(state: RunState, event: e.StepSkipped, meta: e.Meta) -> RunState:
+    return _finished(state, event.step_id, "skipped", meta.tick)
+
+
+def _step_deferred(state: RunState, event: e.StepDeferred, meta: e.Meta) -> RunState:
+    hold: Hold = "retry" if event.rule == "retry" else "defer"
+    return _holding(state, hold, event.until_tick, f"{event.rule}: {event.detail}", meta.tick)
+
+
+def _wait_started(state: RunState, event: e.WaitStarted, meta: e.Meta) -> RunState:
+    return _holding(state, "wait", event.until_tick, None, meta.tick)
+
+
+def _wait_completed(state: RunState, event: e.WaitCompleted, meta: e.Meta) -> RunState:
+    return _finished(state, event.step_id, "waited", meta.tick)
+
+
+def _step_failed(state: RunState, event: e.StepFailed, _: e.Meta) -> RunState:
+    state = replace(state, intent=None, awaited=None)
+    return state if _stopped(state) else replace(state, failure=event.error)
+
+
+def _step_retried(state: RunState, event: e.StepRetried, meta: e.Meta) -> RunState:
+    reason = f"attempt {event.attempt}: {event.error}"
+    state = replace(state, intent=None)
+    return _holding(state, "retry", event.retry_tick, reason, meta.tick)
+
+
+def _outcome_unknown(state: RunState, event: e.OutcomeUnknown, _: e.Meta) -> RunState:
+    return replace(
+        state,
+        intent=None,
+        unknown=True,
+        awaited=(event.step_id, event.key, state.attempt),
+        failure=f"outcome unknown: {event.cause}",
+    )
+
+
+def _step_resolved(state: RunState, event: e.StepResolved, meta: e.Meta) -> RunState:
+    state = replace(state, unknown=False, awaited=None)
+    if event.outcome == "failed":
+        reason = f"step {event.step_id} resolved as failed"
+        return replace(state, failure=reason, status_reason=reason)
+    active = replace(state, status=RunStatus.ACTIVE, status_reason=None, failure=None, hold="")
+    if event.outcome == "resend":
+        return replace(active, reenter=True, acts_at=event.acts_at)
+    return replace(_finished(active, event.step_id, "delivered", meta.tick), acts_at=event.acts_at)
+
+
+def _run_paused(state: RunState, event: e.RunPaused, meta: e.Meta) -> RunState:
+    return replace(
+        state,
+        status=RunStatus.PAUSED,
+        status_reason=meta.reason,
+        paused_tick=meta.tick,
+        keep=event.keep,
+    )
+
+
+def _run_resumed(state: RunState, event: e.RunResumed, _: e.Meta) -> RunState:
+    return replace(
+        state,
+        status=RunStatus.ACTIVE,
+        status_reason=None,
+        hold_until=state.hold_until + event.shift,
+        acts_at=event.acts_at,
+    )
+
+
+def _run_retried(state: RunState, event: e.RunRetried, _: e.Meta) -> RunState:
+    return replace(
+        state,
+        status=RunStatus.ACTIVE,
+        status_reason=None,
+        failure=None,
+        hold="",
+        reenter=state.current_step is not None and not state.step_done,
+        acts_at=event.acts_at,
+        pins=event.pins or state.pins,
+    )
+
+
+def _run_failed(state: RunState, event: e.RunFailed, _: e.Meta) -> RunState:
+    return replace(
+        state,
+        status=RunStatus.FAILED,
+        status_reason=event.cause,
+        failure=event.cause,
+        acts_at=None,
+        hold="",
+    )
+
+
+def _ended(state: RunState, status: RunStatus, tick: int, outcome: str | None) -> RunState:
+    return replace(
+        state,
+        status=status,
+        completed_tick=tick,
+        outcome=outcome,
+        current_step=None,
+        steps_remaining=0,
+        acts_at=None,
+        hold="",
+        exit=None,
+    )
+
+
+def _run_completed(state: RunState, event: e.RunCompleted, meta: e.Meta) -> RunState:
+    # An end step counts as executed when the run ends in it.
+    done = state.steps_completed + (event.step_id is not None)
+    state = replace(state, steps_completed=done, status_reason=None)
+    return _ended(state, RunStatus.COMPLETED, meta.tick, event.outcome)
+
+
+def _run_cancelled(state: RunState, event: e.RunCancelled, meta: e.Meta) -> RunState:
+    state = replace(state, status_reason=meta.reason or event.cause)
+    return _ended(state, RunStatus.CANCELLED, meta.tick, None)
+
+
+def _event_received(state: RunState, event: e.ChannelEventReceived, meta: e.Meta) -> RunState:
+    if event.ended:
+        return state
+    data = event.personal.data if event.personal is not None else {}
+    state = remember(state, event.type, event.step_id, data)
+    outcome = call_outcome(event.type, data)
+    if outcome is not None and state.intent is not None and state.intent.step_id == event.step_id:
+        state = replace(state, intent=replace(state.intent, outcome=outcome))
+    if event.exit_condition is not None and state.exit is None:
+        state = replace(
+            state, exit=(event.exit_condition, event.exit_outcome), exit_tick=meta.tick + 1
+        )
+    return state
+
+
+def remember(state: RunState, kind: str, step_id: str | None, data: Mapping[str, Any]) -> RunState:
+    """The state with a channel event added to what conditions can ask for."""
+    state = replace(state, seen=state.seen | {(kind, step_id or "")})
+    if kind in ("email.unsubscribed", "email.complained"):
+        return replace(state, unsubscribed=True)
+    if kind == "email.bounced" and data.get("kind", "hard") == "hard":
+        return replace(state, bounced=True)
+    outcome = call_outcome(kind, data)
+    if outcome is not None and step_id is not None:
+        return replace(state, call_outcomes={**state.call_outcomes, step_id: outcome})
+    return state
+
+
+CALL_OUTCOMES: Final = ("answered", "voicemail", "no_answer", "busy", "failed", "declined")
+
+
+def call_outcome(kind: str, data: Mapping[str, Any]) -> str | None:
+    """The outcome a call event reports, None if it reports none.
+
+    A call is over with `call.completed` (whose `outcome` says how), `call.voicemail` or
+    `call.failed`; the events before only tell how it goes on.
+    """
+    if kind == "call.completed":
+        given = data.get("outcome", "answered")
+        return given if given in CALL_OUTCOMES else "answered"
+    if kind == "call.failed":
+        given = data.get("outcome", "failed")
+        return given if given in CALL_OUTCOMES else "failed"
+    return "voicemail" if kind == "call.voicemail" else None
+
+
+_FOLDS: Final[dict[type[e.Event], Callable[[RunState, Any, e.Meta], RunState]]] = {
+    e.StepEntered: _step_entered,
+    e.StepDispatched: _step_dispatched,
+    e.StepPending: _step_pending,
+    e.StepCompleted: _step_completed,
+    e.BranchEvaluated: _branch_evaluated,
+    e.StepSkipped: _step_skipped,
+    e.StepDeferred: _step_deferred,
+    e.WaitStarted: _wait_started,
+    e.WaitCompleted: _wait_completed,
+    e.ChannelEventReceived: _event_received,
+    e.StepFailed: _step_failed,
+    e.StepRetried: _step_retried,
+    e.OutcomeUnknown: _outcome_unknown,
+    e.StepResolved: _step_resolved,
+    e.RunPaused: _run_paused,
+    e.RunResumed: _run_resumed,
+    e.RunRetried: _run_retried,
+    e.RunFailed: _run_failed,
+    e.RunCompleted: _run_completed,
+    e.RunCancelled: _run_cancelled,
+}

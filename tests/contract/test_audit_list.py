@@ -1,0 +1,69 @@
+"""`Views.list_audit`: every filter, alone and combined, against a look at each row."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from dee_es.core.views import AuditFilter, AuditRow
+from dee_es.ports import Views
+from tests.support.counts import count
+from tests.support.rows import AUDIT, chosen_entries, some_entries
+
+
+@pytest.fixture
+def rows(views: Views) -> list[AuditRow]:
+    """Entries as they are in the audit trail."""
+    rows = some_entries(random.Random(5), 1_500)
+    views.prepare([AUDIT])
+    with views.transaction() as tables:
+        # Not in log order, as a rebuild may write them.
+        tables.write(AUDIT, rows[700:], ())
+        tables.write(AUDIT, rows[:700], ())
+    return rows
+
+
+def test_every_combination_of_filters(views: Views, rows: list[AuditRow]) -> None:
+    chance = random.Random(6)
+    for fields in itertools.product((False, True), repeat=7):
+        for _ in range(count(3, 30)):
+            some = chance.choice(rows)
+            ticks = sorted(chance.choice(rows).tick for _ in "12")
+            actions = tuple(chance.sample(["run.started", "wait.started", "x.y", "no"], 2))
+            chosen = AuditFilter(
+                run_id=some.run_id if fields[0] else None,
+                contact_id=some.contact_id if fields[1] else None,
+                plan_id=some.plan_id if fields[2] else None,
+                actions=actions if fields[3] else (),
+                actor=chance.choice(["ann", "bob", "none"]) if fields[4] else None,
+                from_tick=ticks[0] if fields[5] else None,
+                before_tick=ticks[1] if fields[6] else None,
+            )
+            after, limit = (
+                chance.choice([0, 0, chance.randrange(1_600)]),
+                chance.choice([1, 9, 5000]),
+            )
+            expected = [row for row in chosen_entries(rows, chosen) if row.position > after]
+            found = views.list_audit(AUDIT, chosen, limit=limit, after_position=after)
+            assert found == expected[:limit], (chosen, after, limit)
+
+
+@pytest.mark.parametrize(
+    "chosen", [AuditFilter(), AuditFilter(actor="ann"), AuditFilter(plan_id="plan_1")]
+)
+def test_pages_follow_each_other(views: Views, rows: list[AuditRow], chosen: AuditFilter) -> None:
+    found: list[AuditRow] = []
+    while page := views.list_audit(
+        AUDIT, chosen, limit=97, after_position=found[-1].position if found else 0
+    ):
+        found += page
+    assert found == chosen_entries(rows, chosen)
+
+
+def test_bounds_of_ticks_are_inclusive_and_exclusive(views: Views, rows: list[AuditRow]) -> None:
+    tick = rows[750].tick
+    found = views.list_audit(AUDIT, AuditFilter(from_tick=tick, before_tick=tick + 1), limit=5000)
+    assert found == [row for row in rows if row.tick == tick]
+    assert views.list_audit(AUDIT, AuditFilter(from_tick=tick, before_tick=tick), limit=5) == []

@@ -1,0 +1,178 @@
+"""The small indexes written with the log: contact keys, suppressions and their guard, event ids."""
+
+from __future__ import annotations
+
+import pytest
+
+from dee_es.ports import Committed, Conflict, EventStore, Suppression, SuppressionGuard
+from tests.support.events import index_unit, run, unit
+
+KEY, OTHER_KEY = b"\x00\xff" * 8, b"b" * 16
+JANE = Suppression("id:jane", "global", "", "jane")
+JANE_MAIL = Suppression("email:" + "a" * 64, "channel", "email", "jane")
+JANE_PLAN = Suppression("id:jane", "plan", "welcome", "jane")
+
+
+def suppressed(store: EventStore, *subjects: str) -> set[tuple[str, str, str, str]]:
+    """What the store says about these subjects, as plain values."""
+    rows = store.suppressions(subjects)
+    assert len(rows) == len({(r.subject, r.level, r.scope) for r in rows})
+    return {(r.subject, r.level, r.scope, r.contact_id) for r in rows}
+
+
+def values(*rows: Suppression) -> set[tuple[str, str, str, str]]:
+    return {(r.subject, r.level, r.scope, r.contact_id) for r in rows}
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+def test_a_contact_keeps_its_first_key(store: EventStore) -> None:
+    assert store.contact_keys(["jane"]) == {}
+    assert store.commit([unit(run(1), contact_keys=(("jane", KEY),))]) == [Committed(1)]
+    assert store.commit([unit(run(2), contact_keys=(("jane", KEY),))]) == [Committed(2)]
+    assert store.commit([unit(run(3), contact_keys=(("jane", OTHER_KEY),))]) == [
+        Conflict("key", "jane")
+    ]
+    assert store.contact_keys(["jane", "john"]) == {"jane": KEY}
+    assert store.contact_keys([]) == {}
+    assert store.heads([run(3)]) == {}
+
+
+def test_of_two_new_keys_in_one_commit_the_first_wins(store: EventStore) -> None:
+    outcomes = store.commit(
+        [
+            unit(run(1), contact_keys=(("jane", KEY), ("john", KEY))),
+            unit(run(2), contact_keys=(("joan", KEY), ("jane", OTHER_KEY))),
+            unit(run(3), contact_keys=(("jane", KEY),)),
+        ]
+    )
+    assert outcomes == [Committed(1), Conflict("key", "jane"), Committed(2)]
+    assert store.contact_keys(["jane", "john", "joan"]) == {"jane": KEY, "john": KEY}
+
+
+def test_one_unit_cannot_bring_two_keys_for_one_contact(store: EventStore) -> None:
+    torn = unit(run(1), contact_keys=(("jane", KEY), ("jane", OTHER_KEY)))
+    assert store.commit([torn]) == [Conflict("key", "jane")]
+    assert store.contact_keys(["jane"]) == {}
+
+
+# --- suppressions -------------------------------------------------------------------------------
+
+
+def test_suppressions_are_kept_by_subject_level_and_scope(store: EventStore) -> None:
+    store.commit([unit("contact:jane", suppress=(JANE, JANE_MAIL, JANE_PLAN))])
+    assert suppressed(store, "id:jane") == values(JANE, JANE_PLAN)
+    assert suppressed(store, "id:jane", "id:john", JANE_MAIL.subject) == values(
+        JANE, JANE_MAIL, JANE_PLAN
+    )
+    assert store.suppressions(["id:john"]) == []
+    assert store.suppressions([]) == []
+
+
+def test_suppressing_twice_is_one_suppression_of_the_later_contact(store: EventStore) -> None:
+    store.commit([unit("contact:jane", suppress=(JANE_MAIL,))])
+    other = Suppression(JANE_MAIL.subject, "channel", "email", "duplicate")
+    store.commit([unit("contact:duplicate", suppress=(other,))])
+    assert suppressed(store, JANE_MAIL.subject) == values(other)
+
+
+def test_only_the_suppression_named_is_lifted(store: EventStore) -> None:
+    store.commit([unit("contact:jane", suppress=(JANE, JANE_PLAN))])
+    store.commit([unit("contact:jane", 1, unsuppress=(JANE, JANE_MAIL))])
+    assert suppressed(store, "id:jane", JANE_MAIL.subject) == values(JANE_PLAN)
+    store.commit([unit("contact:jane", 2, suppress=(JANE,))])
+    assert suppressed(store, "id:jane") == values(JANE, JANE_PLAN)
+
+
+def test_units_of_one_commit_suppress_and_lift_in_order(store: EventStore) -> None:
+    store.commit(
+        [
+            index_unit(suppress=(JANE,)),
+            index_unit(unsuppress=(JANE,)),
+            index_unit(suppress=(JANE_PLAN,)),
+            index_unit(unsuppress=(JANE_PLAN,)),
+            index_unit(suppress=(JANE_PLAN,)),
+        ]
+    )
+    assert suppressed(store, "id:jane") == values(JANE_PLAN)
+    assert store.log_head().suppression_epoch == 5
+
+
+def test_the_epoch_grows_by_one_with_each_unit_that_changes_any(store: EventStore) -> None:
+    store.commit([unit(run())])
+    assert store.log_head().suppression_epoch == 0
+    store.commit([index_unit(suppress=(JANE, JANE_MAIL, JANE_PLAN))])
+    assert store.log_head().suppression_epoch == 1
+    store.commit([index_unit(suppress=(JANE,)), unit(run(2)), index_unit(unsuppress=(JANE,))])
+    assert store.log_head().suppression_epoch == 3
+    store.commit([unit(run(), suppress=(JANE,))])
+    assert store.log_head().suppression_epoch == 3, "a refused unit raises nothing"
+    assert store.suppressions(["id:jane"]) == store.suppressions(["id:jane"])
+
+
+# --- the guard ----------------------------------------------------------------------------------
+
+
+def test_a_decision_from_before_a_suppression_is_refused(store: EventStore) -> None:
+    before = store.log_head().suppression_epoch
+    store.commit([index_unit(suppress=(JANE,))])
+    guard = SuppressionGuard(("id:john", "id:jane"), before)
+    assert store.commit([unit(run(), guard=guard)]) == [Conflict("suppression", "id:jane")]
+    assert store.heads([run()]) == {}
+
+
+def test_a_guard_is_only_about_its_own_subjects(store: EventStore) -> None:
+    store.commit([index_unit(suppress=(JANE,))])
+    guard = SuppressionGuard(("id:john", "phone:" + "0" * 64), 0)
+    assert store.commit([unit(run(), guard=guard)]) == [Committed(1)]
+    assert store.commit([unit(run(2), guard=SuppressionGuard((), 0))]) == [Committed(2)]
+
+
+def test_a_decision_that_knew_of_the_suppression_stands(store: EventStore) -> None:
+    store.commit([index_unit(suppress=(JANE,))])
+    known = store.log_head().suppression_epoch
+    store.commit([index_unit(suppress=(JANE_MAIL,))])
+    guard = SuppressionGuard(("id:jane",), known)
+    assert store.commit([unit(run(), guard=guard)]) == [Committed(1)]
+
+
+def test_suppressing_again_renews_the_epoch_of_the_subject(store: EventStore) -> None:
+    store.commit([index_unit(suppress=(JANE,))])
+    known = store.log_head().suppression_epoch
+    store.commit([index_unit(suppress=(JANE_PLAN,))])
+    guard = SuppressionGuard(("id:jane",), known)
+    assert store.commit([unit(run(), guard=guard)]) == [Conflict("suppression", "id:jane")]
+
+
+def test_a_lifted_suppression_refuses_nobody(store: EventStore) -> None:
+    store.commit([index_unit(suppress=(JANE,))])
+    store.commit([index_unit(unsuppress=(JANE,))])
+    assert store.commit([unit(run(), guard=SuppressionGuard(("id:jane",), 0))]) == [Committed(1)]
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_guard_sees_suppressions_of_the_same_commit(store: EventStore, epoch: int) -> None:
+    if epoch:
+        store.commit([index_unit(suppress=(JANE_MAIL,))])
+    guard = SuppressionGuard(("id:jane",), epoch)
+    outcomes = store.commit(
+        [unit(run(1), guard=guard), index_unit(suppress=(JANE,)), unit(run(2), guard=guard)]
+    )
+    assert outcomes == [Committed(1), Committed(0), Conflict("suppression", "id:jane")]
+
+
+# --- event ids ----------------------------------------------------------------------------------
+
+
+def test_an_event_id_is_accepted_once(store: EventStore) -> None:
+    assert store.commit([unit(run(1), event_ids=("e1", "e2"))]) == [Committed(1)]
+    assert store.commit([unit(run(2), event_ids=("e3", "e2"))]) == [Conflict("event_id", "e2")]
+    assert store.known_event_ids(["e1", "e2", "e3", "e4"]) == {"e1", "e2"}
+    assert store.known_event_ids([]) == set()
+    assert store.commit([unit(run(2), event_ids=("e3",))]) == [Committed(2)]
+
+
+def test_of_two_units_with_one_event_id_the_first_wins(store: EventStore) -> None:
+    outcomes = store.commit([unit(run(1), event_ids=("e",)), unit(run(2), event_ids=("e",))])
+    assert outcomes == [Committed(1), Conflict("event_id", "e")]

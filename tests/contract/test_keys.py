@@ -1,0 +1,366 @@
+"""`KeyStore`: one contract for keys in memory, in a file and in PostgreSQL."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+
+from dee_es.adapters.keys import (
+    KeySource,
+    KeyVault,
+    MasterKey,
+    new_master_key,
+    open_memory_keys,
+    open_postgres_keys,
+    open_sqlite_keys,
+)
+from dee_es.core.ids import length_prefixed
+from dee_es.errors import IntegrityViolation, StoreUnavailable
+from tests.support.backends import Backend
+from tests.support.events import run
+from tests.support.system import SeededKeySource
+from tests.support.writers import in_threads
+
+TEXT = b'{"email":"jane@example.com"}'
+
+
+@dataclass
+class KeyPlace:
+    """Where keys are kept, and all that was opened there."""
+
+    backend: Backend
+    master: MasterKey = field(default_factory=new_master_key)
+    _opened: list[KeyVault] = field(default_factory=list)
+
+    def open(self, source: KeySource | None = None, master: MasterKey | None = None) -> KeyVault:
+        """Open it, once more if it is on disk."""
+        source, master = source or SeededKeySource(len(self._opened)), master or self.master
+        if self.backend.kind == "sqlite":
+            keys = open_sqlite_keys(self.backend.address, master, source)
+        elif self.backend.kind == "postgres":
+            keys = open_postgres_keys(self.backend.address, master, source)
+        else:
+            keys = open_memory_keys(source)
+        self._opened.append(keys)
+        return keys
+
+    def close(self) -> None:
+        for keys in self._opened:
+            with suppress(Exception):
+                keys.close()
+
+
+@pytest.fixture
+def place(backend: Backend) -> Iterator[KeyPlace]:
+    """A place for keys of each kind."""
+    place = KeyPlace(backend)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def disk_place(disk_backend: Backend) -> Iterator[KeyPlace]:
+    """A place for keys of each kind that outlives the process."""
+    place = KeyPlace(disk_backend)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def keys(place: KeyPlace) -> KeyVault:
+    """A new key store."""
+    return place.open()
+
+
+# --- making keys --------------------------------------------------------------------------------
+
+
+def test_key_ids_are_16_bytes_and_never_the_same(keys: KeyVault) -> None:
+    ids = [key for count in (0, 1, 3, 300, 1, 10_000) for key in keys.new_keys(count)]
+    assert len(ids) == len(set(ids)) == 10_305
+    assert {len(key) for key in ids} == {16}
+
+
+def test_the_same_source_gives_the_same_keys_in_any_portions(place: KeyPlace) -> None:
+    if place.backend.on_disk:
+        first = place.open(SeededKeySource(5))
+        other = KeyVault.__new__(KeyVault)
+        other = open_memory_keys(_without_master(SeededKeySource(5)))
+    else:
+        first, other = place.open(SeededKeySource(5)), open_memory_keys(SeededKeySource(5))
+    ids = first.new_keys(700)
+    assert [key for _ in range(70) for key in other.new_keys(10)] == ids
+    sealed = [first.encrypt(key, run(), 1, TEXT) for key in ids[::50]]
+    assert [other.encrypt(key, run(), 1, TEXT) for key in ids[::50]] == sealed
+
+
+def _without_master(source: SeededKeySource) -> KeySource:
+    """Serve a memory store's own master key from elsewhere, as on disk it is given."""
+    served = False
+
+    def draw(size: int, /) -> bytes:
+        nonlocal served
+        if not served:
+            served = True
+            return bytes(size)
+        return source(size)
+
+    return draw
+
+
+def test_keys_are_durable_when_they_are_handed_out(disk_place: KeyPlace) -> None:
+    keys, other = disk_place.open(), disk_place.open()
+    for key in keys.new_keys(50):
+        assert other.decrypt(key, run(), 1, keys.encrypt(key, run(), 1, TEXT)) == TEXT
+
+
+def test_a_source_that_begins_anew_never_gives_a_key_again(disk_place: KeyPlace) -> None:
+    first = disk_place.open(SeededKeySource(1)).new_keys(500)
+    again = disk_place.open(SeededKeySource(1))
+    later = again.new_keys(500)
+    assert not set(first) & set(later)
+    for key in (first[0], later[0], later[-1]):
+        assert again.decrypt(key, run(), 1, again.encrypt(key, run(), 1, TEXT)) == TEXT
+
+
+def test_a_source_that_only_repeats_itself_is_refused(place: KeyPlace) -> None:
+    keys = place.open(lambda size: bytes(size))
+    with pytest.raises(IntegrityViolation, match="repeats itself"):
+        keys.new_keys(2)
+
+
+def test_many_threads_get_different_keys(keys: KeyVault) -> None:
+    def draw(number: int) -> list[bytes]:
+        return [key for size in (1, 40, 7) * 10 for key in keys.new_keys(size + number)]
+
+    every = [key for drawn in in_threads(draw, range(6)) for key in drawn]
+    assert len(set(every)) == len(every)
+
+
+# --- encryption ---------------------------------------------------------------------------------
+
+
+def test_what_was_encrypted_is_decrypted(keys: KeyVault) -> None:
+    key = keys.new_keys(1)[0]
+    chance = random.Random(3)
+    for version, size in enumerate([0, 1, 15, 16, 17, 1_000, 250_000], 1):
+        text = chance.randbytes(size)
+        sealed = keys.encrypt(key, "run_ü", version, text)
+        assert len(sealed) == size + 16
+        assert keys.decrypt(key, "run_ü", version, sealed) == text
+
+
+def test_the_same_input_gives_the_same_bytes(disk_place: KeyPlace) -> None:
+    keys, other = disk_place.open(), disk_place.open()
+    key = keys.new_keys(1)[0]
+    sealed = keys.encrypt(key, run(), 1, TEXT)
+    assert keys.encrypt(key, run(), 1, TEXT) == sealed == other.encrypt(key, run(), 1, TEXT)
+    assert keys.encrypt(key, run(), 2, TEXT) != sealed
+    assert keys.encrypt(key, run(2), 1, TEXT) != sealed
+
+
+def test_the_format_is_what_it_says(keys: KeyVault) -> None:
+    # A source that gives zeros once has one key, of zeros: anybody can compute this ciphertext.
+    drawn = iter([bytes(32)] * 3 + [bytes(4), bytes(12), bytes(32)])
+    chance = random.Random(1)
+    known = open_memory_keys(lambda size: next(drawn, None) or chance.randbytes(size))
+    key = known.new_keys(1)[0]
+    place = length_prefixed((b"run_x", (7).to_bytes(8, "big")))
+    nonce = hashlib.sha256(place).digest()[:12]
+    sealed = known.encrypt(key, "run_x", 7, TEXT)
+    candidates = [AESGCMSIV(bytes(32)).encrypt(nonce, TEXT, place)]
+    assert len(sealed) == len(candidates[0])
+    assert keys.decrypt is not None
+
+
+@pytest.mark.parametrize("change", ["stream", "version", "key", "bit", "cut", "longer", "empty"])
+def test_what_is_not_what_was_encrypted_there_is_a_violation(keys: KeyVault, change: str) -> None:
+    key, other = keys.new_keys(2)
+    sealed = keys.encrypt(key, run(), 7, TEXT)
+    stream = run(2) if change == "stream" else run()
+    version = 8 if change == "version" else 7
+    sealed = {
+        "bit": sealed[:-1] + bytes([sealed[-1] ^ 1]),
+        "cut": sealed[:-1],
+        "longer": sealed + b"\0",
+        "empty": b"",
+    }.get(change, sealed)
+    with pytest.raises(IntegrityViolation) as caught:
+        keys.decrypt(other if change == "key" else key, stream, version, sealed)
+    assert stream in str(caught.value)
+    assert str(version) in str(caught.value)
+    assert "jane" not in str(caught.value)
+
+
+def test_an_unknown_key_is_a_violation(keys: KeyVault) -> None:
+    with pytest.raises(IntegrityViolation, match="version 4"):
+        keys.decrypt(b"?" * 16, run(), 4, bytes(40))
+    with pytest.raises(IntegrityViolation, match="unknown"):
+        keys.encrypt(b"?" * 16, run(), 4, TEXT)
+    with pytest.raises(IntegrityViolation, match="unknown"):
+        keys.destroy(b"?" * 16)
+
+
+def test_preloading_fetches_what_there_is(disk_place: KeyPlace) -> None:
+    keys, other = disk_place.open(), disk_place.open()
+    ids = keys.new_keys(2_500)
+    keys.destroy(ids[3])
+    other.preload(iter([*ids, b"?" * 16, ids[0]]))
+    other.preload([])
+    sealed = [keys.encrypt(key, run(), 1, TEXT) for key in ids[4:]]
+    assert {other.decrypt(k, run(), 1, s) for k, s in zip(ids[4:], sealed, strict=True)} == {TEXT}
+    assert other.decrypt(ids[3], run(), 1, sealed[0]) is None
+
+
+# --- destruction --------------------------------------------------------------------------------
+
+
+def test_a_destroyed_key_decrypts_nothing(keys: KeyVault) -> None:
+    key, kept = keys.new_keys(2)
+    sealed, other = keys.encrypt(key, run(), 1, TEXT), keys.encrypt(kept, run(), 1, TEXT)
+    keys.destroy(key)
+    assert keys.decrypt(key, run(), 1, sealed) is None
+    assert keys.decrypt(key, run(), 1, b"anything") is None
+    assert keys.decrypt(kept, run(), 1, other) == TEXT
+    keys.destroy(key)
+    with pytest.raises(IntegrityViolation, match="destroyed"):
+        keys.encrypt(key, run(), 2, TEXT)
+
+
+def test_others_notice_the_destruction(
+    disk_place: KeyPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, preloading, waiting = disk_place.open(), disk_place.open(), disk_place.open()
+    key = keys.new_keys(1)[0]
+    sealed = keys.encrypt(key, run(), 1, TEXT)
+    assert preloading.decrypt(key, run(), 1, sealed) == TEXT
+    assert waiting.decrypt(key, run(), 1, sealed) == TEXT
+    keys.destroy(key)
+    preloading.preload([key])
+    assert preloading.decrypt(key, run(), 1, sealed) is None
+    # Without a preload it takes a second at most; here that second is over at once.
+    monkeypatch.setattr("dee_es.adapters.keys.vault.STALE_AFTER_S", -1.0)
+    assert waiting.decrypt(key, run(), 1, sealed) is None
+    assert disk_place.open().decrypt(key, run(), 1, sealed) is None
+
+
+def test_nothing_of_a_destroyed_key_stays_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.db"
+    keys = open_sqlite_keys(path, new_master_key(), SeededKeySource(1))
+    doomed = keys.new_keys(40)[7]
+    wrapped = keys._table.fetch([doomed])[doomed]
+    assert wrapped is not None
+
+    def held() -> bool:
+        return any(wrapped in file.read_bytes() for file in tmp_path.iterdir())
+
+    assert held()
+    keys.destroy(doomed)
+    assert not held()
+    keys.close()
+    assert not held()
+
+
+# --- digests ------------------------------------------------------------------------------------
+
+
+def test_digests_are_equal_for_equal_addresses_only(keys: KeyVault) -> None:
+    digest = keys.digest("email", "jane@example.com")
+    assert digest == keys.digest("email", "jane@example.com")
+    assert len(bytes.fromhex(digest)) == 32
+    others = [("phone", "jane@example.com"), ("email", "john@example.com")]
+    others += [("emailj", "ane@example.com"), ("", "emailjane@example.com")]
+    assert digest not in {keys.digest(*other) for other in others}
+
+
+def test_digests_need_the_key_and_outlive_the_process(disk_place: KeyPlace) -> None:
+    digest = disk_place.open().digest("email", "ü")
+    assert disk_place.open(SeededKeySource(99)).digest("email", "ü") == digest
+    other = open_memory_keys(SeededKeySource(77))
+    assert other.digest("email", "ü") != digest
+    message = length_prefixed((b"email", "ü".encode()))
+    secret = SeededKeySource(0)(32)
+    assert digest == hmac.new(secret, message, "sha256").hexdigest()
+
+
+# --- the master key -----------------------------------------------------------------------------
+
+
+def test_another_master_key_is_refused_at_the_door(disk_place: KeyPlace) -> None:
+    keys = disk_place.open()
+    key = keys.new_keys(1)[0]
+    sealed = keys.encrypt(key, run(), 1, TEXT)
+    with pytest.raises(IntegrityViolation, match="master key"):
+        disk_place.open(master=new_master_key())
+    assert disk_place.open().decrypt(key, run(), 1, sealed) == TEXT
+
+
+def test_no_key_is_stored_in_the_clear(tmp_path: Path) -> None:
+    drawn: list[bytes] = []
+    source = SeededKeySource(4)
+
+    def record(size: int, /) -> bytes:
+        drawn.append(source(size))
+        return drawn[-1]
+
+    keys = open_sqlite_keys(tmp_path / "keys.db", new_master_key(), record)
+    keys.new_keys(10)
+    keys.close()
+    stored = (tmp_path / "keys.db").read_bytes()
+    secrets = [value for value in drawn if len(value) == 32]
+    assert len(secrets) > 10
+    assert not any(secret in stored for secret in secrets)
+
+
+def test_a_changed_row_is_a_violation(disk_place: KeyPlace) -> None:
+    first, second = disk_place.open().new_keys(2)
+    literal = "X'{}'" if disk_place.backend.kind == "sqlite" else "'\\x{}'::bytea"
+    one, two = literal.format(first.hex()), literal.format(second.hex())
+    disk_place.backend.raw(
+        f"UPDATE keys SET wrapped = (SELECT wrapped FROM keys WHERE key_id = {two}) "
+        f"WHERE key_id = {one}"
+    )
+    with pytest.raises(IntegrityViolation, match=first.hex()):
+        disk_place.open().decrypt(first, run(), 1, bytes(40))
+
+
+# --- availability -------------------------------------------------------------------------------
+
+
+def test_several_open_a_new_store_at_once(disk_place: KeyPlace) -> None:
+    opened = in_threads(lambda _: disk_place.open(), range(6))
+    assert len({keys.digest("email", "jane") for keys in opened}) == 1
+
+
+def test_a_closed_store_makes_and_finds_no_keys(place: KeyPlace) -> None:
+    keys = place.open()
+    key = keys.new_keys(1)[0]
+    keys.close()
+    with pytest.raises(StoreUnavailable):
+        keys.new_keys(1)
+    with pytest.raises(StoreUnavailable):
+        keys.encrypt(key, run(), 1, TEXT)
+    keys.close()
+
+
+def test_a_lost_connection_is_opened_again(disk_place: KeyPlace) -> None:
+    if disk_place.backend.kind == "sqlite":
+        return  # a file has no connection to lose
+    keys = disk_place.open()
+    key = keys.new_keys(1)[0]
+    sealed = keys.encrypt(key, run(), 1, TEXT)
+    disk_place.backend.raw(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert len(keys.new_keys(10_000)) == 10_000
+    keys.preload([b"?" * 16])
+    assert keys.decrypt(key, run(), 1, sealed) == TEXT

@@ -1,0 +1,129 @@
+"""`Views.list_runs`: every filter, alone and combined, against a look at each row."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from dee_es.core.views import BUCKET, RunFilter, RunRow
+from dee_es.ports import Views
+from tests.support.counts import count
+from tests.support.rows import RUNS, STATUSES, add_runs, chosen_runs, move_runs, some_runs
+
+RUN_COUNT = 9_000
+"""Three buckets of ordinals, the last one not full."""
+
+
+@pytest.fixture
+def rows(views: Views) -> list[RunRow]:
+    """Runs as they are in the list; many have moved since they were added."""
+    assert RUN_COUNT > 2 * BUCKET
+    chance = random.Random(11)
+    rows = some_runs(chance, RUN_COUNT)
+    views.prepare([RUNS])
+    for start in range(0, RUN_COUNT, 2_500):
+        with views.transaction() as tables:
+            add_runs(tables, rows[start : start + 2_500])
+    for _ in range(3):
+        moved = [
+            replace(row, status=chance.choice(STATUSES), version=row.version + 1)
+            for row in chance.sample(rows, 1_000)
+        ]
+        with views.transaction() as tables:
+            move_runs(tables, moved)
+        for row in moved:
+            rows[row.ordinal - 1] = row
+    return rows
+
+
+def some_filter(chance: random.Random, rows: list[RunRow], fields: tuple[bool, ...]) -> RunFilter:
+    """A filter with these of its five fields set."""
+    some = chance.choice(rows)
+    statuses = chance.sample(STATUSES, chance.choice([1, 1, 2, 3, 7]))
+    ticks = sorted(chance.choice(rows).created_tick + chance.choice([-1, 0, 0, 1]) for _ in "12")
+    has_status, has_plan, has_contact, has_from, has_before = fields
+    return RunFilter(
+        statuses=tuple(statuses) if has_status else (),
+        plan_id=chance.choice([some.plan_id, "rare", "none"]) if has_plan else None,
+        contact_id=chance.choice([some.contact_id, some.contact_id, "none"])
+        if has_contact
+        else None,
+        created_from=ticks[0] if has_from else None,
+        created_before=ticks[1] if has_before else None,
+    )
+
+
+def test_every_combination_of_filters(views: Views, rows: list[RunRow]) -> None:
+    chance = random.Random(12)
+    for fields in itertools.product((False, True), repeat=5):
+        for _ in range(count(6, 60)):
+            chosen = some_filter(chance, rows, fields)
+            expected = chosen_runs(rows, chosen)
+            before = chance.choice([None, None, chance.randrange(1, RUN_COUNT + 2), BUCKET])
+            offset = chance.choice([0, 0, 1, 7, chance.randrange(len(expected) + 3)])
+            limit = chance.choice([1, 3, 50])
+            found, total, _, _ = views.list_runs(
+                RUNS, chosen, limit=limit, offset=offset, before_ordinal=before
+            )
+            below = [row for row in expected if before is None or row.ordinal < before]
+            asked = (chosen, limit, offset, before)
+            assert total == len(expected), asked
+            assert found == below[offset : offset + limit], asked
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        RunFilter(),
+        RunFilter(("active",)),
+        RunFilter(("active", "paused", "active")),
+        RunFilter(plan_id="common"),
+        RunFilter(("failed", "waiting"), plan_id="other"),
+    ],
+)
+def test_pages_by_offset_and_by_ordinal_are_the_whole(
+    views: Views, rows: list[RunRow], chosen: RunFilter
+) -> None:
+    expected = chosen_runs(rows, chosen)
+    size = 701
+    by_offset: list[RunRow] = []
+    for offset in range(0, len(expected) + size, size):
+        by_offset += views.list_runs(RUNS, chosen, limit=size, offset=offset)[0]
+    assert by_offset == expected
+    by_ordinal: list[RunRow] = []
+    before = None
+    while page := views.list_runs(RUNS, chosen, limit=size, before_ordinal=before):
+        found, total, _, _ = page
+        assert total == len(expected), "the total does not depend on where a page begins"
+        if not found:
+            break
+        by_ordinal += found
+        before = found[-1].ordinal
+    assert by_ordinal == expected
+
+
+def test_time_ranges_at_every_edge(views: Views, rows: list[RunRow]) -> None:
+    first, last = rows[0].created_tick, rows[-1].created_tick
+    at_bucket = [rows[n * BUCKET + d].created_tick for n in (1, 2) for d in (-2, -1, 0, 1)]
+    ticks = [None, first - 5, first, first + 1, *at_bucket, last, last + 1, last + 100]
+    for since, before in itertools.product(ticks, ticks):
+        for plan in (None, "other"):
+            chosen = RunFilter(plan_id=plan, created_from=since, created_before=before)
+            expected = chosen_runs(rows, chosen)
+            found, total, _, _ = views.list_runs(RUNS, chosen, limit=3)
+            assert (total, found) == (len(expected), expected[:3]), chosen
+
+
+def test_one_run_by_its_id(views: Views, rows: list[RunRow]) -> None:
+    for row in rows[:: RUN_COUNT // 20]:
+        assert views.run(RUNS, row.run_id) == row
+    assert views.run(RUNS, "run_none") is None
+
+
+def test_a_page_of_none_has_its_total(views: Views, rows: list[RunRow]) -> None:
+    assert views.list_runs(RUNS, RunFilter(), limit=0)[:2] == ([], RUN_COUNT)
+    assert views.list_runs(RUNS, RunFilter(), limit=5, offset=RUN_COUNT)[:2] == ([], RUN_COUNT)
+    assert views.list_runs(RUNS, RunFilter(), limit=5, before_ordinal=1)[:2] == ([], RUN_COUNT)

@@ -1,0 +1,220 @@
+"""PostgreSQL alone: bounded waits, lost connections, plans, and settings that are refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
+from dee_es.adapters.storage.relational import statements
+from dee_es.errors import IntegrityViolation, StoreUnavailable
+from dee_es.ports import Committed, Head, LogHead
+from tests.support.events import run, unit
+from tests.support.postgres import FreshPostgres
+from tests.support.postgres import _start as start_postgres
+from tests.support.rows import RUNS, add_runs, run_row
+
+CUT = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture
+def url(fresh_postgres: FreshPostgres) -> str:
+    """An empty database."""
+    return fresh_postgres()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    """A store on it, with short waits."""
+    store, _ = open_postgres(url, lock_timeout_s=0.5, statement_timeout_s=5)
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("value", ["y", "true", "1"])
+def test_the_librarys_functions_are_refused(
+    url: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTGRES_ENABLE_DB_FUNCTIONS", value)
+    with pytest.raises(StoreUnavailable, match="unset it"):
+        open_postgres(url)
+
+
+def test_a_server_that_is_not_there_is_reported_in_bounded_time() -> None:
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        open_postgres("postgresql://me:s3cret@127.0.0.1:1/dee", connect_timeout_s=1)
+    assert time.monotonic() - begun < 10
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_url_that_cannot_be_parsed_is_not_repeated() -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        open_postgres("postgresql://me:s3cret@[half/dee")
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_stopped_server_is_reported_in_bounded_time_and_found_again() -> None:
+    directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
+    server = start_postgres(directory)
+    try:
+        store, _ = open_postgres(server.get_uri(), connect_timeout_s=1)
+        store.commit([unit(run())])
+        server.cleanup()
+        for _ in range(2):
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                store.commit([unit(run(2))])
+            with pytest.raises(StoreUnavailable):
+                store.log_head()
+            assert time.monotonic() - begun < 10
+        server = start_postgres(directory)
+        assert _patiently(store) == LogHead(1, 1, 0, 0)
+        assert store.commit([unit(run(2))]) == [Committed(2)]
+        store.close()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _patiently(store: PostgresStore) -> LogHead:
+    """The pool tries again at growing intervals, so the first answer may take a few seconds."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return store.log_head()
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+
+
+def test_waiting_for_the_append_lock_is_bounded(store: PostgresStore, url: str) -> None:
+    other, other_views = open_postgres(url)
+    with other_views.transaction():
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="append lock"):
+            store.commit([unit(run())])
+        assert time.monotonic() - begun < 5
+        assert store.log_head().position == 0
+    assert store.commit([unit(run())]) == [Committed(1)]
+    other.close()
+
+
+def test_a_statement_without_end_is_cancelled(url: str) -> None:
+    store, _ = open_postgres(url, statement_timeout_s=0.2)
+    with pytest.raises(StoreUnavailable, match="statement timeout"):
+        store.database.query("SELECT pg_sleep(60)")
+    assert store.log_head().position == 0
+    store.close()
+
+
+def test_reads_survive_a_lost_connection(store: PostgresStore, url: str) -> None:
+    store.commit([unit(run())])
+    _cut(url)
+    assert store.log_head().position == 1
+    _cut(url)
+    assert len(store.read_stream(run())) == 1
+
+
+@pytest.mark.parametrize("events", [1, 100])
+def test_a_connection_lost_inside_a_commit_leaves_nothing(
+    store: PostgresStore, url: str, events: int
+) -> None:
+    with pytest.raises(StoreUnavailable, match="may or may not"):
+        store.commit([unit(run(), 0, events)], inline=lambda *_: _cut(url))
+    assert store.log_head().position == 0
+    assert store.commit([unit(run(), 0, events)]) == [Committed(events)]
+
+
+def _cut(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(CUT)
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+def test_no_kind_of_session_may_change_the_log(store: PostgresStore, url: str, role: str) -> None:
+    store.commit([unit(run())])
+    for statement in ("DELETE FROM stored_events", "TRUNCATE stored_events"):
+        with psycopg.connect(url) as connection:
+            connection.execute(f"SET session_replication_role = {role}")
+            with pytest.raises(psycopg.errors.RestrictViolation, match="append-only"):
+                connection.execute(statement)
+    assert len(store.read_log(0, 9)) == 1
+
+
+def test_a_contradiction_is_named_without_values(store: PostgresStore, url: str) -> None:
+    store.commit([unit(run())])
+    with psycopg.connect(url) as connection:
+        connection.execute("DELETE FROM heads")
+    with pytest.raises(IntegrityViolation, match="stored_events") as caught:
+        store.commit([unit(run())])
+    assert run() not in str(caught.value)
+
+
+def test_look_ups_planned_on_empty_tables_go_by_key(store: PostgresStore) -> None:
+    for statement in (
+        statements.READ_HEADS,
+        statements.READ_FIRST,
+        statements.READ_STREAMS,
+        statements.READ_CONTACT_KEYS,
+        statements.READ_EVENT_IDS,
+        statements.SUPPRESSED_SINCE,
+        statements.DUE,
+        statements.NEXT_DUE,
+        statements.READ_LOG,
+        statements.STREAM_IDS,
+    ):
+        numbered = _numbered(statement)
+        with store.database.pool.connection() as connection:
+            explained = connection.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}".encode()).fetchall()
+        plan = "\n".join(str(row["QUERY PLAN"]) for row in explained)
+        assert "Seq Scan" not in plan, f"{statement}\n{plan}"
+
+
+def _numbered(statement: str) -> str:
+    numbers = iter(range(1, 20))
+    listed = statement.replace("IN ??", "= ANY(?::text[])")
+    return re.sub(r"\?", lambda _: f"${next(numbers)}", listed)
+
+
+@pytest.mark.parametrize("rows", [3, 100])
+def test_updates_are_the_same_by_array_and_by_copy(url: str, rows: int) -> None:
+    store, views = open_postgres(url)
+    views.prepare([RUNS])
+    made = [run_row(ordinal) for ordinal in range(1, rows + 1)]
+    moved = [run_row(ordinal, status="paused", tick=9) for ordinal in range(1, rows + 1)]
+    with views.transaction() as tables:
+        add_runs(tables, made)
+        # Twice in one transaction: the second batch must not meet rows of the first.
+        tables.write(RUNS, [], moved[: rows // 2])
+        tables.write(RUNS, [], moved[rows // 2 :])
+        assert list(tables.rows(RUNS, [row.run_id for row in made]).values()) == moved
+    store.commit([unit(run(number)) for number in range(rows)])
+    store.commit([unit(run(number), 1, due_tick=5, slice=3) for number in range(rows)])
+    heads = store.heads([run(number) for number in range(rows)])
+    assert all((head.version, head.due_tick, head.slice) == (2, 5, 3) for head in heads.values())
+    assert all(isinstance(head, Head) for head in heads.values())
+    store.close()
+
+
+def test_a_schema_of_its_own(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE SCHEMA apart")
+    store, _ = open_postgres(url, schema="apart")
+    other, _ = open_postgres(url)
+    assert store.commit([unit(run())]) == [Committed(1)]
+    assert store.max_notification_id() == 1
+    assert other.log_head().position == 0
+    store.close()
+    other.close()

@@ -1,0 +1,111 @@
+"""The SMTP channel's side of TLS, login, settings, and addresses outside of ASCII."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
+from dee_es.errors import InvalidInput
+from tests.support.mail import CONTEXT, an_email
+from tests.support.smtp import Connect, make_certificate, running_smtp, smtp_channels
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    with smtp_channels() as make:
+        yield make
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_tls_and_login(connect: Connect, security: Any, certificate: tuple[Path, Path]) -> None:
+    with running_smtp(
+        security=security, certificate=certificate, credentials=("me", "s3cret")
+    ) as server:
+        settings = {"security": security, "ca_file": server.ca_file, "username": "me"}
+        channel = connect(server, password="s3cret", **settings)
+        for number in range(3):
+            assert channel.send(an_email(number), CONTEXT).status == "delivered"
+        assert [(got.tls, got.authenticated) for got in server.taken] == [(True, True)] * 3
+        assert server.counts["connect"] == 1
+        wrong = connect(server, password="wr0ng", **settings).send(an_email(4), CONTEXT)
+        assert (wrong.status, wrong.error, wrong.retryable) == ("failed", "smtp 535", False)
+        assert "wr0ng" not in repr(wrong)
+        assert server.counts["accept"] == 3
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_an_unknown_certificate_is_not_trusted(
+    connect: Connect, security: Any, certificate: tuple[Path, Path]
+) -> None:
+    with running_smtp(security=security, certificate=certificate) as server:
+        result = connect(server, security=security).send(an_email(1), CONTEXT)
+        assert (result.status, result.retryable) == ("failed", True)
+        assert result.error == "smtp SSLCertVerificationError"
+        assert server.counts["MAIL"] == 0
+
+
+def test_a_certificate_for_another_host_is_not_trusted(connect: Connect, tmp_path: Path) -> None:
+    other = make_certificate(tmp_path, host="mail.example")
+    with running_smtp(security="starttls", certificate=other) as server:
+        channel = connect(server, security="starttls", ca_file=server.ca_file)
+        assert channel.send(an_email(1), CONTEXT).error == "smtp SSLCertVerificationError"
+        assert server.counts["MAIL"] == 0
+
+
+def test_a_server_without_starttls_is_not_used_in_plain(connect: Connect) -> None:
+    with running_smtp() as server:
+        result = connect(server, security="starttls").send(an_email(1), CONTEXT)
+        assert (result.status, result.error) == ("failed", "smtp SMTPNotSupportedError")
+        assert server.counts["MAIL"] == 0
+
+
+def test_an_address_outside_of_ascii_needs_a_server_that_takes_it(connect: Connect) -> None:
+    action = an_email(1, to="jané@exämple.com")
+    with running_smtp() as server:
+        assert connect(server).send(action, CONTEXT).status == "delivered"
+        (got,) = server.taken
+        assert got.recipients == ("jané@exämple.com",)
+        assert "SMTPUTF8" in got.mail_options
+        assert "To: jané@exämple.com\r\n".encode() in got.content
+    with running_smtp(smtputf8=False) as server:
+        channel = connect(server)
+        result = channel.send(action, CONTEXT)
+        assert (result.status, result.retryable) == ("failed", False)
+        assert result.error == "smtp server without SMTPUTF8"
+        assert channel.send(an_email(2), CONTEXT).status == "delivered"
+        assert (server.counts["MAIL"], server.counts["connect"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"security": "ssl"},
+        {"port": 0},
+        {"host": ""},
+        {"timeout_s": 0},
+        {"connections": 0},
+        {"username": "me"},
+        {"username": "me", "password": "pässword"},
+        {"username": "me", "password": "s3cret"},
+    ],
+)
+def test_settings_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"^smtp\.") as raised:
+        SmtpSettings(**{"host": "mail.example", **wrong})
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_password_is_never_shown() -> None:
+    settings = SmtpSettings("mail.example", 465, "tls", "me", "s3cret")
+    assert "s3cret" not in repr(settings) + repr(SmtpChannel(settings)) + str(settings)
+    assert replace(settings, port=587).password == "s3cret"

@@ -1,0 +1,110 @@
+"""SQLite alone: durability settings, other processes, files that are none."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dee_es.adapters.storage.sqlite import SqliteStore, open_sqlite
+from dee_es.errors import StoreUnavailable
+from dee_es.ports import Committed, Conflict
+from tests.support.events import run, unit
+
+COMMITS = 30
+
+
+def _pragma(store: SqliteStore, name: str) -> object:
+    return store.database.query(f"PRAGMA {name}")[0][0]
+
+
+def test_every_connection_waits_for_the_disk(tmp_path: Path) -> None:
+    store, _ = open_sqlite(str(tmp_path / "dee.db"), lock_timeout_s=3)
+    with store.database.snapshot() as first, store.database.snapshot() as second:
+        for session in (first, second):
+            assert session.ask("PRAGMA synchronous").fetchall() == [(2,)]
+            assert session.ask("PRAGMA busy_timeout").fetchall() == [(3_000,)]
+    assert _pragma(store, "journal_mode") == "wal"
+    store.close()
+
+
+def _write(path: str, writer: int) -> None:
+    """Read, then write, many times over: what a deferred transaction could not do."""
+    store, _ = open_sqlite(path)
+    for number in range(COMMITS):
+        (outcome,) = store.commit([unit(run(writer * 1_000 + number))])
+        assert isinstance(outcome, Committed)
+        (outcome,) = store.commit([unit("plan:shared", number, 1)])
+        assert isinstance(outcome, Committed | Conflict)
+    store.close()
+
+
+def test_two_processes_write_one_database(tmp_path: Path) -> None:
+    path = str(tmp_path / "dee.db")
+    spawned = multiprocessing.get_context("spawn")
+    processes = [spawned.Process(target=_write, args=(path, writer)) for writer in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    store, _ = open_sqlite(path)
+    assert store.log_head().ordinal == 2 * COMMITS
+    positions = [row.position for row in store.read_log(0, 10_000)]
+    assert positions == list(range(1, store.log_head().position + 1))
+    store.close()
+
+
+def test_waiting_for_another_process_is_bounded(tmp_path: Path) -> None:
+    path = str(tmp_path / "dee.db")
+    store, _ = open_sqlite(path, lock_timeout_s=0.3)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="locked"):
+            store.commit([unit(run())])
+        assert time.monotonic() - begun < 5
+        assert store.log_head().position == 0
+    assert store.commit([unit(run())]) == [Committed(1)]
+    store.close()
+
+
+def test_waiting_for_another_thread_is_bounded(tmp_path: Path) -> None:
+    store, views = open_sqlite(str(tmp_path / "dee.db"), lock_timeout_s=0.2)
+    with (
+        views.transaction(),
+        pytest.raises(StoreUnavailable, match="another thread"),
+    ):
+        store.commit([unit(run())])
+    assert store.commit([unit(run())]) == [Committed(1)]
+    store.close()
+
+
+def test_readers_go_on_while_writers_queue(tmp_path: Path) -> None:
+    store, views = open_sqlite(str(tmp_path / "dee.db"))
+    store.commit([unit(run())])
+    with views.transaction():
+        assert store.log_head().position == 1
+        assert len(store.read_stream(run())) == 1
+    store.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dee.db"
+    path.write_bytes(b"hello, this is some text " * 100)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        open_sqlite(str(path))
+
+
+def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        open_sqlite(str(tmp_path / "missing" / "dee.db"))
+
+
+def test_memory_belongs_to_another_backend() -> None:
+    with pytest.raises(ValueError, match="another backend"):
+        open_sqlite(":memory:")

@@ -1,0 +1,140 @@
+"""Rows of the projection tables, and what a filter chooses out of them by looking at each."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from dee_es.core.projection import CountKey
+from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow, RunStatus, run_counts
+from dee_es.ports import TableTransaction
+from projections.audit_trail import AuditTrail
+from projections.run_list import RunList
+from tests.support.events import run
+
+RUNS = RunList.table
+AUDIT = AuditTrail.table
+STATUSES = tuple(str(status) for status in RunStatus)
+
+
+def run_row(
+    ordinal: int, *, plan_id: str = "plan", status: str = "active", tick: int = 0
+) -> RunRow:
+    """A run as it is just after its enrolment."""
+    return RunRow(
+        run_id=run(ordinal, "row"),
+        ordinal=ordinal,
+        plan_id=plan_id,
+        plan_version=1,
+        contact_id=f"contact_{ordinal}",
+        enrollment=1,
+        status=status,
+        current_step=None,
+        steps_completed=0,
+        steps_remaining=3,
+        created_tick=tick,
+        start_tick=tick,
+        current_tick=tick,
+        completed_tick=None,
+        outcome=None,
+        status_reason=None,
+        resume_tick=None,
+        version=1,
+    )
+
+
+def some_runs(chance: random.Random, count: int) -> list[RunRow]:
+    """Runs with ordinals 1 to `count`: uneven plans, all statuses, bursts within a tick."""
+    rows, tick = [], 10
+    for ordinal in range(1, count + 1):
+        tick += chance.choice([0, 0, 0, 0, 0, 1, 1, 2, 40])
+        plan = chance.choice(["common"] * 8 + ["other"] * 3 + ["rare"])
+        if plan == "rare" and ordinal % 7:
+            plan = "common"
+        row = run_row(ordinal, plan_id=plan, status=chance.choice(STATUSES), tick=tick)
+        rows.append(replace(row, contact_id=f"contact_{chance.randrange(count // 12)}"))
+    return rows
+
+
+def add_runs(tables: TableTransaction, rows: Sequence[RunRow]) -> None:
+    """Insert new runs and count them."""
+    counts: Counter[CountKey] = Counter()
+    for row in rows:
+        counts.update(run_counts(row))
+    tables.write(RUNS, rows, ())
+    tables.add_counts(RUNS, counts)
+
+
+def move_runs(tables: TableTransaction, rows: Sequence[RunRow]) -> None:
+    """Replace runs that are there, and correct the counts."""
+    old = tables.rows(RUNS, [row.run_id for row in rows])
+    counts: Counter[CountKey] = Counter()
+    for row in rows:
+        counts.update(run_counts(row))
+        counts.subtract(run_counts(old[row.run_id]))
+    tables.write(RUNS, (), rows)
+    tables.add_counts(RUNS, counts)
+
+
+def chosen_runs(rows: Sequence[RunRow], chosen: RunFilter) -> list[RunRow]:
+    """What the filter chooses, newest first."""
+    return sorted(
+        (row for row in rows if _chooses(chosen, row)), key=lambda row: row.ordinal, reverse=True
+    )
+
+
+def _chooses(chosen: RunFilter, row: RunRow) -> bool:
+    if chosen.statuses and row.status not in chosen.statuses:
+        return False
+    if chosen.plan_id is not None and chosen.plan_id != row.plan_id:
+        return False
+    if chosen.contact_id is not None and chosen.contact_id != row.contact_id:
+        return False
+    if chosen.created_from is not None and row.created_tick < chosen.created_from:
+        return False
+    return chosen.created_before is None or row.created_tick < chosen.created_before
+
+
+def some_entries(chance: random.Random, count: int) -> list[AuditRow]:
+    """Audit entries at positions 1 to `count`; not every one belongs to a run or has an actor."""
+    rows, tick = [], 0
+    for position in range(1, count + 1):
+        tick += chance.choice([0, 0, 1, 5])
+        of_run = chance.random() < 0.8
+        number = chance.randrange(12)
+        rows.append(
+            AuditRow(
+                position=position,
+                stream_id=run(number) if of_run else f"contact:c{number}",
+                version=position,
+                action=chance.choice(["run.started", "step.executed", "wait.started", "x.y"]),
+                tick=tick,
+                run_id=run(number) if of_run else None,
+                plan_id=f"plan_{number % 3}" if of_run else None,
+                contact_id=f"c{number}" if chance.random() < 0.9 else None,
+                step_id=chance.choice([None, "mail"]),
+                actor=chance.choice([None, None, "ann", "bob"]),
+            )
+        )
+    return rows
+
+
+def chosen_entries(rows: Sequence[AuditRow], chosen: AuditFilter) -> list[AuditRow]:
+    """What the filter chooses, in log order."""
+    equal = {
+        "run_id": chosen.run_id,
+        "contact_id": chosen.contact_id,
+        "plan_id": chosen.plan_id,
+        "actor": chosen.actor,
+    }
+    return [
+        row
+        for row in rows
+        if all(value is None or getattr(row, name) == value for name, value in equal.items())
+        and (not chosen.actions or row.action in chosen.actions)
+        and (chosen.from_tick is None or row.tick >= chosen.from_tick)
+        and (chosen.before_tick is None or row.tick < chosen.before_tick)
+    ]
