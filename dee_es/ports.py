@@ -116,7 +116,8 @@ class Conflict(msgspec.Struct, frozen=True):
     """The unit was refused and left no trace; decide again. A value, not an error.
 
     `kind` says what had moved: a stream's `version`, the `clock`, a contact's `key`, the
-    `suppression` guard, or an `event_id` that is already known. `what` names the stream, contact or id.
+    `suppression` guard, or an `event_id` that is already known. `what` names the stream, contact
+    or id.
     """
 
     kind: Literal["version", "clock", "key", "suppression", "event_id"]
@@ -217,7 +218,8 @@ class EventStore(Protocol):
         ...
 
     def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
-        """Up to `limit` runs with `due_tick <= tick` in slices `i` modulo `n`, oldest first, then by id."""
+        """Up to `limit` runs with `due_tick <= tick`, oldest first, then by id; of `(i, n)` only those
+        whose slice modulo `n` is `i`."""
         ...
 
     def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:

@@ -1,7 +1,7 @@
 """All projections, named one by one: what folds with each append, and what catches up on demand.
 
 The run list and its counts must be level with the log whenever somebody enrols or asks; folding the
-audit trail as well would cost every tick a fifth of its speed, so it is caught up before it is read.
+audit trail as well would slow every tick, so it is caught up before it is read.
 """
 
 from typing import Any, Final

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TextIO
 
 import click
 
-from dee_es.cli.text import fitted, padded, printable, width
+from dee_es.cli.text import fitted, padded, printable, printable_lines, width
 from dee_es.cli.times import iso
 
 Format = Literal["json", "csv"] | None
@@ -43,7 +43,7 @@ class Column:
 
 def say(text: str = "") -> None:
     """Print a line for people."""
-    sys.stdout.write(printable(text, keep="\n") + "\n")
+    sys.stdout.write(printable_lines(text) + "\n")
 
 
 def colorful(stream: TextIO) -> bool:
@@ -107,7 +107,7 @@ def write_json(document: object) -> None:
     """Write one JSON document; dataclasses and times in it become JSON first."""
     text = json.dumps(plain(document), ensure_ascii=False, indent=2)
     # Text may hold what a terminal obeys beyond the characters that JSON escapes by itself.
-    sys.stdout.write(printable(text, keep="\n") + "\n")
+    sys.stdout.write(printable_lines(text) + "\n")
 
 
 def plain(value: Any) -> Any:

@@ -104,10 +104,10 @@ def run(arguments: Sequence[str] | None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = root.main(arguments, prog_name="dee", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        sys.exit(error.exit_code)
     except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
         where = getattr(error, "ctx", None)
         hint = f" (see `{where.command_path} --help`)" if where is not None else ""
         click.echo(f"dee: {one_line(error.format_message())}{hint}", err=True)

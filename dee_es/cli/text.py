@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 _ELLIPSIS = "…"
 
 
-def printable(text: str, keep: str = "") -> str:
+def printable(text: str) -> str:
     """The text with what a terminal would obey, or what hides or turns text, written as escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char if char in keep or not _hidden(char) else f"\\u{ord(char):04x}" for char in text
-    )
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
-def _hidden(char: str) -> bool:
+def printable_lines(text: str) -> str:
+    """The same for text of several lines, which stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _shown(char: str) -> str:
     # Cf are the marks that turn the direction of writing, among others; joiners are part of words.
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in "\u200c\u200d"
+    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    # As JSON writes them, so that JSON stays JSON.
+    return json.dumps(char)[1:-1] if hidden and char not in "\u200c\u200d" else char
 
 
 def one_line(text: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -61,53 +63,42 @@ def parse_time(text: str) -> datetime:
     raise ValueError("has no time zone; write Z for UTC or an offset such as +02:00")
 
 
-class MomentType(click.ParamType[Moment]):
-    """A time in ISO 8601, or a distance such as 24h."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The moment, or a usage error."""
-        if isinstance(value, Moment):
-            return value
-        try:
-            distance = parse_duration(value)
-            return Moment(distance=distance) if distance is not None else Moment(at=parse_time(value))
-        except ValueError as error:
-            self.fail(f"{str(value)[:40]!r} {error}", param, ctx)
+def moment_option(ctx: click.Context, param: click.Parameter, value: str | None) -> Moment | None:
+    """Read an option that takes a time or a distance such as 24h."""
+    if value is None:
+        return None
+    with _as_bad_parameter(value):
+        away = parse_duration(value)
+        return Moment(distance=away) if away is not None else Moment(at=parse_time(value))
 
 
-class TimeType(click.ParamType[datetime]):
-    """A time in ISO 8601."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The time in UTC, or a usage error."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            return parse_time(value)
-        except ValueError as error:
-            self.fail(f"{str(value)[:40]!r} {error}", param, ctx)
+def time_option(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """Read an option that takes a time only."""
+    if value is None:
+        return None
+    with _as_bad_parameter(value):
+        return parse_time(value)
 
 
-class DurationType(click.ParamType[timedelta]):
-    """A duration such as 3d."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The duration, or a usage error."""
-        if isinstance(value, timedelta):
-            return value
-        try:
-            duration = parse_duration(value)
-        except ValueError as error:
-            self.fail(f"{str(value)[:40]!r} {error}", param, ctx)
+def duration_option(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> timedelta | None:
+    """Read an option that takes a duration such as 3d."""
+    if value is None:
+        return None
+    with _as_bad_parameter(value):
+        duration = parse_duration(value)
         if duration is None:
-            self.fail(f"{str(value)[:40]!r} is no duration such as 3d, 12h or 1d12h", param, ctx)
+            raise ValueError("is no duration such as 3d, 12h or 1d12h")
         return duration
+
+
+@contextmanager
+def _as_bad_parameter(value: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise click.BadParameter(f"{value[:40]!r} {error}") from None
 
 
 def iso(moment: datetime) -> str:

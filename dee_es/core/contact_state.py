@@ -1,4 +1,4 @@
-"""A contact as its events leave it: who may not be contacted, and what was refused because of it."""
+"""A contact as its events leave it: who may not be contacted, and what was refused for it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import msgspec
 
 from dee_es.core.values import JsonScalar
 
-
 Level = Literal["global", "channel", "plan", "regulatory"]
 """How far a suppression reaches; channel and plan have the channel's or plan's name as scope."""
 
@@ -115,7 +114,7 @@ class RunStarted(Event, frozen=True, omit_defaults=True):
 
 
 class RunPaused(Event, frozen=True, omit_defaults=True):
-    """Paused; `keep` says what a resumed run keeps of a wait: its deadline or its remaining ticks."""
+    """Paused; `keep` says what a run keeps of a wait: its deadline or its remaining ticks."""
 
     keep: Literal["deadline", "remaining"] = "deadline"
 
@@ -327,7 +326,7 @@ class PolicyPublished(Published, frozen=True, omit_defaults=True):
 
 
 class ContactSuppressed(Event, frozen=True, omit_defaults=True):
-    """No message may go to these subjects: a contact id, or keyed digests of normalized addresses."""
+    """No message may go to these subjects: contact ids and keyed digests of addresses."""
 
     contact_id: str
     level: Level

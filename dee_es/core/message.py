@@ -41,7 +41,8 @@ MAX_MESSAGE_BYTES: Final = 240 * 1024
 MAX_HEADER: Final = 500
 """Longest subject or display name, in characters."""
 
-_encoder: Final = msgspec.json.Encoder(order="deterministic")
+# "sorted", unlike "deterministic", does not depend on the order of the fields in `Message` either.
+_encoder: Final = msgspec.json.Encoder(order="sorted")
 # Whatever ends a line for some reader, and what has no place in a header at all.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATEXT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")

@@ -5,7 +5,6 @@ It is asked at each dispatch: the first try, a retry, after a resume and after a
 
 from __future__ import annotations
 
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal

@@ -27,11 +27,11 @@ def current_entry(name: str, schema: int, where: str) -> Entry:
     entry = REGISTRY.get(name)
     if entry is None:
         raise UnknownEventVersion(
-            f"{where}: no event named {name!r} is known here; newer code wrote it or the row was forged"
+            f"{where}: no event named {name!r} is known; newer code wrote it, or it is forged"
         )
     if not 1 <= schema <= entry.schema:
         raise UnknownEventVersion(
-            f"{where}: {name} has schema {schema}, this code knows up to {entry.schema}; upgrade dee-es"
+            f"{where}: {name} has schema {schema}, known up to {entry.schema}; upgrade dee-es"
         )
     return entry
 

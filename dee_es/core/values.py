@@ -21,6 +21,7 @@ MAX_PAYLOAD_BYTES: Final = 256 * 1024
 """Largest stored payload of one event, in bytes."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_URL = re.compile(r"https?://[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]{1,2000}\Z")
 # NUL ends a text in PostgreSQL and in C readers; a lone surrogate has no UTF-8 form.
 _POISON = re.compile("[\x00\ud800-\udfff]")
 
@@ -33,12 +34,19 @@ def check_id(field: str, value: object) -> str:
 
 
 def check_text(field: str, value: object, *, blank: bool = True) -> str:
-    """Return `value` if it is text that any reader can hold; `blank=False` also refuses white space."""
+    """Return `value` if it is text any reader can hold; `blank=False` also refuses white space."""
     if not isinstance(value, str):
         raise InvalidInput(field, f"must be text, not {type(value).__name__}")
     _check_characters(field, value)
     if not blank and not value.strip():
         raise InvalidInput(field, "must not be blank")
+    return value
+
+
+def check_url(field: str, value: str) -> str:
+    """Return `value` if it is an http or https address that a mail header can hold."""
+    if not _URL.match(value):
+        raise InvalidInput(field, "must be an http or https URL of printable ASCII without spaces")
     return value
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
-from dee_es.core.contact import normalize_email, normalize_phone
+from dee_es.core.contact import fold_email, fold_phone, normalize_email, normalize_phone
 from dee_es.core.contact_state import ContactState
 from dee_es.core.ids import contact_stream
 from dee_es.core.policy import Snapshot, SuppressionFact
@@ -39,18 +39,19 @@ class Contacts:
         self._keys = keys
         self._committer = committer
 
-    # --- subjects -----------------------------------------------------------------------------------
+    # --- subjects ---------------------------------------------------------------------------------
 
     def subjects(self, contact_id: str, email: str | None, phone: str | None) -> tuple[str, ...]:
         """What a suppression may name this contact by: its id and keyed digests of its addresses.
 
-        The digests cover a second record of the same person under another id.
+        The digests cover a second record of the same person under another id. The addresses were
+        checked when the contact was made.
         """
         found = [f"id:{contact_id}"]
         if email:
-            found.append(f"email:{self._keys.digest('email', normalize_email(email))}")
+            found.append(f"email:{self._keys.digest('email', fold_email(email))}")
         if phone:
-            found.append(f"phone:{self._keys.digest('phone', normalize_phone(phone))}")
+            found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))}")
         return tuple(found)
 
     def id_for_address(self, email: str | None, phone: str | None) -> str:

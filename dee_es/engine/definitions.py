@@ -106,7 +106,7 @@ class Definitions:
                 return candidate
         return None
 
-    # --- finding ------------------------------------------------------------------------------------
+    # --- finding ----------------------------------------------------------------------------------
 
     def latest(self, kind: str, definition_id: str) -> int:
         """The latest version, 0 if there is none."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
-from dee_es.core import commands as c
+import msgspec
+
 from dee_es.core import events as e
-from dee_es.core.chain import GENESIS
 from dee_es.core.contact import Contact
-from dee_es.core.ids import run_id, slice_of
 from dee_es.core.plan import ExecutionPlan
-from dee_es.core.policy import Snapshot, enrollment_block
-from dee_es.core.run import enroll, evolve
-from dee_es.core.values import check_map
+from dee_es.core.values import check_map, check_payload_size
+from dee_es.engine.admission import Admission, Batch, Order
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
-from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
+from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import (
     AlreadyEnrolled,
     ConcurrencyConflict,
@@ -28,44 +26,10 @@ from dee_es.errors import (
     InvalidInput,
     StoreUnavailable,
 )
-from dee_es.ports import (
-    Committed,
-    Conflict,
-    Head,
-    KeyStore,
-    StreamAppend,
-    SuppressionGuard,
-    Unit,
-)
+from dee_es.ports import Committed, Conflict, KeyStore
 
 Given = Contact | Mapping[str, Any]
-_ENROLLED: Final = "already enrolled: run {run} has not ended"
-_NEVER_AGAIN: Final = "already enrolled: run {run} has ended and the plan never enrolls again"
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """One bulk or single enrolment: the same for all of its contacts."""
-
-    plan: ExecutionPlan
-    pins: e.Pins
-    variables: dict[str, Any]
-    command_id: str
-    meta: Callable[[], e.Meta]
-    start_tick: int | None = None
-    take_over: bool = False
-    """Whether runs that this very command id created earlier count as created now."""
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A batch on its way: what to commit for which contact, and what was refused."""
-
-    units: list[Unit] = field(default_factory=list)
-    contacts: list[Contact] = field(default_factory=list)
-    runs: list[LoadedRun] = field(default_factory=list)
-    refusals: list[tuple[Contact, Refusal]] = field(default_factory=list)
-    taken_over: list[str] = field(default_factory=list)
+Commits = Future[list[Committed | Conflict]]
 
 
 class Enrollment:
@@ -74,8 +38,7 @@ class Enrollment:
     def __init__(self, runs: Runs, contacts: Contacts, keys: KeyStore) -> None:
         self._runs = runs
         self._contacts = contacts
-        self._keys = keys
-        self._store = runs.store
+        self._admission = Admission(runs, contacts, keys)
 
     # --- one contact ------------------------------------------------------------------------------
 
@@ -85,7 +48,6 @@ class Enrollment:
         contact: Given,
         variables: Mapping[str, Any] | None,
         start_tick: int | None,
-        command_id: str,
         meta: Callable[[], e.Meta],
     ) -> str:
         """Enroll one contact; returns the run's id.
@@ -93,33 +55,38 @@ class Enrollment:
         Raises `AlreadyEnrolled`, `ContactSuppressed` (which is recorded), `InvalidInput`.
         """
         person = _contact(contact)
-        order = self._order(plan, variables, command_id, meta, start_tick, take_over=True)
+        checked = check_map("variables", variables or {})
+        _check_size(person, checked)
+        now = meta().tick
+        if start_tick is not None and start_tick < now:
+            raise InvalidInput("start_at", f"tick {start_tick} has passed; it is now tick {now}")
+        order = self._order(plan, checked, meta, start_tick, take_over=True)
         lost: StoreUnavailable | None = None
         for _ in range(MAX_ATTEMPTS):
-            prepared = self._prepare(order, [person])
-            if prepared.taken_over:
-                return prepared.taken_over[0]
+            batch = self._admission.prepare(order, [person])
+            if batch.taken_over:
+                return batch.taken_over[0]
             if lost is not None:
                 raise lost
-            if prepared.refusals:
-                self._refuse(order, prepared)
+            if batch.refusals:
+                raise self._refusal(order, batch)
             try:
-                result = self._runs.committer.commit(prepared.units)[0]
+                result = self._runs.committer.commit(batch.units)[0]
             except StoreUnavailable as error:
                 # The commit may have happened although its answer was lost; the log knows.
                 lost = error
                 continue
             if isinstance(result, Committed):
-                self._runs.remember(prepared.runs)
-                return prepared.runs[0].state.run_id
+                self._runs.remember(batch.runs)
+                return batch.runs[0].state.run_id
             self._runs.clock.refresh()
         raise ConcurrencyConflict(f"contact {person.id!r} kept changing; try again")
 
-    def _refuse(self, order: _Order, prepared: _Prepared) -> None:
-        person, refusal = prepared.refusals[0]
-        self._record_refusals(order, prepared.refusals)
+    def _refusal(self, order: Order, batch: Batch) -> DeeError:
+        person, refusal = batch.refusals[0]
+        self._record_refusals(order, batch.refusals)
         text = f"contact {person.id!r} was not enrolled in plan {order.plan.id!r}: {refusal.detail}"
-        raise (ContactSuppressed if refusal.reason == "suppressed" else AlreadyEnrolled)(text)
+        return (ContactSuppressed if refusal.reason == "suppressed" else AlreadyEnrolled)(text)
 
     # --- many contacts ----------------------------------------------------------------------------
 
@@ -129,77 +96,80 @@ class Enrollment:
         contacts: Iterable[Given],
         variables: Mapping[str, Any] | None,
         batch_size: int,
+        meta: Callable[[], e.Meta],
+        *,
         on_progress: OnProgress | None,
         on_refusal: OnRefusal | None,
-        dry_run: bool,
-        command_id: str,
-        meta: Callable[[], e.Meta],
-        given_id: bool,
+        take_over: bool,
     ) -> BulkResult:
-        """Enroll contacts in batches of one transaction each, preparing one while another commits."""
+        """Enroll in batches of one transaction each, preparing one while another commits."""
         order = self._order(
-            plan, variables, command_id, meta, None, take_over=given_id, dry=dry_run
+            plan, check_map("variables", variables or {}), meta, None, take_over=take_over
         )
         tally = _Tally(on_refusal)
-        if dry_run:
-            self._rehearse(order, contacts, batch_size, tally, on_progress)
-            return tally.result
         with ThreadPoolExecutor(1, "dee-commit") as pool:
-            pending: tuple[Future[list[Committed | Conflict]], _Prepared] | None = None
-            for batch in _batches(contacts, batch_size, tally):
-                if pending is not None and _overlap(pending[1], batch):
+            pending: tuple[Commits, Batch] | None = None
+            for people in _batches(contacts, batch_size, tally):
+                if pending is not None and _overlap(pending[1], people):
                     # What becomes of a contact given twice must not depend on who is faster.
                     self._settle(order, pending, tally)
                     pending = None
-                prepared = self._prepare(order, batch)
+                batch = self._admission.prepare(order, people)
                 if pending is not None:
                     self._settle(order, pending, tally)
                 _report(on_progress, tally)
-                pending = (pool.submit(self._runs.committer.commit, prepared.units), prepared)
+                pending = (pool.submit(self._runs.committer.commit, batch.units), batch)
             if pending is not None:
                 self._settle(order, pending, tally)
             _report(on_progress, tally)
         return tally.result
 
-    def _rehearse(
+    def rehearse(
         self,
-        order: _Order,
+        plan: ExecutionPlan,
         contacts: Iterable[Given],
         batch_size: int,
-        tally: _Tally,
+        meta: Callable[[], e.Meta],
+        *,
         on_progress: OnProgress | None,
-    ) -> None:
+        on_refusal: OnRefusal | None,
+    ) -> BulkResult:
+        """What `bulk_execute` would do now; writes nothing, not even the plan.
+
+        Remembers the id of every contact that would be enrolled, to notice those given twice.
+        """
+        order = Order(plan, e.Pins(), {}, "", meta)
+        tally = _Tally(on_refusal)
         would_exist: set[str] = set()
-        for batch in _batches(contacts, batch_size, tally):
-            standing, refusals = self._assess(order, batch)
-            for person, _, _ in standing:
-                if person.id in would_exist:
-                    detail = "already enrolled: given twice"
-                    tally.refuse(Refusal(person.id, "already_enrolled", detail))
+        for people in _batches(contacts, batch_size, tally):
+            admitted, refusals = self._admission.assess(order, people)
+            for each in admitted:
+                if each.person.id in would_exist:
+                    detail = "already enrolled: the contact was given twice"
+                    tally.refuse(Refusal(each.person.id, "already_enrolled", detail))
                 else:
-                    would_exist.add(person.id)
+                    would_exist.add(each.person.id)
                     tally.result.created += 1
             for _, refusal in refusals:
                 tally.refuse(refusal)
             _report(on_progress, tally)
+        return tally.result
 
-    def _settle(
-        self,
-        order: _Order,
-        pending: tuple[Future[list[Committed | Conflict]], _Prepared],
-        tally: _Tally,
-    ) -> None:
-        """Count a batch that was committed, and enroll anew those whose circumstances had moved."""
-        future, prepared = pending
-        results: list[Committed | Conflict] = future.result()
+    def _settle(self, order: Order, pending: tuple[Commits, Batch], tally: _Tally) -> None:
+        """Count a batch that was committed; enroll anew those whose circumstances had moved."""
+        future, batch = pending
+        try:
+            results = future.result()
+        except StoreUnavailable:
+            results = self._after_lost_answer(order, batch)
         for attempt in range(MAX_ATTEMPTS + 1):
-            self._record_refusals(order, prepared.refusals)
-            for _, refusal in prepared.refusals:
+            self._record_refusals(order, batch.refusals)
+            for _, refusal in batch.refusals:
                 tally.refuse(refusal)
-            tally.result.created += len(prepared.taken_over)
+            tally.result.created += len(batch.taken_over)
             again = [
-                contact
-                for contact, result in zip(prepared.contacts, results, strict=True)
+                person
+                for person, result in zip(batch.people, results, strict=True)
                 if isinstance(result, Conflict)
             ]
             tally.result.created += len(results) - len(again)
@@ -208,150 +178,50 @@ class Enrollment:
             if attempt == MAX_ATTEMPTS:
                 break
             self._runs.clock.refresh()
-            prepared = self._prepare(order, again)
-            results = self._runs.committer.commit(prepared.units) if prepared.units else []
-        for contact in again:
-            tally.refuse(Refusal(contact.id, "invalid", "others kept changing it; try again"))
+            batch = self._admission.prepare(order, again)
+            results = self._runs.committer.commit(batch.units) if batch.units else []
+        for person in again:
+            tally.refuse(Refusal(person.id, "invalid", "others kept changing it; try again"))
 
-    # --- deciding ---------------------------------------------------------------------------------
+    def _after_lost_answer(self, order: Order, batch: Batch) -> list[Committed | Conflict]:
+        """What became of a commit whose answer was lost: all of it, or nothing of it.
+
+        Raises `StoreUnavailable` if nothing was committed.
+        """
+        own = self._admission.prepare(replace(order, take_over=True), batch.people)
+        created = set(own.taken_over)
+        if batch.units and not created & {run.state.run_id for run in batch.runs}:
+            raise StoreUnavailable(
+                "the database did not take a batch; the same call again enrolls what is missing"
+            )
+        return [
+            Committed(0) if run.state.run_id in created else Conflict("version", run.state.run_id)
+            for run in batch.runs
+        ]
+
+    # --- shared -----------------------------------------------------------------------------------
 
     def _order(
         self,
         plan: ExecutionPlan,
-        variables: Mapping[str, Any] | None,
-        command_id: str,
+        variables: dict[str, Any],
         meta: Callable[[], e.Meta],
         start_tick: int | None,
         *,
         take_over: bool,
-        dry: bool = False,
-    ) -> _Order:
-        checked = check_map("variables", variables or {})
+    ) -> Order:
         definitions = self._runs.definitions
-        published = plan if dry else definitions.ensure_plan(plan, meta)
+        published = definitions.ensure_plan(plan, meta)
         pins = definitions.pins(published)
-        return _Order(published, pins, checked, command_id, meta, start_tick, take_over)
+        return Order(published, pins, variables, meta().command_id, meta, start_tick, take_over)
 
-    def _assess(
-        self, order: _Order, people: Sequence[Contact]
-    ) -> tuple[list[tuple[Contact, int, tuple[str, ...]]], list[tuple[Contact, Refusal]]]:
-        """Who may be enrolled, with enrolment number and subjects; and who may not, and why."""
-        heads = self._heads(order.plan.id, people)
-        subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
-        listed = self._store.log_head().suppression_epoch > 0
-        snapshots = self._contacts.snapshots(subjects) if listed else [Snapshot()] * len(people)
-        free, refused = [], []
-        for person, about, snapshot in zip(people, subjects, snapshots, strict=True):
-            standing = heads[person.id]
-            last = standing[-1] if standing else None
-            fact = enrollment_block(order.plan.id, order.plan.graph.channels, snapshot)
-            if last is not None and (not last.ended or order.plan.reenroll == "never"):
-                template = _NEVER_AGAIN if last.ended else _ENROLLED
-                detail = template.format(run=last.stream_id)
-                refused.append((person, Refusal(person.id, "already_enrolled", detail)))
-            elif fact is not None:
-                refused.append((person, Refusal(person.id, "suppressed", f"suppressed: {fact}")))
-            else:
-                free.append((person, len(standing) + 1, about))
-        return free, refused
-
-    def _heads(self, plan_id: str, people: Sequence[Contact]) -> dict[str, list[Head]]:
-        """Each contact's runs of the plan, by enrolment number, found by their derived ids."""
-        found: dict[str, list[Head]] = {person.id: [] for person in people}
-        asking = list(found)
-        number, width = 1, 1
-        while asking:
-            ids = {
-                run_id(plan_id, who, n): who
-                for who in asking
-                for n in range(number, number + width)
-            }
-            heads = self._store.heads(list(ids))
-            for run, who in ids.items():
-                if run in heads:
-                    found[who].append(heads[run])
-            number += width
-            asking = [who for who in asking if len(found[who]) == number - 1]
-            width *= 4
-        return found
-
-    def _prepare(self, order: _Order, people: Sequence[Contact]) -> _Prepared:
-        epoch = self._store.log_head().suppression_epoch
-        free, refused = self._assess(order, people)
-        prepared = _Prepared(refusals=refused)
-        if order.take_over and refused:
-            self._take_over(order, prepared)
-        key_ids = self._store.contact_keys([person.id for person, _, _ in free])
-        fresh = iter(self._keys.new_keys(len({p.id for p, _, _ in free}) - len(key_ids)))
-        meta = order.meta()
-        materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
-        seen: set[str] = set()
-        for person, number, about in free:
-            if person.id in seen:
-                detail = "already enrolled: given twice"
-                prepared.refusals.append((person, Refusal(person.id, "already_enrolled", detail)))
-                continue
-            seen.add(person.id)
-            known = key_ids.get(person.id)
-            key_id = known if known is not None else next(fresh)
-            new_key = () if known is not None else ((person.id, key_id),)
-            guard = SuppressionGuard(about, epoch)
-            unit, loaded = self._first(
-                order, materials, meta, person, number, key_id, new_key, guard
-            )
-            prepared.units.append(unit)
-            prepared.contacts.append(person)
-            prepared.runs.append(loaded)
-        return prepared
-
-    def _first(
-        self,
-        order: _Order,
-        materials: c.Materials,
-        meta: e.Meta,
-        person: Contact,
-        number: int,
-        key_id: bytes,
-        new_key: tuple[tuple[str, bytes], ...],
-        guard: SuppressionGuard,
-    ) -> tuple[Unit, LoadedRun]:
-        """The first event of a run, ready to commit."""
-        personal = e.Enrolled(
-            person.email, person.phone, person.timezone, person.attributes, order.variables
-        )
-        new_run = run_id(order.plan.id, person.id, number)
-        command = c.Enroll(meta, new_run, person.id, number, personal, order.pins, order.start_tick)
-        events = enroll(materials, command)
-        sealed = self._runs.journal.seal(new_run, 0, GENESIS, events, meta, key_id)
-        state = evolve(None, sealed[0].recorded)
-        append = StreamAppend(new_run, 0, sealed, state.due_tick, False, slice_of(person.id))
-        unit = Unit((append,), min_tick=meta.tick, contact_keys=new_key, guard=guard)
-        return unit, LoadedRun(state, sealed[0].checksum, key_id)
-
-    def _take_over(self, order: _Order, prepared: _Prepared) -> None:
-        """Count runs that an earlier try of this very command created as created by it."""
-        candidates = {}
-        for person, refusal in prepared.refusals:
-            if refusal.reason == "already_enrolled":
-                last = self._heads(order.plan.id, [person])[person.id][-1]
-                candidates[last.stream_id] = person.id
-        first = self._store.read_first(list(candidates))
-        mine = {
-            run
-            for run, row in first.items()
-            if self._runs.journal.open_public([row])[0].meta.command_id == order.command_id
-        }
-        owners = {candidates[run] for run in mine}
-        prepared.taken_over = sorted(mine)
-        prepared.refusals = [pair for pair in prepared.refusals if pair[0].id not in owners]
-
-    def _record_refusals(self, order: _Order, refusals: Sequence[tuple[Contact, Refusal]]) -> None:
+    def _record_refusals(self, order: Order, refusals: Sequence[tuple[Contact, Refusal]]) -> None:
         suppressed = {
             person.id: refusal.detail.removeprefix("suppressed: ")
             for person, refusal in refusals
             if refusal.reason == "suppressed"
         }
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS if suppressed else 0):
             units = self._contacts.refusals(list(suppressed.items()), order.plan.id, order.meta())
             if not units:
                 return
@@ -376,9 +246,9 @@ class _Tally:
             self._on_refusal(refusal)
 
 
-def _overlap(prepared: _Prepared, batch: Sequence[Contact]) -> bool:
-    under_way = {contact.id for contact in prepared.contacts}
-    return any(contact.id in under_way for contact in batch)
+def _overlap(batch: Batch, people: Sequence[Contact]) -> bool:
+    under_way = {person.id for person in batch.people}
+    return any(person.id in under_way for person in people)
 
 
 def _report(on_progress: OnProgress | None, tally: _Tally) -> None:
@@ -392,6 +262,12 @@ def _contact(given: Given) -> Contact:
     if not isinstance(given, Mapping):
         raise InvalidInput("contact", f"must be a Contact or a map, not {type(given).__name__}")
     return Contact.model_validate(dict(given))
+
+
+def _check_size(person: Contact, variables: dict[str, Any]) -> None:
+    # Before the plan is published: what is refused here leaves no trace at all.
+    personal = e.Enrolled(person.email, person.phone, person.timezone, person.attributes, variables)
+    check_payload_size("contact payload", len(msgspec.json.encode(personal)))
 
 
 def _batches(contacts: Iterable[Given], size: int, tally: _Tally) -> Iterator[list[Contact]]:

@@ -13,10 +13,10 @@ from typing import Any, Final, Literal, Self
 from dee_es.core import events as e
 from dee_es.core.clock import LogicalClock, TimeScale, require_utc
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.message import check_mailbox, check_template
+from dee_es.core.message import check_header, check_mailbox, check_template
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.script import check_script
-from dee_es.core.values import check_id, check_map, check_text
+from dee_es.core.values import check_id, check_map, check_text, check_url
 from dee_es.core.views import RunStatus
 from dee_es.engine.audit import Audit, OnVerified
 from dee_es.engine.contacts import Contacts
@@ -161,6 +161,10 @@ class EngineApi:
         for field, value in given.items():
             if value is not None:
                 check_text(f"sender.{field}", value, blank=False)
+        if name is not None:
+            check_header("sender.name", name)
+        if unsubscribe_url is not None:
+            check_url("sender.unsubscribeUrl", unsubscribe_url)
         kept = {field: value for field, value in given.items() if value is not None}
         return self._publish("sender", SENDER_ID, kept, actor)
 
@@ -199,10 +203,7 @@ class EngineApi:
         if start_at is not None:
             start = self._parts.scale.tick_from(require_utc("start_at", start_at))
         meta = self._meta("execute", command_id, actor, None)
-        run_id = self._enrollment.execute(
-            _plan(plan), contact, variables, start, meta().command_id, meta
-        )
-        return self.get_run(run_id)
+        return self.get_run(self._enrollment.execute(_plan(plan), contact, variables, start, meta))
 
     def get_run(self, run_id: str) -> ExecutionRun:
         """One run as it stands; raises `RunNotFound`."""
@@ -313,17 +314,24 @@ class EngineApi:
         if isinstance(contacts, str | bytes | Mapping) or not isinstance(contacts, Iterable):
             raise InvalidInput("contacts", "must be an iterable of contacts")
         meta = self._meta("bulk_execute", command_id, actor, None)
+        if dry_run:
+            return self._enrollment.rehearse(
+                _plan(plan),
+                contacts,
+                batch_size,
+                meta,
+                on_progress=on_progress,
+                on_refusal=on_refusal,
+            )
         return self._enrollment.bulk_execute(
             _plan(plan),
             contacts,
             variables,
             batch_size,
-            on_progress,
-            on_refusal,
-            dry_run,
-            meta().command_id,
             meta,
-            command_id is not None,
+            on_progress=on_progress,
+            on_refusal=on_refusal,
+            take_over=command_id is not None,
         )
 
     def bulk_cancel(
@@ -387,7 +395,7 @@ class EngineApi:
         actor: str | None = None,
         command_id: str | None = None,
     ) -> bool:
-        """Lift a suppression that was put on with the same id or address; False if there is none."""
+        """Lift a suppression that was made with the same id or address; False if there is none."""
         scope = _scope(level, channel)
         who = self._identified(contact_id, email, phone)
         meta = self._meta("unsuppress", command_id, actor, reason)

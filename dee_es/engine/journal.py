@@ -31,7 +31,7 @@ class Journal:
         meta: Meta,
         key_id: bytes | None,
     ) -> tuple[SealedEvent, ...]:
-        """Seal events that follow `version` and its checksum. `key_id` encrypts what is personal."""
+        """Seal events that follow `version`. `key_id` is of the key that hides what is personal."""
         sealed = []
         for event in events:
             version += 1

@@ -1,4 +1,4 @@
-"""Commands of people and channels to runs that exist: pause, resume, cancel, retry, resolve, events."""
+"""Commands to runs that exist: pause, resume, cancel, retry, resolve, and channel events."""
 
 from __future__ import annotations
 

@@ -109,7 +109,8 @@ def _fold(tx: TableTransaction, projection: AnyProjection, events: Sequence[Reco
         except Exception as error:
             raise ProjectionStuck(
                 f"projection {projection.name!r} cannot fold {event.name} at position "
-                f"{event.position} ({event.stream_id} entry {event.version}): {type(error).__name__}"
+                f"{event.position} ({event.stream_id} entry {event.version}): "
+                f"{type(error).__name__}"
             ) from error
     inserts = [row for key, row in after.items() if key not in before]
     updates = [row for key, row in after.items() if key in before and row is not before[key]]

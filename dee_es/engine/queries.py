@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -169,12 +169,12 @@ def row_of(state: RunState, ordinal: int) -> RunRow:
     )
 
 
-def _statuses(given: RunStatus | str | Sequence[RunStatus | str] | None) -> tuple[str, ...]:
+def _statuses(given: object) -> tuple[str, ...]:
     if given is None:
         return ()
-    several = [given] if isinstance(given, str) else given
+    several: object = [given] if isinstance(given, str) else given
     known = [status.value for status in RunStatus]
-    if not isinstance(several, Sequence) or not several:
+    if not isinstance(several, Collection) or isinstance(several, bytes) or not several:
         raise InvalidInput("status", "must be a status or a list of at least one")
     for status in several:
         if status not in known:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of

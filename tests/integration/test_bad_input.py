@@ -22,7 +22,7 @@ from dee_es.errors import (
 )
 from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics
 
-NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - a time without a zone is what is refused
+NAIVE = datetime(2026, 1, 1)
 UNKNOWN = "run_" + "a" * 26
 
 

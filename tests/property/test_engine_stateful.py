@@ -1,7 +1,7 @@
 """Random lives of a small database, lived on memory, SQLite and PostgreSQL at once.
 
-Whatever is commanded, the three logs are the same bytes; and on each, the state folded from the log,
-the state kept live and the row of the run list agree, as do totals and a count by hand.
+Whatever is commanded, the three logs are the same bytes; and on each, the state folded from the
+log, the state kept live and the row of the run list agree, as do totals and a count by hand.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Lives(RuleBasedStateMachine):
             return None
         return self.engines[0].list_runs(limit=1, offset=number % total).runs[0].id
 
-    # --- commands -----------------------------------------------------------------------------------
+    # --- commands ---------------------------------------------------------------------------------
 
     @rule(
         who=contacts, plan=st.sampled_from(sorted(PLANS)), ahead=st.sampled_from([0, 0, 0, 5, DAY])
@@ -161,7 +161,7 @@ class Lives(RuleBasedStateMachine):
             lambda engine: (engine.suppress if on else engine.unsuppress)(**about, **scope)
         )
 
-    # --- time -----------------------------------------------------------------------------------------
+    # --- time -------------------------------------------------------------------------------------
 
     @rule(ticks=st.sampled_from([0, 1, 2, 60, 3600, DAY, 3 * DAY]))
     def run_on(self, ticks: int) -> None:
@@ -171,7 +171,7 @@ class Lives(RuleBasedStateMachine):
     def tick(self) -> None:
         self.everywhere(lambda engine: engine.tick())
 
-    # --- what must hold ---------------------------------------------------------------------------------
+    # --- what must hold ---------------------------------------------------------------------------
 
     @rule()
     def logs_are_equal(self) -> None:
@@ -234,9 +234,9 @@ def _nothing(engine: Engine) -> Any:
 
 
 @pytest.fixture
-def machine(fresh_postgres: Callable[[], str]) -> Iterator[type[Lives]]:
+def machine(fresh_postgres: Callable[[], str]) -> type[Lives]:
     Lives.fresh_postgres = staticmethod(fresh_postgres)  # type: ignore[assignment]
-    yield Lives
+    return Lives
 
 
 def test_three_backends_live_the_same_lives(machine: type[Lives]) -> None:

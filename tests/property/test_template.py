@@ -84,12 +84,16 @@ def test_it_renders_or_says_where_it_cannot(text: str, scope: Any, escape: bool)
         template = parse(text)
         first = render(template, scope, escape=escape)
     except TemplateError as error:
-        lines = text.split("\n")
-        assert 1 <= error.line <= len(lines)
-        assert 1 <= error.column <= len(lines[error.line - 1]) + 1
+        assert_inside(text, error)
         return
     assert parse(text) == template
     assert render(template, scope, escape=escape) == first
+
+
+def assert_inside(text: str, error: TemplateError) -> None:
+    lines = text.split("\n")
+    assert 1 <= error.line <= len(lines)
+    assert 1 <= error.column <= len(lines[error.line - 1]) + 1
 
 
 @given(TEXTS)

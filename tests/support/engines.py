@@ -116,7 +116,7 @@ def calling(plan_id: str = "calling") -> ExecutionPlan:
 
 
 def fickle(action: Action, _: SendContext) -> ChannelResult:
-    """A channel whose answer depends on nothing but the attempt: mostly delivered, sometimes not."""
+    """A channel whose answer depends on the attempt alone: mostly delivered, sometimes not."""
     chance = hashlib.sha256(f"{action.key}/{action.attempt}".encode()).digest()[0]
     if chance < 25:
         return ChannelResult("failed", error="refused", retryable=True)

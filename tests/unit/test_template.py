@@ -87,7 +87,8 @@ def test_blocks(text: str, result: str) -> None:
 
 
 def test_a_block_tag_alone_on_its_line_takes_the_line_with_it() -> None:
-    text = "Hi\n  {{#if yes}}\nwelcome\n  {{else}}\nno\n{{/if}}\t\r\n{{! gone }}\nbye\n{{#if no}}\nx\n{{/if}}"
+    text = "Hi\n  {{#if yes}}\nwelcome\n  {{else}}\nno\n{{/if}}\t\r\n{{! gone }}\nbye\n"
+    text += "{{#if no}}\nx\n{{/if}}"
     assert shown(text) == "Hi\nwelcome\nbye\n"
     assert shown("a {{#if yes}}\nb{{/if}}\n") == "a \nb\n"
     assert shown("{{name}}\n") == "Jane\n"
@@ -192,7 +193,8 @@ def test_output_and_work_have_limits() -> None:
 
 
 def test_paths_are_those_of_the_scope() -> None:
-    text = "{{a.b}}{{#if c}}{{d}}{{else if e}}{{/if}}{{#each f}}{{this.g}}{{@index}}{{{h}}}{{/each}}{{d}}"
+    text = "{{a.b}}{{#if c}}{{d}}{{else if e}}{{/if}}{{d}}"
+    text += "{{#each f}}{{this.g}}{{@index}}{{{h}}}{{/each}}"
     assert paths(parse(text)) == ("a.b", "c", "d", "e", "f", "h")
     assert paths(parse("plain")) == ()
 

@@ -38,8 +38,8 @@ class SmtpSettings:
     `security`: `starttls` and `tls` check the server's certificate against `ca_file`, or else the
     system's authorities, and never fall back to plain text. `timeout_s` bounds each single network
     operation, `connections` how many sends go on at once. `helo_name` is this machine's name as
-    told to the server; None asks the system for it. Raises `InvalidInput` naming the field; a password over plain text is
-    refused except to this machine itself.
+    told to the server; None asks the system for it. Raises `InvalidInput` naming the field; a
+    password over plain text is refused except to this machine itself.
     """
 
     host: str

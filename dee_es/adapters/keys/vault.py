@@ -24,7 +24,7 @@ CACHED_KEYS: Final = 131_072
 STALE_AFTER_S: Final = 1.0
 """Longest time a key that another process destroyed is still used here."""
 _FETCH: Final = 1_000
-_REDRAWS: Final = 1_000
+_REDRAWS: Final = 200
 _SHARED_BYTES: Final = 4
 
 _DESTROYED: Final = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -17,6 +17,7 @@ COPY_ROWS: Final = 16
 """From this many rows on, COPY is quicker than arrays, and a pipeline can no longer be trusted:
 the more is sent without reading, the nearer both sides come to waiting for each other."""
 
+_Form = Literal["row", "arrays", "stage"]
 _TYPES: Final[dict[ColumnKind, str]] = {
     "text": "text",
     "integer": "int8",
@@ -51,8 +52,10 @@ class PostgresSession:
 
     def insert(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.insert`."""
-        if len(rows) < COPY_ROWS:
-            self._execute(_insert(relation), _arrays(rows))
+        if len(rows) == 1:
+            self._execute(_insert(relation, "row"), rows[0])
+        elif len(rows) < COPY_ROWS:
+            self._execute(_insert(relation, "arrays"), _arrays(rows))
         else:
             self._copy(relation, relation.name, rows)
 
@@ -72,15 +75,18 @@ class PostgresSession:
         self,
         relation: Relation,
         rows: Sequence[Values],
-        statement: Callable[[Relation, bool], bytes],
+        statement: Callable[[Relation, _Form], bytes],
     ) -> None:
+        if len(rows) == 1:
+            self._execute(statement(relation, "row"), rows[0])
+            return
         if len(rows) < COPY_ROWS:
-            self._execute(statement(relation, False), _arrays(rows))
+            self._execute(statement(relation, "arrays"), _arrays(rows))
             return
         self._leave_pipeline()
         self._execute(_stage(relation))
         self._copy(relation, _stage_name(relation), rows)
-        self._execute(statement(relation, True))
+        self._execute(statement(relation, "stage"))
         # Another batch of the same transaction starts from an empty stage.
         self._execute(_empty_stage(relation))
 
@@ -117,40 +123,44 @@ def _translated(sql: str) -> bytes:
     return text.encode()
 
 
-def _unnested(relation: Relation) -> str:
-    return f"unnest({', '.join(f'%s::{_TYPES[kind]}[]' for _, kind in relation.columns)})"
-
-
-def _source(relation: Relation, staged: bool) -> str:
-    return quoted(_stage_name(relation)) if staged else _unnested(relation)
+def _source(relation: Relation, form: _Form) -> str:
+    """Where the rows of a statement come from; one row is bound quickest without arrays."""
+    types = [_TYPES[kind] for _, kind in relation.columns]
+    match form:
+        case "row":
+            return f"(VALUES ({', '.join(f'%s::{kind}' for kind in types)}))"
+        case "arrays":
+            return f"unnest({', '.join(f'%s::{kind}[]' for kind in types)})"
+        case "stage":
+            return quoted(_stage_name(relation))
 
 
 @lru_cache(maxsize=256)
-def _insert(relation: Relation, staged: bool = False) -> bytes:
+def _insert(relation: Relation, form: _Form) -> bytes:
     target = f"INSERT INTO {quoted(relation.name)} AS t ({relation.listed})"
-    return f"{target} SELECT * FROM {_source(relation, staged)}".encode()  # noqa: S608
+    return f"{target} SELECT * FROM {_source(relation, form)} AS s".encode()  # noqa: S608
 
 
 @lru_cache(maxsize=256)
-def _update(relation: Relation, staged: bool) -> bytes:
+def _update(relation: Relation, form: _Form) -> bytes:
     changes = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in relation.rest)
     key = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in relation.key)
-    source = f"{_source(relation, staged)} AS s ({relation.listed})"
+    source = f"{_source(relation, form)} AS s ({relation.listed})"
     target = f"UPDATE {quoted(relation.name)} AS t SET {changes}"  # noqa: S608
     return f"{target} FROM {source} WHERE {key}".encode()
 
 
 @lru_cache(maxsize=256)
-def _upsert(relation: Relation, staged: bool) -> bytes:
+def _upsert(relation: Relation, form: _Form) -> bytes:
     changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in relation.rest)
-    return _insert(relation, staged) + _on_conflict(relation, changes)
+    return _insert(relation, form) + _on_conflict(relation, changes)
 
 
 @lru_cache(maxsize=256)
-def _add(relation: Relation, staged: bool) -> bytes:
+def _add(relation: Relation, form: _Form) -> bytes:
     (value,) = map(quoted, relation.rest)
     changes = f"{value} = t.{value} + excluded.{value}"
-    return _insert(relation, staged) + _on_conflict(relation, changes)
+    return _insert(relation, form) + _on_conflict(relation, changes)
 
 
 def _on_conflict(relation: Relation, changes: str) -> bytes:

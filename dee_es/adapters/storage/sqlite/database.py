@@ -130,7 +130,10 @@ class _Pool(SQLiteConnectionPool):
         cursor.execute(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
         # The build's default may be NORMAL, which loses acknowledged commits with the power.
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.execute("PRAGMA cache_size = -65536")  # KiB
+        # Run ids are random, so a batch touches pages all over the file; writing each back once for
+        # several batches makes bulk enrolment a quarter quicker. The log may grow to 64 MiB.
+        cursor.execute("PRAGMA wal_autocheckpoint = 16384")
         return connection
 
     def _connect(self) -> SQLiteConnection:

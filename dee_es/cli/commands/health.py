@@ -1,0 +1,44 @@
+"""`dee health`: how the database and its projections stand."""
+
+from __future__ import annotations
+
+import click
+
+from dee_es.cli.options import json_option
+from dee_es.cli.output import say, write_fields, write_json
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.times import distance, iso
+
+
+@click.command()
+@json_option
+@pass_session
+def health(session: Session, as_json: bool) -> None:
+    """Show how the database and its projections stand; exits with 1 if something is wrong.
+
+    A projection that lags is caught up by the query that needs it.
+    """
+    with session.engine() as engine:
+        found = engine.health()
+        due = None
+        if found.next_due is not None:
+            moment = engine.clock.time(found.next_due)
+            due = f"tick {found.next_due:,}, {iso(moment)} ({distance(moment, found.time)})"
+    if as_json:
+        write_json(found)
+    else:
+        write_fields(
+            [
+                ("state", "ok" if found.ok else "NOT ok"),
+                ("database", found.backend),
+                ("clock", f"{found.clock}, tick {found.tick:,}, {iso(found.time)}"),
+                ("events", found.position),
+                ("runs", found.runs),
+                ("next due", due),
+                *((f"lag of {name}", f"{lag:,} events") for name, lag in found.lag.items()),
+            ]
+        )
+        for problem in found.problems:
+            say(f"  - {problem}")
+    if not found.ok:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,44 @@
+"""`dee history`: what happened in a run."""
+
+from __future__ import annotations
+
+import click
+
+from dee_es.cli.options import chosen_format, format_options
+from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.times import iso
+
+_COLUMNS = (
+    Column("TIME"),
+    Column("TICK", right=True),
+    Column("STEP", 6),
+    Column("ACTION", 12),
+    Column("OUTCOME", 10),
+    Column("BY", 6),
+    Column("REASON", 8),
+)
+_HEADER = ("version", "tick", "time", "stepId", "action", "outcome", "actor", "reason")
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@format_options
+@pass_session
+def history(session: Session, run_id: str, as_json: bool, as_csv: bool) -> None:
+    """Show what happened in RUN, in order."""
+    shape = chosen_format(as_json, as_csv)
+    with session.engine() as engine:
+        entries = engine.get_timeline(run_id)
+    rows = plain(entries)
+    if shape == "json":
+        write_json({"runId": run_id, "entries": rows, "total": len(rows)})
+    elif shape == "csv":
+        write_csv(_HEADER, rows)
+    else:
+        table = [
+            (iso(e.time), e.tick, e.step_id, e.action, e.outcome, e.actor, e.reason)
+            for e in entries
+        ]
+        write_table(_COLUMNS, table)
+        say(f"{len(rows):,} event{'' if len(rows) == 1 else 's'}")

@@ -1,0 +1,129 @@
+"""`dee plan`: validates plan files, publishes them, shows what is published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dee_es.cli.options import chosen_format, format_options, json_option
+from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
+from dee_es.cli.plan_file import PlanFile, publish_bundle, read_plan_file, split_reference
+from dee_es.cli.session import Session, pass_session
+from dee_es.errors import PlanValidationError
+
+
+@click.group()
+def plan() -> None:
+    """Validate, publish and show plans."""
+
+
+@plan.command()
+@click.argument("file", metavar="FILE")
+@json_option
+def validate(file: str, as_json: bool) -> None:
+    """Check a plan FILE in YAML or JSON, and what it holds beside the plan.
+
+    Needs no database. Lists every fault with its step and a remedy, and exits with 1 if there is
+    any.
+    """
+    try:
+        read = read_plan_file(file)
+    except PlanValidationError as error:
+        if not as_json:
+            raise
+        write_json({"valid": False, "planId": error.plan_id, "faults": plain(error.faults)})
+        raise click.exceptions.Exit(1) from None
+    if as_json:
+        write_json({"valid": True, "planId": read.plan.id, "faults": []})
+        return
+    say(f"plan {read.plan.id!r} is valid: {len(read.plan.steps)} steps{_beside(read)}")
+    for fault in read.missing():
+        # Not a fault of the file: somebody may have published it by itself.
+        say(f"  note: {fault.problem.replace('is not published', 'is not in this file')}; "
+            f"step {fault.step_id!r} needs it published before the plan")  # fmt: skip
+
+
+def _beside(file: PlanFile) -> str:
+    parts = [
+        f"{len(entries)} {name}{'' if len(entries) == 1 else 's'}"
+        for name, entries in (("template", file.templates), ("script", file.scripts))
+        if entries
+    ]
+    if file.sender is not None:
+        parts.append("a sender")
+    return f", with {', '.join(parts)}" if parts else ""
+
+
+@plan.command()
+@click.argument("file", metavar="FILE")
+@json_option
+@pass_session
+def publish(session: Session, file: str, as_json: bool) -> None:
+    """Publish the plan in FILE; its templates, scripts and sender first.
+
+    What equals its latest version stays at that version.
+    """
+    read = read_plan_file(file)
+    with session.engine() as engine:
+        if faults := read.missing(engine):
+            # Found before anything is published: a plan and its bundle go together.
+            raise PlanValidationError(read.plan.id, faults)
+        done = publish_bundle(engine, read, session.actor)
+        published = engine.publish_plan(read.plan, actor=session.actor)
+    if as_json:
+        bundle = [plain(each) for each in done]
+        write_json({"planId": published.id, "version": published.version, "bundle": bundle})
+        return
+    for each in done:
+        state = "unchanged" if each.unchanged else "published"
+        say(f"{each.kind} {each.id} {state}: version {each.version}")
+    say(f"plan {published.id}: version {published.version}")
+
+
+@plan.command("list")
+@format_options
+@pass_session
+def list_plans(session: Session, as_json: bool, as_csv: bool) -> None:
+    """List all published plans, each in its latest version."""
+    shape = chosen_format(as_json, as_csv)
+    with session.engine() as engine:
+        plans = engine.list_plans()
+    rows: list[dict[str, Any]] = [
+        {
+            "id": each.id,
+            "version": each.version,
+            "name": each.name,
+            "steps": len(each.steps),
+            "reenroll": each.reenroll,
+        }
+        for each in plans
+    ]
+    if shape == "json":
+        write_json({"plans": rows, "total": len(rows)})
+    elif shape == "csv":
+        write_csv(["id", "version", "name", "steps", "reenroll"], rows)
+    else:
+        columns = [Column("PLAN"), Column("VERSION", right=True), Column("NAME", 10),
+                   Column("STEPS", right=True), Column("REENROLL")]  # fmt: skip
+        write_table(columns, [list(row.values()) for row in rows])
+        say(f"{len(rows)} plan{'' if len(rows) == 1 else 's'}")
+
+
+@plan.command()
+@click.argument("reference", metavar="PLAN")
+@json_option
+@pass_session
+def show(session: Session, reference: str, as_json: bool) -> None:
+    """Show a published PLAN, by id or id@version, as a YAML file that can be published again."""
+    plan_id, version = split_reference(reference)
+    with session.engine() as engine:
+        found = engine.get_plan(plan_id, version)
+    if as_json:
+        write_json({"version": found.version, **found.definition()})
+        return
+    import yaml
+
+    say(f"# plan {found.id}, version {found.version}")
+    text = yaml.safe_dump(found.definition(), sort_keys=False, allow_unicode=True, width=100)
+    say(text.rstrip("\n"))

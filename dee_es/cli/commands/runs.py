@@ -1,0 +1,189 @@
+"""`dee runs`: the list, one run, and everything that changes runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final, Literal
+
+import click
+
+from dee_es.cli.lazy import Lazy, LazyGroup
+from dee_es.cli.options import (
+    chosen_format,
+    filter_options,
+    format_options,
+    json_option,
+    run_filters,
+)
+from dee_es.cli.run_view import as_json as run_as_json
+from dee_es.cli.run_view import show_changed, show_page, show_run
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.times import Moment
+
+_COMMANDS: Final = {
+    "list": Lazy("runs:list_runs", "List runs, newest first."),
+    "show": Lazy("runs:show", "Show one run."),
+    "pause": Lazy("runs:pause", "Stop a run until it is resumed."),
+    "resume": Lazy("runs:resume", "Let a paused run go on."),
+    "cancel": Lazy("runs:cancel", "End a run."),
+    "retry": Lazy("runs:retry", "Let a failed run enter its step again."),
+    "resolve": Lazy("runs:resolve", "Settle a send whose outcome is unknown."),
+    "bulk-cancel": Lazy("bulk_cancel:bulk_cancel", "End all runs that match filters."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS)
+def runs() -> None:
+    """List runs; show, pause, resume, cancel, retry or resolve one."""
+
+
+@click.command("list")
+@filter_options
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="Most runs to show.",
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Leave out so many runs first.")
+@click.option("--cursor", metavar="CURSOR", help="Go on where a page ended, with the same filters.")
+@format_options
+@pass_session
+def list_runs(
+    session: Session,
+    status: Sequence[str],
+    plan: str | None,
+    contact: str | None,
+    after: Moment | None,
+    before: Moment | None,
+    limit: int,
+    offset: int,
+    cursor: str | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """List runs, newest first, with the exact number of all that match."""
+    shape = chosen_format(as_json, as_csv)
+    if cursor is not None and offset:
+        raise click.UsageError(
+            "a cursor already says where to go on; give one of --cursor, --offset"
+        )
+    with session.engine() as engine:
+        now = engine.now().now
+        filters = run_filters(status, plan, contact, after, before, now)
+        page = engine.list_runs(**filters, limit=limit, offset=offset, cursor=cursor)
+    show_page(page, shape, now)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@json_option
+@pass_session
+def show(session: Session, run_id: str, as_json: bool) -> None:
+    """Show everything about one RUN; its variables are personal data."""
+    with session.engine() as engine:
+        run = engine.get_run(run_id)
+        clock = engine.now()
+    if as_json:
+        from dee_es.cli.output import write_json
+
+        write_json(run_as_json(run))
+        return
+    resume_at = None
+    if run.resume_tick is not None:
+        resume_at = clock.epoch + run.resume_tick * timedelta(milliseconds=clock.resolution_ms)
+    show_run(run, resume_at, clock.now)
+
+
+_run = click.argument("run_id", metavar="RUN")
+_may_reason = click.option("--reason", metavar="TEXT", help="Why, for the log; kept readable.")
+_must_reason = click.option(
+    "--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable."
+)
+
+
+@click.command()
+@_run
+@_may_reason
+@click.option(
+    "--keep",
+    type=click.Choice(["deadline", "remaining"]),
+    default="deadline",
+    show_default=True,
+    help="Whether a wait keeps its deadline or the time that remains of it.",
+)
+@json_option
+@pass_session
+def pause(
+    session: Session,
+    run_id: str,
+    reason: str | None,
+    keep: Literal["deadline", "remaining"],
+    as_json: bool,
+) -> None:
+    """Stop a RUN until it is resumed."""
+    with session.engine() as engine:
+        run = engine.pause_run(run_id, reason, session.actor, keep)
+    show_changed(run, as_json)
+
+
+@click.command()
+@_run
+@_may_reason
+@json_option
+@pass_session
+def resume(session: Session, run_id: str, reason: str | None, as_json: bool) -> None:
+    """Let a paused RUN go on from the next tick."""
+    with session.engine() as engine:
+        run = engine.resume_run(run_id, reason, session.actor)
+    show_changed(run, as_json)
+
+
+@click.command()
+@_run
+@_must_reason
+@json_option
+@pass_session
+def cancel(session: Session, run_id: str, reason: str, as_json: bool) -> None:
+    """End a RUN for good."""
+    with session.engine() as engine:
+        run = engine.cancel_run(run_id, reason, session.actor)
+    show_changed(run, as_json)
+
+
+@click.command()
+@_run
+@_must_reason
+@json_option
+@pass_session
+def retry(session: Session, run_id: str, reason: str, as_json: bool) -> None:
+    """Let a failed RUN enter its step again; refused while a send's outcome is unknown."""
+    with session.engine() as engine:
+        run = engine.retry_run(run_id, reason, session.actor)
+    show_changed(run, as_json)
+
+
+@click.command()
+@_run
+@click.option(
+    "--outcome",
+    type=click.Choice(["delivered", "failed", "resend"]),
+    required=True,
+    help="What became of the send, or that it is to be sent again.",
+)
+@_must_reason
+@json_option
+@pass_session
+def resolve(
+    session: Session,
+    run_id: str,
+    outcome: Literal["delivered", "failed", "resend"],
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Settle a send of RUN whose outcome nobody knows."""
+    with session.engine() as engine:
+        run = engine.resolve_step(run_id, outcome, reason=reason, actor=session.actor)
+    show_changed(run, as_json)

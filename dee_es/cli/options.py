@@ -1,0 +1,129 @@
+"""Options that several commands take, and what their values mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import click
+
+from dee_es.cli.times import Moment, moment_option
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+STATUSES: Final = ("pending", "active", "waiting", "paused", "completed", "failed", "cancelled")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, and write nothing."
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit with 1 if a row was refused as not valid."
+)
+
+
+def format_options(command: _Command) -> _Command:
+    """`--json` and `--csv`, as `output`."""
+    # Applied from the last to the first, as decorators are.
+    command = click.option("--csv", "as_csv", is_flag=True, help="Write CSV.")(command)
+    return json_option(command)
+
+
+def chosen_format(as_json: bool, as_csv: bool) -> str | None:
+    """The format that the two flags ask for; both at once are a usage error."""
+    if as_json and as_csv:
+        raise click.UsageError("choose one of --json and --csv")
+    return "json" if as_json else "csv" if as_csv else None
+
+
+def filter_options(command: _Command) -> _Command:
+    """The filters of the run list."""
+    for option in (
+        click.option(
+            "--before",
+            metavar="TIME",
+            callback=moment_option,
+            help="Started before this time, or more than so long ago.",
+        ),
+        click.option(
+            "--after",
+            metavar="TIME",
+            callback=moment_option,
+            help="Started at or after this time (ISO 8601 with zone), or 24h, 7d, 90m ago.",
+        ),
+        click.option("--contact", metavar="ID", help="Runs of this contact."),
+        click.option("--plan", metavar="ID", help="Runs of this plan."),
+        click.option(
+            "--status",
+            multiple=True,
+            type=click.Choice(STATUSES),
+            help="Runs that stand so; may be given several times.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def run_filters(
+    status: Sequence[str],
+    plan: str | None,
+    contact: str | None,
+    after: Moment | None,
+    before: Moment | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """The filters that were given, as the engine takes them; empty if none was."""
+    given = {
+        "status": list(status) or None,
+        "plan_id": plan,
+        "contact_id": contact,
+        "started_after": None if after is None else after.before(now),
+        "started_before": None if before is None else before.before(now),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def pairs_option(
+    ctx: click.Context, param: click.Parameter, values: Sequence[str]
+) -> dict[str, Any]:
+    """Read options of the form `name=value`: a value that is JSON counts as such, else as text."""
+    found: dict[str, Any] = {}
+    for given in values:
+        name, sign, text = given.partition("=")
+        if not sign or not name.strip():
+            # The value may be personal: it is not shown.
+            raise click.BadParameter("must be NAME=VALUE")
+        if name in found:
+            raise click.BadParameter(f"{name[:40]!r} is given twice")
+        found[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def variables_option(command: _Command) -> _Command:
+    """`--var NAME=VALUE`, repeatable."""
+    return click.option(
+        "--var",
+        "variables",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=pairs_option,
+        help="A variable of the run, as JSON or text; may be given several times.",
+    )(command)
+
+
+def without_nones(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that have a value."""
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,191 @@
+"""Plan files: a plan in YAML or JSON, and beside it what it refers to.
+
+    id: welcome
+    name: Welcome
+    steps: [...]
+    templates: {hello: {text: "Hello {{contact.firstName}}"}}
+    scripts: {call: {greeting: "Hello", steps: [...]}}
+    sender: {address: hello@example.com, name: ..., postalAddress: ..., unsubscribeUrl: ...}
+
+The last three are published before the plan. Every command that takes a plan reads it here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from dee_es.errors import InvalidInput, PlanFault, PlanNotFound, PlanValidationError
+
+if TYPE_CHECKING:
+    from dee_es.bootstrap import Engine
+    from dee_es.core.plan import ExecutionPlan
+
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
+_SENDER: Final = {
+    "address": "address",
+    "name": "name",
+    "postalAddress": "postal_address",
+    "postal_address": "postal_address",
+    "unsubscribeUrl": "unsubscribe_url",
+    "unsubscribe_url": "unsubscribe_url",
+}
+_REFERENCE = re.compile(r"(?P<id>[A-Za-z0-9._:-]{1,128})(?:@(?P<version>[1-9][0-9]{0,8}))?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan and its bundle, checked."""
+
+    plan: ExecutionPlan
+    templates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scripts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sender: dict[str, str] | None = None
+
+    def missing(self, engine: Engine | None = None) -> list[PlanFault]:
+        """References to what is neither in the file nor, if an engine is given, published."""
+        from dee_es.core.plan import missing_references
+
+        templates, scripts = set(self.templates), set(self.scripts)
+        if engine is not None:
+            templates |= engine.list_definitions("template").keys()
+            scripts |= engine.list_definitions("script").keys()
+        return missing_references(self.plan, templates, scripts)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A definition that is published now, and whether it was already."""
+
+    kind: str
+    id: str
+    version: int
+    unchanged: bool
+
+
+def read_plan_file(path: str) -> PlanFile:
+    """Read and check a plan file. Raises `PlanValidationError` with every fault of all its parts,
+    and `InvalidInput`, with line and column, for a file that is neither YAML nor JSON."""
+    from dee_es.cli.documents import read_document
+
+    document = read_document(path)
+    if not isinstance(document, Mapping):
+        raise InvalidInput(path, "holds no plan: its outermost level must be a mapping")
+    given = dict(document)
+    faults: list[PlanFault] = []
+    templates = _section(given, "templates", _template, faults)
+    scripts = _section(given, "scripts", _script, faults)
+    sender = _sender(given.pop("sender", None), faults)
+    from dee_es.core.plan import load_plan
+
+    try:
+        plan = load_plan(given)
+    except PlanValidationError as error:
+        raise PlanValidationError(error.plan_id, [*error.faults, *faults]) from None
+    if faults:
+        raise PlanValidationError(plan.id, faults)
+    return PlanFile(plan, templates, scripts, sender)
+
+
+def find_plan(reference: str, engine: Engine) -> PlanFile:
+    """The plan that a file holds, or a published one by `id` or `id@version`.
+
+    Raises `PlanNotFound` if it is neither.
+    """
+    if os.path.exists(reference) or reference.endswith(_SUFFIXES) or os.sep in reference:
+        return read_plan_file(reference)
+    plan_id, version = split_reference(reference)
+    try:
+        return PlanFile(engine.get_plan(plan_id, version))
+    except PlanNotFound as error:
+        raise PlanNotFound(f"{error}, and there is no file of this name either") from None
+
+
+def split_reference(reference: str) -> tuple[str, int | None]:
+    """`welcome@3` as id and version; without a version the latest is meant."""
+    found = _REFERENCE.match(reference)
+    if found is None:
+        raise click.UsageError(f"{reference[:128]!r} is neither an id nor an id@version")
+    version = found["version"]
+    return found["id"], None if version is None else int(version)
+
+
+def publish_bundle(engine: Engine, file: PlanFile, actor: str) -> list[Published]:
+    """Publish what the file holds beside its plan."""
+    done = []
+    known = engine.list_definitions("template")
+    for name, template in file.templates.items():
+        version = engine.publish_template(name, **template, actor=actor)
+        done.append(Published("template", name, version, known.get(name) == version))
+    known = engine.list_definitions("script")
+    for name, script in file.scripts.items():
+        version = engine.publish_script(name, **script, actor=actor)
+        done.append(Published("script", name, version, known.get(name) == version))
+    if file.sender is not None:
+        known = engine.list_definitions("sender")
+        version = engine.publish_sender(**file.sender, actor=actor)
+        done.append(Published("sender", "default", version, version in known.values()))
+    return done
+
+
+# --- the parts of a bundle --------------------------------------------------------------------
+
+
+def _section(
+    given: dict[str, Any],
+    section: str,
+    check: Callable[[Any], dict[str, Any]],
+    faults: list[PlanFault],
+) -> dict[str, dict[str, Any]]:
+    """Take a section out of the document; what is wrong with an entry becomes a fault."""
+    from dee_es.core.values import check_id
+
+    entries = given.pop(section, None)
+    if entries is None:
+        return {}
+    if not isinstance(entries, Mapping):
+        faults.append(PlanFault(None, f"{section} must be a mapping", "write ids with definitions"))
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in entries.items():
+        try:
+            found[check_id("id", name)] = check(entry)
+        except InvalidInput as error:
+            where = f"{section}.{str(name)[:128]}"
+            faults.append(PlanFault(None, f"{where}: {error}", "correct it"))
+    return found
+
+
+def _template(entry: Any) -> dict[str, Any]:
+    from dee_es.core.message import check_template
+
+    return check_template(entry)
+
+
+def _script(entry: Any) -> dict[str, Any]:
+    from dee_es.core.script import check_script
+
+    return check_script(entry)
+
+
+def _sender(entry: Any, faults: list[PlanFault]) -> dict[str, str] | None:
+    if entry is None:
+        return None
+    problem = ""
+    if not isinstance(entry, Mapping):
+        problem = "sender must be a mapping"
+    elif unknown := [str(name)[:64] for name in entry if name not in _SENDER]:
+        problem = f"sender.{unknown[0]} is not known; there are address, name, postalAddress and unsubscribeUrl"
+    elif "address" not in entry:
+        problem = "sender has no address"
+    elif wrong := [name for name, value in entry.items() if not isinstance(value, str)]:
+        problem = f"sender.{wrong[0]} must be text"
+    if problem:
+        faults.append(PlanFault(None, problem, "correct it"))
+        return None
+    return {_SENDER[name]: value for name, value in entry.items()}

@@ -1,0 +1,26 @@
+"""What the scheduler did, in a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dee_es.engine.models import TickReport
+
+
+def report_line(report: TickReport) -> str:
+    """Events, the runs they advanced, and sends by outcome."""
+    if not report.events:
+        return "nothing was due"
+    sends = [
+        f"{count:,} {name}"
+        for name, count in (
+            ("delivered", report.delivered),
+            ("pending", report.pending),
+            ("failed", report.failed),
+            ("of unknown outcome", report.unknown),
+        )
+        if count
+    ]
+    sent = f"; sends: {', '.join(sends)}" if sends else ""
+    return f"{report.runs:,} runs advanced, {report.events:,} events{sent}"

@@ -1,0 +1,111 @@
+"""How runs are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from dee_es.cli.output import (
+    STATUS_COLORS,
+    Column,
+    say,
+    write_csv,
+    write_fields,
+    write_json,
+    write_table,
+)
+from dee_es.cli.times import told
+
+if TYPE_CHECKING:
+    from dee_es.engine.models import ExecutionRun, RunPage
+
+_COLUMNS: Final = (
+    Column("RUN"),
+    Column("PLAN", 8),
+    Column("CONTACT", 8),
+    Column("STATUS", colors=STATUS_COLORS),
+    Column("STEP", 6),
+    Column("DONE", right=True),
+    Column("LEFT", right=True),
+    Column("STARTED", 20),
+    Column("OUTCOME OR REASON", 8),
+)
+
+
+def as_json(run: ExecutionRun) -> dict[str, Any]:
+    """The run with the names of the Runs page."""
+    return run.model_dump(mode="json", by_alias=True)
+
+
+def show_page(page: RunPage, shape: str | None, now: datetime) -> None:
+    """Write a page of runs as a table, or in the format asked for."""
+    if shape == "json":
+        write_json(page.model_dump(mode="json", by_alias=True))
+    elif shape == "csv":
+        from dee_es.engine.models import ExecutionRun
+
+        header = [field.alias or name for name, field in ExecutionRun.model_fields.items()]
+        write_csv(header, map(as_json, page.runs))
+    else:
+        write_table(_COLUMNS, [_row(run, now) for run in page.runs])
+        _footer(page)
+
+
+def _row(run: ExecutionRun, now: datetime) -> Sequence[str | int | None]:
+    return (
+        run.id,
+        f"{run.plan_id}@{run.plan_version}",
+        run.contact_id,
+        run.status.value,
+        run.current_step,
+        run.steps_completed,
+        run.steps_remaining,
+        told(run.started_at, now),
+        run.outcome or run.status_reason,
+    )
+
+
+def _footer(page: RunPage) -> None:
+    shown = len(page.runs)
+    count = f"{shown:,} of {page.total:,}" if shown != page.total else f"{shown:,}"
+    more = f"; the next ones: --cursor {page.next_cursor}" if page.next_cursor else ""
+    say(f"{count} run{'' if page.total == 1 else 's'}{more}")
+
+
+def show_run(run: ExecutionRun, resume_at: datetime | None, now: datetime) -> None:
+    """Write everything about one run, a field a line."""
+    import json
+
+    waits = None if resume_at is None else told(resume_at, now)
+    write_fields(
+        [
+            ("run", run.id),
+            ("plan", f"{run.plan_id}@{run.plan_version}"),
+            ("contact", run.contact_id),
+            ("enrollment", run.enrollment),
+            ("status", run.status.value),
+            ("reason", run.status_reason),
+            ("outcome", run.outcome),
+            ("current step", run.current_step),
+            ("steps completed", run.steps_completed),
+            ("steps remaining", run.steps_remaining),
+            ("started", told(run.started_at, now)),
+            ("waits until", waits),
+            ("completed", told(run.completed_at, now)),
+            ("start tick", run.start_tick),
+            ("current tick", run.current_tick),
+            ("events", run.version),
+            ("variables", json.dumps(run.variables, ensure_ascii=False)),
+        ]
+    )
+
+
+def show_changed(run: ExecutionRun, json_wanted: bool) -> None:
+    """Write how a run stands after a command."""
+    if json_wanted:
+        write_json(as_json(run))
+        return
+    step = f" at step {run.current_step}" if run.current_step is not None else ""
+    say(f"{run.id} is {run.status.value}{step} (plan {run.plan_id}@{run.plan_version}, "
+        f"contact {run.contact_id})")  # fmt: skip

@@ -1,0 +1,195 @@
+"""Admission: who of a batch of contacts may be enrolled, and the first event of each run.
+
+Nothing is written here. What comes out is ready to commit, and is made anew if by then the
+circumstances have moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from dee_es.core import commands as c
+from dee_es.core import events as e
+from dee_es.core.chain import GENESIS
+from dee_es.core.contact import Contact
+from dee_es.core.ids import run_id, slice_of
+from dee_es.core.plan import ExecutionPlan
+from dee_es.core.policy import Snapshot, enrollment_block
+from dee_es.core.run import enroll, evolve
+from dee_es.engine.contacts import Contacts
+from dee_es.engine.models import Refusal
+from dee_es.engine.transact import LoadedRun, Runs
+from dee_es.ports import Head, KeyStore, StreamAppend, SuppressionGuard, Unit
+
+_ENROLLED: Final = "already enrolled: run {run} has not ended"
+_NEVER_AGAIN: Final = "already enrolled: run {run} has ended and the plan never enrolls again"
+_TWICE: Final = "already enrolled: the contact was given twice"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One call that enrolls, the same for all of its contacts.
+
+    `take_over` says that runs which this very command id created earlier count as created now.
+    """
+
+    plan: ExecutionPlan
+    pins: e.Pins
+    variables: dict[str, Any]
+    command_id: str
+    meta: Callable[[], e.Meta]
+    start_tick: int | None = None
+    take_over: bool = False
+
+
+class Admitted(NamedTuple):
+    """A contact that may be enrolled: as which run, and by what a suppression could name it."""
+
+    person: Contact
+    run_id: str
+    number: int
+    subjects: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Contacts on their way: what to commit for which of them, and who was refused.
+
+    `units`, `people` and `runs` go together. `taken_over` are runs that this command had created
+    before.
+    """
+
+    units: list[Unit] = field(default_factory=list)
+    people: list[Contact] = field(default_factory=list)
+    runs: list[LoadedRun] = field(default_factory=list)
+    refusals: list[tuple[Contact, Refusal]] = field(default_factory=list)
+    taken_over: list[str] = field(default_factory=list)
+
+
+class Admission:
+    """Assesses contacts against the enrolment rule and the suppression list."""
+
+    def __init__(self, runs: Runs, contacts: Contacts, keys: KeyStore) -> None:
+        self._runs = runs
+        self._contacts = contacts
+        self._keys = keys
+        self._store = runs.store
+
+    def assess(
+        self, order: Order, people: Sequence[Contact]
+    ) -> tuple[list[Admitted], list[tuple[Contact, Refusal]]]:
+        """Who may be enrolled, and who may not and why."""
+        first = [run_id(order.plan.id, person.id, 1) for person in people]
+        standing = self._standing(order.plan.id, people, first)
+        subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
+        listed = self._store.log_head().suppression_epoch > 0
+        snapshots = self._contacts.snapshots(subjects) if listed else [Snapshot()] * len(people)
+        channels = order.plan.graph.channels
+        free: list[Admitted] = []
+        refused: list[tuple[Contact, Refusal]] = []
+        given: set[str] = set()
+        for person, run, about, snapshot in zip(people, first, subjects, snapshots, strict=True):
+            before = standing.get(person.id, ())
+            last = before[-1] if before else None
+            fact = enrollment_block(order.plan.id, channels, snapshot)
+            if last is not None and (not last.ended or order.plan.reenroll == "never"):
+                detail = (_NEVER_AGAIN if last.ended else _ENROLLED).format(run=last.stream_id)
+                refused.append((person, Refusal(person.id, "already_enrolled", detail)))
+            elif fact is not None:
+                refused.append((person, Refusal(person.id, "suppressed", f"suppressed: {fact}")))
+            elif person.id in given:
+                refused.append((person, Refusal(person.id, "already_enrolled", _TWICE)))
+            else:
+                given.add(person.id)
+                number = len(before) + 1
+                new = run if number == 1 else run_id(order.plan.id, person.id, number)
+                free.append(Admitted(person, new, number, about))
+        return free, refused
+
+    def _standing(
+        self, plan_id: str, people: Sequence[Contact], first: Sequence[str]
+    ) -> dict[str, list[Head]]:
+        """The runs of the plan that contacts have, by enrolment number, found by derived ids.
+
+        Numbers are dense, so whoever has no first run has none; the others are asked for in growing
+        strides.
+        """
+        heads = self._store.heads(first)
+        found = {
+            person.id: [heads[run]]
+            for person, run in zip(people, first, strict=True)
+            if run in heads
+        }
+        asking, number, width = list(found), 2, 4
+        while asking:
+            ids = {
+                run_id(plan_id, who, n): who
+                for who in asking
+                for n in range(number, number + width)
+            }
+            heads = self._store.heads(list(ids))
+            for run, who in ids.items():
+                if run in heads:
+                    found[who].append(heads[run])
+            number += width
+            asking = [who for who in asking if len(found[who]) == number - 1]
+            width *= 4
+        return found
+
+    def prepare(self, order: Order, people: Sequence[Contact]) -> Batch:
+        """The first events of those who may be enrolled, ready to commit."""
+        epoch = self._store.log_head().suppression_epoch
+        free, refused = self.assess(order, people)
+        batch = Batch(refusals=refused)
+        if order.take_over and refused:
+            self._take_over(order, batch)
+        key_ids = self._store.contact_keys([each.person.id for each in free])
+        fresh = iter(self._keys.new_keys(len(free) - len(key_ids)))
+        meta = order.meta()
+        materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
+        for each in free:
+            known = key_ids.get(each.person.id)
+            key_id = known if known is not None else next(fresh)
+            append, loaded = self._first(order, materials, meta, each, key_id)
+            batch.units.append(
+                Unit(
+                    (append,),
+                    min_tick=meta.tick,
+                    contact_keys=() if known is not None else ((each.person.id, key_id),),
+                    guard=SuppressionGuard(each.subjects, epoch),
+                )
+            )
+            batch.people.append(each.person)
+            batch.runs.append(loaded)
+        return batch
+
+    def _first(
+        self, order: Order, materials: c.Materials, meta: e.Meta, each: Admitted, key_id: bytes
+    ) -> tuple[StreamAppend, LoadedRun]:
+        person = each.person
+        personal = e.Enrolled(
+            person.email, person.phone, person.timezone, person.attributes, order.variables
+        )
+        command = c.Enroll(
+            meta, each.run_id, person.id, each.number, personal, order.pins, order.start_tick
+        )
+        events = enroll(materials, command)
+        sealed = self._runs.journal.seal(each.run_id, 0, GENESIS, events, meta, key_id)
+        state = evolve(None, sealed[0].recorded)
+        append = StreamAppend(each.run_id, 0, sealed, state.due_tick, False, slice_of(person.id))
+        return append, LoadedRun(state, sealed[0].checksum, key_id)
+
+    def _take_over(self, order: Order, batch: Batch) -> None:
+        """Count runs that an earlier try of this very command created as created by it."""
+        enrolled = [p for p, refusal in batch.refusals if refusal.reason == "already_enrolled"]
+        first = [run_id(order.plan.id, person.id, 1) for person in enrolled]
+        standing = self._standing(order.plan.id, enrolled, first)
+        owners = {heads[-1].stream_id: who for who, heads in standing.items()}
+        rows = self._store.read_first(list(owners))
+        opened = self._runs.journal.open_public(rows.values())
+        mine = {each.stream_id for each in opened if each.meta.command_id == order.command_id}
+        batch.taken_over = sorted(mine)
+        taken = {owners[run] for run in mine}
+        batch.refusals = [pair for pair in batch.refusals if pair[0].id not in taken]

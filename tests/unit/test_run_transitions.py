@@ -1,0 +1,170 @@
+"""The status table, row by row: which command a run accepts where, and what refuses writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from dee_es.core import events as e
+from dee_es.core.builders import steps
+from tests.support.given import Story, given, plan_of
+
+PLAN = plan_of(
+    steps.send_email("intro", "hello", "Hi"),
+    steps.wait("pause", {"hours": 1}),
+    steps.end("over", "done"),
+)
+CALL = plan_of(steps.send_voice("call", "script"), steps.end("over", "called"))
+
+Situation = Callable[[], Story]
+Action = Callable[[Story], Story]
+
+PENDING: Final[dict[str, Situation]] = {
+    "before its start": lambda: given(PLAN).enrolled(0, start=100),
+}
+ACTIVE: Final[dict[str, Situation]] = {
+    "enrolled": lambda: given(PLAN).enrolled(0),
+    "sending": lambda: given(PLAN).enrolled(0).ticked(0),
+    "resumed": lambda: given(PLAN).enrolled(0).paused(1).resumed(2),
+    "retried": lambda: given(PLAN).enrolled(0).ticked(0).failed().retried(1),
+    "resolved": lambda: given(PLAN).enrolled(0).ticked(0).unknown().resolved(1, "delivered"),
+}
+WAITING: Final[dict[str, Situation]] = {
+    "in a wait step": lambda: given(PLAN).enrolled(0).ticked(0).delivered(),
+    "for another attempt": lambda: given(PLAN).enrolled(0).ticked(0).failed(retryable=True),
+    "for a call's outcome": lambda: given(CALL).enrolled(0).ticked(0).pending(),
+}
+PAUSED: Final[dict[str, Situation]] = {
+    "from pending": lambda: given(PLAN).enrolled(0, start=100).paused(2),
+    "from active": lambda: given(PLAN).enrolled(0).paused(2),
+    "from sending": lambda: given(PLAN).enrolled(0).ticked(0).paused(2),
+    "from a wait": lambda: given(PLAN).enrolled(0).ticked(0).delivered().paused(2),
+    "with a failed step": lambda: given(PLAN).enrolled(0).ticked(0).paused(2).failed(),
+}
+FAILED: Final[dict[str, Situation]] = {
+    "refused": lambda: given(PLAN).enrolled(0).ticked(0).failed(),
+    "resolved as failed": lambda: given(PLAN).enrolled(0).ticked(0).unknown().resolved(1, "failed"),
+}
+UNKNOWN: Final[dict[str, Situation]] = {
+    "said so": lambda: given(PLAN).enrolled(0).ticked(0).unknown(),
+    "abandoned": lambda: given(PLAN).enrolled(0).ticked(0).ticked(2, abandoned=True),
+    "paused": lambda: given(PLAN).enrolled(0).ticked(0).paused(2).unknown(),
+    "deadline": lambda: given(CALL).enrolled(0).ticked(0).pending().ticked(86_400),
+}
+ENDED: Final[dict[str, Situation]] = {
+    "completed": lambda: given(PLAN).enrolled(0).ran_until(3600).stands("completed"),
+    "cancelled": lambda: given(PLAN).enrolled(0).cancelled(1),
+    "cancelled while sending": lambda: given(PLAN).enrolled(0).ticked(0).cancelled(1),
+    "cancelled while unknown": lambda: given(PLAN).enrolled(0).ticked(0).unknown().cancelled(1),
+    "unsubscribed": lambda: given(PLAN).enrolled(0).received("email.unsubscribed", 1),
+}
+
+LATER = 100_000
+COMMANDS: Final[dict[str, tuple[str, Action]]] = {
+    "pause": ("paused", lambda run: run.paused(LATER)),
+    "resume": ("active", lambda run: run.resumed(LATER)),
+    "cancel": ("cancelled", lambda run: run.cancelled(LATER)),
+    "retry": ("active", lambda run: run.retried(LATER)),
+    "resolve as delivered": ("active", lambda run: run.resolved(LATER, "delivered")),
+    "resolve as failed": ("active", lambda run: run.resolved(LATER, "failed")),
+    "resend": ("active", lambda run: run.resolved(LATER, "resend")),
+}
+RESOLUTIONS: Final = ("resolve as delivered", "resolve as failed", "resend")
+
+ACCEPTED: Final = [
+    (PENDING | ACTIVE | WAITING, ("pause", "cancel")),
+    (PAUSED, ("resume", "cancel")),
+    (FAILED, ("retry", "cancel")),
+    (UNKNOWN, (*RESOLUTIONS, "cancel")),
+    (ENDED, ()),
+]
+
+
+def cases(accepted: bool) -> list[object]:
+    """Every situation with every command that is accepted in it, or that is not."""
+    return [
+        pytest.param(situation, command, id=f"{command}-{name}")
+        for situations, allowed in ACCEPTED
+        for name, situation in situations.items()
+        for command in COMMANDS
+        if (command in allowed) is accepted
+    ]
+
+
+@pytest.mark.parametrize("situation, command", cases(accepted=True))
+def test_a_command_of_the_table_changes_the_status(situation: Situation, command: str) -> None:
+    target, act = COMMANDS[command]
+    run = act(situation())
+    # Settled as failed, a run stays where it is: only now it can be retried.
+    run.stands("failed" if command == "resolve as failed" else target, current_tick=LATER)
+    assert len(run.news) == 1
+
+
+@pytest.mark.parametrize("situation, command", cases(accepted=False))
+def test_any_other_is_refused_and_writes_nothing(situation: Situation, command: str) -> None:
+    target, act = COMMANDS[command]
+    situation().refuses(target, act)
+
+
+@pytest.mark.parametrize("command", ["pause", "cancel", "retry", "resume", *RESOLUTIONS])
+def test_a_command_cannot_be_repeated(command: str) -> None:
+    allowed = {
+        "pause": ACTIVE["sending"],
+        "cancel": ACTIVE["sending"],
+        "retry": FAILED["refused"],
+        "resume": PAUSED["from active"],
+    }
+    target, act = COMMANDS[command]
+    act(allowed.get(command, UNKNOWN["said so"])()).refuses(target, act)
+
+
+@pytest.mark.parametrize("situation", UNKNOWN.values(), ids=UNKNOWN)
+def test_the_refusal_of_a_retry_says_what_to_do_first(situation: Situation) -> None:
+    with pytest.raises(Exception, match="resolve_step"):
+        situation().retried(LATER)
+
+
+@pytest.mark.parametrize("situation", ENDED.values(), ids=ENDED)
+def test_nothing_leaves_an_ended_run(situation: Situation) -> None:
+    run = situation().due(None)
+    before = run.row
+    assert before.completed_tick is not None
+    assert (before.current_step, before.steps_remaining) == (None, 0)
+    run.ticked(LATER).then().ticked(LATER, abandoned=True).then()
+    assert run.row == before
+
+
+@pytest.mark.parametrize("situation", [*FAILED.values(), *UNKNOWN.values()])
+def test_a_failed_run_has_stopped_but_not_ended(situation: Situation) -> None:
+    run = situation().due(None)
+    run.stands("failed", completed_tick=None, outcome=None)
+    assert run.row.steps_remaining > 0
+    assert run.row.current_step is not None
+    assert run.row.status_reason
+    run.ticked(LATER).then().ticked(LATER, abandoned=True).then()
+
+
+@pytest.mark.parametrize(
+    "situation", [*PENDING.values(), *ACTIVE.values(), *WAITING.values(), *PAUSED.values()]
+)
+def test_a_cancelled_run_says_why(situation: Situation) -> None:
+    run = situation().cancelled(LATER, reason="Contact requested removal")
+    run.then(e.RunCancelled("cancelled")).due(None)
+    run.stands(
+        "cancelled",
+        status_reason="Contact requested removal",
+        completed_tick=LATER,
+        outcome=None,
+        current_step=None,
+        steps_remaining=0,
+        resume_tick=None,
+    )
+
+
+@pytest.mark.parametrize("situation", [*PENDING.values(), *WAITING.values()])
+def test_whoever_waits_says_until_when(situation: Situation) -> None:
+    run = situation()
+    assert run.row.resume_tick == run.state.due_tick
+    assert run.paused(2).row.resume_tick is None
