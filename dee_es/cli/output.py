@@ -27,8 +27,8 @@ STATUS_COLORS: Final = {
     "failed": "red",
     "cancelled": "bright_black",
 }
-# A spreadsheet takes a cell that begins so for a formula and runs it.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# A spreadsheet takes a cell that begins so for a formula and runs it; the last are full-width.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,8 @@ def _sender(entry: Any, faults: list[PlanFault]) -> dict[str, str] | None:
     if not isinstance(entry, Mapping):
         problem = "sender must be a mapping"
     elif unknown := [str(name)[:64] for name in entry if name not in _SENDER]:
-        problem = f"sender.{unknown[0]} is not known; there are address, name, postalAddress and unsubscribeUrl"
+        known = "address, name, postalAddress and unsubscribeUrl"
+        problem = f"sender.{unknown[0]} is not known; there are {known}"
     elif "address" not in entry:
         problem = "sender has no address"
     elif wrong := [name for name, value in entry.items() if not isinstance(value, str)]:

@@ -48,7 +48,7 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
     """Let both signals set `stop`; a second one ends the program the usual way."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         stop.set()
 
     before = {

@@ -1,0 +1,216 @@
+"""`dee enroll`: a run for every contact of a CSV file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
+
+import click
+
+from dee_es.cli.options import dry_run_option, json_option, strict_option, variables_option
+from dee_es.cli.output import say, write_json
+from dee_es.cli.progress import Progress
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import one_line
+from dee_es.errors import InvalidInput, PlanValidationError
+
+if TYPE_CHECKING:
+    from dee_es.bootstrap import Engine
+    from dee_es.cli.enroll_rows import Dedupe, Intake, Refusals
+    from dee_es.core.plan import ExecutionPlan
+    from dee_es.engine.models import BulkResult
+
+_INTERRUPTED: Final = (
+    "what was enrolled so far stays; the same command again creates only what is missing"
+)
+
+
+@click.command()
+@click.argument("plan", metavar="PLAN")
+@click.argument("contacts", metavar="CONTACTS.csv")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    show_default=True,
+    help="Contacts of one transaction.",
+)
+@click.option(
+    "--dedupe",
+    type=click.Choice(["address", "id"]),
+    default="address",
+    show_default=True,
+    help="Whether two rows with one address are one contact whatever their ids, or only two rows"
+    " with one id. By address about 200 MB are needed for a million rows.",
+)
+@click.option("--errors", "errors_file", metavar="FILE", help="Write all refused rows as CSV.")
+@variables_option
+@dry_run_option
+@strict_option
+@json_option
+@pass_session
+def enroll(
+    session: Session,
+    plan: str,
+    contacts: str,
+    batch_size: int,
+    dedupe: Dedupe,
+    errors_file: str | None,
+    variables: dict[str, Any],
+    dry_run: bool,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Start a run of PLAN for every contact of CONTACTS.csv.
+
+    PLAN is a file, which is published if it equals no version yet, or a published plan's id or
+    id@version. The first line of the CSV names the columns: id, email, phone, timezone; every other
+    one becomes an attribute. A row without an id gets one that is derived from its address.
+
+    A row that cannot be used is refused with its line and a reason and never stops the rest. The
+    counts of the summary add up to the rows of the file. Refused rows do not make the command
+    fail, unless --strict is given.
+    """
+    if errors_file is not None and _same_file(errors_file, contacts):
+        raise click.UsageError("--errors names the contacts file, which it would overwrite")
+    with ExitStack() as stack:
+        engine = stack.enter_context(session.engine())
+        source = stack.enter_context(_opened(contacts))
+        from dee_es.cli.contacts_csv import read_contacts
+        from dee_es.cli.enroll_rows import Intake, Refusals
+
+        rows = read_contacts(source)
+        ready = _ready(engine, plan, session.actor, dry_run)
+        refusals = Refusals(stack.enter_context(_errors(errors_file)))
+        intake = Intake(engine, rows, dedupe, refusals, batch_size)
+        result = _enroll(engine, ready, intake, source, variables, batch_size, dry_run, session)
+    _summary(contacts, intake, result, refusals, dry_run, as_json)
+    _show_refused(contacts, refusals, errors_file)
+    if strict and refusals.counts["invalid"]:
+        raise click.exceptions.Exit(1)
+
+
+def _ready(engine: Engine, reference: str, actor: str, dry_run: bool) -> ExecutionPlan:
+    """The plan, what it refers to published; in a dry run only found to be there."""
+    from dee_es.cli.plan_file import find_plan, publish_bundle
+
+    file = find_plan(reference, engine)
+    if faults := file.missing(engine):
+        raise PlanValidationError(file.plan.id, faults)
+    if not dry_run:
+        publish_bundle(engine, file, actor)
+    return file.plan
+
+
+def _enroll(
+    engine: Engine,
+    plan: ExecutionPlan,
+    intake: Intake,
+    source: BinaryIO,
+    variables: dict[str, Any],
+    batch_size: int,
+    dry_run: bool,
+    session: Session,
+) -> BulkResult:
+    size = os.fstat(source.fileno()).st_size
+    with Progress("Enrolling") as progress:
+
+        def on_progress(result: BulkResult) -> None:
+            # A pipe has no size; then there is no time left to tell.
+            read = source.tell() / size if size and source.seekable() else None
+            progress.update(result.done + intake.held_back, read)
+
+        try:
+            return engine.bulk_execute(
+                plan,
+                intake.contacts(),
+                variables,
+                batch_size,
+                on_progress,
+                intake.on_refusal,
+                dry_run,
+                actor=session.actor,
+            )
+        except KeyboardInterrupt:
+            progress.clear()
+            click.echo(f"dee: {_INTERRUPTED}", err=True)
+            raise
+
+
+def _summary(
+    name: str,
+    intake: Intake,
+    result: BulkResult,
+    refusals: Refusals,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    skipped = result.skipped + intake.duplicates
+    errors = result.errors + intake.refused
+    assert result.created + skipped + errors == intake.rows, "every row is accounted for"
+    counts = refusals.counts
+    if as_json:
+        write_json(
+            {
+                "rows": intake.rows,
+                "created": result.created,
+                "skipped": skipped,
+                "errors": errors,
+                "alreadyEnrolled": counts["already_enrolled"],
+                "suppressed": counts["suppressed"],
+                "dryRun": dry_run,
+            }
+        )
+        return
+    why = [
+        f"{counts[reason]:,} {text}"
+        for reason, text in (("already_enrolled", "already enrolled"), ("suppressed", "suppressed"))
+        if counts[reason]
+    ]
+    because = f" ({', '.join(why)})" if why else ""
+    begin = "dry run: " if dry_run else ""
+    say(f"{begin}{intake.rows:,} rows of {name}: {result.created:,} created, "
+        f"{skipped:,} skipped{because}, {errors:,} errors")  # fmt: skip
+
+
+def _show_refused(name: str, refusals: Refusals, errors_file: str | None) -> None:
+    for line, detail in refusals.first:
+        where = f"{name}:{line}" if line is not None else name
+        click.echo(one_line(f"{where}: not enrolled: {detail}"), err=True)
+    more = refusals.counts["invalid"] - len(refusals.first)
+    if more > 0:
+        where = errors_file if errors_file is not None else "--errors FILE takes all of them"
+        click.echo(f"... and {more:,} more rows that are not valid: {where}", err=True)
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InvalidInput(f"contacts file {path}", f"cannot be read: {error.strerror}") from None
+    with file:
+        yield file
+
+
+@contextmanager
+def _errors(path: str | None) -> Iterator[TextIO | None]:
+    """The file for refused rows, opened before the work begins rather than after it."""
+    if path is None:
+        yield None
+        return
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        yield file

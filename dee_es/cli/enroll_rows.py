@@ -1,0 +1,170 @@
+"""From rows of a contacts file to contacts: ids, duplicates, an account of every refusal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, TextIO
+
+from dee_es.cli.contacts_csv import CsvContact, CsvRefusal, CsvRow
+from dee_es.cli.output import csv_writer
+from dee_es.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from dee_es.bootstrap import Engine
+    from dee_es.core.contact import Contact
+    from dee_es.engine.models import Refusal
+
+Dedupe = Literal["address", "id"]
+SHOWN: Final = 20
+"""Rows that are not valid and shown one by one; a file given with `--errors` takes all."""
+_HEADER: Final = ("line", "contactId", "reason", "detail")
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Every row that was not enrolled: counted, written, and the first invalid ones kept."""
+
+    stream: TextIO | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    first: list[tuple[int | None, str]] = field(default_factory=list)
+    _write: Callable[[Sequence[object]], object] | None = None
+
+    def __post_init__(self) -> None:
+        if self.stream is not None:
+            self._write = csv_writer(self.stream)
+            self._write(_HEADER)
+
+    def add(self, line: int | None, contact_id: str | None, reason: str, detail: str) -> None:
+        """Take note of a row. `detail` names columns and never shows their values."""
+        self.counts[reason] += 1
+        if reason == "invalid" and len(self.first) < SHOWN:
+            self.first.append((line, detail))
+        if self._write is not None:
+            self._write((line, contact_id, reason, detail))
+
+
+class Intake:
+    """Turns rows into contacts while the engine asks for them.
+
+    With `dedupe="address"` the first row with an address is the contact, and any later one is
+    refused; the address is the e-mail address, or the phone number of a row without one. For that
+    a digest and a line number of every row are kept: about 200 bytes a row, 200 MB for a million.
+    With `dedupe="id"` nothing is kept.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rows: Iterable[CsvRow],
+        dedupe: Dedupe,
+        refusals: Refusals,
+        batch_size: int,
+    ) -> None:
+        self._engine = engine
+        self._rows = rows
+        self._seen: dict[bytes, int] | None = {} if dedupe == "address" else None
+        self._refusals = refusals
+        self._lines = _Lines(3 * batch_size)
+        self.rows = 0
+        self.refused = 0
+        """Rows that are not valid and that the engine never saw."""
+        self.duplicates = 0
+
+    @property
+    def held_back(self) -> int:
+        """Rows the engine never saw."""
+        return self.refused + self.duplicates
+
+    def contacts(self) -> Iterator[Contact]:
+        """The contacts to enroll."""
+        for row in self._rows:
+            self.rows += 1
+            if isinstance(row, CsvRefusal):
+                self._invalid(row.line, None, row.reason)
+            elif (contact := self._contact(row)) is not None:
+                self._lines.note(contact.id, row.line)
+                yield contact
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        """Take note of a contact that the engine refused, with the line it came from."""
+        line = self._lines.take(refusal.contact_id)
+        self._refusals.add(line, refusal.contact_id, refusal.reason, refusal.detail)
+
+    def _invalid(self, line: int, contact_id: str | None, detail: str) -> None:
+        self.refused += 1
+        self._refusals.add(line, contact_id, "invalid", detail)
+
+    def _contact(self, row: CsvContact) -> Contact | None:
+        from dee_es.core.contact import Contact
+
+        who = row.id
+        try:
+            if who is None:
+                who = self._engine.contact_id_for(email=row.email, phone=row.phone)
+            contact = Contact(
+                id=who,
+                email=row.email,
+                phone=row.phone,
+                timezone=row.timezone,
+                attributes=row.attributes,
+            )
+        except InvalidInput as error:
+            self._invalid(row.line, who, str(error))
+            return None
+        first = self._first_line(row)
+        if first is not None:
+            self.duplicates += 1
+            detail = f"already enrolled: has the address of line {first}"
+            self._refusals.add(row.line, who, "already_enrolled", detail)
+            return None
+        return contact
+
+    def _first_line(self, row: CsvContact) -> int | None:
+        """The line that has this row's address already; None if this is the first."""
+        address = address_digest(row.email, row.phone)
+        if self._seen is None or address is None:
+            return None
+        first = self._seen.setdefault(address, row.line)
+        return None if first == row.line else first
+
+
+def address_digest(email: str | None, phone: str | None) -> bytes | None:
+    """Sixteen bytes that are equal for equal addresses; None without any."""
+    from dee_es.core.contact import normalize_email, normalize_phone
+
+    if email is not None:
+        text = f"email {normalize_email(email)}"
+    elif phone is not None:
+        text = f"phone {normalize_phone(phone)}"
+    else:
+        return None
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+class _Lines:
+    """Which line a contact in flight came from; remembers so many and forgets the oldest."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._order: deque[tuple[str, int]] = deque()
+        self._lines: dict[str, list[int]] = {}
+
+    def note(self, contact_id: str, line: int) -> None:
+        """Remember the line of a contact."""
+        self._order.append((contact_id, line))
+        self._lines.setdefault(contact_id, []).append(line)
+        if len(self._order) > self._most:
+            oldest, its_line = self._order.popleft()
+            lines = self._lines.get(oldest, [])
+            if its_line in lines:
+                lines.remove(its_line)
+            if not lines:
+                self._lines.pop(oldest, None)
+
+    def take(self, contact_id: str | None) -> int | None:
+        """The line of a refused contact; of one given twice the later, as the first was taken."""
+        lines = self._lines.get(contact_id) if contact_id is not None else None
+        return lines.pop() if lines else None

@@ -1,0 +1,1 @@
+"""Measurements of the engine, each on a database of its own."""

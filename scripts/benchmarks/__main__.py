@@ -1,0 +1,54 @@
+"""The command behind `scripts/bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.benchmarks import enrollment, run_list
+from scripts.benchmarks.harness import Figure, machine, workplace
+
+MEASUREMENTS = ("enroll", "lists")
+
+
+def main() -> None:
+    """Measure and print, a line a figure; exit 1 if a bar was not reached."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measure the engine on an embedded PostgreSQL, fsync on."
+    )
+    parser.add_argument("only", nargs="*", help=f"which: {', '.join(MEASUREMENTS)} (default: all)")
+    parser.add_argument("--database", help="measure on this server, or sqlite, instead")
+    parser.add_argument("--contacts", type=int, help="contacts to enroll (default: 100,000)")
+    parser.add_argument("--runs", type=int, help="runs to list (default: 1,000,000)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, once")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    given = parser.parse_args()
+    if unknown := set(given.only) - set(MEASUREMENTS):
+        parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
+    print(f"{machine()}; database: {given.database or 'PostgreSQL, embedded'}", flush=True)
+    figures = []
+    with workplace(given.database) as (url, folder):
+        for figure in _measure(given, url, folder):
+            figures.append(figure)
+            print(figure.line(), flush=True)
+    if given.json is not None:
+        report = {"machine": machine(), "figures": [figure.record() for figure in figures]}
+        given.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if any(figure.met is False for figure in figures):
+        raise SystemExit(1)
+
+
+def _measure(given: argparse.Namespace, url: str, folder: Path) -> Iterator[Figure]:
+    wanted = given.only or MEASUREMENTS
+    small = 10 if given.quick else 1
+    if "enroll" in wanted:
+        contacts = given.contacts or 100_000 // small
+        yield from enrollment.measure(url, folder, contacts, 1 if given.quick else 3)
+    if "lists" in wanted:
+        yield from run_list.measure(url, folder, given.runs or 1_000_000 // small)
+
+
+if __name__ == "__main__":
+    main()
