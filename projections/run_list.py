@@ -33,8 +33,6 @@ class RunList:
             ("contact_id", "ordinal"),
             ("plan_id", "status", "ordinal"),
             ("status", "ordinal"),
-            # Turns a time range into a range of ordinals.
-            ("created_tick", "ordinal"),
         ),
         counted=True,
     )

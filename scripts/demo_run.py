@@ -43,7 +43,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         with _database(options) as url:
-            _settings(url)
+            _settings(url, own_keys=options.database is not None)
             _demo(options, Dee(folder))
     except DemoFailed as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
@@ -51,9 +51,10 @@ def main() -> int:
     print(f"\nAll of that took {time.monotonic() - began:.0f} s. Its files, with every message")
     print(f"under outbox/, are in {folder}")
     if not options.postgres:
-        print(
-            f"Look around:  cd {shlex.quote(str(folder))}  and then  dee runs list --status failed"
-        )
+        dee = Path(sys.executable).with_name("dee")
+        command = shlex.quote(str(dee)) if dee.exists() else "dee"
+        where = "" if options.database is None else f"DEE_DATABASE={shlex.quote(options.database)} "
+        print(f"Look around:\n  cd {shlex.quote(str(folder))}\n  {where}{command} runs list")
     return 0
 
 
@@ -105,8 +106,14 @@ def _database(options: argparse.Namespace) -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _settings(url: str) -> None:
-    os.environ["DEE_DATABASE"] = url
+def _settings(url: str, own_keys: bool) -> None:
+    """Settings of the demo's own, whatever the caller's are: no real message may leave."""
+    kept = {"DEE_PYTHON", "DEE_ROOT"}
+    if own_keys:
+        kept |= {"DEE_KEYS", "DEE_MASTER_KEY", "DEE_MASTER_KEY_FILE"}
+    for name in [name for name in os.environ if name.startswith("DEE_") and name not in kept]:
+        del os.environ[name]
+    os.environ.update(DEE_DATABASE=url, DEE_EMAIL="outbox", DEE_VOICE="outbox", DEE_OUTBOX="outbox")
     if not url.startswith("sqlite:"):
         os.environ.setdefault("DEE_KEYS", "sqlite:///dee.keys.db")
 

@@ -12,7 +12,7 @@ import click
 
 from dee_es.cli.lazy import Lazy, LazyGroup
 from dee_es.cli.session import Session
-from dee_es.cli.text import one_line
+from dee_es.cli.text import one_line, printable_lines
 from dee_es.errors import DeeError, PlanValidationError
 
 INTERRUPTED: Final = 130
@@ -121,7 +121,7 @@ def run(arguments: Sequence[str] | None) -> None:
 def _fault(ctx: click.Context, message: str) -> None:
     if ctx.meta.get("dee.debug"):
         traceback.print_exc()
-    click.echo(f"dee: {message}", err=True)
+    click.echo(f"dee: {printable_lines(message)}", err=True)
     try:
         sys.stdout.flush()
     except OSError:

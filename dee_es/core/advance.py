@@ -344,9 +344,9 @@ class Steps:
         return value if isinstance(value, str | int | float | bool) else None
 
 
-def _previous(state: RunState) -> dict[str, str]:
+def _previous(state: RunState) -> dict[str, str] | None:
     if state.previous_step is None:
-        return {}
+        return None
     return {"id": state.previous_step[0], "result": state.previous_step[1]}
 
 

@@ -121,7 +121,7 @@ class Queries:
 def execution_run(row: RunRow, variables: dict[str, object], scale: TimeScale) -> ExecutionRun:
     """A row of the list as the Runs page shows a run."""
     ended = row.completed_tick
-    return ExecutionRun.model_construct(
+    return ExecutionRun(
         id=row.run_id,
         plan_id=row.plan_id,
         plan_version=row.plan_version,

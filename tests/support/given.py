@@ -184,7 +184,7 @@ class Story:
         """The channel cannot say whether it was sent."""
         return self._result("unknown", tick, None, error=error)
 
-    def received(self, kind: str, tick: int, step: str | None = None, **data: Any) -> Story:
+    def received(self, kind: str, tick: int, /, step: str | None = None, **data: Any) -> Story:
         """A channel event reaches the run."""
         meta = self._meta("ingest_event", tick)
         detail = e.Detail(data) if data else None

@@ -154,7 +154,7 @@ def test_an_exit_condition_ends_a_scheduled_run_before_its_first_step() -> None:
     run.then(e.RunStarted, e.RunCompleted).stands("completed", outcome="customer")
 
 
-# --- unsubscribed, complained, undeliverable --------------------------------------------------------
+# --- unsubscribed, complained, undeliverable ------------------------------------------------------
 
 
 @pytest.mark.parametrize("situation", OPEN.values(), ids=OPEN)
@@ -205,7 +205,7 @@ def test_a_send_under_way_when_somebody_unsubscribes_is_evidence() -> None:
     run.stands("cancelled", steps_completed=0)
 
 
-# --- after the end ----------------------------------------------------------------------------------
+# --- after the end --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

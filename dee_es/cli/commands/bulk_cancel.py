@@ -47,8 +47,9 @@ def bulk_cancel(
         filters = run_filters(status, plan, contact, after, before, engine.now().now)
         result = engine.bulk_cancel(filters, reason, session.actor, dry_run=True)
         if not dry_run and result.matched:
-            if not yes:
-                click.confirm(f"End {_runs(result.matched)}?", abort=True, err=True)
+            if not yes and not click.confirm(f"End {_runs(result.matched)}?", err=True):
+                click.echo("dee: nothing was cancelled", err=True)
+                raise click.exceptions.Exit(1)
             with Progress("Cancelling", result.matched) as progress:
                 result = engine.bulk_cancel(
                     filters,
