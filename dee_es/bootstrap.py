@@ -119,12 +119,16 @@ def _open_store(config: EngineConfig) -> tuple[str, EventStore, Views]:
         return "postgresql", *open_postgres(url)
     path = sqlite_path(url)
     if path is None or not path.name:
-        raise InvalidInput("database", "must be sqlite:///FILE, postgresql://HOST/NAME or :memory:")
+        raise _bad_url()
     if not path.exists() and not config.create:
         raise StoreUnavailable(f"there is no database at {path}; make one with `dee init`")
     from dee_es.adapters.storage.sqlite import open_sqlite
 
     return "sqlite", *open_sqlite(str(path))
+
+
+def _bad_url() -> InvalidInput:
+    return InvalidInput("database", "must be sqlite:///FILE, postgresql://HOST/NAME or :memory:")
 
 
 def is_initialised(config: EngineConfig) -> bool:
@@ -144,6 +148,8 @@ def keys_url(config: EngineConfig) -> str:
     path = sqlite_path(config.database)
     if config.keys is not None:
         return config.keys
+    if not config.database.startswith((_SQLITE, *_POSTGRES)):
+        raise _bad_url()
     if path is None:
         raise InvalidInput(
             "keys",

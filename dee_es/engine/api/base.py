@@ -1,0 +1,115 @@
+"""What every group of methods stands on: the services, and checks that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dee_es.core import events as e
+from dee_es.core.clock import TimeScale
+from dee_es.core.plan import ExecutionPlan
+from dee_es.core.values import check_id, check_text
+from dee_es.engine.audit import Audit
+from dee_es.engine.contacts import Contacts
+from dee_es.engine.definitions import Definitions
+from dee_es.engine.dispatch import Dispatcher
+from dee_es.engine.enroll import Enrollment
+from dee_es.engine.history import History
+from dee_es.engine.journal import Journal
+from dee_es.engine.lifecycle import Lifecycle
+from dee_es.engine.models import ExecutionRun
+from dee_es.engine.projector import AnyProjection, Projector
+from dee_es.engine.queries import Queries, execution_run, row_of
+from dee_es.engine.scheduler import Scheduler
+from dee_es.engine.timekeeping import EngineClock
+from dee_es.engine.transact import Committer, LoadedRun, Runs
+from dee_es.errors import InvalidInput
+from dee_es.ports import Channel, EventStore, IdSource, KeyStore, Views, WallClock
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The adapters and settings an engine is made of; `bootstrap` chooses them."""
+
+    backend: str
+    store: EventStore
+    views: Views
+    keys: KeyStore
+    channels: Mapping[str, Channel]
+    wall: WallClock
+    ids: IdSource
+    scale: TimeScale
+    clock: Literal["system", "manual"]
+    inline: Sequence[AnyProjection]
+    lazy: Sequence[AnyProjection]
+    run_list: AnyProjection
+    max_runs_per_tick: int
+    max_concurrent_sends: int
+
+
+class ApiBase:
+    """An engine's services, put together from its parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._ids = parts.ids
+        self.clock = EngineClock(parts.store, parts.wall, parts.scale, parts.clock)
+        self._journal = Journal(parts.keys)
+        self._projector = Projector(
+            parts.store, parts.views, self._journal, parts.inline, parts.lazy
+        )
+        committer = Committer(parts.store, self._projector.inline)
+        self._definitions = Definitions(
+            parts.store, self._journal, parts.scale, lambda units: committer.commit(units)
+        )
+        self._runs = Runs(parts.store, self._journal, self._definitions, self.clock, committer)
+        self._queries = Queries(
+            parts.store, parts.views, self._journal, self._projector, parts.run_list, parts.scale
+        )
+        self._contacts = Contacts(parts.store, self._journal, parts.keys, committer)
+        self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
+        self._lifecycle = Lifecycle(self._runs, self._queries, parts.keys)
+        dispatcher = Dispatcher(self._runs, parts.channels, parts.max_concurrent_sends)
+        self._scheduler = Scheduler(
+            self._runs, self._contacts, dispatcher, self.clock, parts.ids, parts.max_runs_per_tick
+        )
+        self._history = History(parts.store, self._journal, parts.scale)
+        self.audit = Audit(parts.store, self._journal)
+
+    def _shown(self, loaded: LoadedRun) -> ExecutionRun:
+        state = loaded.state
+        head = self._parts.store.heads([state.run_id])[state.run_id]
+        return execution_run(
+            row_of(state, head.ordinal), dict(state.contact.variables), self._parts.scale
+        )
+
+    def _meta(
+        self, command: str, command_id: str | None, actor: str | None, reason: str | None
+    ) -> Callable[[], e.Meta]:
+        """Makes the meta data of a command, anew for each attempt but always under one id."""
+        chosen = (
+            self._ids.command_id() if command_id is None else check_id("command_id", command_id)
+        )
+        if actor is not None:
+            check_text("actor", actor, blank=False)
+        if reason is not None:
+            check_text("reason", reason)
+        return lambda: self._runs.meta(command, chosen, actor=actor, reason=reason)
+
+
+def checked_plan(plan: object) -> ExecutionPlan:
+    """`plan` if it is one; raises `InvalidInput`."""
+    if not isinstance(plan, ExecutionPlan):
+        raise InvalidInput("plan", f"must be an ExecutionPlan, not {type(plan).__name__}")
+    return plan
+
+
+def checked_run_id(run_id: object) -> str:
+    """`run_id` if it is well formed; raises `InvalidInput`."""
+    return check_id("run_id", run_id)
+
+
+def checked_reason(reason: object) -> str:
+    """`reason` if it says anything; raises `InvalidInput`."""
+    return check_text("reason", reason, blank=False)

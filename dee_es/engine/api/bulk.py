@@ -1,0 +1,108 @@
+"""Many runs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from dee_es.core.plan import ExecutionPlan
+from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason
+from dee_es.engine.enroll import Given
+from dee_es.engine.models import BulkChange, BulkResult, OnChange, OnProgress, OnRefusal
+from dee_es.errors import EmptyFilter, InvalidInput
+
+MAX_BATCH: Final = 100_000
+
+
+class BulkApi(ApiBase):
+    """The Runs page's bulk operations."""
+
+    def bulk_execute(
+        self,
+        plan: ExecutionPlan,
+        contacts: Iterable[Given],
+        variables: Mapping[str, Any] | None = None,
+        batch_size: int = 100,
+        on_progress: OnProgress | None = None,
+        on_refusal: OnRefusal | None = None,
+        dry_run: bool = False,
+        *,
+        actor: str | None = None,
+        command_id: str | None = None,
+    ) -> BulkResult:
+        """Enroll many contacts, a batch in one transaction; any iterable is read in flat memory.
+
+        A crash loses at most the batch in flight, and the same call again creates only what is
+        missing. With `dry_run` nothing is written, the plan included.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+            raise InvalidInput("batch_size", "must be a whole number")
+        if not 1 <= batch_size <= MAX_BATCH:
+            raise InvalidInput("batch_size", f"must be from 1 to {MAX_BATCH}")
+        if isinstance(contacts, str | bytes | Mapping) or not isinstance(contacts, Iterable):
+            raise InvalidInput("contacts", "must be an iterable of contacts")
+        meta = self._meta("bulk_execute", command_id, actor, None)
+        if dry_run:
+            return self._enrollment.rehearse(
+                checked_plan(plan),
+                contacts,
+                batch_size,
+                meta,
+                on_progress=on_progress,
+                on_refusal=on_refusal,
+            )
+        return self._enrollment.bulk_execute(
+            checked_plan(plan),
+            contacts,
+            variables,
+            batch_size,
+            meta,
+            on_progress=on_progress,
+            on_refusal=on_refusal,
+            take_over=command_id is not None,
+        )
+
+    def bulk_cancel(
+        self,
+        filters: Mapping[str, Any] | None = None,
+        reason: str = "",
+        actor: str | None = None,
+        dry_run: bool = False,
+        on_progress: OnChange | None = None,
+        *,
+        command_id: str | None = None,
+        **keywords: Any,
+    ) -> BulkChange:
+        """Cancel all runs that match the filters of `list_runs`, given as a map or as keywords.
+
+        Runs that have ended do not match. Raises `EmptyFilter` without any filter.
+        """
+        given = _filters(filters, keywords)
+        chosen = self._queries.filter(**given)
+        if chosen.empty:
+            raise EmptyFilter(
+                "bulk_cancel needs at least one filter; without any it would end all runs"
+            )
+        meta = self._meta("bulk_cancel", command_id, actor, checked_reason(reason))
+        return self._lifecycle.bulk_cancel(chosen, meta, dry_run, on_progress)
+
+
+_FILTERS: Final = ("status", "plan_id", "contact_id", "started_after", "started_before")
+_CAMEL: Final = {
+    "planId": "plan_id",
+    "contactId": "contact_id",
+    "startedAfter": "started_after",
+    "startedBefore": "started_before",
+}
+
+
+def _filters(filters: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    if filters is not None and not isinstance(filters, Mapping):
+        raise InvalidInput("filters", f"must be a map, not {type(filters).__name__}")
+    given: dict[str, Any] = {}
+    for name, value in {**(filters or {}), **keywords}.items():
+        known = _CAMEL.get(name, name)
+        if known not in _FILTERS:
+            raise InvalidInput(f"filters.{str(name)[:64]}", f"is none of {', '.join(_FILTERS)}")
+        given[known] = value
+    return given

@@ -1,0 +1,92 @@
+"""Publishing and reading plans, templates, call scripts and senders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from dee_es.core.message import check_header, check_mailbox, check_template
+from dee_es.core.plan import ExecutionPlan
+from dee_es.core.script import check_script
+from dee_es.core.values import check_id, check_text, check_url
+from dee_es.engine.api.base import ApiBase
+from dee_es.engine.definitions import SENDER_ID
+
+
+class DefinitionsApi(ApiBase):
+    """Definitions are immutable and versioned: publishing an equal one again changes nothing."""
+
+    def publish_plan(
+        self, plan: ExecutionPlan, *, actor: str | None = None, command_id: str | None = None
+    ) -> ExecutionPlan:
+        """Publish a plan; one equal to the latest version returns that. Raises
+        `PlanValidationError` for templates or scripts that are not published."""
+        return self._definitions.publish_plan(plan, self._meta("publish", command_id, actor, None))
+
+    def get_plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
+        """A published plan, by default its latest version; raises `PlanNotFound`."""
+        return self._definitions.plan(check_id("plan_id", plan_id), version)
+
+    def list_plans(self) -> list[ExecutionPlan]:
+        """The latest version of every plan, by id."""
+        return [self._definitions.plan(plan_id) for plan_id in self._definitions.ids("plan")]
+
+    def publish_template(
+        self, id: str, *, text: str, html: str | None = None, actor: str | None = None
+    ) -> int:
+        """Publish a message template; returns its version."""
+        given = {"text": text, **({} if html is None else {"html": html})}
+        return self._publish("template", id, check_template(given), actor)
+
+    def publish_script(
+        self,
+        id: str,
+        *,
+        greeting: str,
+        steps: Sequence[Mapping[str, Any]] = (),
+        actor: str | None = None,
+    ) -> int:
+        """Publish a call script; returns its version."""
+        given = {"greeting": greeting, "steps": [dict(step) for step in steps]}
+        return self._publish("script", id, check_script(given), actor)
+
+    def publish_sender(
+        self,
+        *,
+        address: str,
+        name: str | None = None,
+        postal_address: str | None = None,
+        unsubscribe_url: str | None = None,
+        actor: str | None = None,
+    ) -> int:
+        """Publish who messages come from; returns the version."""
+        given = {
+            "address": check_mailbox("sender.address", address),
+            "name": name,
+            "postalAddress": postal_address,
+            "unsubscribeUrl": unsubscribe_url,
+        }
+        for field, value in given.items():
+            if value is not None:
+                check_text(f"sender.{field}", value, blank=False)
+        if name is not None:
+            check_header("sender.name", name)
+        if unsubscribe_url is not None:
+            check_url("sender.unsubscribeUrl", unsubscribe_url)
+        kept = {field: value for field, value in given.items() if value is not None}
+        return self._publish("sender", SENDER_ID, kept, actor)
+
+    def list_definitions(self, kind: Literal["template", "script", "sender"]) -> dict[str, int]:
+        """Ids of all templates, scripts or senders with their latest versions."""
+        return {name: self._definitions.latest(kind, name) for name in self._definitions.ids(kind)}
+
+    def get_definition(
+        self, kind: Literal["template", "script", "sender"], id: str, version: int | None = None
+    ) -> dict[str, Any]:
+        """A published template, script or sender, by default in its latest version."""
+        wanted = self._definitions.latest(kind, id) if version is None else version
+        return dict(self._definitions.get(kind, id, wanted).definition)
+
+    def _publish(self, kind: str, name: str, definition: dict[str, Any], actor: str | None) -> int:
+        meta = self._meta("publish", None, actor, None)
+        return self._definitions.publish(kind, name, definition, meta)

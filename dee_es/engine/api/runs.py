@@ -1,0 +1,126 @@
+"""Single runs: start, read, list, and every command of the status table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from dee_es.core.clock import require_utc
+from dee_es.core.plan import ExecutionPlan
+from dee_es.core.views import RunStatus
+from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason, checked_run_id
+from dee_es.engine.enroll import Given
+from dee_es.engine.lifecycle import Keep
+from dee_es.engine.models import ExecutionRun, RunPage
+from dee_es.errors import InvalidInput
+
+Status = RunStatus | str | Sequence[RunStatus | str] | None
+
+
+class RunsApi(ApiBase):
+    """The Runs page, one run at a time."""
+
+    def execute(
+        self,
+        plan: ExecutionPlan,
+        contact: Given,
+        variables: Mapping[str, Any] | None = None,
+        start_at: datetime | None = None,
+        *,
+        actor: str | None = None,
+        command_id: str | None = None,
+    ) -> ExecutionRun:
+        """Start a run of a plan for a contact, now or at `start_at`.
+
+        Raises `AlreadyEnrolled`, `ContactSuppressed`, `InvalidInput`, `PlanValidationError`.
+        """
+        start = None
+        if start_at is not None:
+            start = self._parts.scale.tick_from(require_utc("start_at", start_at))
+        meta = self._meta("execute", command_id, actor, None)
+        return self.get_run(
+            self._enrollment.execute(checked_plan(plan), contact, variables, start, meta)
+        )
+
+    def get_run(self, run_id: str) -> ExecutionRun:
+        """One run as it stands; raises `RunNotFound`."""
+        return self._shown(self._runs.load(checked_run_id(run_id)))
+
+    def list_runs(
+        self,
+        status: Status = None,
+        plan_id: str | None = None,
+        contact_id: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        limit: int = 50,
+        offset: int = 0,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """Runs that match all filters given, newest first; `total` counts them all exactly.
+
+        `started_after` is inclusive, `started_before` exclusive. Go on with `cursor`, or with
+        `offset`. Raises `InvalidInput` naming the filter.
+        """
+        chosen = self._queries.filter(status, plan_id, contact_id, started_after, started_before)
+        return self._queries.page(chosen, limit=limit, offset=offset, cursor=cursor)
+
+    def pause_run(
+        self,
+        run_id: str,
+        reason: str | None = None,
+        actor: str | None = None,
+        keep: Keep = "deadline",
+        *,
+        command_id: str | None = None,
+    ) -> ExecutionRun:
+        """Stop a run until it is resumed. A wait keeps its deadline, or its remaining time.
+
+        Raises `RunNotFound`, `InvalidTransition`.
+        """
+        if keep not in ("deadline", "remaining"):
+            raise InvalidInput("keep", "must be 'deadline' or 'remaining'")
+        meta = self._meta("pause", command_id, actor, reason)
+        return self._shown(self._lifecycle.pause(checked_run_id(run_id), keep, meta))
+
+    def resume_run(
+        self,
+        run_id: str,
+        reason: str | None = None,
+        actor: str | None = None,
+        *,
+        command_id: str | None = None,
+    ) -> ExecutionRun:
+        """Let a paused run go on from the next tick. Raises `RunNotFound`, `InvalidTransition`."""
+        meta = self._meta("resume", command_id, actor, reason)
+        return self._shown(self._lifecycle.resume(checked_run_id(run_id), meta))
+
+    def cancel_run(
+        self, run_id: str, reason: str, actor: str | None = None, *, command_id: str | None = None
+    ) -> ExecutionRun:
+        """End a run; the reason is recorded. Raises `RunNotFound`, `InvalidTransition`."""
+        meta = self._meta("cancel", command_id, actor, checked_reason(reason))
+        return self._shown(self._lifecycle.cancel(checked_run_id(run_id), meta))
+
+    def retry_run(
+        self, run_id: str, reason: str, actor: str | None = None, *, command_id: str | None = None
+    ) -> ExecutionRun:
+        """Let a failed run enter its step again; refused while a send's outcome is unknown."""
+        meta = self._meta("retry", command_id, actor, checked_reason(reason))
+        return self._shown(self._lifecycle.retry(checked_run_id(run_id), meta))
+
+    def resolve_step(
+        self,
+        run_id: str,
+        outcome: Literal["delivered", "failed", "resend"],
+        *,
+        reason: str,
+        actor: str | None = None,
+        command_id: str | None = None,
+    ) -> ExecutionRun:
+        """Settle a send whose outcome is unknown."""
+        if outcome not in ("delivered", "failed", "resend"):
+            raise InvalidInput("outcome", "must be 'delivered', 'failed' or 'resend'")
+        meta = self._meta("resolve", command_id, actor, checked_reason(reason))
+        return self._shown(self._lifecycle.resolve(checked_run_id(run_id), outcome, meta))
