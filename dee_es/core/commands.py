@@ -86,9 +86,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on after a pause."""
+    """Go on after a pause, `after` ticks from now."""
 
     meta: Meta
+    after: int = 1
 
 
 @dataclass(frozen=True, slots=True)

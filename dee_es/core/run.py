@@ -173,7 +173,7 @@ def _resume(_: c.Materials, state: RunState, command: c.Resume) -> list[e.Event]
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.PAUSED)
     paused_for = command.meta.tick - state.paused_tick
     shift = paused_for if state.hold and state.keep == "remaining" else 0
-    return [e.RunResumed(command.meta.tick + 1, shift)]
+    return [e.RunResumed(command.meta.tick + command.after, shift)]
 
 
 def _cancel(_: c.Materials, state: RunState, command: c.Cancel) -> list[e.Event]:

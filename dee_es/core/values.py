@@ -43,6 +43,14 @@ def check_text(field: str, value: object, *, blank: bool = True) -> str:
     return value
 
 
+def check_count(field: str, value: object, most: int = MAX_SAFE_INTEGER, least: int = 1) -> int:
+    """Return `value` if it is a whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        upper = "or more" if most == MAX_SAFE_INTEGER else f"to {most}"
+        raise InvalidInput(field, f"must be a whole number, {least} {upper}")
+    return value
+
+
 def check_url(field: str, value: str) -> str:
     """Return `value` if it is an http or https address that a mail header can hold."""
     if not _URL.match(value):

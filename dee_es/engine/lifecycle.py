@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from dee_es.core import commands as c
@@ -79,62 +79,69 @@ class Lifecycle:
 
     # --- many runs --------------------------------------------------------------------------------
 
-    def bulk_cancel(
-        self, chosen: RunFilter, meta: Meta, dry_run: bool, on_progress: OnChange | None
+    def bulk_change(
+        self,
+        chosen: RunFilter,
+        wanted: frozenset[str],
+        make: Callable[[e.Meta, int], c.RunCommand],
+        meta: Meta,
+        dry_run: bool,
+        on_progress: OnChange | None,
     ) -> BulkChange:
-        """Cancel the runs that match, page by page; runs that have ended do not match.
+        """Apply a command to the runs that match and are in one of the `wanted` statuses.
 
-        The runs that match when it begins are meant: later ones are left alone.
+        `make` is given the command's meta data and the run's number among those matched. The runs
+        that match when it begins are meant: later ones are left alone.
         """
         result = BulkChange()
-        for page in self._pages(chosen):
+        for page in self._pages(chosen, wanted):
+            numbered = {run: result.matched + n for n, run in enumerate(page)}
             result.matched += len(page)
             if not dry_run:
-                self._cancel_page(page, meta, result)
+                self._change_page(numbered, make, meta, result)
             if on_progress is not None:
                 on_progress(result)
         return result
 
-    def _pages(self, chosen: RunFilter) -> Iterator[list[str]]:
+    def _pages(self, chosen: RunFilter, wanted: frozenset[str]) -> Iterator[list[str]]:
         before: int | None = None
-        while True:
-            rows = self._queries.rows(chosen, limit=_PAGE, before_ordinal=before)
-            if not rows:
-                return
+        while rows := self._queries.rows(chosen, limit=_PAGE, before_ordinal=before):
             before = rows[-1].ordinal
-            open_runs = [row.run_id for row in rows if row.status not in ("completed", "cancelled")]
-            if open_runs:
-                yield open_runs
+            page = [row.run_id for row in rows if row.status in wanted]
+            if page:
+                yield page
 
-    def _cancel_page(self, run_ids: Sequence[str], meta: Meta, result: BulkChange) -> None:
-        left = list(run_ids)
+    def _change_page(
+        self,
+        numbered: Mapping[str, int],
+        make: Callable[[e.Meta, int], c.RunCommand],
+        meta: Meta,
+        result: BulkChange,
+    ) -> None:
+        left = list(numbered)
         for _ in range(MAX_ATTEMPTS):
             given = meta()
-            loaded = self._runs.load_many(left)
             units: list[Unit] = []
             after: list[LoadedRun] = []
-            for run in loaded.values():
+            for run in self._runs.load_many(left).values():
                 if given.command_id in run.state.command_ids:
-                    result.cancelled += 1
+                    result.changed += 1
                     continue
                 try:
-                    decided = self._runs.decide(run, c.Cancel(given))
+                    decided = self._runs.decide(run, make(given, numbered[run.state.run_id]))
                 except InvalidTransition:
-                    # It ended between the listing and now, without our doing.
+                    # Its status changed between the listing and now, without our doing.
                     result.errors += 1
                     continue
-                assert decided is not None, "a cancellation is always an event"
+                assert decided is not None, "a command of a person is always an event"
                 units.append(Unit(decided[0].appends, min_tick=given.tick))
                 after.append(decided[1])
             results = self._runs.committer.commit(units) if units else []
-            done = [a for a, r in zip(after, results, strict=True) if isinstance(r, Committed)]
+            settled = list(zip(after, results, strict=True))
+            done = [run for run, outcome in settled if isinstance(outcome, Committed)]
             self._runs.remember(done)
-            result.cancelled += len(done)
-            left = [
-                a.state.run_id
-                for a, r in zip(after, results, strict=True)
-                if isinstance(r, Conflict)
-            ]
+            result.changed += len(done)
+            left = [run.state.run_id for run, outcome in settled if isinstance(outcome, Conflict)]
             if not left:
                 return
             self._runs.clock.refresh()

@@ -94,13 +94,18 @@ class BulkChange:
     """What became of the runs that matched; `errors` counts those that could not be changed."""
 
     matched: int = 0
-    cancelled: int = 0
+    changed: int = 0
     errors: int = 0
+
+    @property
+    def cancelled(self) -> int:
+        """The runs that `bulk_cancel` cancelled."""
+        return self.changed
 
     @property
     def done(self) -> int:
         """Runs dealt with so far."""
-        return self.cancelled + self.errors
+        return self.changed + self.errors
 
 
 OnProgress = Callable[[BulkResult], None]

@@ -12,6 +12,7 @@ from typing import Final
 from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import RunScheduled, RunStarted
 from dee_es.core.run import RunState
+from dee_es.core.values import check_count
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
@@ -46,10 +47,8 @@ class Queries:
         self, chosen: RunFilter, *, limit: int, offset: int = 0, cursor: str | None = None
     ) -> RunPage:
         """A page of runs, newest first, with the exact number of all that match."""
-        if not _is_count(limit) or not 1 <= limit <= MAX_LIMIT:
-            raise InvalidInput("limit", f"must be a whole number from 1 to {MAX_LIMIT}")
-        if not _is_count(offset) or offset < 0:
-            raise InvalidInput("offset", "must be a whole number, 0 or more")
+        check_count("limit", limit, MAX_LIMIT)
+        check_count("offset", offset, least=0)
         if cursor is not None and offset:
             raise InvalidInput("offset", "a cursor already says where to go on; give one of them")
         before = _read_cursor(cursor, chosen) if cursor is not None else None

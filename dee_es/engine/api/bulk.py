@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from dee_es.core.commands import Cancel, Pause, Resume
 from dee_es.core.plan import ExecutionPlan
+from dee_es.core.values import check_count
+from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason
 from dee_es.engine.enroll import Given
+from dee_es.engine.lifecycle import Keep
 from dee_es.engine.models import BulkChange, BulkResult, OnChange, OnProgress, OnRefusal
 from dee_es.errors import EmptyFilter, InvalidInput
 
@@ -35,10 +39,7 @@ class BulkApi(ApiBase):
         A crash loses at most the batch in flight, and the same call again creates only what is
         missing. With `dry_run` nothing is written, the plan included.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-            raise InvalidInput("batch_size", "must be a whole number")
-        if not 1 <= batch_size <= MAX_BATCH:
-            raise InvalidInput("batch_size", f"must be from 1 to {MAX_BATCH}")
+        check_count("batch_size", batch_size, MAX_BATCH)
         if isinstance(contacts, str | bytes | Mapping) or not isinstance(contacts, Iterable):
             raise InvalidInput("contacts", "must be an iterable of contacts")
         meta = self._meta("bulk_execute", command_id, actor, None)
@@ -77,16 +78,69 @@ class BulkApi(ApiBase):
 
         Runs that have ended do not match. Raises `EmptyFilter` without any filter.
         """
-        given = _filters(filters, keywords)
-        chosen = self._queries.filter(**given)
-        if chosen.empty:
-            raise EmptyFilter(
-                "bulk_cancel needs at least one filter; without any it would end all runs"
-            )
+        chosen = self._chosen(filters, keywords, "end")
         meta = self._meta("bulk_cancel", command_id, actor, checked_reason(reason))
-        return self._lifecycle.bulk_cancel(chosen, meta, dry_run, on_progress)
+        return self._lifecycle.bulk_change(
+            chosen, _OPEN, lambda given, _: Cancel(given), meta, dry_run, on_progress
+        )
+
+    def bulk_pause(
+        self,
+        filters: Mapping[str, Any] | None = None,
+        reason: str = "",
+        actor: str | None = None,
+        keep: Keep = "deadline",
+        dry_run: bool = False,
+        on_progress: OnChange | None = None,
+        *,
+        command_id: str | None = None,
+        **keywords: Any,
+    ) -> BulkChange:
+        """Pause all runs that match and can be paused; filters as for `bulk_cancel`."""
+        chosen = self._chosen(filters, keywords, "pause")
+        meta = self._meta("bulk_pause", command_id, actor, checked_reason(reason))
+        return self._lifecycle.bulk_change(
+            chosen, _PAUSABLE, lambda given, _: Pause(given, keep), meta, dry_run, on_progress
+        )
+
+    def bulk_resume(
+        self,
+        filters: Mapping[str, Any] | None = None,
+        reason: str = "",
+        actor: str | None = None,
+        per_tick: int = 100,
+        dry_run: bool = False,
+        on_progress: OnChange | None = None,
+        *,
+        command_id: str | None = None,
+        **keywords: Any,
+    ) -> BulkChange:
+        """Resume all paused runs that match, `per_tick` of them in each of the coming ticks, so
+        that they do not all act at once; limits of the policy hold all the same."""
+        check_count("per_tick", per_tick)
+        chosen = self._chosen(filters, keywords, "resume")
+        meta = self._meta("bulk_resume", command_id, actor, checked_reason(reason))
+        return self._lifecycle.bulk_change(
+            chosen,
+            _PAUSED,
+            lambda given, number: Resume(given, 1 + number // per_tick),
+            meta,
+            dry_run,
+            on_progress,
+        )
+
+    def _chosen(
+        self, filters: Mapping[str, Any] | None, keywords: Mapping[str, Any], verb: str
+    ) -> RunFilter:
+        chosen = self._queries.filter(**_filters(filters, keywords))
+        if chosen.empty:
+            raise EmptyFilter(f"give at least one filter; without any it would {verb} all runs")
+        return chosen
 
 
+_OPEN: Final = frozenset(status.value for status in RunStatus if not status.ended)
+_PAUSABLE: Final = frozenset({"pending", "active", "waiting"})
+_PAUSED: Final = frozenset({"paused"})
 _FILTERS: Final = ("status", "plan_id", "contact_id", "started_after", "started_before")
 _CAMEL: Final = {
     "planId": "plan_id",
