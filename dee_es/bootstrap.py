@@ -18,6 +18,7 @@ from dee_es.adapters.keys import (
     parse_master_key,
 )
 from dee_es.adapters.system import RandomIds, SystemWallClock
+from dee_es.adapters.zones import load_zone
 from dee_es.config import EngineConfig, load_config
 from dee_es.core.chain import GENESIS
 from dee_es.core.clock import TimeScale
@@ -70,6 +71,9 @@ class Engine(EngineApi):
         with ExitStack() as undo:
             backend, store, views = _open_store(config)
             undo.callback(store.close)
+            # Before the keys, which an empty database does not have either.
+            if not config.create and not store.read_stream(SYSTEM_STREAM):
+                raise StoreUnavailable("this database is empty; make it ready with `dee init`")
             opened_keys = keys or _open_keys(config)
             undo.callback(opened_keys.close)
             started = _clock_of(store, Journal(opened_keys), config, wall, ids)
@@ -87,6 +91,8 @@ class Engine(EngineApi):
                 inline=INLINE,
                 lazy=LAZY,
                 run_list=RUN_LIST,
+                zones=load_zone,
+                partition=config.partition,
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
             )
@@ -222,6 +228,9 @@ def _smtp(config: EngineConfig) -> Channel:
             security=config.smtp_security,
             username=config.smtp_username,
             password=config.smtp_password,
+            ca_file=config.smtp_ca_file,
+            timeout_s=config.smtp_timeout_s,
+            connections=config.max_concurrent_sends,
         )
     )
 
@@ -232,8 +241,6 @@ def _clock_of(
     """The clock the database was made with; made now if this is its first opening."""
     rows = store.read_stream(SYSTEM_STREAM)
     if not rows:
-        if not config.create:
-            raise StoreUnavailable("this database is empty; make it ready with `dee init`")
         now = wall.now_ms()
         epoch_ms = now - now % 1000
         if config.epoch is not None:

@@ -27,7 +27,9 @@ class EngineConfig:
 
     `clock`, `epoch` (aware datetime) and `resolution_ms` matter only while a database is made.
     `outbox` is the folder that the outbox channel writes to; `email` and `voice` name the channel
-    that serves them. Without `create`, a database that does not exist is an error.
+    that serves them. `partition` (index, count) is the share of the contacts that this engine's
+    scheduler works on, written `0/1` in a setting. Without `create`, a database that does not exist
+    is an error.
     """
 
     database: str = DEFAULT_DATABASE
@@ -45,18 +47,30 @@ class EngineConfig:
     smtp_security: Literal["none", "starttls", "tls"] = "starttls"
     smtp_username: str | None = None
     smtp_password: str | None = field(default=None, repr=False)
+    smtp_ca_file: str | None = None
+    smtp_timeout_s: int = 30
+    partition: tuple[int, int] = (0, 1)
     max_runs_per_tick: int = 500
     max_concurrent_sends: int = 8
     create: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("resolution_ms", "max_runs_per_tick", "max_concurrent_sends", "smtp_port"):
+        for name in (
+            "resolution_ms",
+            "max_runs_per_tick",
+            "max_concurrent_sends",
+            "smtp_port",
+            "smtp_timeout_s",
+        ):
             if getattr(self, name) < 1:
                 raise InvalidInput(name, "must be 1 or more")
         _require_one_of("clock", self.clock, ("system", "manual"))
         _require_one_of("email", self.email, ("outbox", "smtp"))
         _require_one_of("voice", self.voice, ("outbox",))
         _require_one_of("smtp_security", self.smtp_security, ("none", "starttls", "tls"))
+        index, parts = self.partition
+        if not 0 <= index < parts:
+            raise InvalidInput("partition", "must be I/N with I from 0 to N - 1")
         if self.epoch is not None and self.epoch.tzinfo is None:
             raise InvalidInput(
                 "epoch", "has no time zone; use an aware datetime such as one in UTC"
@@ -102,10 +116,14 @@ def _typed(name: str, kind: str, value: Any) -> Any:
             return int(value)
         if kind == "bool":
             return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")
+        if kind.startswith("tuple"):
+            index, parts = value.split("/") if isinstance(value, str) else value
+            return int(index), int(parts)
         if "datetime" in kind and isinstance(value, str):
             return datetime.fromisoformat(value)
-    except ValueError:
-        raise InvalidInput(name, f"is not a valid {kind.split(' ')[0]}") from None
+    except (TypeError, ValueError):
+        wanted = "I/N" if kind.startswith("tuple") else kind.split(" ")[0]
+        raise InvalidInput(name, f"is not a valid {wanted}") from None
     if not isinstance(value, str | int | bool | datetime):
         raise InvalidInput(name, f"must be a single value, not {type(value).__name__}")
     return value

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import msgspec
 
 from dee_es.core.events import Message, RecordedEvent
+from dee_es.core.gate.zone import ZoneRules
 from dee_es.core.projection import CountKey, Key, Row, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 
@@ -82,11 +83,42 @@ class Suppression(msgspec.Struct, frozen=True):
     contact_id: str
 
 
+class Consent(msgspec.Struct, frozen=True):
+    """What a contact last said about a channel: one row for each contact and channel.
+
+    It counts from `since_tick` on, and no longer from `expires_tick` on (None: without end).
+    """
+
+    contact_id: str
+    channel: str
+    state: Literal["granted", "revoked"]
+    since_tick: int
+    expires_tick: int | None
+
+
 class SuppressionGuard(msgspec.Struct, frozen=True):
-    """A decision that relied on these subjects not being suppressed further than at `epoch`."""
+    """A decision that relied on these subjects not being suppressed further than at `epoch`, and,
+    where a subject is `id:<contact>`, on no consent of that contact having changed since."""
 
     subjects: tuple[str, ...]
     epoch: int
+
+
+class CounterUse(msgspec.Struct, frozen=True):
+    """What a unit adds to the counter `key` of a slot, and how far that counter may go.
+
+    A slot is a number of the caller's, such as a day, that grows with time; slot 0 stands for all
+    time and is never pruned. `add` is not negative (`ValueError`); `limit` None only counts.
+    """
+
+    key: str
+    slot: int
+    add: int
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        if self.add < 0:
+            raise ValueError("add: a counter never goes back; it must not be negative")
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -95,6 +127,11 @@ class Unit(msgspec.Struct, frozen=True):
     `min_tick`: refused with a `clock` conflict if the stored tick is already beyond it.
     `contact_keys`: (contact id, key id) pairs that must be new, or equal to what is stored.
     `event_ids`: ids of channel events, each accepted once per database.
+    `consents`: each replaces what is stored for its contact and channel.
+    `counters`: refused with a `limit` conflict if one of them would go beyond its limit, counting
+    what is stored and what the units accepted before in the same commit add.
+
+    Every unit that changes suppressions or consents raises the suppression epoch by one.
     """
 
     appends: tuple[StreamAppend, ...]
@@ -104,6 +141,8 @@ class Unit(msgspec.Struct, frozen=True):
     unsuppress: tuple[Suppression, ...] = ()
     event_ids: tuple[str, ...] = ()
     guard: SuppressionGuard | None = None
+    consents: tuple[Consent, ...] = ()
+    counters: tuple[CounterUse, ...] = ()
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -116,11 +155,12 @@ class Conflict(msgspec.Struct, frozen=True):
     """The unit was refused and left no trace; decide again. A value, not an error.
 
     `kind` says what had moved: a stream's `version`, the `clock`, a contact's `key`, the
-    `suppression` guard, or an `event_id` that is already known. `what` names the stream, contact
-    or id.
+    `suppression` guard (consents too), an `event_id` that is already known, or a counter at its
+    `limit`; the first that applies, in this order. `what` names the stream, contact, subject, id
+    or counter.
     """
 
-    kind: Literal["version", "clock", "key", "suppression", "event_id"]
+    kind: Literal["version", "clock", "key", "suppression", "event_id", "limit"]
     what: str
 
 
@@ -134,11 +174,25 @@ class LogHead(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The right to schedule one partition (`index` of `count`); `epoch` grows with each holder."""
+    """The right to schedule one partition, (index, count).
 
-    partition: str
+    `epoch` comes from one counter for the whole database and grows with each holder, so that it
+    can be compared across partitions and partitionings.
+    """
+
+    partition: tuple[int, int]
     owner: str
     epoch: int
+
+
+class LeaseRow(msgspec.Struct, frozen=True):
+    """A lease as it stands: `expires_in_ms` is what is left of it by the database's clock, 0 once
+    it has run out."""
+
+    partition: tuple[int, int]
+    owner: str
+    epoch: int
+    expires_in_ms: int
 
 
 class TableTransaction(Protocol):
@@ -218,12 +272,16 @@ class EventStore(Protocol):
         ...
 
     def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
-        """Up to `limit` runs with `due_tick <= tick`, oldest first, then by id; of `(i, n)` only those
-        whose slice modulo `n` is `i`."""
+        """Up to `limit` runs with `due_tick <= tick`, oldest first, then by id; of partition
+        `(i, n)` only those whose slice modulo `n` is `i`."""
         ...
 
     def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:
         """The earliest tick at which a run is due."""
+        ...
+
+    def due_lag(self, tick: int, partition: tuple[int, int] = (0, 1), limit: int = 100_000) -> int:
+        """How many runs of the partition have `due_tick <= tick`; counting stops at `limit`."""
         ...
 
     def log_head(self) -> LogHead:
@@ -242,15 +300,37 @@ class EventStore(Protocol):
         """All suppressions of these subjects."""
         ...
 
+    def consents(self, contact_ids: Sequence[str]) -> list[Consent]:
+        """All consents of these contacts, given or revoked, by contact id, then channel."""
+        ...
+
+    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """What the (key, slot) counters stand at; those that nothing was added to are absent."""
+        ...
+
+    def prune_counters(self, before_slot: int) -> int:
+        """Forget the counters of all slots before this one, slot 0 excepted; returns how many.
+
+        Only for slots in which nothing will be counted any more: it would begin at 0 again.
+        """
+        ...
+
     def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
         """Those of the channel event ids that were accepted before."""
         ...
 
-    def acquire_lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
-        """Take or renew the lease by the database's clock; None while another holder's is valid.
+    def acquire_lease(self, partition: tuple[int, int], owner: str, ttl_ms: int) -> Lease | None:
+        """Take or renew the lease of a partition, (index, count), by the database's clock.
 
-        The epoch grows by one whenever the holder changes or an expired lease is taken anew.
+        None while another owner's is valid, and while any lease of another count is, the same
+        owner's too: their slices overlap. Renewing in time keeps the epoch; any other lease has a
+        higher epoch than all before it, and ends the expired ones of other counts. Raises
+        `InvalidInput` unless 0 <= index < count and the owner has a name.
         """
+        ...
+
+    def leases(self) -> list[LeaseRow]:
+        """The leases that are held or have run out, without released ones, by count and index."""
         ...
 
     def release_lease(self, lease: Lease) -> None:
@@ -405,6 +485,10 @@ class WallClock(Protocol):
     def now_ms(self) -> int:
         """Milliseconds since 1970 UTC."""
         ...
+
+
+ZoneSource = Callable[[str, int, int], ZoneRules | None]
+"""The rules of a named time zone for a span of ms since 1970 UTC; None for an unknown zone."""
 
 
 class IdSource(Protocol):

@@ -159,7 +159,9 @@ def _cancelled(row: RunRow, event: e.RunCancelled, meta: e.Meta) -> RunRow:
 _FOLDS: Final[dict[type[e.Event], Callable[[RunRow, Any, e.Meta], RunRow]]] = {
     e.RunScheduled: _scheduled,
     e.RunStarted: lambda row, event, meta: _settled(row, RunStatus.ACTIVE, None),
-    e.RunPaused: lambda row, event, meta: _settled(row, RunStatus.PAUSED, meta.reason),
+    e.RunPaused: lambda row, event, meta: _settled(
+        row, RunStatus.PAUSED, meta.reason or event.cause
+    ),
     e.RunResumed: lambda row, event, meta: _settled(row, RunStatus.ACTIVE, None),
     e.RunRetried: lambda row, event, meta: _settled(row, RunStatus.ACTIVE, None),
     e.RunFailed: lambda row, event, meta: _settled(row, RunStatus.FAILED, event.cause),
@@ -170,7 +172,7 @@ _FOLDS: Final[dict[type[e.Event], Callable[[RunRow, Any, e.Meta], RunRow]]] = {
     e.StepPending: lambda row, event, meta: _waiting(
         row, event.deadline_tick, "waiting for the call's outcome"
     ),
-    e.StepCompleted: lambda row, event, meta: _done(row, event.step_id),
+    e.StepCompleted: lambda row, event, meta: row if event.late else _done(row, event.step_id),
     e.BranchEvaluated: lambda row, event, meta: _done(row, event.step_id),
     e.StepSkipped: lambda row, event, meta: _done(row, event.step_id),
     e.StepDeferred: _deferred,

@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -60,12 +60,15 @@ CsvRow = CsvContact | CsvRefusal
 _OPENED: Final = CsvRefusal(0, "")
 
 
-def read_contacts(path_or_file: str | os.PathLike[str] | BinaryIO) -> Iterator[CsvRow]:
+def read_contacts(
+    path_or_file: str | os.PathLike[str] | BinaryIO,
+) -> Generator[CsvRow, None, None]:
     """Return the file's contacts and refusals in order, with memory that does not grow.
 
     Takes a path, or a file opened for reading bytes, which is left open. Raises `InvalidInput` at
     once, naming the file and the problem, when the file as a whole cannot be used: missing, empty,
     no header, a header named twice, or no column for an id, an e-mail address or a phone number.
+    Whoever stops before the end closes the generator, before the file that was given.
     """
     rows = _read(path_or_file)
     # The first step opens the file and reads the header, so that a bad file fails here, not later.
@@ -73,7 +76,7 @@ def read_contacts(path_or_file: str | os.PathLike[str] | BinaryIO) -> Iterator[C
     return rows
 
 
-def _read(path_or_file: str | os.PathLike[str] | BinaryIO) -> Iterator[CsvRow]:
+def _read(path_or_file: str | os.PathLike[str] | BinaryIO) -> Generator[CsvRow, None, None]:
     with _open(path_or_file) as (name, stream):
         lines = _Lines(stream)
         columns, delimiter = _header(lines, f"contacts file {name}")

@@ -146,8 +146,12 @@ def csv_writer(stream: TextIO) -> Callable[[Sequence[object]], object]:
 
 
 def defused(cell: object) -> object:
-    """The cell so that no spreadsheet runs it: a text that begins like a formula gets a quote."""
+    """The cell so that no spreadsheet runs it, and on one line.
+
+    A text that begins like a formula gets a quote before it; control characters become escapes.
+    """
     if cell is None or isinstance(cell, int | float):
         return cell
     text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
-    return "'" + text if text.lstrip(" ").startswith(_FORMULA) else text
+    quote = "'" if text.lstrip(" ").startswith(_FORMULA) else ""
+    return quote + printable(text)

@@ -81,7 +81,14 @@ class _Root(LazyGroup):
     help="Who acts, for the log.  [DEE_ACTOR; default the user's name]",
 )
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
-@click.version_option(package_name="dee-es", prog_name="dee")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: _version(ctx) if value else None,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def root(
     ctx: click.Context, database: str | None, keys: str | None, actor: str | None, debug: bool
@@ -94,6 +101,18 @@ def root(
     """
     ctx.meta["dee.debug"] = debug
     ctx.obj = Session(database, keys, actor)
+
+
+def _version(ctx: click.Context) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        known = version("dee-es")
+    except PackageNotFoundError:
+        # Called from a checkout that nobody installed.
+        known = "(not installed)"
+    click.echo(f"dee {known}")
+    ctx.exit()
 
 
 def run(arguments: Sequence[str] | None) -> None:
@@ -110,7 +129,7 @@ def run(arguments: Sequence[str] | None) -> None:
             sys.exit(error.exit_code)
         where = getattr(error, "ctx", None)
         hint = f" (see `{where.command_path} --help`)" if where is not None else ""
-        click.echo(f"dee: {one_line(error.format_message())}{hint}", err=True)
+        click.echo(f"dee: {one_line(error.format_message()).rstrip('.')}{hint}", err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         click.echo("dee: interrupted", err=True)

@@ -15,6 +15,7 @@ from dee_es.cli.output import (
     write_json,
     write_table,
 )
+from dee_es.cli.text import counted
 from dee_es.cli.times import told
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def _row(run: ExecutionRun, now: datetime) -> Sequence[str | int | None]:
 
 def _footer(page: RunPage) -> None:
     shown = len(page.runs)
-    count = f"{shown:,} of {page.total:,}" if shown != page.total else f"{shown:,}"
+    count = f"{shown:,} of " if shown != page.total else ""
     more = f"; the next ones: --cursor {page.next_cursor}" if page.next_cursor else ""
-    say(f"{count} run{'' if page.total == 1 else 's'}{more}")
+    say(f"{count}{counted(page.total, 'run')}{more}")
 
 
 def show_run(run: ExecutionRun, resume_at: datetime | None, now: datetime) -> None:

@@ -47,9 +47,9 @@ class Session:
         return config
 
     @contextmanager
-    def engine(self) -> Iterator[Engine]:
+    def engine(self, **settings: Any) -> Iterator[Engine]:
         """The engine on an existing database: a mistyped path never makes a new one."""
-        config = self.config(create=False)
+        config = self.config(create=False, **settings)
         from dee_es.bootstrap import Engine
 
         with Engine(config) as engine:

@@ -25,6 +25,11 @@ def _shown(char: str) -> str:
     return json.dumps(char)[1:-1] if hidden and char not in "\u200c\u200d" else char
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """A number with its noun: `1 run`, `2,000 runs`."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def one_line(text: str) -> str:
     """The text on one line."""
     return printable(" ".join(text.splitlines()))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.conditions import Condition, Lookup, evaluate, unparse
+from dee_es.core.gate import Allow, Denial, Snapshot
+from dee_es.core.gate import evaluate as gate
 from dee_es.core.ids import idempotency_key
 from dee_es.core.message import build_call, build_email, message_digest
-from dee_es.core.policy import evaluate as gate
 from dee_es.core.run_fold import evolve
 from dee_es.core.run_state import RunState
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
@@ -140,7 +143,12 @@ class Steps:
         """Act on the current step if it is due, then go on."""
         state = self.state
         between = state.current_step is None or state.step_done or state.reenter
-        if (between and not self.enter_next()) or self._acts_later():
+        if between:
+            if not self.enter_next():
+                return
+        elif self._ends_instead():
+            return
+        if self._acts_later():
             return
         step = self._graph.step(str(self.state.current_step))
         if isinstance(step, SendEmail | SendVoice):
@@ -227,13 +235,10 @@ class Steps:
     # --- sending ----------------------------------------------------------------------------------
 
     def _dispatch(self, step: SendEmail | SendVoice, command: c.Advance) -> None:
-        if self._ends_instead():
-            return
         channel = str(step.channel)
-        denial = gate(channel, self.state.plan_id, command.snapshot)
-        if denial is not None:
-            self.record(e.StepSkipped(step.id, denial.rule, denial.detail))
-            self.go_on()
+        verdict = gate(self.materials.policy, self._snapshot(channel, command))
+        if isinstance(verdict, Denial):
+            self._deny(step.id, verdict)
             return
         try:
             message = self._render(step)
@@ -249,9 +254,35 @@ class Steps:
                 self.state.attempt + 1,
                 command.lease_epoch,
                 message_digest(message),
-                message,
+                verdict.reads,
+                tuple((*used.key, used.amount, used.limit) for used in verdict.counters),
+                _with_gate(message, verdict),
             )
         )
+
+    def _snapshot(self, channel: str, command: c.Advance) -> Snapshot:
+        known = command.snapshots.get(channel)
+        if known is not None:
+            return known
+        return Snapshot(self._tick, self.materials.scale, channel, self.state.plan_id)
+
+    def _deny(self, step_id: str, denial: Denial) -> None:
+        """Do what the rule says instead of the step."""
+        seen = e.Seen(denial.personal) if denial.personal else None
+        if denial.effect == "skip":
+            self.record(e.StepSkipped(step_id, denial.rule, denial.detail, denial.reads, seen))
+            self.go_on()
+        elif denial.effect == "defer":
+            assert denial.until_tick is not None, "a step is deferred to a tick"
+            until = max(denial.until_tick, self._tick + 1)
+            self.record(
+                e.StepDeferred(step_id, denial.rule, denial.detail, until, denial.reads, seen)
+            )
+        elif denial.effect == "pause":
+            cause = f"{denial.rule}: {denial.detail}"
+            self.record(e.RunPaused("deadline", cause, denial.reads, seen))
+        else:
+            self.fail(f"{denial.rule}: {denial.detail}", self.state.attempt + 1, None)
 
     def _render(self, step: SendEmail | SendVoice) -> e.Message:
         state, contact = self.state, self.state.contact
@@ -296,7 +327,7 @@ class Steps:
     def fail(self, error: str, attempt: int, detail: e.Detail | None) -> None:
         """The current step fails, and the run with it unless it is paused or has ended."""
         step = str(self.state.intent.step_id if self.state.intent else self.state.current_step)
-        self.record(e.StepFailed(step, error, attempt, detail))
+        self.record(e.StepFailed(step, error, attempt, personal=detail))
         if self._moves():
             self.record(e.RunFailed(error, step))
 
@@ -353,3 +384,9 @@ def _previous(state: RunState) -> dict[str, str] | None:
 def _unsubscribe_url(sender: Any) -> str | None:
     url = (sender or {}).get("unsubscribeUrl")
     return url if isinstance(url, str) else None
+
+
+def _with_gate(message: e.Message, verdict: Allow) -> e.Message:
+    if not verdict.personal:
+        return message
+    return msgspec.structs.replace(message, gate=verdict.personal)

@@ -85,6 +85,6 @@ def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tupl
             event = msgspec.convert(lift(name, envelope.schema, old), entry.cls)
         if personal:
             event = msgspec.structs.replace(event, personal=_personal[name].decode(personal))
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
+    except (msgspec.DecodeError, ValueError, KeyError, RecursionError) as error:
         raise IntegrityViolation(f"{where}: the payload is not that of a {name}") from error
     return event, envelope.meta

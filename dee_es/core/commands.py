@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import Detail, Enrolled, Meta, Pins
+from dee_es.core.gate import Policy, Snapshot
 from dee_es.core.plan import ExecutionPlan
-from dee_es.core.policy import Snapshot
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Materials:
     scripts: Mapping[str, Mapping[str, Any]]
     sender: Mapping[str, Any] | None
     scale: TimeScale
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class Enroll:
 class Advance:
     """Do whatever is due at the tick.
 
-    `lease_epoch` names the holder that would send. `abandoned` says that whoever committed the
-    run's open intent is not sending any more, so that its outcome will never be known.
+    `snapshots` holds, for each channel, what the gate may read; a channel that is not there has
+    nothing to read. `lease_epoch` names the holder that would send. `abandoned` says that whoever
+    committed the run's open intent is not sending any more, so that its outcome will never be
+    known.
     """
 
     meta: Meta
-    snapshot: Snapshot = field(default_factory=Snapshot)
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     lease_epoch: int = 0
     abandoned: bool = False
 

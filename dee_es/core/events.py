@@ -49,7 +49,10 @@ class Enrolled(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Personal: what was rendered for a send, exactly as it was handed to the channel."""
+    """Personal: what was rendered for a send, exactly as it was handed to the channel.
+
+    `gate` is what the policy gate read of the contact itself; it is not part of the message.
+    """
 
     to: str
     subject: str | None = None
@@ -57,6 +60,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     html: str | None = None
     reply_to: str | None = None
     script: dict[str, Any] | None = None
+    gate: dict[str, JsonScalar] = {}
 
 
 class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,9 +118,16 @@ class RunStarted(Event, frozen=True, omit_defaults=True):
 
 
 class RunPaused(Event, frozen=True, omit_defaults=True):
-    """Paused; `keep` says what a run keeps of a wait: its deadline or its remaining ticks."""
+    """Paused; `keep` says what a run keeps of a wait: its deadline or its remaining ticks.
 
+    `cause` is set when a rule of the policy paused it, with what the rule read.
+    """
+
+    personal_type: ClassVar[Any] = Seen
     keep: Literal["deadline", "remaining"] = "deadline"
+    cause: str | None = None
+    reads: dict[str, JsonScalar] = {}
+    personal: Seen | None = None
 
 
 class RunResumed(Event, frozen=True, omit_defaults=True):
@@ -170,6 +181,8 @@ class StepDispatched(Event, frozen=True, omit_defaults=True):
     """The intent to send, committed before the channel is touched.
 
     `digest` is the SHA-256 of the rendered message; `lease_epoch` names the holder that sends.
+    `reads` is what the policy gate read, `counted` what the send uses of the policy's counters:
+    name, slot, amount and limit of each.
     """
 
     personal_type: ClassVar[Any] = Message
@@ -179,6 +192,8 @@ class StepDispatched(Event, frozen=True, omit_defaults=True):
     attempt: int
     lease_epoch: int
     digest: str
+    reads: dict[str, JsonScalar] = {}
+    counted: tuple[tuple[str, int, int, int], ...] = ()
     personal: Message | None = None
 
 
@@ -191,11 +206,15 @@ class StepPending(Event, frozen=True, omit_defaults=True):
 
 
 class StepCompleted(Event, frozen=True, omit_defaults=True):
-    """The step did what it was for; `result` is `delivered` or the outcome of a call."""
+    """The step did what it was for; `result` is `delivered` or the outcome of a call.
+
+    `late` marks evidence: the outcome had been given up as unknown, and changes nothing any more.
+    """
 
     step_id: str
     result: str
     message_id: str | None = None
+    late: bool = False
 
 
 class BranchEvaluated(Event, frozen=True, omit_defaults=True):
@@ -209,20 +228,26 @@ class BranchEvaluated(Event, frozen=True, omit_defaults=True):
 
 
 class StepSkipped(Event, frozen=True, omit_defaults=True):
-    """The gate denied the step and the run goes on without it."""
+    """The gate denied the step and the run goes on without it; `reads` is what the gate read."""
 
+    personal_type: ClassVar[Any] = Seen
     step_id: str
     rule: str
     detail: str
+    reads: dict[str, JsonScalar] = {}
+    personal: Seen | None = None
 
 
 class StepDeferred(Event, frozen=True, omit_defaults=True):
-    """The step waits until `until_tick`, because of `rule`."""
+    """The step waits until `until_tick`, because of `rule`; `reads` is what the gate read."""
 
+    personal_type: ClassVar[Any] = Seen
     step_id: str
     rule: str
     detail: str
     until_tick: int
+    reads: dict[str, JsonScalar] = {}
+    personal: Seen | None = None
 
 
 class WaitStarted(Event, frozen=True, omit_defaults=True):
@@ -259,12 +284,16 @@ class ChannelEventReceived(Event, frozen=True, omit_defaults=True):
 
 
 class StepFailed(Event, frozen=True, omit_defaults=True):
-    """The step failed for good; `error` names the kind of failure, without personal data."""
+    """The step failed for good; `error` names the kind of failure, without personal data.
+
+    `late` marks evidence, as in `StepCompleted`.
+    """
 
     personal_type: ClassVar[Any] = Detail
     step_id: str
     error: str
     attempt: int = 0
+    late: bool = False
     personal: Detail | None = None
 
 
@@ -341,6 +370,24 @@ class ContactUnsuppressed(Event, frozen=True, omit_defaults=True):
     level: Level
     scope: str = ""
     subjects: tuple[str, ...] = ()
+
+
+class ConsentGranted(Event, frozen=True, omit_defaults=True):
+    """The contact agreed to a channel, for a purpose if one is named, until `expires_tick`."""
+
+    contact_id: str
+    channel: str
+    purpose: str = ""
+    expires_tick: int | None = None
+    source: str | None = None
+
+
+class ConsentRevoked(Event, frozen=True, omit_defaults=True):
+    """The contact took its consent back."""
+
+    contact_id: str
+    channel: str
+    purpose: str = ""
 
 
 class EnrollmentRefused(Event, frozen=True, omit_defaults=True):

@@ -99,9 +99,11 @@ def _late_result(steps: Steps, command: c.RecordResult) -> list[e.Event]:
     awaited = steps.state.awaited
     if awaited is not None and awaited[1:] == (command.key, command.attempt):
         if command.status == "delivered":
-            steps.record(e.StepCompleted(awaited[0], "delivered", command.message_id))
+            steps.record(e.StepCompleted(awaited[0], "delivered", command.message_id, late=True))
         elif command.status == "failed":
-            steps.record(e.StepFailed(awaited[0], command.error, command.attempt, command.detail))
+            steps.record(
+                e.StepFailed(awaited[0], command.error, command.attempt, True, command.detail)
+            )
     return steps.events
 
 

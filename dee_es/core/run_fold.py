@@ -107,7 +107,7 @@ def _active(state: RunState, acts_at: int) -> RunState:
 
 
 def _finished(state: RunState, step_id: str, result: str, tick: int) -> RunState:
-    state = replace(state, intent=None, attempt=0, awaited=None)
+    state = replace(state, intent=None, attempt=0)
     if _stopped(state) or state.current_step != step_id or state.step_done:
         return state
     return replace(
@@ -150,6 +150,8 @@ def _step_pending(state: RunState, event: e.StepPending, meta: e.Meta) -> RunSta
 
 
 def _step_completed(state: RunState, event: e.StepCompleted, meta: e.Meta) -> RunState:
+    if event.late:
+        return replace(state, awaited=None)
     return _finished(state, event.step_id, event.result, meta.tick)
 
 
@@ -175,7 +177,9 @@ def _wait_completed(state: RunState, event: e.WaitCompleted, meta: e.Meta) -> Ru
 
 
 def _step_failed(state: RunState, event: e.StepFailed, _: e.Meta) -> RunState:
-    state = replace(state, intent=None, awaited=None)
+    if event.late:
+        return replace(state, awaited=None)
+    state = replace(state, intent=None)
     return state if _stopped(state) else replace(state, failure=event.error)
 
 
@@ -196,7 +200,8 @@ def _outcome_unknown(state: RunState, event: e.OutcomeUnknown, _: e.Meta) -> Run
 
 
 def _step_resolved(state: RunState, event: e.StepResolved, meta: e.Meta) -> RunState:
-    state = replace(state, unknown=False, awaited=None)
+    # What is awaited stays so: an outcome may become known after it was resolved, too.
+    state = replace(state, unknown=False)
     if event.outcome == "failed":
         reason = f"step {event.step_id} resolved as failed"
         return replace(state, failure=reason, status_reason=reason)
@@ -210,7 +215,7 @@ def _run_paused(state: RunState, event: e.RunPaused, meta: e.Meta) -> RunState:
     return replace(
         state,
         status=RunStatus.PAUSED,
-        status_reason=meta.reason,
+        status_reason=meta.reason or event.cause,
         paused_tick=meta.tick,
         keep=event.keep,
     )

@@ -14,9 +14,9 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
 from dee_es.core.contact import Contact
+from dee_es.core.gate import enrollment_block
 from dee_es.core.ids import run_id, slice_of
 from dee_es.core.plan import ExecutionPlan
-from dee_es.core.policy import Snapshot, enrollment_block
 from dee_es.core.run import enroll, evolve
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.models import Refusal
@@ -85,15 +85,15 @@ class Admission:
         standing = self._standing(order.plan.id, people, first)
         subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
         listed = self._store.log_head().suppression_epoch > 0
-        snapshots = self._contacts.snapshots(subjects) if listed else [Snapshot()] * len(people)
+        facts = self._contacts.suppressions(subjects) if listed else [()] * len(people)
         channels = order.plan.graph.channels
         free: list[Admitted] = []
         refused: list[tuple[Contact, Refusal]] = []
         given: set[str] = set()
-        for person, run, about, snapshot in zip(people, first, subjects, snapshots, strict=True):
+        for person, run, about, standing_facts in zip(people, first, subjects, facts, strict=True):
             before = standing.get(person.id, ())
             last = before[-1] if before else None
-            fact = enrollment_block(order.plan.id, channels, snapshot)
+            fact = enrollment_block(order.plan.id, channels, standing_facts)
             if last is not None and (not last.ended or order.plan.reenroll == "never"):
                 detail = (_NEVER_AGAIN if last.ended else _ENROLLED).format(run=last.stream_id)
                 refused.append((person, Refusal(person.id, "already_enrolled", detail)))

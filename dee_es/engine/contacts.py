@@ -10,13 +10,14 @@ from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
 from dee_es.core.contact import fold_email, fold_phone, normalize_email, normalize_phone
 from dee_es.core.contact_state import ContactState
+from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
-from dee_es.core.policy import Snapshot, SuppressionFact
 from dee_es.engine.journal import Journal, checksum_of
 from dee_es.engine.transact import Committer
 from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import (
     Committed,
+    Consent,
     EventStore,
     KeyStore,
     StoredRow,
@@ -61,20 +62,27 @@ class Contacts:
         normal = normalize_email(address) if kind == "email" else normalize_phone(address)
         return f"c_{self._keys.digest(kind, normal)[:32]}"
 
-    def snapshots(self, subjects: Sequence[tuple[str, ...]]) -> list[Snapshot]:
-        """What the gate may read about each of these contacts."""
+    def suppressions(
+        self, subjects: Sequence[tuple[str, ...]]
+    ) -> list[tuple[SuppressionFact, ...]]:
+        """What stands on the suppression list about each of these contacts."""
         wanted = sorted({subject for each in subjects for subject in each})
         listed: dict[str, list[SuppressionFact]] = {}
         for found in self._store.suppressions(wanted):
             fact = SuppressionFact(found.level, found.scope)
             listed.setdefault(found.subject, []).append(fact)
         if not listed:
-            nothing = Snapshot()
-            return [nothing] * len(subjects)
+            return [()] * len(subjects)
         return [
-            Snapshot(tuple(sorted({f for s in each for f in listed.get(s, ())}, key=str)))
+            tuple(sorted({fact for s in each for fact in listed.get(s, ())}, key=str))
             for each in subjects
         ]
+
+    def domain_digest(self, email: str | None) -> str | None:
+        """Keyed digest of the domain of an address, under which its daily limit is counted."""
+        if not email:
+            return None
+        return self._keys.digest("domain", fold_email(email).rpartition("@")[2])[:32]
 
     # --- the suppression list ---------------------------------------------------------------------
 
@@ -102,6 +110,12 @@ class Contacts:
             return contact_state.unsuppress(state, contact_id, level, scope)
 
         return self._change(contact_id, change, meta)
+
+    def consent(
+        self, event: e.ConsentGranted | e.ConsentRevoked, meta: Callable[[], e.Meta]
+    ) -> bool:
+        """Record what the contact said about a channel."""
+        return self._change(event.contact_id, lambda _: [event], meta)
 
     def _change(
         self,
@@ -131,7 +145,12 @@ class Contacts:
         previous = checksum_of(rows[-1]) if rows else GENESIS
         sealed = self._journal.seal(stream, len(rows), previous, events, meta, None)
         append = StreamAppend(stream, len(rows), sealed)
-        return Unit((append,), suppress=_added(events), unsuppress=_lifted(events))
+        return Unit(
+            (append,),
+            suppress=_added(events),
+            unsuppress=_lifted(events),
+            consents=_consents(events, meta.tick),
+        )
 
     def refusals(
         self, refused: Sequence[tuple[str, str]], plan_id: str, meta: e.Meta
@@ -166,3 +185,21 @@ def _lifted(events: Iterable[e.Event]) -> tuple[Suppression, ...]:
         if isinstance(event, e.ContactUnsuppressed)
         for subject in event.subjects
     )
+
+
+def _consents(events: Iterable[e.Event], tick: int) -> tuple[Consent, ...]:
+    found = []
+    for event in events:
+        if isinstance(event, e.ConsentGranted | e.ConsentRevoked):
+            key = consent_key(event.channel, event.purpose)
+            if isinstance(event, e.ConsentGranted):
+                ends = event.expires_tick
+                found.append(Consent(event.contact_id, key, "granted", tick, ends))
+            else:
+                found.append(Consent(event.contact_id, key, "revoked", tick, None))
+    return tuple(found)
+
+
+def consent_key(channel: str, purpose: str | None) -> str:
+    """How consent to a channel is filed: by the channel, and by the purpose if there is one."""
+    return f"{channel}:{purpose}" if purpose else channel

@@ -10,6 +10,7 @@ from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
 from dee_es.core.clock import TimeScale
 from dee_es.core.commands import Materials
+from dee_es.core.gate import Policy, read_policy
 from dee_es.core.ids import definition_stream
 from dee_es.core.plan import ExecutionPlan, missing_references
 from dee_es.core.values import check_id
@@ -18,6 +19,7 @@ from dee_es.errors import ConcurrencyConflict, InvalidInput, PlanNotFound, PlanV
 from dee_es.ports import Committed, Conflict, EventStore, StreamAppend, Unit
 
 SENDER_ID: Final = "default"
+POLICY_ID: Final = "default"
 _ATTEMPTS: Final = 10
 _KNOWN_PLANS: Final = 64
 
@@ -26,6 +28,7 @@ _PUBLISHED: Final[dict[str, type[e.Published]]] = {
     "template": e.TemplatePublished,
     "script": e.ScriptPublished,
     "sender": e.SenderPublished,
+    "policy": e.PolicyPublished,
 }
 
 
@@ -149,6 +152,7 @@ class Definitions:
             **{("template", name): definition_stream("template", name) for name in templates},
             **{("script", name): definition_stream("script", name) for name in scripts},
             ("sender", SENDER_ID): definition_stream("sender", SENDER_ID),
+            ("policy", POLICY_ID): definition_stream("policy", POLICY_ID),
         }
         heads = self._store.heads(list(streams.values()))
         versions = {
@@ -158,6 +162,7 @@ class Definitions:
             {name: versions["template", name] for name in templates},
             {name: versions["script", name] for name in scripts},
             versions["sender", SENDER_ID],
+            versions["policy", POLICY_ID],
         )
 
     def materials(self, plan_id: str, version: int, pins: e.Pins) -> Materials:
@@ -174,8 +179,12 @@ class Definitions:
                 {name: self.get("script", name, v).definition for name, v in pins.scripts.items()},
                 self.get("sender", SENDER_ID, pins.sender).definition if pins.sender else None,
                 self._scale,
+                self._policy(pins.policy),
             )
         return found
+
+    def _policy(self, version: int) -> Policy | None:
+        return read_policy(self.get("policy", POLICY_ID, version).definition) if version else None
 
 
 def _published(recorded: e.RecordedEvent) -> e.Published:

@@ -6,60 +6,114 @@ of runs in one transaction; the channel is called outside of any.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
+from dee_es.core.run_state import Intent
+from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
-from dee_es.errors import ChannelFailed, ConcurrencyConflict
+from dee_es.errors import ChannelFailed, ConcurrencyConflict, InvalidInput
 from dee_es.ports import Action, Channel, ChannelResult, Committed, Lease, SendContext, Unit
 
+_log: Final = logging.getLogger(__name__)
 NO_SENDER: Final = "noreply@localhost"
 """The From address when no sender has been published."""
+NOT_BEGUN: Final = ChannelResult(
+    "failed", error="the sender lost its lease before it began", retryable=True
+)
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What is known of an attempt, with its run as last loaded."""
+
+    run: LoadedRun
+    intent: Intent
+    result: ChannelResult
 
 
 class Dispatcher:
     """Hands committed intents to channels and records what came of them."""
 
     def __init__(
-        self, runs: Runs, channels: Mapping[str, Channel], max_concurrent_sends: int
+        self,
+        runs: Runs,
+        channels: Mapping[str, Channel],
+        leases: LeaseKeeper,
+        max_concurrent_sends: int,
     ) -> None:
         self._runs = runs
         self._channels = channels
+        self._leases = leases
         self._limit = max_concurrent_sends
-        self._in_flight: set[tuple[str, int]] = set()
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._under_way: set[tuple[str, int]] = set()
+        self._unrecorded: dict[str, _Outcome] = {}
 
     def abandoned(self, loaded: LoadedRun, lease: Lease) -> bool:
         """Whether a run's intent has no sender any more: neither an earlier holder's, which a new
-        lease epoch ends, nor one of ours that is being sent right now."""
+        lease epoch ends, nor one of ours that is being sent or recorded right now."""
         intent = loaded.state.intent
         if intent is None or intent.lease_epoch > lease.epoch:
             return False
-        return (intent.key, intent.attempt) not in self._in_flight
+        with self._lock:
+            return _attempt_of(intent) not in self._under_way
 
     def send(self, runs: Sequence[LoadedRun], lease: Lease) -> list[ChannelResult]:
         """Make the attempts whose intents these runs hold, and record each outcome.
 
-        Every outcome is recorded, whatever happened to its run meanwhile.
+        What could not be recorded because the database was away is kept for `record_rest`.
         """
-        intents = {(i.key, i.attempt) for run in runs if (i := run.state.intent) is not None}
-        self._in_flight |= intents
-        try:
-            if self._limit > 1 and len(runs) > 1:
-                with ThreadPoolExecutor(min(self._limit, len(runs)), "dee-send") as pool:
-                    results = list(pool.map(self._attempt, runs))
-            else:
-                results = [self._attempt(run) for run in runs]
-            self._record(runs, results)
-        finally:
-            self._in_flight -= intents
+        with self._lock:
+            self._under_way |= {_attempt_of(_intent(run)) for run in runs}
+        if self._limit > 1 and len(runs) > 1:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._limit, "dee-send")
+            results = list(self._pool.map(lambda run: self._attempt(run, lease), runs))
+        else:
+            results = [self._attempt(run, lease) for run in runs]
+        for run, result in zip(runs, results, strict=True):
+            self._unrecorded[run.state.run_id] = _Outcome(run, _intent(run), result)
+        self.record_rest()
         return results
 
-    def _attempt(self, run: LoadedRun) -> ChannelResult:
-        state, intent = run.state, run.state.intent
-        assert intent is not None, "only a run with an intent is sent"
+    def record_rest(self) -> None:
+        """Record the outcomes that are known and not recorded yet, whatever happened to their runs
+        meanwhile. Raises `StoreUnavailable` while the database is away; nothing is lost by that."""
+        for _ in range(MAX_ATTEMPTS):
+            if not self._unrecorded:
+                return
+            self._record_once()
+            # Somebody paused or cancelled a run while its message was under way.
+            for run_id, run in self._runs.load_many(list(self._unrecorded)).items():
+                self._unrecorded[run_id].run = run
+        raise ConcurrencyConflict(f"{len(self._unrecorded)} outcomes could not be recorded yet")
+
+    def close(self) -> None:
+        """Wait for sends under way."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    # --- one attempt ------------------------------------------------------------------------------
+
+    def _attempt(self, run: LoadedRun, lease: Lease) -> ChannelResult:
+        if not self._leases.still(lease):
+            return NOT_BEGUN
+        result = self._call(run)
+        if result.status in ("failed", "unknown"):
+            about = {"run": run.state.run_id, "step": _intent(run).step_id}
+            _log.warning("send_" + result.status, extra=about)
+        return result
+
+    def _call(self, run: LoadedRun) -> ChannelResult:
+        state, intent = run.state, _intent(run)
         if intent.message is None:
             return ChannelResult("failed", error="the contact was erased")
         channel = self._channels.get(intent.channel)
@@ -70,7 +124,7 @@ class Dispatcher:
         )
         try:
             return channel.send(action, self._context(run))
-        except ChannelFailed as error:
+        except (ChannelFailed, InvalidInput) as error:
             # The channel says that it could not even begin.
             return ChannelResult("failed", error=str(error))
         except Exception as error:
@@ -89,39 +143,35 @@ class Dispatcher:
             unsubscribe_url=sender.get("unsubscribeUrl"),
         )
 
-    def _record(self, runs: Sequence[LoadedRun], results: Sequence[ChannelResult]) -> None:
-        left = {run.state.run_id: (run, result) for run, result in zip(runs, results, strict=True)}
-        for _ in range(MAX_ATTEMPTS):
-            units: list[Unit] = []
-            after: list[LoadedRun] = []
-            for run, result in list(left.values()):
-                decided = self._runs.decide(run, self._outcome(run, result))
-                if decided is None:
-                    del left[run.state.run_id]
-                    continue
-                units.append(decided[0])
-                after.append(decided[1])
-            if not units:
-                return
-            outcomes = self._runs.committer.commit(units)
-            done = [a for a, r in zip(after, outcomes, strict=True) if isinstance(r, Committed)]
-            self._runs.remember(done)
-            for run in done:
-                del left[run.state.run_id]
-            if not left:
-                return
-            # Somebody paused or cancelled a run while its message was under way.
-            current = self._runs.load_many(list(left))
-            left = {name: (current[name], result) for name, (_, result) in left.items()}
-        raise ConcurrencyConflict(f"{len(left)} outcomes could not be recorded; they are unknown")
+    # --- outcomes ---------------------------------------------------------------------------------
 
-    def _outcome(self, run: LoadedRun, result: ChannelResult) -> c.RecordResult:
-        state, intent = run.state, run.state.intent
-        assert intent is not None, "the outcome belongs to an intent"
-        # The outcome carries the tick of the dispatch, or of what has happened to the run since.
-        meta = self._runs.meta(
-            "result", f"{intent.key[:32]}.{intent.attempt}", tick=state.last_tick
-        )
+    def _record_once(self) -> None:
+        units: list[Unit] = []
+        decided: list[tuple[_Outcome, LoadedRun]] = []
+        for outcome in list(self._unrecorded.values()):
+            decision = self._runs.decide(outcome.run, self._command(outcome))
+            if decision is None:
+                # The run knows this outcome, or has no use for it any more.
+                self._settled(outcome)
+                continue
+            units.append(decision[0])
+            decided.append((outcome, decision[1]))
+        results = self._runs.committer.commit(units) if units else []
+        for (outcome, after), result in zip(decided, results, strict=True):
+            if isinstance(result, Committed):
+                self._runs.remember([after])
+                self._settled(outcome)
+
+    def _settled(self, outcome: _Outcome) -> None:
+        del self._unrecorded[outcome.run.state.run_id]
+        with self._lock:
+            self._under_way.discard(_attempt_of(outcome.intent))
+
+    def _command(self, outcome: _Outcome) -> c.RecordResult:
+        intent, result = outcome.intent, outcome.result
+        # It carries the tick of the dispatch, or of what has happened to the run since.
+        command_id = f"{intent.key[:32]}.{intent.attempt}"
+        meta = self._runs.meta("result", command_id, tick=outcome.run.state.last_tick)
         return c.RecordResult(
             meta,
             intent.key,
@@ -132,3 +182,12 @@ class Dispatcher:
             result.retryable,
             e.Detail(dict(result.detail)) if result.detail else None,
         )
+
+
+def _intent(run: LoadedRun) -> Intent:
+    assert run.state.intent is not None, "only a run with an intent is sent"
+    return run.state.intent
+
+
+def _attempt_of(intent: Intent) -> tuple[str, int]:
+    return intent.key, intent.attempt

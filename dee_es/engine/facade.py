@@ -32,10 +32,12 @@ class EngineApi(DefinitionsApi, RunsApi, BulkApi, ContactsApi, ClockApi, Evidenc
             return
         self._closed = True
         with ExitStack() as stack:
+            # Undone from the last to the first: sends end before their channels are closed.
             stack.callback(self._parts.store.close)
             stack.callback(self._parts.keys.close)
             for channel in self._parts.channels.values():
                 stack.callback(channel.close)
+            stack.callback(self._dispatcher.close)
 
     def __enter__(self) -> Self:
         return self

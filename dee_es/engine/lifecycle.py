@@ -11,6 +11,7 @@ from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
 from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter
+from dee_es.engine.contacts import Contacts
 from dee_es.engine.journal import Journal, checksum_of
 from dee_es.engine.models import BulkChange, OnChange
 from dee_es.engine.queries import Queries
@@ -44,9 +45,10 @@ Meta = Callable[[], e.Meta]
 class Lifecycle:
     """Applies commands to one run, or to all that match a filter."""
 
-    def __init__(self, runs: Runs, queries: Queries, keys: KeyStore) -> None:
+    def __init__(self, runs: Runs, queries: Queries, contacts: Contacts, keys: KeyStore) -> None:
         self._runs = runs
         self._queries = queries
+        self._contacts = contacts
         self._store: EventStore = runs.store
         self._journal: Journal = runs.journal
         self._keys = keys
@@ -158,7 +160,6 @@ class Lifecycle:
         data: dict[str, Any],
         occurred_tick: int,
         event_id: str,
-        subjects: tuple[str, ...],
         meta: Meta,
     ) -> bool:
         """Append a channel event to its contact and to the runs it concerns, all at once.
@@ -178,7 +179,7 @@ class Lifecycle:
                 assert decided is not None, "a channel event is always recorded"
                 appends.append(decided[0].appends[0])
                 after.append(decided[1])
-            own, unit_parts = self._on_contact(kind, contact_id, run_id, command, subjects)
+            own, unit_parts = self._on_contact(kind, contact_id, run_id, command)
             unit = Unit(
                 (own, *appends),
                 min_tick=given.tick,
@@ -196,13 +197,21 @@ class Lifecycle:
         rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
         return [row.run_id for row in rows if row.status not in ("completed", "cancelled")]
 
+    def _subjects(self, contact_id: str) -> tuple[str, ...]:
+        """All that the contact was ever enrolled by, so that a duplicate record is covered."""
+        rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
+        found = {f"id:{contact_id}"}
+        for run in self._runs.load_many([row.run_id for row in rows]).values():
+            person = run.state.contact
+            found.update(self._contacts.subjects(contact_id, person.email, person.phone))
+        return tuple(sorted(found))
+
     def _on_contact(
         self,
         kind: str,
         contact_id: str,
         run_id: str | None,
         command: c.ReceiveEvent,
-        subjects: tuple[str, ...],
     ) -> tuple[StreamAppend, tuple[tuple[tuple[str, bytes], ...], tuple[Suppression, ...]]]:
         """The event in the contact's own stream, with the suppression it brings about."""
         stream = contact_stream(contact_id)
@@ -221,6 +230,7 @@ class Lifecycle:
         ]
         level, scope = _suppression(kind, command.detail)
         if level is not None:
+            subjects = self._subjects(contact_id)
             events.extend(contact_state.suppress(state, contact_id, subjects, level, scope))
         key_id: bytes | None = None
         new_key: tuple[tuple[str, bytes], ...] = ()

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from dee_es.core import commands as c
-from dee_es.engine.contacts import Contacts
+from dee_es.core.events import Event, StepDispatched
 from dee_es.engine.dispatch import Dispatcher
+from dee_es.engine.gatekeeping import Gatekeeper, counter_uses, guarded
+from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.models import TickReport
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import LoadedRun, Runs
 from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
-from dee_es.ports import Committed, IdSource, Lease, SuppressionGuard, Unit
+from dee_es.ports import Committed, Lease, Unit
 
-PARTITION: Final = "0/1"
-LEASE_MS: Final = 10_000
-"""How long a holder that is not heard of keeps the others out."""
-RENEW_S: Final = 2.0
+_log: Final = logging.getLogger(__name__)
 POLL_S: Final = 0.5
 """How often a worker looks for runs that others made due, in wall seconds."""
 
@@ -34,58 +33,31 @@ class Scheduler:
     def __init__(
         self,
         runs: Runs,
-        contacts: Contacts,
+        gatekeeper: Gatekeeper,
         dispatcher: Dispatcher,
         clock: EngineClock,
-        ids: IdSource,
+        leases: LeaseKeeper,
         max_runs_per_tick: int,
     ) -> None:
         self._runs = runs
-        self._contacts = contacts
+        self._gatekeeper = gatekeeper
         self._dispatcher = dispatcher
         self._clock = clock
-        self._ids = ids
         self._store = runs.store
         self._page = max_runs_per_tick
-        self._owner: str | None = None
-        self._lease: Lease | None = None
-        self._renewed = 0.0
+        self._leases = leases
         self._busy = threading.RLock()
-
-    # --- the lease --------------------------------------------------------------------------------
-
-    def _acquire(self) -> Lease | None:
-        if self._owner is None:
-            self._owner = self._ids.command_id()
-        now = time.monotonic()
-        if self._lease is None or now - self._renewed >= RENEW_S:
-            self._lease = self._store.acquire_lease(PARTITION, self._owner, LEASE_MS)
-            self._renewed = now
-        return self._lease
-
-    def _require_lease(self) -> Lease:
-        lease = self._acquire()
-        if lease is None:
-            raise ConcurrencyConflict(
-                "another scheduler is at work on this database; stop it, or wait until its lease "
-                f"of {LEASE_MS // 1000} s has run out"
-            )
-        return lease
-
-    def release(self) -> None:
-        """Let others schedule at once, instead of when the lease has run out."""
-        with self._busy:
-            if self._lease is not None:
-                self._store.release_lease(self._lease)
-                self._lease = None
 
     @contextmanager
     def _working(self) -> Iterator[None]:
+        """Hold the lease for as long as the block takes, and let go of it afterwards."""
         with self._busy:
+            self._leases.start_renewing()
             try:
                 yield
             finally:
-                self.release()
+                self._leases.stop_renewing()
+                self._leases.release()
 
     # --- ticks ------------------------------------------------------------------------------------
 
@@ -118,7 +90,7 @@ class Scheduler:
 
     def _reach(self, limit: int | None) -> bool:
         """Go to the next due tick within `limit`; False if there is none."""
-        due = self._store.next_due()
+        due = self._store.next_due(self._leases.partition)
         if due is None or (limit is not None and due > limit):
             return False
         self._await(due)
@@ -143,8 +115,8 @@ class Scheduler:
             return
         waiting = threading.Event()
         while self._clock.now() < tick:
-            self._require_lease()
-            waiting.wait(min(self._clock.seconds_until(tick) + 0.001, RENEW_S))
+            self._leases.require()
+            waiting.wait(min(self._clock.seconds_until(tick) + 0.001, POLL_S))
 
     def work(self, stop: threading.Event, on_tick: OnTick | None = None) -> TickReport:
         """Process what is due until `stop` is set; the tick under way is finished first.
@@ -156,16 +128,16 @@ class Scheduler:
         with self._working():
             while not stop.is_set():
                 try:
-                    lease = self._acquire()
-                    if lease is not None:
+                    if self._leases.acquire() is not None:
                         total = total.plus(self._tick(self._clock.refresh()))
                         if on_tick is not None:
                             on_tick(total)
                 except StoreUnavailable:
-                    self._lease = None
+                    _log.warning("database_unavailable")
+                    self._leases.forget()
                 except ConcurrencyConflict:
-                    # The lease went to another worker in the middle of a tick; nothing was written.
-                    self._lease = None
+                    # The lease went to another worker in the middle of a tick.
+                    self._leases.forget()
                 stop.wait(POLL_S)
         return total
 
@@ -173,10 +145,11 @@ class Scheduler:
 
     def _tick(self, tick: int) -> TickReport:
         report = TickReport(tick)
+        self._dispatcher.record_rest()
         idle: set[str] = set()
         while True:
-            lease = self._require_lease()
-            due = self._store.due(tick, self._page + len(idle))
+            lease = self._leases.require()
+            due = self._store.due(tick, self._page + len(idle), self._leases.partition)
             chosen = sorted([run for run in due if run not in idle][: self._page])
             if not chosen:
                 return report
@@ -186,48 +159,50 @@ class Scheduler:
 
     def _pass(self, tick: int, chosen: Sequence[str], lease: Lease) -> tuple[TickReport, set[str]]:
         """Advance these runs once; returns what was done, and the runs for which anything was."""
-        epoch = self._store.log_head().suppression_epoch
         loaded = self._runs.load_many(chosen)
         runs = [loaded[run] for run in chosen if run in loaded]
-        subjects = [self._subjects(run) for run in runs]
-        snapshots = self._contacts.snapshots(subjects) if epoch else [None] * len(runs)
-        meta = self._runs.meta("tick", f"tick_{tick}", tick=tick)
-        units: list[Unit] = []
-        after: list[LoadedRun] = []
-        moved: set[str] = set()
-        events = 0
-        for run, about, snapshot in zip(runs, subjects, snapshots, strict=True):
-            command = c.Advance(meta, lease_epoch=lease.epoch)
-            if snapshot is not None or run.state.intent is not None:
-                command = c.Advance(
-                    meta,
-                    snapshot or command.snapshot,
-                    lease.epoch,
-                    self._dispatcher.abandoned(run, lease),
-                )
-            decided = self._runs.decide(run, command, SuppressionGuard(about, epoch))
-            if decided is None:
-                continue
-            units.append(decided[0])
-            after.append(decided[1])
-            moved.add(run.state.run_id)
-        committed: list[LoadedRun] = []
-        if units:
-            results = self._runs.committer.commit(units, lease)
-            for run, unit, result in zip(after, units, results, strict=True):
-                if isinstance(result, Committed):
-                    committed.append(run)
-                    events += len(unit.appends[0].events)
-            self._runs.remember(committed)
-        sends = [run for run in committed if run.state.intent is not None]
+        decided = self._decide(tick, runs, lease)
+        if not decided:
+            return TickReport(tick, 1), set()
+        results = self._runs.committer.commit([each.unit for each in decided], lease)
+        done = [
+            each
+            for each, result in zip(decided, results, strict=True)
+            if isinstance(result, Committed)
+        ]
+        self._runs.remember(each.after for each in done)
+        # Only an intent of this very pass is sent; an older one may be somebody else's.
+        sends = [each.after for each in done if isinstance(each.events[-1], StepDispatched)]
         outcomes = self._dispatcher.send(sends, lease) if sends else []
         count = {
             status: sum(result.status == status for result in outcomes)
             for status in ("delivered", "pending", "failed", "unknown")
         }
-        report = TickReport(tick, 1, len(committed), events + len(outcomes), **count)
-        return report, moved
+        events = sum(len(each.events) for each in done) + len(outcomes)
+        moved = {each.after.state.run_id for each in decided}
+        return TickReport(tick, 1, len(done), events, **count), moved
 
-    def _subjects(self, run: LoadedRun) -> tuple[str, ...]:
-        state = run.state
-        return self._contacts.subjects(state.contact_id, state.contact.email, state.contact.phone)
+    def _decide(self, tick: int, runs: Sequence[LoadedRun], lease: Lease) -> list[_Decided]:
+        """What each run does at the tick; runs that do nothing are left out."""
+        meta = self._runs.meta("tick", f"tick_{tick}", tick=tick)
+        seen = self._gatekeeper.look([run.state for run in runs], tick)
+        decided = []
+        for run, (snapshots, guard) in zip(runs, seen, strict=True):
+            abandoned = run.state.intent is not None and self._dispatcher.abandoned(run, lease)
+            command = c.Advance(meta, snapshots, lease.epoch, abandoned)
+            decision = self._runs.decide(run, command)
+            if decision is None:
+                continue
+            unit, after, events = decision
+            last = events[-1]
+            uses = counter_uses(last.counted) if isinstance(last, StepDispatched) else ()
+            decided.append(_Decided(guarded(unit, guard, uses), after, events))
+        return decided
+
+
+class _Decided(NamedTuple):
+    """A run's part of a pass: what to commit, and what it comes to."""
+
+    unit: Unit
+    after: LoadedRun
+    events: list[Event]

@@ -24,7 +24,6 @@ from dee_es.ports import (
     Lease,
     StoredRow,
     StreamAppend,
-    SuppressionGuard,
     Unit,
 )
 
@@ -187,7 +186,7 @@ class Runs:
         return append, LoadedRun(after, sealed[-1].checksum, loaded.key_id)
 
     def decide(
-        self, loaded: LoadedRun, command: RunCommand, guard: SuppressionGuard | None = None
+        self, loaded: LoadedRun, command: RunCommand
     ) -> tuple[Unit, LoadedRun, list[Event]] | None:
         """What a command leads to, ready to commit; None if it leads to nothing."""
         state = loaded.state
@@ -196,7 +195,7 @@ class Runs:
         if not events:
             return None
         append, after = self.append(loaded, events, command.meta)
-        return Unit((append,), guard=guard), after, events
+        return Unit((append,)), after, events
 
     def change(
         self,

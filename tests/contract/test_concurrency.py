@@ -108,8 +108,19 @@ def test_the_clock_under_many_hands(store: EventStore) -> None:
 
 
 def test_one_of_many_gets_the_lease(store: EventStore) -> None:
-    leases = in_threads(lambda n: store.acquire_lease("0/1", f"owner_{n}", 60_000), range(8))
+    leases = in_threads(lambda n: store.acquire_lease((0, 1), f"owner_{n}", 60_000), range(8))
     assert sum(lease is not None for lease in leases) == 1
+
+
+def test_of_two_partitionings_at_once_one_gets_its_leases(disk_backend: Backend) -> None:
+    stores = [disk_backend.open()[0] for _ in range(6)]
+    wanted = [(0, 2), (1, 2), (0, 1), (0, 3), (1, 3), (2, 3)]
+    leases = in_threads(lambda n: stores[n].acquire_lease(wanted[n], f"w{n}", 60_000), range(6))
+    held = [lease for lease in leases if lease is not None]
+    counts = {lease.partition[1] for lease in held}
+    assert len(counts) == 1, "slices of two partitionings overlap"
+    assert len(held) == counts.pop(), "all of one partitioning fit beside each other"
+    assert sorted(lease.epoch for lease in held) == list(range(1, len(held) + 1))
 
 
 def test_rows_total_and_positions_are_of_one_snapshot(store: EventStore, views: Views) -> None:

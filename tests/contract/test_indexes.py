@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
 import pytest
 
-from dee_es.ports import Committed, Conflict, EventStore, Suppression, SuppressionGuard
-from tests.support.events import index_unit, run, unit
+from dee_es.adapters.storage.memory import open_memory
+from dee_es.ports import Committed, Conflict, EventStore, Suppression, SuppressionGuard, Unit
+from tests.support.backends import Backend
+from tests.support.counts import count
+from tests.support.events import consent, index_unit, run, unit, use
+
+T = TypeVar("T")
 
 KEY, OTHER_KEY = b"\x00\xff" * 8, b"b" * 16
 JANE = Suppression("id:jane", "global", "", "jane")
@@ -162,6 +171,37 @@ def test_a_guard_sees_suppressions_of_the_same_commit(store: EventStore, epoch: 
     assert outcomes == [Committed(1), Committed(0), Conflict("suppression", "id:jane")]
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_guard_does_not_see_what_the_same_commit_lifted(store: EventStore, epoch: int) -> None:
+    """Neither what was stored before nor what came and went within the commit."""
+    if epoch:
+        store.commit([index_unit(suppress=(JANE_MAIL,))])
+    guard = SuppressionGuard((JANE_MAIL.subject, "id:jane"), 0)
+    outcomes = store.commit(
+        [
+            index_unit(unsuppress=(JANE_MAIL,)),
+            unit(run(1), guard=guard),
+            index_unit(suppress=(JANE, JANE_PLAN)),
+            index_unit(unsuppress=(JANE,)),
+            unit(run(2), guard=guard),
+            index_unit(unsuppress=(JANE_PLAN,)),
+            unit(run(2), guard=guard),
+        ]
+    )
+    assert [outcomes[n] for n in (1, 4, 6)] == [
+        Committed(1),
+        Conflict("suppression", "id:jane"),
+        Committed(2),
+    ]
+
+
+def test_a_refused_unit_lifts_nothing_for_later_guards(store: EventStore) -> None:
+    store.commit([unit(run(1)), index_unit(suppress=(JANE,))])
+    guard = SuppressionGuard(("id:jane",), 0)
+    outcomes = store.commit([unit(run(1), unsuppress=(JANE,)), unit(run(2), guard=guard)])
+    assert outcomes == [Conflict("version", run(1)), Conflict("suppression", "id:jane")]
+
+
 # --- event ids ----------------------------------------------------------------------------------
 
 
@@ -176,3 +216,47 @@ def test_an_event_id_is_accepted_once(store: EventStore) -> None:
 def test_of_two_units_with_one_event_id_the_first_wins(store: EventStore) -> None:
     outcomes = store.commit([unit(run(1), event_ids=("e",)), unit(run(2), event_ids=("e",))])
     assert outcomes == [Committed(1), Conflict("event_id", "e")]
+
+
+# --- all of them together -------------------------------------------------------------------------
+
+SUBJECTS = ("id:jane", "id:joan", JANE_MAIL.subject)
+
+
+def some_unit(chance: random.Random, number: int, epoch: int) -> Unit:
+    """A unit that changes, guards and counts this and that, about few subjects and counters."""
+    rows = [JANE, JANE_MAIL, JANE_PLAN, Suppression("id:joan", "global", "", "joan")]
+    given = [
+        consent(name, channel, chance.choice(["granted", "revoked"]), number)
+        for name in ("jane", "joan")
+        for channel in ("email", "voice")
+    ]
+    counters = [use(f"k{chance.randrange(3)}", chance.choice([None, 3, 9])) for _ in range(2)]
+    guard = SuppressionGuard(tuple(chance.sample(SUBJECTS, 2)), chance.randrange(epoch + 2))
+
+    def maybe(values: Sequence[T], likely: float) -> tuple[T, ...]:
+        return tuple(chance.sample(values, 1 + chance.randrange(2)) * (chance.random() < likely))
+
+    return index_unit(
+        suppress=maybe(rows, 0.3),
+        unsuppress=maybe(rows, 0.3),
+        consents=maybe(given, 0.2),
+        counters=maybe(counters, 0.4),
+        event_ids=maybe([f"e{chance.randrange(60)}", f"f{number}"], 0.3),
+        guard=guard if chance.random() < 0.5 else None,
+    )
+
+
+@pytest.mark.parametrize("seed", range(count(4, 60)))
+def test_every_database_decides_as_memory_does(disk_backend: Backend, seed: int) -> None:
+    chance = random.Random(seed)
+    store, model = disk_backend.open()[0], open_memory()[0]
+    for number in range(25):
+        epoch = model.log_head().suppression_epoch
+        units = [some_unit(chance, number, epoch) for _ in range(chance.randrange(1, 7))]
+        assert store.commit(units) == model.commit(units)
+    assert store.log_head() == model.log_head()
+    assert suppressed(store, *SUBJECTS) == suppressed(model, *SUBJECTS)
+    assert store.consents(["jane", "joan"]) == model.consents(["jane", "joan"])
+    wanted = [(f"k{number}", 1) for number in range(3)]
+    assert store.counters(wanted) == model.counters(wanted)

@@ -197,6 +197,25 @@ def test_due_runs_against_a_model(store: EventStore) -> None:
         assert store.due(tick, 999, (index, 4)) == [name for _, name in expected]
 
 
+def test_the_lag_counts_what_is_due(store: EventStore) -> None:
+    assert store.due_lag(99) == 0
+    dues = {run(1): 5, run(2): 3, run(3): 5, run(4): 9, run(5): None}
+    store.commit([unit(name, 0, 1, due_tick=due) for name, due in dues.items()])
+    assert [store.due_lag(tick) for tick in (2, 3, 5, 8, 9)] == [0, 1, 3, 3, 4]
+    assert [store.due_lag(9, limit=limit) for limit in (0, 2, 4, 5)] == [0, 2, 4, 4]
+    store.commit([unit(run(2), 1, 1, due_tick=None, ended=True)])
+    assert store.due_lag(4) == 0
+
+
+def test_the_lag_of_a_partition_is_that_of_its_slices(store: EventStore) -> None:
+    slices = {run(n): n * 37 % 1024 for n in range(60)}
+    store.commit([unit(name, 0, 1, due_tick=1 + s % 5, slice=s) for name, s in slices.items()])
+    for tick, index in [(3, 0), (3, 1), (99, 2)]:
+        assert store.due_lag(tick, (index, 3)) == len(store.due(tick, 999, (index, 3)))
+    assert store.due_lag(99, (0, 3), limit=4) == 4
+    assert sum(store.due_lag(99, (index, 3)) for index in range(3)) == store.due_lag(99) == 60
+
+
 # --- the clock ----------------------------------------------------------------------------------
 
 

@@ -177,7 +177,7 @@ def test_threads_and_several_openings_share_one_order(backend: Backend) -> None:
 def test_a_takeover_waits_for_the_commit_under_way(backend: Backend) -> None:
     """Once a lease has changed hands, nothing of the former holder's can still be committed."""
     store, other = backend.open()[0], backend.open()[0]
-    held = store.acquire_lease("0/1", "a", 1)
+    held = store.acquire_lease((0, 1), "a", 1)
     assert held is not None
     backend.wait(5)
     order: list[str] = []
@@ -190,7 +190,7 @@ def test_a_takeover_waits_for_the_commit_under_way(backend: Backend) -> None:
 
     def take() -> None:
         inside.wait(10)
-        taken = other.acquire_lease("0/1", "b", 60_000)
+        taken = other.acquire_lease((0, 1), "b", 60_000)
         assert taken is not None
         order.append("takeover")
 

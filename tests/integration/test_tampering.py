@@ -150,9 +150,9 @@ def test_a_hostile_topic_is_refused_and_imports_nothing(case: Case, tmp_path: Pa
 )
 def test_the_database_itself_refuses_changes(case: Case, statement: str) -> None:
     if case.kind == "sqlite":
-        with closing(sqlite3.connect(case.url.removeprefix("sqlite:///"))) as raw:
-            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-                raw.execute(statement)
+        refused = pytest.raises(sqlite3.IntegrityError, match="append-only")
+        with closing(sqlite3.connect(case.url.removeprefix("sqlite:///"))) as raw, refused:
+            raw.execute(statement)
     else:
         with psycopg.connect(case.url) as raw, pytest.raises(psycopg.Error, match="append-only"):
             raw.execute(statement)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from dee_es.core import chain, codec
 from dee_es.core.events import Event, Meta, PlanPublished, RecordedEvent, RunStarted, WaitCompleted
 from dee_es.core.ids import is_run, run_id
-from dee_es.ports import SealedEvent, StreamAppend, Unit
+from dee_es.ports import Consent, CounterUse, SealedEvent, StreamAppend, Unit
 
 COMMAND_ID = "cmd_test"
 
@@ -81,3 +81,19 @@ def unit(
 def index_unit(**fields: Any) -> Unit:
     """A unit without appends, for the indexes alone."""
     return Unit((), **fields)
+
+
+def consent(
+    contact_id: str,
+    channel: str = "email",
+    state: Literal["granted", "revoked"] = "granted",
+    since_tick: int = 0,
+    expires_tick: int | None = None,
+) -> Consent:
+    """A consent, granted without end unless told otherwise."""
+    return Consent(contact_id, channel, state, since_tick, expires_tick)
+
+
+def use(key: str, limit: int | None = None, *, add: int = 1, slot: int = 1) -> CounterUse:
+    """One use of a counter, in slot 1 and without limit unless told otherwise."""
+    return CounterUse(key, slot, add, limit)

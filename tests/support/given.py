@@ -19,9 +19,9 @@ from dee_es.core import codec
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.gate import Snapshot, SuppressionFact
 from dee_es.core.ids import run_id
 from dee_es.core.plan import ExecutionPlan, create_plan
-from dee_es.core.policy import Snapshot, SuppressionFact
 from dee_es.core.registry import NAMES
 from dee_es.core.run import RunState, decide, enroll, evolve, fold
 from dee_es.core.run_state import Intent
@@ -89,6 +89,7 @@ class Story:
         self.news: list[e.Event] = []
         self.now = 0
         self._state: RunState | None = None
+        self._stored: RunState | None = None
         self._row: RunRow | None = None
         self._commands = 0
         self._key_destroyed = False
@@ -141,8 +142,14 @@ class Story:
     ) -> Story:
         """The scheduler looks at the run once; `suppressed` are (level, scope)."""
         meta = self._meta("tick", tick)
-        snapshot = Snapshot(tuple(SuppressionFact(*each) for each in suppressed))
-        return self._decides(c.Advance(meta, snapshot, lease_epoch, abandoned))
+        facts = tuple(SuppressionFact(*each) for each in suppressed)
+        snapshots = {
+            channel: Snapshot(
+                meta.tick, self.materials.scale, channel, self.materials.plan.id, facts
+            )
+            for channel in ("email", "voice")
+        }
+        return self._decides(c.Advance(meta, snapshots, lease_epoch, abandoned))
 
     def ran_until(self, tick: int) -> Story:
         """The scheduler does all that is due up to `tick`; every message arrives at once."""
@@ -195,9 +202,9 @@ class Story:
         """Somebody pauses the run."""
         return self._decides(c.Pause(self._meta("pause_run", tick, reason), keep))
 
-    def resumed(self, tick: int) -> Story:
-        """Somebody resumes it."""
-        return self._decides(c.Resume(self._meta("resume_run", tick)))
+    def resumed(self, tick: int, after: int = 1) -> Story:
+        """Somebody resumes it, to act from `after` ticks later on."""
+        return self._decides(c.Resume(self._meta("resume_run", tick), after))
 
     def cancelled(self, tick: int, reason: str | None = "no longer wanted") -> Story:
         """Somebody cancels it."""
@@ -215,7 +222,7 @@ class Story:
         """The contact's key is destroyed, and with it all that is personal in the history."""
         self._key_destroyed = True
         self.history = [self._without_key(each) for each in self.history]
-        self._state = fold(self.history)
+        self._state = self._stored = fold(self.history)
         self.news = []
         return self
 
@@ -293,7 +300,8 @@ class Story:
         # Live, the engine follows the event that was decided; later, the one that it stored.
         live = recorded if self._key_destroyed else replace(recorded, event=event)
         self._state = evolve(self._state, live)
-        assert self._state == fold(self.history), f"{name}: live and folded state differ"
+        self._stored = evolve(self._stored, recorded)
+        assert self._state == self._stored, f"{name}: live and folded state differ"
         # Projections see no personal data.
         bare, bare_meta = codec.decode(name, public, None, "stored")
         plain = e.RecordedEvent(self.run_id, version, name, version, bare_meta, bare, ordinal)

@@ -20,7 +20,7 @@ ROOMS = {
     "tests": {"contract", "e2e", "golden", "integration", "property", "support", "unit"},
 }
 # What tools leave behind; none of it is committed.
-NO_ROOMS = {"__pycache__", "build", "dist"}
+NO_ROOMS = {"__pycache__", "build", "dist", "outbox"}
 
 # Whatever gives another answer on another machine or another day.
 IMPURE_MODULES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.builders import steps
@@ -216,8 +217,10 @@ def test_a_late_event_is_evidence_and_changes_nothing(kind: str, end: str) -> No
     exits = {"events.hasReply(any)": "replied", "contact.unsubscribed": "gone"}
     run = waiting(plan_of(*STEPS, exits=exits))
     run = run.ran_until(10_000) if end == "completed" else run.cancelled(10)
-    before = run.row
+    before, state = run.row, run.state
     run.received(kind, 20_000, step="intro").then(e.ChannelEventReceived).due(None)
+    moved = {field: getattr(run.state, field) for field in ("version", "last_tick", "command_ids")}
+    assert run.state == replace(state, **moved)
     (event,) = run.news
     assert isinstance(event, e.ChannelEventReceived)
     assert (event.ended, event.exit_condition, event.exit_outcome) == (True, None, None)

@@ -8,7 +8,7 @@ import pytest
 
 from dee_es.core import codec
 from dee_es.core import events as e
-from dee_es.core.builders import steps
+from dee_es.core.builders import steps, transitions
 from tests.support.given import Story, given, plan_of
 
 EMAIL = plan_of(
@@ -155,6 +155,24 @@ def test_an_erased_contact_is_marked_and_its_run_still_folds() -> None:
 def test_no_branch_is_taken_on_data_that_is_gone() -> None:
     run = choosing().erased().ticked(5).then(e.RunStarted, e.RunCancelled("erased")).due(None)
     run.stands("cancelled", status_reason="erased", steps_completed=0)
+
+
+def test_not_even_a_branch_that_was_entered_before() -> None:
+    plan = plan_of(
+        steps.wait("blink", {"seconds": 1}),
+        steps.branch(
+            "young",
+            [
+                {"when": "contact.attributes.minor == true", "goto": "blink"},
+                {"when": "default", "goto": "intro"},
+            ],
+        ),
+        steps.send_email("intro", "hello", "Hi"),
+        transitions=transitions.explicit([{"from": "blink", "to": "young"}]),
+    )
+    run = given(plan, attributes={"minor": True}, resolution_ms=60_000).enrolled()
+    run.ran_until(1).stands("active", current_step="young").erased().ran_until(2)
+    run.then(e.RunCancelled("erased"))
 
 
 @pytest.mark.parametrize(

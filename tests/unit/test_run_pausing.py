@@ -48,6 +48,12 @@ def test_a_resumed_run_acts_from_the_next_tick_on() -> None:
     run.ticked(51).then(e.StepEntered("intro", 3, 51), e.StepDispatched)
 
 
+def test_a_run_may_be_resumed_for_later_so_that_many_do_not_act_at_once() -> None:
+    run = given(PLAN).enrolled(0).paused(0).resumed(50, after=20).then(e.RunResumed(70))
+    run.stands("active").due(70).ticked(69).then()
+    run.ticked(70).then(e.StepEntered("intro", 3, 70), e.StepDispatched)
+
+
 # --- a wait ---------------------------------------------------------------------------------------
 
 

@@ -152,7 +152,7 @@ def test_a_late_outcome_is_evidence_and_a_person_still_decides(
 
 
 @pytest.mark.parametrize("late, event", LATE)
-def test_a_late_outcome_is_recorded_once_and_only_while_the_question_is_open(
+def test_a_late_outcome_is_recorded_once_after_the_resolution_too(
     late: Callable[[Story, object], Story], event: type[e.Event]
 ) -> None:
     run = sending()
@@ -161,7 +161,9 @@ def test_a_late_outcome_is_recorded_once_and_only_while_the_question_is_open(
     late(run, sent).then()
     settled = sending()
     sent = settled.intent
-    late(settled.unknown(0).resolved(5, "resend"), sent).then()
+    late(settled.unknown(0).resolved(5, "resend"), sent).then(event)
+    # It is evidence about the first message; the second goes out all the same.
+    settled.stands("active", steps_completed=0).ticked(6).then(e.StepEntered, e.StepDispatched)
 
 
 def test_a_late_outcome_of_another_attempt_is_not_this_one() -> None:
@@ -175,5 +177,5 @@ def test_a_late_outcome_is_evidence_even_if_the_run_was_cancelled_meanwhile() ->
     run = sending()
     sent = run.intent
     run.unknown(0).cancelled(5).delivered(9, of=sent)
-    run.then(e.StepCompleted("intro", "delivered", "msg_1"))
+    run.then(e.StepCompleted("intro", "delivered", "msg_1", late=True))
     run.stands("cancelled", steps_completed=0, completed_tick=5, current_tick=9)

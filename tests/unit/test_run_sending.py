@@ -90,7 +90,7 @@ def test_a_failure_that_cannot_pass_fails_the_run() -> None:
     detail = e.Detail({"code": 550})
     run = sending().failed("no such mailbox", detail=detail)
     run.then(
-        e.StepFailed("intro", "no such mailbox", 1, detail),
+        e.StepFailed("intro", "no such mailbox", 1, personal=detail),
         e.RunFailed("no such mailbox", "intro"),
     )
     run.stands("failed", status_reason="no such mailbox", steps_completed=0, steps_remaining=3)

@@ -13,7 +13,6 @@ from dee_es.adapters.keys.master import (
     parse_master_key,
 )
 from dee_es.adapters.keys.memory import MemoryKeyTable
-from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.adapters.keys.source import KeySource, KeyTable
 from dee_es.adapters.keys.sqlite import SqliteKeyTable
 from dee_es.adapters.keys.vault import KeyVault
@@ -54,6 +53,9 @@ def open_postgres_keys(url: str, master_key: MasterKey, source: KeySource = os.u
     Raises `IntegrityViolation` for another master key than it was made with, and
     `StoreUnavailable` if the server does not answer within bounded time.
     """
+    # Imported late, since its driver costs more time than all the rest of this package.
+    from dee_es.adapters.keys.postgres import PostgresKeyTable
+
     return _open(PostgresKeyTable(url), master_key, source)
 
 

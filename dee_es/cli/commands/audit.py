@@ -10,6 +10,7 @@ from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -40,8 +41,9 @@ def _run(engine: Engine, run_id: str, as_json: bool) -> bool:
     if as_json:
         write_json(verdict)
     elif verdict.valid:
-        say(f"{run_id} is valid: {verdict.entries:,} entries, ticks {verdict.first_tick:,} to "
-            f"{verdict.last_tick:,}, head {verdict.head}")  # fmt: skip
+        entries = counted(verdict.entries, "entry", "entries")
+        ticks = f"ticks {verdict.first_tick:,} to {verdict.last_tick:,}"
+        say(f"{run_id} is valid: {entries}, {ticks}, head {verdict.head}")
     else:
         say(f"{run_id} is NOT valid: entry {verdict.first_bad_entry}: {verdict.problem}")
     return verdict.valid
@@ -53,7 +55,8 @@ def _log(engine: Engine, as_json: bool) -> bool:
     if as_json:
         write_json(verdict)
         return verdict.valid
-    what = f"{verdict.entries:,} entries in {verdict.streams:,} streams"
+    entries = counted(verdict.entries, "entry", "entries")
+    what = f"{entries} in {counted(verdict.streams, 'stream')}"
     say(f"the log is valid: {what}" if verdict.valid else f"the log is NOT valid, of {what}:")
     for problem in verdict.problems:
         say(f"  - {problem}")

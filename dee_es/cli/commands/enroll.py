@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
@@ -14,7 +14,7 @@ from dee_es.cli.options import dry_run_option, json_option, strict_option, varia
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.text import one_line
+from dee_es.cli.text import counted, one_line
 from dee_es.errors import InvalidInput, PlanValidationError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def enroll(
         from dee_es.cli.contacts_csv import read_contacts
         from dee_es.cli.enroll_rows import Intake, Refusals
 
-        rows = read_contacts(source)
+        rows = stack.enter_context(closing(read_contacts(source)))
         ready = _ready(engine, plan, session.actor, dry_run)
         refusals = Refusals(stack.enter_context(_errors(errors_file)))
         intake = Intake(engine, rows, dedupe, refusals, batch_size)
@@ -172,8 +172,8 @@ def _summary(
     ]
     because = f" ({', '.join(why)})" if why else ""
     begin = "dry run: " if dry_run else ""
-    say(f"{begin}{intake.rows:,} rows of {name}: {result.created:,} created, "
-        f"{skipped:,} skipped{because}, {errors:,} errors")  # fmt: skip
+    say(f"{begin}{counted(intake.rows, 'row')} of {name}: {result.created:,} created, "
+        f"{skipped:,} skipped{because}, {counted(errors, 'error')}")  # fmt: skip
 
 
 def _show_refused(name: str, refusals: Refusals, errors_file: str | None) -> None:

@@ -14,7 +14,7 @@ from dee_es.cli.options import json_option, strict_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.text import one_line
+from dee_es.cli.text import counted, one_line
 from dee_es.errors import ConcurrencyConflict, DeeError, StoreUnavailable
 
 _SHOWN: Final = 20
@@ -79,8 +79,8 @@ def ingest(
             {"lines": done, "accepted": accepted, "duplicates": duplicates, "errors": errors}
         )
     else:
-        say(f"{done:,} events of {file}: {accepted:,} accepted, {duplicates:,} duplicates, "
-            f"{errors:,} errors")  # fmt: skip
+        say(f"{counted(done, 'event')} of {file}: {accepted:,} accepted, "
+            f"{counted(duplicates, 'duplicate')}, {counted(errors, 'error')}")  # fmt: skip
     for line in bad:
         click.echo(one_line(line), err=True)
     if errors > len(bad):

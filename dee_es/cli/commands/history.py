@@ -7,6 +7,7 @@ import click
 from dee_es.cli.options import chosen_format, format_options
 from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
 from dee_es.cli.times import iso
 
 _COLUMNS = (
@@ -41,4 +42,4 @@ def history(session: Session, run_id: str, as_json: bool, as_csv: bool) -> None:
             for e in entries
         ]
         write_table(_COLUMNS, table)
-        say(f"{len(rows):,} event{'' if len(rows) == 1 else 's'}")
+        say(counted(len(rows), "event"))

@@ -10,6 +10,7 @@ from dee_es.cli.options import chosen_format, format_options, json_option
 from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
 from dee_es.cli.plan_file import PlanFile, publish_bundle, read_plan_file, split_reference
 from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
 from dee_es.errors import PlanValidationError
 
 
@@ -46,7 +47,7 @@ def validate(file: str, as_json: bool) -> None:
 
 def _beside(file: PlanFile) -> str:
     parts = [
-        f"{len(entries)} {name}{'' if len(entries) == 1 else 's'}"
+        counted(len(entries), name)
         for name, entries in (("template", file.templates), ("script", file.scripts))
         if entries
     ]
@@ -107,7 +108,7 @@ def list_plans(session: Session, as_json: bool, as_csv: bool) -> None:
         columns = [Column("PLAN"), Column("VERSION", right=True), Column("NAME", 10),
                    Column("STEPS", right=True), Column("REENROLL")]  # fmt: skip
         write_table(columns, [list(row.values()) for row in rows])
-        say(f"{len(rows)} plan{'' if len(rows) == 1 else 's'}")
+        say(counted(len(rows), "plan"))
 
 
 @plan.command()

@@ -8,6 +8,7 @@ from dee_es.cli.options import chosen_format, format_options, json_option
 from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.plan_file import split_reference
 from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
 from dee_es.errors import InvalidInput
 
 
@@ -60,7 +61,7 @@ def list_templates(session: Session, as_json: bool, as_csv: bool) -> None:
         write_csv(["id", "version"], rows)
     else:
         write_table([Column("TEMPLATE"), Column("VERSION", right=True)], list(found.items()))
-        say(f"{len(rows)} template{'' if len(rows) == 1 else 's'}")
+        say(counted(len(rows), "template"))
 
 
 @template.command()

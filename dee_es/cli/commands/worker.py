@@ -28,14 +28,20 @@ _SILENCE_S: Final = 10.0
 
 
 @click.command()
+@click.option(
+    "--partition",
+    metavar="I/N",
+    help="Work on one share of the contacts, counted from 0; every share needs a worker of its"
+    " own.  [DEE_PARTITION; default 0/1, all of them]",
+)
 @pass_session
-def worker(session: Session) -> None:
+def worker(session: Session, partition: str | None) -> None:
     """Do what becomes due, until SIGTERM or Ctrl-C; the tick under way is finished first.
 
-    Of several workers on one database one is at work, the others stand by. Prints a line when it
-    begins or stops being busy, not for every look.
+    Of several workers on one share of a database one is at work, the others stand by. Prints a line
+    when it begins or stops being busy, not for every look.
     """
-    with session.engine() as engine:
+    with session.engine(partition=partition) as engine:
         stop = threading.Event()
         with _stopping(stop), _Watch(engine, stop) as watch:
             total = engine.worker(stop, watch.on_tick)

@@ -15,8 +15,10 @@ from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
 from dee_es.engine.enroll import Enrollment
+from dee_es.engine.gatekeeping import Gatekeeper
 from dee_es.engine.history import History
 from dee_es.engine.journal import Journal
+from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
 from dee_es.engine.models import ExecutionRun
 from dee_es.engine.projector import AnyProjection, Projector
@@ -25,7 +27,7 @@ from dee_es.engine.scheduler import Scheduler
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import Committer, LoadedRun, Runs
 from dee_es.errors import InvalidInput
-from dee_es.ports import Channel, EventStore, IdSource, KeyStore, Views, WallClock
+from dee_es.ports import Channel, EventStore, IdSource, KeyStore, Views, WallClock, ZoneSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,10 @@ class Parts:
     inline: Sequence[AnyProjection]
     lazy: Sequence[AnyProjection]
     run_list: AnyProjection
+    zones: ZoneSource
     max_runs_per_tick: int
     max_concurrent_sends: int
+    partition: tuple[int, int] = (0, 1)
 
 
 class ApiBase:
@@ -69,10 +73,19 @@ class ApiBase:
         )
         self._contacts = Contacts(parts.store, self._journal, parts.keys, committer)
         self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
-        self._lifecycle = Lifecycle(self._runs, self._queries, parts.keys)
-        dispatcher = Dispatcher(self._runs, parts.channels, parts.max_concurrent_sends)
+        self._lifecycle = Lifecycle(self._runs, self._queries, self._contacts, parts.keys)
+        leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
+        self._dispatcher = Dispatcher(
+            self._runs, parts.channels, leases, parts.max_concurrent_sends
+        )
+        gatekeeper = Gatekeeper(parts.store, self._contacts, self._definitions, parts.zones)
         self._scheduler = Scheduler(
-            self._runs, self._contacts, dispatcher, self.clock, parts.ids, parts.max_runs_per_tick
+            self._runs,
+            gatekeeper,
+            self._dispatcher,
+            self.clock,
+            leases,
+            parts.max_runs_per_tick,
         )
         self._history = History(parts.store, self._journal, parts.scale)
         self.audit = Audit(parts.store, self._journal)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.values import check_id, check_map
+from dee_es.core.events import ConsentGranted, ConsentRevoked, Level
+from dee_es.core.values import check_id, check_map, check_text
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.lifecycle import EVENT_TYPES
 from dee_es.errors import InvalidInput
@@ -23,18 +24,21 @@ class ContactsApi(ApiBase):
         *,
         email: str | None = None,
         phone: str | None = None,
-        level: Literal["global", "channel"] = "global",
+        level: Level = "global",
         channel: Literal["email", "voice"] | None = None,
+        plan_id: str | None = None,
         reason: str | None = None,
         actor: str | None = None,
         command_id: str | None = None,
     ) -> bool:
         """Put a contact, by id or address or both, on the suppression list.
 
+        Level `global` and `regulatory` close everything, `channel` one channel, `plan` one plan.
+
         Once this has returned, only messages whose intents were committed before may still leave.
         False if everything named was on the list already.
         """
-        scope = _scope(level, channel)
+        scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
         subjects = self._contacts.subjects(who, email, phone)
         meta = self._meta("suppress", command_id, actor, reason)
@@ -46,17 +50,58 @@ class ContactsApi(ApiBase):
         *,
         email: str | None = None,
         phone: str | None = None,
-        level: Literal["global", "channel"] = "global",
+        level: Level = "global",
         channel: Literal["email", "voice"] | None = None,
+        plan_id: str | None = None,
         reason: str | None = None,
         actor: str | None = None,
         command_id: str | None = None,
     ) -> bool:
         """Lift a suppression that was made with the same id or address; False if there is none."""
-        scope = _scope(level, channel)
+        scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
         meta = self._meta("unsuppress", command_id, actor, reason)
         return self._contacts.unsuppress(who, level, scope, meta)
+
+    def grant_consent(
+        self,
+        contact_id: str,
+        channel: Literal["email", "voice"],
+        *,
+        purpose: str | None = None,
+        expires_at: datetime | None = None,
+        source: str | None = None,
+        actor: str | None = None,
+        reason: str | None = None,
+        command_id: str | None = None,
+    ) -> bool:
+        """Record that the contact agreed to a channel, until `expires_at` if that is given.
+
+        `source` says where the consent comes from, in plain text without personal data.
+        """
+        expires = None
+        if expires_at is not None:
+            expires = self._parts.scale.tick_from(require_utc("expires_at", expires_at))
+        if source is not None:
+            check_text("source", source, blank=False)
+        who, agreed = check_id("contact_id", contact_id), _channel(channel)
+        event = ConsentGranted(who, agreed, _purpose(purpose), expires, source)
+        return self._contacts.consent(event, self._meta("consent", command_id, actor, reason))
+
+    def revoke_consent(
+        self,
+        contact_id: str,
+        channel: Literal["email", "voice"],
+        *,
+        purpose: str | None = None,
+        actor: str | None = None,
+        reason: str | None = None,
+        command_id: str | None = None,
+    ) -> bool:
+        """Record that the contact took its consent back."""
+        who, agreed = check_id("contact_id", contact_id), _channel(channel)
+        event = ConsentRevoked(who, agreed, _purpose(purpose))
+        return self._contacts.consent(event, self._meta("consent", command_id, actor, reason))
 
     def contact_id_for(self, *, email: str | None = None, phone: str | None = None) -> str:
         """The opaque id of a contact known by an address only: a keyed digest, equal for equal
@@ -95,7 +140,6 @@ class ContactsApi(ApiBase):
         held = check_map("data", data or {})
         if step_id is not None:
             check_id("step_id", step_id)
-        email = phone = None
         if run_id is not None:
             state = self._runs.load(checked_run_id(run_id)).state
             if state.contact_id != contact_id:
@@ -104,8 +148,9 @@ class ContactsApi(ApiBase):
         occurred = self.clock.now()
         if occurred_at is not None:
             occurred = self._parts.scale.tick_at(require_utc("occurred_at", occurred_at))
+            if occurred < 0:
+                raise InvalidInput("occurred_at", "is before this database's time began")
         unique = event_id if event_id is not None else self._ids.command_id()
-        subjects = self._contacts.subjects(contact_id, email, phone)
         return self._lifecycle.ingest(
             type,
             contact_id,
@@ -114,14 +159,25 @@ class ContactsApi(ApiBase):
             held,
             occurred,
             check_id("event_id", unique),
-            subjects,
             meta,
         )
 
 
-def _scope(level: str, channel: str | None) -> str:
-    if level not in ("global", "channel"):
-        raise InvalidInput("level", "must be 'global' or 'channel'")
+def _scope(level: str, channel: str | None, plan_id: str | None) -> str:
+    if level not in ("global", "channel", "plan", "regulatory"):
+        raise InvalidInput("level", "must be 'global', 'channel', 'plan' or 'regulatory'")
     if (level == "channel") != (channel in ("email", "voice")):
         raise InvalidInput("channel", "is 'email' or 'voice' at the channel level, else left out")
-    return channel or ""
+    if (level == "plan") != (plan_id is not None):
+        raise InvalidInput("plan_id", "is given at the plan level, else left out")
+    return check_id("plan_id", plan_id) if plan_id is not None else channel or ""
+
+
+def _channel(channel: object) -> str:
+    if channel not in ("email", "voice"):
+        raise InvalidInput("channel", "must be 'email' or 'voice'")
+    return str(channel)
+
+
+def _purpose(purpose: str | None) -> str:
+    return "" if purpose is None else check_id("purpose", purpose)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from dee_es.core.gate import check_policy, read_policy, required
 from dee_es.core.message import check_header, check_mailbox, check_template
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.script import check_script
 from dee_es.core.values import check_id, check_text, check_url
 from dee_es.engine.api.base import ApiBase
-from dee_es.engine.definitions import SENDER_ID
+from dee_es.engine.definitions import POLICY_ID, SENDER_ID
+from dee_es.errors import InvalidInput
 
 
 class DefinitionsApi(ApiBase):
@@ -76,12 +78,33 @@ class DefinitionsApi(ApiBase):
         kept = {field: value for field, value in given.items() if value is not None}
         return self._publish("sender", SENDER_ID, kept, actor)
 
-    def list_definitions(self, kind: Literal["template", "script", "sender"]) -> dict[str, int]:
+    def publish_policy(self, definition: Mapping[str, Any], *, actor: str | None = None) -> int:
+        """Publish the policy that runs enrolled from now on keep to; returns its version.
+
+        Raises `InvalidInput` naming the rule and field, for a zone nobody knows too.
+        """
+        checked = check_policy(definition)
+        policy = read_policy(checked)
+        for channel in ("email", "voice"):
+            zone = required(policy, channel).default_zone
+            if zone is not None and self._parts.zones(zone, 0, 1) is None:
+                raise InvalidInput(
+                    f"policy.windows.channels.{channel}.onUnknownZone",
+                    f"the zone database knows no zone {zone!r}",
+                )
+        return self._publish("policy", POLICY_ID, checked, actor)
+
+    def list_definitions(
+        self, kind: Literal["template", "script", "sender", "policy"]
+    ) -> dict[str, int]:
         """Ids of all templates, scripts or senders with their latest versions."""
         return {name: self._definitions.latest(kind, name) for name in self._definitions.ids(kind)}
 
     def get_definition(
-        self, kind: Literal["template", "script", "sender"], id: str, version: int | None = None
+        self,
+        kind: Literal["template", "script", "sender", "policy"],
+        id: str,
+        version: int | None = None,
     ) -> dict[str, Any]:
         """A published template, script or sender, by default in its latest version."""
         wanted = self._definitions.latest(kind, id) if version is None else version

@@ -7,11 +7,26 @@ from functools import partial
 from eventsourcing.persistence import StoredEvent
 from msgspec.structs import replace
 
-from dee_es.adapters.storage.memory.database import Journal, MemoryDatabase, SuppressionRow
+from dee_es.adapters.storage.memory.database import (
+    ConsentRow,
+    Journal,
+    MemoryDatabase,
+    SuppressionRow,
+)
+from dee_es.adapters.storage.rules import CONTACT_SUBJECT, over_limit, totals
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import is_run
 from dee_es.core.registry import CREATING
-from dee_es.ports import Committed, Conflict, Head, StreamAppend, Suppression, Unit
+from dee_es.ports import (
+    Committed,
+    Conflict,
+    Consent,
+    Head,
+    StreamAppend,
+    Suppression,
+    SuppressionGuard,
+    Unit,
+)
 
 
 class Commit:
@@ -33,7 +48,7 @@ class Commit:
         self._index(unit)
         ticks = [event.recorded.meta.tick for a in unit.appends for event in a.events]
         database = self._database
-        changed = bool(unit.suppress or unit.unsuppress)
+        changed = bool(unit.suppress or unit.unsuppress or unit.consents)
         database.put_counters(
             self._journal,
             database.ordinal,
@@ -64,13 +79,25 @@ class Commit:
             if known != key_id:
                 return Conflict("key", contact_id)
         if unit.guard is not None:
-            for subject in unit.guard.subjects:
-                rows = database.suppressions.get(subject, {}).values()
-                if any(row.epoch > unit.guard.epoch for row in rows):
-                    return Conflict("suppression", subject)
+            subject = self._changed_since(unit.guard)
+            if subject is not None:
+                return Conflict("suppression", subject)
         for event_id in unit.event_ids:
             if event_id in database.event_ids:
                 return Conflict("event_id", event_id)
+        full = over_limit(unit.counters, lambda counter: database.counts.get(counter, 0))
+        return Conflict("limit", full) if full is not None else None
+
+    def _changed_since(self, guard: SuppressionGuard) -> str | None:
+        """The first subject about which the decision may no longer be right."""
+        database = self._database
+        for subject in guard.subjects:
+            epochs = [row.epoch for row in database.suppressions.get(subject, {}).values()]
+            if subject.startswith(CONTACT_SUBJECT):
+                consents = database.consents.get(subject.removeprefix(CONTACT_SUBJECT), {})
+                epochs += [row.epoch for row in consents.values()]
+            if any(epoch > guard.epoch for epoch in epochs):
+                return subject
         return None
 
     def _append(self, append: StreamAppend) -> None:
@@ -123,6 +150,18 @@ class Commit:
             self._unsuppress(row)
         for row in unit.suppress:
             self._suppress(row)
+        for consent in unit.consents:
+            self._consent(consent)
+        for counter, added in totals(unit.counters).items():
+            if added:
+                journal.put(database.counts, counter, database.counts.get(counter, 0) + added)
+
+    def _consent(self, consent: Consent) -> None:
+        # As below: a new inner map each time.
+        database = self._database
+        rows = dict(database.consents.get(consent.contact_id, {}))
+        rows[consent.channel] = ConsentRow(consent, database.suppression_epoch + 1)
+        self._journal.put(database.consents, consent.contact_id, rows)
 
     def _suppress(self, row: Suppression) -> None:
         # A new inner map each time, so that undoing is putting the old one back.

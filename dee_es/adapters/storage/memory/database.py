@@ -10,16 +10,16 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from dee_es.adapters.storage.memory.recorder import MemoryRecorder
 from dee_es.core.projection import CountKey, Key
 from dee_es.errors import StoreUnavailable
-from dee_es.ports import Head, Suppression
+from dee_es.ports import Consent, Head, Suppression
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
 
 
-class LeaseRow(NamedTuple):
-    """Who holds a partition (None after a release), and until when, in ms since 1970 UTC."""
+class HeldLease(NamedTuple):
+    """Who holds a partition (`NOBODY` after a release), and until when, in ms since 1970 UTC."""
 
-    owner: str | None
+    owner: str
     epoch: int
     expires_ms: int
 
@@ -28,6 +28,13 @@ class SuppressionRow(NamedTuple):
     """A suppression and the epoch of the change that brought it."""
 
     suppression: Suppression
+    epoch: int
+
+
+class ConsentRow(NamedTuple):
+    """A consent and the epoch of the change that brought it."""
+
+    consent: Consent
     epoch: int
 
 
@@ -99,8 +106,10 @@ class MemoryDatabase:
         self.suppression_epoch = 0
         self.contact_keys: dict[str, bytes] = {}
         self.suppressions: dict[str, dict[tuple[str, str], SuppressionRow]] = {}
+        self.consents: dict[str, dict[str, ConsentRow]] = {}
+        self.counts: dict[tuple[str, int], int] = {}
         self.event_ids: dict[str, Literal[True]] = {}
-        self.leases: dict[str, LeaseRow] = {}
+        self.leases: dict[tuple[int, int], HeldLease] = {}
         self.views: dict[str, ViewTable] = {}
         self.checkpoints: dict[tuple[str, int], tuple[int, int]] = {}
         self._sorted_ids: list[str] | None = None

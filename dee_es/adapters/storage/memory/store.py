@@ -6,15 +6,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from dee_es.adapters.storage.memory.commit import Commit
-from dee_es.adapters.storage.memory.database import LeaseRow, MemoryDatabase
+from dee_es.adapters.storage.memory.database import HeldLease, MemoryDatabase
 from dee_es.adapters.storage.memory.views import MemoryTransaction
-from dee_es.errors import ConcurrencyConflict
+from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
 from dee_es.ports import (
     Committed,
     Conflict,
+    Consent,
     Head,
     Inline,
     Lease,
+    LeaseRow,
     LogHead,
     StoredRow,
     Suppression,
@@ -38,8 +40,8 @@ class MemoryStore:
             return []
         database = self._database
         with database.writing() as journal:
-            if lease is not None:
-                self._require(lease)
+            if lease is not None and not self._holds(lease):
+                raise lost(lease)
             before = database.recorder.position
             commit = Commit(database, journal)
             answers = [commit.take(unit) for unit in units]
@@ -107,6 +109,10 @@ class MemoryStore:
             entries = self._database.due.entries
             return next((tick for tick, run in entries if self._belongs(run, partition)), None)
 
+    def due_lag(self, tick: int, partition: tuple[int, int] = (0, 1), limit: int = 100_000) -> int:
+        """See `EventStore.due_lag`."""
+        return len(self.due(tick, limit, partition))
+
     def _belongs(self, stream_id: str, partition: tuple[int, int]) -> bool:
         index, count = partition
         return self._database.heads[stream_id].slice % count == index
@@ -144,16 +150,44 @@ class MemoryStore:
         with self._database.reading():
             return {known for known in event_ids if known in self._database.event_ids}
 
-    def acquire_lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
-        """See `EventStore.acquire_lease`; the database's clock is the injected wall clock."""
+    def consents(self, contact_ids: Sequence[str]) -> list[Consent]:
+        """See `EventStore.consents`."""
+        with self._database.reading():
+            rows = self._database.consents
+            return [
+                rows[contact_id][channel].consent
+                for contact_id in sorted(set(contact_ids) & rows.keys())
+                for channel in sorted(rows[contact_id])
+            ]
+
+    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """See `EventStore.counters`."""
+        with self._database.reading():
+            counts = self._database.counts
+            return {counter: counts[counter] for counter in wanted if counter in counts}
+
+    def prune_counters(self, before_slot: int) -> int:
+        """See `EventStore.prune_counters`."""
         with self._database.writing():
-            now = self._clock.now_ms()
-            held = self._database.leases.get(partition)
-            valid = held is not None and held.expires_ms > now
-            if held is not None and valid and held.owner != owner:
+            counts = self._database.counts
+            old = [(key, slot) for key, slot in counts if slot < before_slot and slot != 0]
+            for counter in old:
+                del counts[counter]
+            return len(old)
+
+    def acquire_lease(self, partition: tuple[int, int], owner: str, ttl_ms: int) -> Lease | None:
+        """See `EventStore.acquire_lease`; the database's clock is the injected wall clock."""
+        check_request(partition, owner)
+        with self._database.writing():
+            rows, leases = self._lease_rows(), self._database.leases
+            epoch = granted_epoch(rows, partition, owner)
+            if epoch is None:
                 return None
-            epoch = (held.epoch if held else 0) + (not valid)
-            self._database.leases[partition] = LeaseRow(owner, epoch, now + ttl_ms)
+            if overtaken(rows, partition):
+                for row in rows:
+                    if row.partition[1] != partition[1]:
+                        leases[row.partition] = HeldLease(NOBODY, row.epoch, 0)
+            leases[partition] = HeldLease(owner, epoch, self._clock.now_ms() + ttl_ms)
             return Lease(partition, owner, epoch)
 
     def release_lease(self, lease: Lease) -> None:
@@ -161,7 +195,20 @@ class MemoryStore:
         with self._database.writing():
             if self._holds(lease):
                 # The row stays, so that the epoch goes on growing, but it is nobody's.
-                self._database.leases[lease.partition] = LeaseRow(None, lease.epoch, 0)
+                self._database.leases[lease.partition] = HeldLease(NOBODY, lease.epoch, 0)
+
+    def leases(self) -> list[LeaseRow]:
+        """See `EventStore.leases`."""
+        with self._database.reading():
+            return [row for row in self._lease_rows() if row.owner != NOBODY]
+
+    def _lease_rows(self) -> list[LeaseRow]:
+        now = self._clock.now_ms()
+        held = sorted(self._database.leases.items(), key=lambda item: item[0][::-1])
+        return [
+            LeaseRow(partition, row.owner, row.epoch, max(0, row.expires_ms - now))
+            for partition, row in held
+        ]
 
     def close(self) -> None:
         """See `EventStore.close`; the views that belong to it are closed with it."""
@@ -172,10 +219,3 @@ class MemoryStore:
         # epoch: the epoch alone keeps two holders apart, whatever the clocks say.
         held = self._database.leases.get(lease.partition)
         return held is not None and (held.owner, held.epoch) == (lease.owner, lease.epoch)
-
-    def _require(self, lease: Lease) -> None:
-        if not self._holds(lease):
-            raise ConcurrencyConflict(
-                f"the lease of partition {lease.partition} is no longer held by {lease.owner}; "
-                "acquire it again before scheduling"
-            )

@@ -45,6 +45,8 @@ SET search_path = {schema};
 SET lock_timeout = '{lock_ms}ms';
 SET statement_timeout = '{statement_ms}ms';
 SET idle_in_transaction_session_timeout = '{idle_ms}ms';
+SELECT set_config('transaction_timeout', '{transaction_ms}ms', false)
+    WHERE current_setting('server_version_num')::int >= 170000;
 SET default_transaction_isolation = 'read committed';
 SET client_min_messages = warning;
 SET enable_seqscan = off;
@@ -113,7 +115,11 @@ class PostgresDatabase(PostgresDatastore):
             schema=psycopg.sql.Identifier(self._search_path).as_string(),
             lock_ms=round(bounds.lock_timeout_s * 1000),
             statement_ms=round(bounds.statement_timeout_s * 1000),
-            idle_ms=round(bounds.statement_timeout_s * 1000),
+            # A client that was stopped inside a transaction must not keep the append lock from
+            # everybody else for longer than they are ready to wait for it.
+            idle_ms=round(bounds.lock_timeout_s * 500),
+            # A pipeline that was stopped half-way counts as busy, not as idle.
+            transaction_ms=round((bounds.lock_timeout_s + bounds.statement_timeout_s) * 500),
         ).encode()
 
         def configure(connection: psycopg.Connection[Any]) -> None:

@@ -110,6 +110,43 @@ CREATE TABLE projections (
     PRIMARY KEY (name, version)
 ) WITH (fillfactor = 50)
 """
+_CONSENTS: Final = """
+CREATE TABLE consents (
+    contact_id text COLLATE "C" NOT NULL,
+    channel text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    since_tick bigint NOT NULL,
+    expires_tick bigint,
+    epoch bigint NOT NULL,
+    PRIMARY KEY (contact_id, channel)
+)
+"""
+# By slot first: those of a day stand together, and old ones are a range that is quickly pruned.
+_COUNTERS: Final = """
+CREATE TABLE counters (
+    slot bigint NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    n bigint NOT NULL,
+    PRIMARY KEY (slot, key)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05)
+"""
+_PARTITION_LEASES: Final = """
+CREATE TABLE partition_leases (
+    part bigint NOT NULL,
+    parts bigint NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    epoch bigint NOT NULL,
+    expires_at bigint NOT NULL,
+    PRIMARY KEY (parts, part)
+)
+"""
+# Intents in the log name epochs of the former table, which was only ever asked for '0/1'. Who holds
+# its lease is waited for, but can no longer write.
+_KEEP_LEASE: Final = """
+INSERT INTO partition_leases (part, parts, owner, epoch, expires_at)
+SELECT 0, 1, owner, epoch, expires_at FROM leases WHERE partition = '0/1'
+"""
+_DROP_LEASES: Final = "DROP TABLE leases"
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -128,5 +165,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _EVENT_IDS,
         _LEASES,
         _PROJECTIONS,
+    ),
+    (
+        _CONSENTS,
+        _COUNTERS,
+        _PARTITION_LEASES,
+        _KEEP_LEASE,
+        _DROP_LEASES,
     ),
 )

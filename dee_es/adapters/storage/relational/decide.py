@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from dee_es.adapters.storage.relational.session import Values
+from dee_es.adapters.storage.rules import CONTACT_SUBJECT, Place, over_limit, totals
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import is_run
 from dee_es.core.registry import CREATING
 from dee_es.ports import (
     Committed,
     Conflict,
+    Consent,
     Head,
     LogHead,
     StreamAppend,
@@ -28,14 +30,17 @@ from dee_es.ports import (
 class Known:
     """What the database says about everything the units touch, read under the append lock.
 
-    `suppressed` holds, by subject, the epoch of each suppression that a guard may have missed.
+    `changed` holds, by subject, the epoch of each suppression (by level and scope) and consent (by
+    no level and channel) that a guard may have missed. `counts` holds what limited counters stand
+    at, where that is not 0.
     """
 
     head: LogHead
     heads: dict[str, Head]
     keys: dict[str, bytes]
     event_ids: set[str]
-    suppressed: dict[str, dict[tuple[str, str], int]]
+    changed: dict[str, dict[tuple[str | None, str], int]]
+    counts: dict[Place, int]
 
 
 @dataclass(slots=True)
@@ -51,6 +56,8 @@ class Batch:
     event_ids: list[Values] = field(default_factory=list)
     suppress: dict[tuple[str, str, str], Values] = field(default_factory=dict)
     lift: set[tuple[str, str, str]] = field(default_factory=set)
+    consents: dict[tuple[str, str], Values] = field(default_factory=dict)
+    counts: dict[Place, int] = field(default_factory=dict)
 
 
 class Decider:
@@ -94,13 +101,14 @@ class Decider:
         if contact_id is not None:
             return Conflict("key", contact_id)
         if unit.guard is not None:
-            subject = self._suppressed_since(unit.guard)
+            subject = self._changed_since(unit.guard)
             if subject is not None:
                 return Conflict("suppression", subject)
         for event_id in unit.event_ids:
             if event_id in self._known.event_ids:
                 return Conflict("event_id", event_id)
-        return None
+        full = over_limit(unit.counters, self._stands_at) if unit.counters else None
+        return Conflict("limit", full) if full is not None else None
 
     def _moved(self, appends: Sequence[StreamAppend]) -> str | None:
         """The first stream that is not at the version expected; a unit may append to one twice."""
@@ -125,14 +133,17 @@ class Decider:
                 return contact_id
         return None
 
-    def _suppressed_since(self, guard: SuppressionGuard) -> str | None:
+    def _changed_since(self, guard: SuppressionGuard) -> str | None:
         if guard.epoch >= self._epoch:
             return None
         for subject in guard.subjects:
-            epochs = self._known.suppressed.get(subject, {}).values()
+            epochs = self._known.changed.get(subject, {}).values()
             if any(epoch > guard.epoch for epoch in epochs):
                 return subject
         return None
+
+    def _stands_at(self, counter: Place) -> int:
+        return self._known.counts.get(counter, 0) + self.batch.counts.get(counter, 0)
 
     def _append(self, append: StreamAppend) -> None:
         batch, stream_id = self.batch, append.stream_id
@@ -177,21 +188,32 @@ class Decider:
             if event_id not in known.event_ids:
                 known.event_ids.add(event_id)
                 batch.event_ids.append((event_id,))
-        if unit.suppress or unit.unsuppress:
+        if unit.suppress or unit.unsuppress or unit.consents:
             self._epoch += 1
             self._suppress(unit.suppress, unit.unsuppress)
+            self._consent(unit.consents)
+        if unit.counters:
+            for counter, added in totals(unit.counters).items():
+                batch.counts[counter] = batch.counts.get(counter, 0) + added
 
     def _suppress(self, added: Sequence[Suppression], lifted: Sequence[Suppression]) -> None:
         for gone in lifted:
             key = (gone.subject, gone.level, gone.scope)
             self.batch.suppress.pop(key, None)
             self.batch.lift.add(key)
-            self._known.suppressed.get(gone.subject, {}).pop(key[1:], None)
+            self._known.changed.get(gone.subject, {}).pop(key[1:], None)
         for new in added:
             key = (new.subject, new.level, new.scope)
             self.batch.lift.discard(key)
             self.batch.suppress[key] = (*key, new.contact_id, self._epoch)
-            self._known.suppressed.setdefault(new.subject, {})[key[1:]] = self._epoch
+            self._known.changed.setdefault(new.subject, {})[key[1:]] = self._epoch
+
+    def _consent(self, consents: Sequence[Consent]) -> None:
+        for new in consents:
+            row = (*msgspec.structs.astuple(new), self._epoch)
+            self.batch.consents[new.contact_id, new.channel] = row
+            subject = CONTACT_SUBJECT + new.contact_id
+            self._known.changed.setdefault(subject, {})[None, new.channel] = self._epoch
 
 
 def stream_ids(units: Sequence[Unit]) -> list[str]:
@@ -216,6 +238,17 @@ def guarded(units: Sequence[Unit], epoch: int) -> tuple[list[str], int]:
     return list(subjects), min((guard.epoch for guard in guards), default=epoch)
 
 
+def contacts_of(subjects: Sequence[str]) -> list[str]:
+    """The contacts among the subjects, whose consents count for a guard."""
+    return [s.removeprefix(CONTACT_SUBJECT) for s in subjects if s.startswith(CONTACT_SUBJECT)]
+
+
+def limited(units: Sequence[Unit]) -> tuple[list[int], list[str]]:
+    """Slots and keys, each once, of the counters that may refuse a unit."""
+    uses = [use for unit in units for use in unit.counters if use.limit is not None]
+    return list({use.slot: None for use in uses}), list({use.key: None for use in uses})
+
+
 def weight(units: Sequence[Unit]) -> tuple[int, int]:
     """How many events the units hold, and how many bytes of state."""
     sizes = [len(e.state) for unit in units for append in unit.appends for e in append.events]
@@ -225,3 +258,8 @@ def weight(units: Sequence[Unit]) -> tuple[int, int]:
 def head_values(heads: Mapping[str, Head]) -> list[Values]:
     """Heads as rows."""
     return [msgspec.structs.astuple(head) for head in heads.values()]
+
+
+def count_values(counts: Mapping[Place, int]) -> list[Values]:
+    """What is added to counters, as rows in key order; what adds nothing leaves no row."""
+    return sorted((slot, key, added) for (key, slot), added in counts.items() if added)

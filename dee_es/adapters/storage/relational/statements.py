@@ -46,6 +46,21 @@ SUPPRESSIONS: Final = Relation(
     ),
     key=("subject", "level", "scope"),
 )
+CONSENTS: Final = Relation(
+    "consents",
+    (
+        ("contact_id", "text"),
+        ("channel", "text"),
+        ("state", "text"),
+        ("since_tick", "integer"),
+        ("expires_tick", "integer"),
+        ("epoch", "integer"),
+    ),
+    key=("contact_id", "channel"),
+)
+COUNTERS: Final = Relation(
+    "counters", (("slot", "integer"), ("key", "text"), ("n", "integer")), key=("slot", "key")
+)
 EVENT_IDS: Final = Relation("channel_event_ids", (("event_id", "text"),), key=("event_id",))
 PROJECTIONS: Final = Relation(
     "projections",
@@ -115,6 +130,17 @@ SELECT due_tick FROM heads
 WHERE due_tick IS NOT NULL AND slice % ? = ?
 ORDER BY due_tick, stream_id LIMIT 1
 """
+DUE_LAG: Final = """
+SELECT count(*) FROM (
+    SELECT 1 FROM heads WHERE due_tick IS NOT NULL AND due_tick <= ? AND slice % ? = ? LIMIT ?
+) AS due
+"""
+# Where the slice does not matter, the index alone has the answer.
+DUE_LAG_OF_ALL: Final = """
+SELECT count(*) FROM (
+    SELECT 1 FROM heads WHERE due_tick IS NOT NULL AND due_tick <= ? LIMIT ?
+) AS due
+"""
 
 # --- indexes that are written with the log --------------------------------------------------------
 
@@ -125,31 +151,52 @@ SELECT subject, level, scope, contact_id FROM suppressions
 WHERE subject IN ??
 ORDER BY subject, level, scope
 """
-SUPPRESSED_SINCE: Final = """
+# Consents too, so that a guard costs one statement; their rows are those without a level.
+CHANGED_SINCE: Final = """
 SELECT subject, level, scope, epoch FROM suppressions
 WHERE subject IN ?? AND epoch > ?
+UNION ALL
+SELECT 'id:' || contact_id, NULL, channel, epoch FROM consents
+WHERE contact_id IN ?? AND epoch > ?
 """
 LIFT_SUPPRESSION: Final = """
 DELETE FROM suppressions WHERE subject = ? AND level = ? AND scope = ?
 """
+READ_CONSENTS: Final = """
+SELECT contact_id, channel, state, since_tick, expires_tick FROM consents
+WHERE contact_id IN ??
+ORDER BY contact_id, channel
+"""
+# Every pair of a slot and a key: as a rule all keys of a commit are of one slot.
+READ_COUNTERS: Final = "SELECT key, slot, n FROM counters WHERE slot IN ?? AND key IN ??"
+# A piece at a time, so that nobody waits long for the append lock.
+PRUNE_COUNTERS: Final = """
+DELETE FROM counters WHERE (slot, key) IN (
+    SELECT slot, key FROM counters WHERE slot < ? AND slot <> 0 ORDER BY slot, key LIMIT ?
+)
+RETURNING 1
+"""
 
 # --- leases ---------------------------------------------------------------------------------------
 
-READ_LEASE: Final = "SELECT owner, epoch FROM leases WHERE partition = ?"
-# The epoch grows unless the same owner renews in time: only then has nobody else had the right.
-ACQUIRE_LEASE: Final = """
-INSERT INTO leases (partition, owner, epoch, expires_at) VALUES (?, ?, 1, {now_ms} + ?)
-ON CONFLICT (partition) DO UPDATE SET
-    epoch = leases.epoch + CASE
-        WHEN leases.owner = excluded.owner AND leases.expires_at > {now_ms} THEN 0 ELSE 1 END,
-    owner = excluded.owner,
-    expires_at = excluded.expires_at
-WHERE leases.owner = excluded.owner OR leases.expires_at <= {now_ms}
-RETURNING epoch
+READ_LEASE: Final = "SELECT owner, epoch FROM partition_leases WHERE part = ? AND parts = ?"
+READ_LEASES: Final = """
+SELECT part, parts, owner, epoch, expires_at - {now_ms} FROM partition_leases
+ORDER BY parts, part
+"""
+SAVE_LEASE: Final = """
+INSERT INTO partition_leases (part, parts, owner, epoch, expires_at)
+VALUES (?, ?, ?, ?, {now_ms} + ?)
+ON CONFLICT (parts, part) DO UPDATE SET
+    owner = excluded.owner, epoch = excluded.epoch, expires_at = excluded.expires_at
 """
 # The row stays, without an owner, so that the next holder's epoch is higher than this one's.
 RELEASE_LEASE: Final = """
-UPDATE leases SET owner = '', expires_at = 0 WHERE partition = ? AND owner = ? AND epoch = ?
+UPDATE partition_leases SET owner = '', expires_at = 0
+WHERE part = ? AND parts = ? AND owner = ? AND epoch = ?
+"""
+END_OVERTAKEN_LEASES: Final = """
+UPDATE partition_leases SET owner = '', expires_at = 0 WHERE parts <> ?
 """
 
 # --- projections ----------------------------------------------------------------------------------

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from dee_es.adapters.storage import rules
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.tables import Tables
-from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import (
     Committed,
     Conflict,
+    Consent,
     Head,
     Inline,
     Lease,
+    LeaseRow,
     LogHead,
     StoredRow,
     Suppression,
@@ -28,6 +30,8 @@ _LAST_CHARACTER = "\U0010ffff"
 SMALL_EVENTS = 16
 SMALL_BYTES = 32_768
 """Up to this much, a commit takes the path of least latency instead of that of most throughput."""
+PRUNED_AT_ONCE = 5_000
+"""How many counters one transaction forgets."""
 
 
 class RelationalStore:
@@ -71,18 +75,40 @@ class RelationalStore:
             session.ask(sql.ADVANCE_CLOCK, (tick, tick))
             return _log_head(session.ask(sql.LOG_HEAD).fetchall()).tick
 
-    def acquire_lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
+    def prune_counters(self, before_slot: int) -> int:
+        """See `EventStore.prune_counters`."""
+        pruned = 0
+        while True:
+            with self.database.appending() as session:
+                gone = session.ask(sql.PRUNE_COUNTERS, (before_slot, PRUNED_AT_ONCE)).fetchall()
+            pruned += len(gone)
+            if len(gone) < PRUNED_AT_ONCE:
+                return pruned
+
+    def acquire_lease(self, partition: tuple[int, int], owner: str, ttl_ms: int) -> Lease | None:
         """See `EventStore.acquire_lease`."""
+        rules.check_request(partition, owner)
+        now_ms = self.database.now_ms
         # Under the append lock, so that no commit of the former holder is still under way.
         with self.database.appending(small=True) as session:
-            statement = sql.ACQUIRE_LEASE.format(now_ms=self.database.now_ms)
-            rows = session.ask(statement, (partition, owner, ttl_ms)).fetchall()
-        return Lease(partition, owner, rows[0][0]) if rows else None
+            rows = _leases(session.ask(sql.READ_LEASES.format(now_ms=now_ms)).fetchall())
+            epoch = rules.granted_epoch(rows, partition, owner)
+            if epoch is None:
+                return None
+            if rules.overtaken(rows, partition):
+                session.ask(sql.END_OVERTAKEN_LEASES, (partition[1],))
+            session.ask(sql.SAVE_LEASE.format(now_ms=now_ms), (*partition, owner, epoch, ttl_ms))
+        return Lease(partition, owner, epoch)
 
     def release_lease(self, lease: Lease) -> None:
         """See `EventStore.release_lease`."""
         with self.database.appending(small=True) as session:
-            session.ask(sql.RELEASE_LEASE, (lease.partition, lease.owner, lease.epoch))
+            session.ask(sql.RELEASE_LEASE, (*lease.partition, lease.owner, lease.epoch))
+
+    def leases(self) -> list[LeaseRow]:
+        """See `EventStore.leases`."""
+        rows = _leases(self._query(sql.READ_LEASES.format(now_ms=self.database.now_ms)))
+        return [row for row in rows if row.owner != rules.NOBODY]
 
     # --- reading the log --------------------------------------------------------------------------
 
@@ -134,6 +160,13 @@ class RelationalStore:
         rows = self._query(sql.NEXT_DUE, (count, index))
         return int(rows[0][0]) if rows else None
 
+    def due_lag(self, tick: int, partition: tuple[int, int] = (0, 1), limit: int = 100_000) -> int:
+        """See `EventStore.due_lag`."""
+        index, count = partition
+        if count == 1:
+            return int(self._query(sql.DUE_LAG_OF_ALL, (tick, limit))[0][0])
+        return int(self._query(sql.DUE_LAG, (tick, count, index, limit))[0][0])
+
     def contact_keys(self, contact_ids: Sequence[str]) -> dict[str, bytes]:
         """See `EventStore.contact_keys`."""
         return as_asked(contact_ids, dict(self._of(sql.READ_CONTACT_KEYS, contact_ids)))
@@ -141,6 +174,18 @@ class RelationalStore:
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
         """See `EventStore.suppressions`."""
         return [Suppression(*row) for row in self._of(sql.READ_SUPPRESSIONS, subjects)]
+
+    def consents(self, contact_ids: Sequence[str]) -> list[Consent]:
+        """See `EventStore.consents`."""
+        return [Consent(*row) for row in self._of(sql.READ_CONSENTS, contact_ids)]
+
+    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """See `EventStore.counters`."""
+        if not wanted:
+            return {}
+        slots = list({slot: None for _, slot in wanted})
+        keys = list({key: None for key, _ in wanted})
+        return as_asked(wanted, _counts(self._query(sql.READ_COUNTERS, (slots, keys))))
 
     def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
         """See `EventStore.known_event_ids`."""
@@ -161,29 +206,31 @@ def _look_up(
     streams = decide.stream_ids(units)
     contacts = decide.contact_ids(units)
     ids = decide.event_ids(units)
+    slots, counters = decide.limited(units)
     head_rows = session.ask(sql.LOG_HEAD)
-    lease_rows = session.ask(sql.READ_LEASE, (lease.partition,)) if lease else None
+    lease_rows = session.ask(sql.READ_LEASE, lease.partition) if lease else None
     stream_rows = session.ask(sql.READ_HEADS, (streams,)) if streams else None
     key_rows = session.ask(sql.READ_CONTACT_KEYS, (contacts,)) if contacts else None
     id_rows = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
+    count_rows = session.ask(sql.READ_COUNTERS, (slots, counters)) if counters else None
     checkpoints = session.ask(sql.READ_CHECKPOINTS) if inline else None
     head = _log_head(head_rows.fetchall())
     if lease and lease_rows and lease_rows.fetchall() != [(lease.owner, lease.epoch)]:
-        raise ConcurrencyConflict(
-            f"the lease of partition {lease.partition} is no longer held: acquire it again"
-        )
+        raise rules.lost(lease)
     known = decide.Known(
         head=head,
         heads=_heads(stream_rows.fetchall()) if stream_rows else {},
         keys=dict(key_rows.fetchall()) if key_rows else {},
         event_ids={row[0] for row in id_rows.fetchall()} if id_rows else set(),
-        suppressed={},
+        changed={},
+        counts=_counts(count_rows.fetchall()) if count_rows else {},
     )
     subjects, oldest = decide.guarded(units, head.suppression_epoch)
     if subjects:
-        since = session.ask(sql.SUPPRESSED_SINCE, (subjects, oldest))
+        contacts = decide.contacts_of(subjects)
+        since = session.ask(sql.CHANGED_SINCE, (subjects, oldest, contacts, oldest))
         for subject, level, scope, epoch in since.fetchall():
-            known.suppressed.setdefault(subject, {})[level, scope] = epoch
+            known.changed.setdefault(subject, {})[level, scope] = epoch
     return known, Tables(session, checkpoints.fetchall() if checkpoints else None)
 
 
@@ -203,6 +250,11 @@ def _save(session: Session, batch: decide.Batch) -> None:
         session.ask(sql.LIFT_SUPPRESSION, key)
     if batch.suppress:
         session.upsert(sql.SUPPRESSIONS, list(batch.suppress.values()))
+    if batch.consents:
+        session.upsert(sql.CONSENTS, list(batch.consents.values()))
+    counts = decide.count_values(batch.counts)
+    if counts:
+        session.add(sql.COUNTERS, counts)
 
 
 def _log_head(rows: list[Any]) -> LogHead:
@@ -212,3 +264,11 @@ def _log_head(rows: list[Any]) -> LogHead:
 def _heads(rows: list[Any]) -> dict[str, Head]:
     # SQLite keeps booleans as 0 and 1.
     return {r[0]: Head(r[0], r[1], r[2], r[3], bool(r[4]), r[5], r[6]) for r in rows}
+
+
+def _counts(rows: list[Any]) -> dict[rules.Place, int]:
+    return {(key, slot): n for key, slot, n in rows}
+
+
+def _leases(rows: list[Any]) -> list[LeaseRow]:
+    return [LeaseRow((r[0], r[1]), r[2], r[3], max(0, r[4])) for r in rows]

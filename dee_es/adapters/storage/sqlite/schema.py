@@ -106,6 +106,43 @@ CREATE TABLE projections (
     PRIMARY KEY (name, version)
 ) WITHOUT ROWID
 """
+_CONSENTS: Final = """
+CREATE TABLE consents (
+    contact_id TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    state TEXT NOT NULL,
+    since_tick INTEGER NOT NULL,
+    expires_tick INTEGER,
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (contact_id, channel)
+) WITHOUT ROWID
+"""
+# By slot first: those of a day stand together, and old ones are a range that is quickly pruned.
+_COUNTERS: Final = """
+CREATE TABLE counters (
+    slot INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (slot, key)
+) WITHOUT ROWID
+"""
+_PARTITION_LEASES: Final = """
+CREATE TABLE partition_leases (
+    part INTEGER NOT NULL,
+    parts INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (parts, part)
+) WITHOUT ROWID
+"""
+# Intents in the log name epochs of the former table, which was only ever asked for '0/1'. Who holds
+# its lease is waited for, but can no longer write.
+_KEEP_LEASE: Final = """
+INSERT INTO partition_leases (part, parts, owner, epoch, expires_at)
+SELECT 0, 1, owner, epoch, expires_at FROM leases WHERE partition = '0/1'
+"""
+_DROP_LEASES: Final = "DROP TABLE leases"
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -122,5 +159,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _EVENT_IDS,
         _LEASES,
         _PROJECTIONS,
+    ),
+    (
+        _CONSENTS,
+        _COUNTERS,
+        _PARTITION_LEASES,
+        _KEEP_LEASE,
+        _DROP_LEASES,
     ),
 )

@@ -1,0 +1,84 @@
+"""Rules that every backend applies to what it has read under its lock: who gets a lease, and which
+unit is over a limit. They stand in one place, so that the backends cannot drift apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dee_es.errors import ConcurrencyConflict, InvalidInput
+from dee_es.ports import CounterUse, Lease, LeaseRow
+
+NOBODY: Final = ""
+"""Owner of a released lease, whose row stays so that epochs go on growing."""
+
+CONTACT_SUBJECT: Final = "id:"
+"""Begins the subject that stands for a contact's id; for these a guard sees consents too."""
+
+Place = tuple[str, int]
+"""A counter: its key and slot."""
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+def check_request(partition: tuple[int, int], owner: str) -> None:
+    """Refuse a partition that has no slices, or whose slices are another one's too."""
+    index, count = partition
+    if not 0 <= index < count:
+        raise InvalidInput("partition", f"{index} of {count}: give an index from 0 to count - 1")
+    if owner == NOBODY:
+        raise InvalidInput("owner", "empty, as for a released lease; give it a name")
+
+
+def granted_epoch(rows: Sequence[LeaseRow], partition: tuple[int, int], owner: str) -> int | None:
+    """The epoch of the lease that `owner` gets, None if it gets none; `rows` are all leases there
+    ever were."""
+    kept: int | None = None
+    for row in rows:
+        if row.expires_in_ms <= 0:
+            continue
+        if row.partition[1] != partition[1]:
+            return None
+        if row.partition == partition:
+            if row.owner != owner:
+                return None
+            kept = row.epoch
+    return max((row.epoch for row in rows), default=0) + 1 if kept is None else kept
+
+
+def overtaken(rows: Sequence[LeaseRow], partition: tuple[int, int]) -> bool:
+    """Whether holders of another count, whose leases ran out, are left to be shut out.
+
+    A lease that ran out counts for its holder until it is taken, and nobody will take these.
+    """
+    return any(row.partition[1] != partition[1] and row.owner != NOBODY for row in rows)
+
+
+def lost(lease: Lease) -> ConcurrencyConflict:
+    """The error for work under a lease that somebody else has, or nobody."""
+    index, count = lease.partition
+    return ConcurrencyConflict(
+        f"the lease of partition {index}/{count} is no longer held: acquire it again"
+    )
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def totals(uses: Sequence[CounterUse]) -> dict[Place, int]:
+    """What a unit adds to each counter; it may name one twice."""
+    added: dict[Place, int] = {}
+    for use in uses:
+        place = (use.key, use.slot)
+        added[place] = added.get(place, 0) + use.add
+    return added
+
+
+def over_limit(uses: Sequence[CounterUse], stands_at: Callable[[Place], int]) -> str | None:
+    """The key of the first counter that a unit with these uses would take beyond its limit."""
+    added = totals(uses)
+    for use in uses:
+        place = (use.key, use.slot)
+        if use.limit is not None and stands_at(place) + added[place] > use.limit:
+            return use.key
+    return None

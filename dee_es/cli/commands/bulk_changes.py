@@ -1,0 +1,144 @@
+"""`dee runs bulk-cancel`, `bulk-pause`, `bulk-resume`: all runs that match, after asking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from dee_es.cli.options import dry_run_option, filter_options, json_option, run_filters
+from dee_es.cli.output import say, write_json
+from dee_es.cli.progress import Progress
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
+
+if TYPE_CHECKING:
+    from dee_es.bootstrap import Engine
+    from dee_es.engine.models import BulkChange
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Change = Callable[..., "BulkChange"]
+"""A bulk method of the engine; takes filters, `dry_run` and `on_progress`."""
+
+
+def _bulk_options(command: _Command) -> _Command:
+    """The filters, and how sure the caller is."""
+    for option in (
+        json_option,
+        dry_run_option,
+        click.option(
+            "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask at."
+        ),
+        click.option(
+            "--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable."
+        ),
+        filter_options,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("bulk-cancel")
+@_bulk_options
+@pass_session
+def bulk_cancel(session: Session, /, reason: str, **given: Any) -> None:
+    """End all runs that match the filters, of which at least one is needed.
+
+    Runs that have ended do not match. Shows how many there are and asks before it begins.
+    """
+
+    def change(engine: Engine) -> _Change:
+        return lambda filters, **rest: engine.bulk_cancel(filters, reason, session.actor, **rest)
+
+    _carry_out(session, change, "cancel", "cancelled", **given)
+
+
+@click.command("bulk-pause")
+@_bulk_options
+@click.option(
+    "--keep",
+    type=click.Choice(["deadline", "remaining"]),
+    default="deadline",
+    show_default=True,
+    help="Whether a wait keeps its deadline or the time that remains of it.",
+)
+@pass_session
+def bulk_pause(
+    session: Session, /, reason: str, keep: Literal["deadline", "remaining"], **given: Any
+) -> None:
+    """Pause all runs that match the filters and can be paused; at least one filter is needed.
+
+    Shows how many there are and asks before it begins.
+    """
+
+    def change(engine: Engine) -> _Change:
+        return lambda filters, **rest: engine.bulk_pause(
+            filters, reason, session.actor, keep, **rest
+        )
+
+    _carry_out(session, change, "pause", "paused", **given)
+
+
+@click.command("bulk-resume")
+@_bulk_options
+@click.option(
+    "--per-tick",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Runs to resume in each of the coming ticks, so that they do not all act at once.",
+)
+@pass_session
+def bulk_resume(session: Session, /, reason: str, per_tick: int, **given: Any) -> None:
+    """Resume all paused runs that match the filters, of which at least one is needed.
+
+    Shows how many there are and asks before it begins.
+    """
+
+    def change(engine: Engine) -> _Change:
+        return lambda filters, **rest: engine.bulk_resume(
+            filters, reason, session.actor, per_tick, **rest
+        )
+
+    _carry_out(session, change, "resume", "resumed", **given)
+
+
+def _carry_out(
+    session: Session,
+    change_of: Callable[[Engine], _Change],
+    verb: str,
+    done: str,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Count what matches, ask, change it, and say what became of it."""
+    if not any(given.values()):
+        raise click.UsageError(f"give at least one filter; without any it would {verb} all runs")
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise click.UsageError("there is no terminal to ask at; say --yes or --dry-run")
+    with session.engine() as engine:
+        filters = run_filters(**given, now=engine.now().now)
+        change = change_of(engine)
+        result = change(filters, dry_run=True)
+        if not dry_run and result.matched:
+            question = f"{verb.capitalize()} {counted(result.matched, 'run')}?"
+            if not yes and not click.confirm(question, err=True):
+                click.echo(f"dee: nothing was {done}", err=True)
+                raise click.exceptions.Exit(1)
+            with Progress("Runs", result.matched) as progress:
+                result = change(filters, on_progress=lambda so_far: progress.update(so_far.done))
+    if as_json:
+        counts = {"matched": result.matched, done: result.changed, "errors": result.errors}
+        write_json({**counts, "dryRun": dry_run})
+    elif dry_run:
+        say(f"{counted(result.matched, 'run')} would be {done}")
+    else:
+        missed = f"; {counted(result.errors, 'run')} could not be" if result.errors else ""
+        say(f"{result.changed:,} of {counted(result.matched, 'run')} {done}{missed}")
+    if result.errors:
+        raise click.exceptions.Exit(1)

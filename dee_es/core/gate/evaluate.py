@@ -1,0 +1,84 @@
+"""The gate every send passes, as a pure function of a policy and a snapshot.
+
+It is asked at each dispatch: the first try, a retry, after a resume and after a resolution. Rules
+are asked in one order, and the first that denies decides:
+
+    suppression, consent, windows, limits, budget
+
+What ends a step for good comes before what only delays it, and what others may use up comes last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from dee_es.core.gate import budget, consent, limits, suppression, windows
+from dee_es.core.gate.model import Policy
+from dee_es.core.gate.snapshot import Allow, Counter, Denial, Notes, Snapshot
+
+_RULES: Final = (consent.check, windows.check, limits.check, budget.check)
+
+
+def evaluate(policy: Policy | None, snapshot: Snapshot) -> Allow | Denial:
+    """Whether the send may go out now; without a policy only suppression is asked.
+
+    The verdict holds all that was read, so that it can be reached again without the world: see
+    `dee_es.core.gate.reads`. Total: any snapshot has a verdict, and equal ones have the same.
+    """
+    if policy is None and not snapshot.suppressions:
+        return Allow()
+    notes = Notes()
+    if policy is not None:
+        notes.reads["policy"] = snapshot.policy_version
+    denial = suppression.check(snapshot, notes)
+    if policy is None or denial is not None:
+        return denial or Allow(notes.reads)
+    for rule in _RULES:
+        denial = rule(policy, snapshot, notes)
+        if denial is not None:
+            return denial
+    return Allow(notes.reads, notes.personal, tuple(notes.counters))
+
+
+def counters(policy: Policy | None, snapshot: Snapshot) -> tuple[Counter, ...]:
+    """The counters a snapshot of this send needs, from which `Snapshot.counters` is filled."""
+    if policy is None:
+        return ()
+    paid_from = budget.counter(policy, snapshot)
+    return limits.counters(policy, snapshot) + ((paid_from,) if paid_from else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """Which inputs, beside suppressions, a channel's sends need under a policy.
+
+    `purpose` is what consent has to be for. `default_zone` is the zone to load for contacts whose
+    own is unknown. `domain` and `counters` say whether the domain's digest and counters are read.
+    """
+
+    consent: bool = False
+    purpose: str | None = None
+    zone: bool = False
+    default_zone: str | None = None
+    domain: bool = False
+    counters: bool = False
+
+
+_NOTHING: Final = Required()
+
+
+def required(policy: Policy | None, channel: str) -> Required:
+    """What has to be read before `evaluate` is asked about a send through `channel`."""
+    if policy is None:
+        return _NOTHING
+    needs_consent = policy.consent is not None and channel in policy.consent.required
+    window = policy.window(channel)
+    return Required(
+        consent=needs_consent,
+        purpose=policy.consent.purpose if needs_consent and policy.consent else None,
+        zone=window is not None,
+        default_zone=window.default_zone if window is not None else None,
+        domain=policy.limits is not None and policy.limits.per_day.domain is not None,
+        counters=limits.bounds(policy, channel) or budget.prices(policy, channel),
+    )

@@ -1,0 +1,161 @@
+"""Gathers what the policy gate may read about a batch of runs, in few look-ups for them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from dee_es.core.commands import Materials
+from dee_es.core.gate import (
+    SEARCH_DAYS,
+    ConsentFact,
+    CounterKey,
+    Policy,
+    Snapshot,
+    SuppressionFact,
+    ZoneRules,
+    counters,
+    required,
+)
+from dee_es.core.run_state import RunState
+from dee_es.engine.contacts import Contacts, consent_key
+from dee_es.engine.definitions import SENDER_ID, Definitions
+from dee_es.ports import Consent, CounterUse, EventStore, SuppressionGuard, Unit, ZoneSource
+
+_DAY_MS: Final = 86_400_000
+Snapshots = Mapping[str, Snapshot]
+_NOTHING: Final[Snapshots] = {}
+
+
+class Gatekeeper:
+    """Makes snapshots for the gate, and the guards that make them hold at commit."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        contacts: Contacts,
+        definitions: Definitions,
+        zones: ZoneSource,
+    ) -> None:
+        self._store = store
+        self._contacts = contacts
+        self._definitions = definitions
+        self._zones = zones
+
+    def look(self, runs: Sequence[RunState], tick: int) -> list[tuple[Snapshots, SuppressionGuard]]:
+        """For each run a snapshot for each channel of its plan, and the guard that its decision
+        is to be committed under. Snapshots that hold nothing are left out."""
+        epoch = self._store.log_head().suppression_epoch
+        subjects = [
+            self._contacts.subjects(run.contact_id, run.contact.email, run.contact.phone)
+            for run in runs
+        ]
+        nothing: Sequence[tuple[SuppressionFact, ...]] = [()] * len(runs)
+        listed = self._contacts.suppressions(subjects) if epoch else nothing
+        consents = self._consents(runs, epoch)
+        found = [
+            self._snapshots(run, facts, consents, tick)
+            for run, facts in zip(runs, listed, strict=True)
+        ]
+        counted = self._counted(found, runs)
+        guards = [SuppressionGuard(about, epoch) for about in subjects]
+        return list(zip(counted, guards, strict=True))
+
+    def _materials(self, run: RunState) -> Materials:
+        return self._definitions.materials(run.plan_id, run.plan_version, run.pins)
+
+    def _consents(self, runs: Sequence[RunState], epoch: int) -> Mapping[tuple[str, str], Consent]:
+        asking = [run for run in runs if epoch and run.pins.policy]
+        ids = sorted({run.contact_id for run in asking})
+        found = self._store.consents(ids) if ids else []
+        return {(each.contact_id, each.channel): each for each in found}
+
+    def _snapshots(
+        self,
+        run: RunState,
+        listed: tuple[SuppressionFact, ...],
+        consents: Mapping[tuple[str, str], Consent],
+        tick: int,
+    ) -> Snapshots:
+        materials = self._materials(run)
+        policy = materials.policy
+        if policy is None and not listed:
+            return _NOTHING
+        made: dict[str, Snapshot] = {}
+        for channel in materials.plan.graph.channels:
+            needs = required(policy, channel)
+            snapshot = Snapshot(
+                tick,
+                materials.scale,
+                channel,
+                run.plan_id,
+                listed,
+                contact_id=run.contact_id,
+                sender=SENDER_ID,
+                policy_version=run.pins.policy,
+            )
+            if needs.consent:
+                key = (run.contact_id, consent_key(channel, needs.purpose))
+                snapshot = replace(snapshot, consent=_fact(consents.get(key), tick))
+            if needs.zone:
+                zone = self._zone(run.contact.timezone, materials, tick)
+                default = self._zone(needs.default_zone, materials, tick)
+                snapshot = replace(snapshot, zone=zone, default_zone=default)
+            if needs.domain and channel == "email":
+                digest = self._contacts.domain_digest(run.contact.email)
+                snapshot = replace(snapshot, domain=digest)
+            made[channel] = snapshot
+        return made
+
+    def _zone(self, name: str | None, materials: Materials, tick: int) -> ZoneRules | None:
+        if not name:
+            return None
+        now = int(materials.scale.time(tick).timestamp() * 1000)
+        return self._zones(name, now, now + (SEARCH_DAYS + 1) * _DAY_MS)
+
+    def _counted(self, found: Sequence[Snapshots], runs: Sequence[RunState]) -> list[Snapshots]:
+        """The snapshots with what is used of the counters they need, asked for all at once."""
+        policies = [self._materials(run).policy for run in runs]
+        wanted = {
+            counter.key
+            for policy, snapshots in zip(policies, found, strict=True)
+            for snapshot in snapshots.values()
+            for counter in counters(policy, snapshot)
+        }
+        if not wanted:
+            return list(found)
+        asked = [(key.name, key.slot) for key in sorted(wanted)]
+        used = {CounterKey(*key): n for key, n in self._store.counters(asked).items()}
+        return [
+            {channel: _with_counters(policy, each, used) for channel, each in snapshots.items()}
+            for policy, snapshots in zip(policies, found, strict=True)
+        ]
+
+
+def counter_uses(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterUse, ...]:
+    """What a committed send adds to the policy's counters."""
+    return tuple(CounterUse(name, slot, amount, limit) for name, slot, amount, limit in counted)
+
+
+def guarded(unit: Unit, guard: SuppressionGuard, uses: tuple[CounterUse, ...]) -> Unit:
+    """The unit, refused if what its decision relied on has changed by the time it commits."""
+    return replace(unit, guard=guard, counters=uses)
+
+
+def _with_counters(
+    policy: Policy | None, snapshot: Snapshot, used: Mapping[CounterKey, int]
+) -> Snapshot:
+    needed = {counter.key for counter in counters(policy, snapshot)}
+    return replace(snapshot, counters={key: used[key] for key in needed if key in used})
+
+
+def _fact(consent: Consent | None, tick: int) -> ConsentFact:
+    if consent is None:
+        return ConsentFact()
+    if consent.state == "revoked":
+        return ConsentFact("revoked")
+    ends = consent.expires_tick
+    expired = ends is not None and tick >= ends
+    return ConsentFact("expired" if expired else "granted", ends)

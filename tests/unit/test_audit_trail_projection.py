@@ -1,0 +1,94 @@
+"""The audit trail: one row for every event, with what a search asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from dee_es.core import events as e
+from dee_es.core.builders import steps
+from dee_es.core.registry import ACTIONS, REGISTRY
+from dee_es.core.views import AuditRow
+from projections import AUDIT_TRAIL
+from tests.support.given import given, plan_of
+
+META = e.Meta(9, "cmd_1", "x", 0, actor="ann", reason="because")
+
+
+def row(stream: str, event: e.Event, meta: e.Meta = META) -> AuditRow:
+    """The row of an event at version 3 of its stream and position 40 of the log."""
+    return AUDIT_TRAIL.fold(None, e.RecordedEvent(stream, 3, type(event).__name__, 40, meta, event))
+
+
+def test_a_row_holds_what_a_search_asks_for() -> None:
+    assert row("run_x", e.StepCompleted("intro", "delivered")) == AuditRow(
+        position=40,
+        stream_id="run_x",
+        version=3,
+        action="step.executed",
+        tick=9,
+        run_id="run_x",
+        plan_id=None,
+        contact_id=None,
+        step_id="intro",
+        actor="ann",
+    )
+
+
+def test_every_event_has_a_row_of_its_own() -> None:
+    plan = plan_of(steps.send_email("intro", "hello", "Hi"), steps.end("over", "done"))
+    run = given(plan).enrolled().ticked(0).delivered()
+    keys = [AUDIT_TRAIL.key(event) for event in run.history]
+    assert keys == [event.position for event in run.history]
+    assert len(set(keys)) == len(keys)
+    assert AUDIT_TRAIL.appends_only
+    assert AUDIT_TRAIL.table.key == "position"
+    actions = [AUDIT_TRAIL.fold(None, event).action for event in run.history]
+    assert actions == [
+        "run.started",
+        "step.entered",
+        "step.dispatched",
+        "step.executed",
+        "step.entered",
+        "run.completed",
+    ]
+
+
+@pytest.mark.parametrize(
+    "stream, event, run, plan, contact",
+    [
+        ("run_x", e.RunStarted("p", 1, "c", 1, 0, 3), "run_x", "p", "c"),
+        ("run_x", e.RunFailed("x"), "run_x", None, None),
+        ("plan:p", e.PlanPublished({}), None, "p", None),
+        ("template:t", e.TemplatePublished({}), None, None, None),
+        ("contact:c", e.ContactSuppressed("c", "global"), None, None, "c"),
+        ("contact:a:b", e.ContactUnsuppressed("a:b", "global"), None, None, "a:b"),
+        ("contact:c", e.EnrollmentRefused("c", "p", "suppression", "global"), None, "p", "c"),
+        ("contact:run_x", e.ContactSuppressed("run_x", "global"), None, None, "run_x"),
+        ("system", e.ClockStarted(0, 1000, "manual"), None, None, None),
+    ],
+)
+def test_an_entry_is_found_by_run_plan_and_contact(
+    stream: str, event: e.Event, run: str | None, plan: str | None, contact: str | None
+) -> None:
+    entry = row(stream, event)
+    assert (entry.run_id, entry.plan_id, entry.contact_id) == (run, plan, contact)
+
+
+def test_a_channel_event_is_found_by_its_contact_in_both_streams() -> None:
+    event = e.ChannelEventReceived("email.opened", "c", "event_1", 0, run_id="run_x", step_id="s")
+    assert (row("run_x", event).run_id, row("run_x", event).contact_id) == ("run_x", "c")
+    assert (row("contact:c", event).run_id, row("contact:c", event).step_id) == (None, "s")
+
+
+def test_an_engine_s_own_decision_has_no_actor() -> None:
+    assert row("run_x", e.RunFailed("x"), e.Meta(9, "cmd", "tick", 0)).actor is None
+
+
+def test_an_entry_holds_nothing_personal() -> None:
+    message = e.Message("jane@example.com", "Hi Jane")
+    event = e.StepDispatched("intro", "email", "key", 1, 1, "digest", message)
+    assert "ane" not in repr(row("run_x", event)).replace("plane", "")
+
+
+def test_every_name_has_an_action() -> None:
+    assert {entry.action for entry in REGISTRY.values()} == ACTIONS

@@ -1,0 +1,68 @@
+"""Ticks and UTC times, there and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dee_es.core.clock import LogicalClock, TimeScale, require_utc
+from dee_es.errors import InvalidInput
+
+EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+SECONDS = TimeScale(EPOCH)
+RESOLUTIONS = st.integers(1, 86_400_000)
+
+
+def test_a_tick_is_a_second_unless_told() -> None:
+    assert SECONDS.time(0) == EPOCH
+    assert SECONDS.time(259_200) == datetime(2025, 1, 4, tzinfo=UTC)
+    assert SECONDS.ticks(3 * 86_400_000) == 259_200
+
+
+def test_time_is_epoch_and_ticks_of_the_resolution() -> None:
+    assert TimeScale(EPOCH, 250).time(6) == EPOCH + timedelta(milliseconds=1500)
+    assert LogicalClock(6, 250, EPOCH).now == EPOCH + timedelta(milliseconds=1500)
+
+
+@pytest.mark.parametrize(
+    "micros, at, from_",
+    [(0, 0, 0), (1, 0, 1), (999_999, 0, 1), (1_000_000, 1, 1), (-1, -1, 0), (-1_000_000, -1, -1)],
+)
+def test_a_moment_lies_in_one_tick_and_before_another(micros: int, at: int, from_: int) -> None:
+    moment = EPOCH + timedelta(microseconds=micros)
+    assert (SECONDS.tick_at(moment), SECONDS.tick_from(moment)) == (at, from_)
+
+
+@pytest.mark.parametrize("ms, ticks", [(0, 0), (59_999, 0), (60_000, 1), (119_999, 1)])
+def test_a_duration_is_rounded_down_to_whole_ticks(ms: int, ticks: int) -> None:
+    assert TimeScale(EPOCH, 60_000).ticks(ms) == ticks
+
+
+@given(st.integers(-(10**6), 10**6), RESOLUTIONS)
+def test_a_tick_begins_at_its_time(tick: int, resolution: int) -> None:
+    scale = TimeScale(EPOCH, resolution)
+    assert scale.tick_at(scale.time(tick)) == scale.tick_from(scale.time(tick)) == tick
+
+
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)), RESOLUTIONS)
+def test_a_moment_lies_within_its_tick(moment: datetime, resolution: int) -> None:
+    scale, moment = TimeScale(EPOCH, resolution), moment.replace(tzinfo=UTC)
+    assert scale.time(scale.tick_at(moment)) <= moment < scale.time(scale.tick_at(moment) + 1)
+    assert scale.time(scale.tick_from(moment) - 1) < moment <= scale.time(scale.tick_from(moment))
+
+
+def test_times_are_turned_to_utc() -> None:
+    vienna = datetime(2025, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+    turned = require_utc("since", vienna)
+    assert turned == EPOCH
+    assert turned.tzinfo is UTC
+
+
+@pytest.mark.parametrize("value", [datetime(2025, 1, 1), "2025-01-01T00:00:00Z", 0, None])
+def test_a_time_that_could_mean_several_is_refused(value: object) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        require_utc("since", value)
+    assert caught.value.field == "since"

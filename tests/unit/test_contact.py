@@ -1,0 +1,176 @@
+"""Contacts: their fields, what is refused, and when two addresses are one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dee_es.core.contact import Contact, normalize_email, normalize_phone
+from dee_es.errors import InvalidInput
+
+
+def test_a_contact_is_an_id_and_what_is_known() -> None:
+    contact = Contact(id="contact_123", email="jane@example.com")
+    assert (contact.id, contact.email) == ("contact_123", "jane@example.com")
+    assert (contact.phone, contact.timezone, contact.attributes) == (None, None, {})
+
+
+def test_unknown_keywords_become_attributes() -> None:
+    contact = Contact(id="c", firstName="Jane", attributes={"tier": "gold"}, age=41)  # type: ignore[call-arg]
+    assert contact.attributes == {"tier": "gold", "firstName": "Jane", "age": 41}
+
+
+def test_a_map_is_read_like_keywords() -> None:
+    assert Contact.model_validate({"id": "c", "firstName": "Jane"}) == Contact(
+        id="c", attributes={"firstName": "Jane"}
+    )
+
+
+@pytest.mark.parametrize("field", ["email", "phone", "timezone"])
+def test_what_is_empty_is_not_known(field: str) -> None:
+    assert getattr(Contact.model_validate({"id": "c", field: ""}), field) is None
+
+
+def test_space_around_an_address_is_dropped() -> None:
+    contact = Contact(id="c", email=" jane@example.com\n", phone=" +15550100 ")
+    assert (contact.email, contact.phone) == ("jane@example.com", "+15550100")
+
+
+def test_a_contact_cannot_be_changed() -> None:
+    contact = Contact(id="c")
+    with pytest.raises(ValidationError, match="frozen"):
+        contact.email = "other@example.com"  # type: ignore[misc]
+
+
+def test_a_contact_in_a_log_or_a_traceback_shows_its_id_only() -> None:
+    contact = Contact(id="c_1", email="jane@example.com", phone="+15550100", name="Jane")  # type: ignore[call-arg]
+    for text in (str(contact), repr(contact), f"{contact}", repr([contact])):
+        assert "c_1" in text
+        assert not any(secret in text for secret in ("jane", "Jane", "555"))
+
+
+@pytest.mark.parametrize(
+    "given, field",
+    [
+        ({}, "contact.id"),
+        ({"id": ""}, "contact.id"),
+        ({"id": 5}, "contact.id"),
+        ({"id": "jane@example.com"}, "contact.id"),
+        ({"id": "c", "email": "jane"}, "contact.email"),
+        ({"id": "c", "email": 5}, "contact.email"),
+        ({"id": "c", "phone": "none"}, "contact.phone"),
+        ({"id": "c", "timezone": 1}, "contact.timezone"),
+        ({"id": "c", "attributes": []}, "contact.attributes"),
+        ({"id": "c", "attributes": {"a": float("nan")}}, "contact.attributes.a"),
+        ({"id": "c", "note": "\0"}, "contact.attributes.note"),
+        (["c"], "contact"),
+    ],
+)
+def test_what_is_refused_is_named_and_not_shown(given: Any, field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Contact.model_validate(given)
+    assert caught.value.field == field
+    assert "jane" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "jane@example.com",
+        "jane.o'hara+tag@sub.example.co.uk",
+        "jäne@exämple.com",
+        "j@localhost",
+        "a" * 64 + "@example.com",
+        "jane@a-b.example",
+    ],
+)
+def test_addresses(email: str) -> None:
+    assert Contact(id="c", email=email).email == email
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "jane",
+        "@example.com",
+        "jane@",
+        "jane@@example.com",
+        "jane@example.com, joe@example.com",
+        "jane@example.com;joe@example.com",
+        "Jane <jane@example.com>",
+        "jane doe@example.com",
+        "jane@example.com\r\nBcc: all@example.com",
+        "jane@.example.com",
+        "jane@example..com",
+        "jane@example.com.",
+        "jane@-example.com",
+        "jane@example-.com",
+        '"jane"@example.com',
+        "a" * 65 + "@example.com",
+        "jane@" + "a." * 130 + "com",
+        "jane@exam\0ple.com",
+    ],
+)
+def test_what_is_no_single_address(email: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Contact(id="c", email=email)
+    assert caught.value.field == "contact.email"
+
+
+@pytest.mark.parametrize("phone", ["+15550100", "0043 1 234-56", "(555) 010.0", "12345"])
+def test_numbers(phone: str) -> None:
+    assert Contact(id="c", phone=phone).phone == phone
+
+
+@pytest.mark.parametrize("phone", ["1234", "1" * 16, "++15550100", "+1555CALL", "1;2345", "+"])
+def test_what_is_no_number(phone: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Contact(id="c", phone=phone)
+    assert caught.value.field == "contact.phone"
+
+
+# --- when two are one -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("Jane@Example.COM", "jane@example.com"),
+        (" jane@example.com ", "jane@example.com"),
+        ("j\u00e4ne@example.com", "ja\u0308ne@example.com"),
+        ("J\u00c4NE@example.com", "ja\u0308ne@example.com"),
+    ],
+)
+def test_two_spellings_of_one_mailbox(one: str, other: str) -> None:
+    assert normalize_email(one) == normalize_email(other)
+
+
+@pytest.mark.parametrize("other", ["jane@example.org", "j.ane@example.com", "jane+x@example.com"])
+def test_another_mailbox(other: str) -> None:
+    assert normalize_email(other) != normalize_email("jane@example.com")
+
+
+@pytest.mark.parametrize(
+    "one, other", [("+1 (555) 01-00", "+15550100"), ("0043 1 23456", "+43 1/23456")]
+)
+def test_two_spellings_of_one_number(one: str, other: str) -> None:
+    assert normalize_phone(one) == normalize_phone(other)
+
+
+def test_a_national_number_is_not_an_international_one() -> None:
+    assert normalize_phone("43123456") != normalize_phone("+43123456")
+
+
+@pytest.mark.parametrize("normalize", [normalize_email, normalize_phone])
+def test_only_addresses_are_compared(normalize: Any) -> None:
+    with pytest.raises(InvalidInput):
+        normalize("neither")
+
+
+@given(st.from_regex(r"[a-zäİ\u212a.+]{1,20}@[a-zß]{1,9}\.com", fullmatch=True))
+def test_a_normal_form_is_its_own(email: str) -> None:
+    assert normalize_email(normalize_email(email)) == normalize_email(email)

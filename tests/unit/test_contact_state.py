@@ -1,0 +1,115 @@
+"""Suppressions and refusals of one contact, folded from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from dee_es.core import contact_state as cs
+from dee_es.core import events as e
+from dee_es.core.contact_state import ContactState
+
+CONTACT = "contact"
+SUBJECTS = ("id:contact", "email:abc", "phone:def")
+
+
+def after(*happened: e.Event) -> ContactState:
+    """The state after these events, each by a command of its own."""
+    return cs.fold(
+        e.RecordedEvent(
+            "contact:contact", n, type(event).__name__, n, e.Meta(n, f"cmd_{n}", "x", 0), event
+        )
+        for n, event in enumerate(happened, 1)
+    )
+
+
+def suppressed(
+    level: e.Level = "global", scope: str = "", subjects: Sequence[str] = SUBJECTS
+) -> e.ContactSuppressed:
+    return e.ContactSuppressed(CONTACT, level, scope, tuple(subjects))
+
+
+def lifted(
+    level: e.Level = "global", scope: str = "", subjects: Sequence[str] = SUBJECTS
+) -> e.ContactUnsuppressed:
+    return e.ContactUnsuppressed(CONTACT, level, scope, tuple(subjects))
+
+
+def test_a_contact_without_a_history_is_free() -> None:
+    state = after()
+    assert (state.version, state.listed, state.refused) == (0, frozenset(), frozenset())
+
+
+def test_a_suppression_lists_every_subject() -> None:
+    events = cs.suppress(after(), CONTACT, SUBJECTS, "channel", "email")
+    assert events == [suppressed("channel", "email", sorted(SUBJECTS))]
+    state = after(*events)
+    assert state.listed == {(subject, "channel", "email") for subject in SUBJECTS}
+    assert state.version == 1
+
+
+def test_the_order_of_the_subjects_makes_no_difference() -> None:
+    one = cs.suppress(after(), CONTACT, SUBJECTS, "global", "")
+    assert one == cs.suppress(after(), CONTACT, reversed(SUBJECTS), "global", "")
+
+
+def test_what_is_listed_is_not_listed_again() -> None:
+    assert cs.suppress(after(suppressed()), CONTACT, SUBJECTS, "global", "") == []
+
+
+def test_only_what_is_new_is_listed() -> None:
+    state = after(suppressed(subjects=["id:contact"]))
+    events = cs.suppress(state, CONTACT, SUBJECTS, "global", "")
+    assert events == [suppressed(subjects=["email:abc", "phone:def"])]
+
+
+@pytest.mark.parametrize("level, scope", [("regulatory", ""), ("plan", "p"), ("channel", "email")])
+def test_levels_and_scopes_are_lists_of_their_own(level: e.Level, scope: str) -> None:
+    state = after(suppressed("channel", "voice"))
+    events = cs.suppress(state, CONTACT, SUBJECTS, level, scope)
+    assert events == [suppressed(level, scope, sorted(SUBJECTS))]
+    assert cs.unsuppress(state, CONTACT, level, scope) == []
+
+
+def test_lifting_frees_every_subject_that_was_listed_at_any_time() -> None:
+    state = after(suppressed(subjects=["id:contact"]), suppressed(subjects=["email:abc"]))
+    events = cs.unsuppress(state, CONTACT, "global", "")
+    assert events == [lifted(subjects=["email:abc", "id:contact"])]
+    assert after(suppressed(), lifted()).listed == frozenset()
+
+
+def test_lifting_one_level_leaves_the_others() -> None:
+    state = after(suppressed("regulatory"), suppressed(), lifted())
+    assert {level for _, level, _ in state.listed} == {"regulatory"}
+
+
+def test_what_is_not_listed_cannot_be_lifted() -> None:
+    assert cs.unsuppress(after(), CONTACT, "global", "") == []
+    assert cs.unsuppress(after(suppressed(), lifted()), CONTACT, "global", "") == []
+
+
+def test_a_lifted_suppression_can_be_set_again() -> None:
+    state = after(suppressed(), lifted())
+    assert cs.suppress(state, CONTACT, SUBJECTS, "global", "") == [
+        suppressed(subjects=sorted(SUBJECTS))
+    ]
+
+
+def test_a_refusal_is_recorded_once_for_each_plan_and_suppression() -> None:
+    events = cs.refuse(after(), CONTACT, "plan", "global")
+    assert events == [e.EnrollmentRefused(CONTACT, "plan", "suppression", "global")]
+    state = after(*events)
+    assert cs.refuse(state, CONTACT, "plan", "global") == []
+    assert len(cs.refuse(state, CONTACT, "other", "global")) == 1
+    assert len(cs.refuse(state, CONTACT, "plan", "regulatory")) == 1
+
+
+def test_channel_events_change_neither() -> None:
+    received = e.ChannelEventReceived("email.opened", CONTACT, "event_1", 0)
+    assert after(suppressed(), received).listed == after(suppressed()).listed
+    assert after(suppressed(), received).version == 2
+
+
+def test_every_command_is_known_by_its_id() -> None:
+    assert after(suppressed(), lifted()).command_ids == {"cmd_1", "cmd_2"}

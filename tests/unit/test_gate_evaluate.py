@@ -1,0 +1,178 @@
+"""The gate as a whole: the order of its rules, what they need and what they leave behind."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from dee_es.adapters.zones import load_zone
+from dee_es.core.clock import TimeScale
+from dee_es.core.gate import (
+    Allow,
+    ConsentFact,
+    CounterKey,
+    Denial,
+    Required,
+    Snapshot,
+    SuppressionFact,
+    ZoneRules,
+    counters,
+    evaluate,
+    read_policy,
+    required,
+    snapshot_from,
+)
+from dee_es.core.gate.slots import tick_text
+from dee_es.errors import InvalidInput
+
+EPOCH = datetime(2026, 3, 4, tzinfo=UTC)
+SCALE = TimeScale(EPOCH, 1000)
+BEGIN = int(EPOCH.timestamp() * 1000)
+POLICY = read_policy(
+    {
+        "consent": {"required": ["email"], "purpose": "news"},
+        "windows": {"channels": {"email": {"start": "09:00", "end": "17:00"}}},
+        "limits": {"perDay": {"contact": 2}},
+        "budget": {"amount": 10, "currency": "EUR", "costPerSend": {"email": 1}},
+    }
+)
+ZONE = load_zone("Europe/Berlin", BEGIN, BEGIN + 401 * 86_400_000)
+DAY = BEGIN // 86_400_000
+CONTACT, BUDGET = CounterKey("contact:c1", DAY), CounterKey("budget:day:EUR", DAY)
+WRONG = Snapshot(
+    0,
+    SCALE,
+    "email",
+    "plan",
+    suppressions=(SuppressionFact("global"),),
+    consent=None,
+    zone=ZONE,
+    contact_id="c1",
+    sender="default",
+    domain="d1",
+    counters={CONTACT: 2, BUDGET: 10},
+    policy_version=3,
+)
+RIGHTED: list[tuple[str, dict[str, Any]]] = [
+    ("suppression", {"suppressions": ()}),
+    ("consent", {"consent": ConsentFact("granted")}),
+    ("windows", {"tick": 10 * 3600}),
+    ("limits", {"counters": {CONTACT: 1, BUDGET: 10}}),
+    ("budget", {"counters": {CONTACT: 1, BUDGET: 9}}),
+]
+
+
+def test_rules_are_asked_in_their_order() -> None:
+    snapshot = WRONG
+    denied = []
+    for _, cure in RIGHTED:
+        denial = evaluate(POLICY, snapshot)
+        assert isinstance(denial, Denial)
+        denied.append(denial.rule)
+        snapshot = replace(snapshot, **cure)
+    assert denied == [rule for rule, _ in RIGHTED]
+    allowed = evaluate(POLICY, snapshot)
+    assert isinstance(allowed, Allow)
+    assert [counter.key for counter in allowed.counters] == [CONTACT, BUDGET]
+
+
+def test_what_was_read_is_enough_to_decide_again() -> None:
+    snapshot = WRONG
+    send = Snapshot(0, SCALE, "email", "plan", contact_id="c1")
+    for _, cure in [*RIGHTED, ("", {})]:
+        verdict = evaluate(POLICY, snapshot)
+        told = snapshot_from(
+            POLICY, replace(send, tick=snapshot.tick), verdict.reads, verdict.personal
+        )
+        assert evaluate(POLICY, told) == verdict
+        snapshot = replace(snapshot, **cure)
+
+
+def test_nothing_that_was_read_in_plain_text_names_the_contact_s_zone() -> None:
+    snapshot = replace(WRONG, suppressions=(), consent=ConsentFact("granted"))
+    denial = evaluate(POLICY, snapshot)
+    assert isinstance(denial, Denial)
+    assert denial.rule == "windows"
+    assert "Berlin" not in f"{denial.reads} {denial.detail}"
+
+
+def test_a_verdict_without_its_personal_part_is_not_guessed() -> None:
+    snapshot = replace(WRONG, suppressions=(), consent=ConsentFact("granted"))
+    with pytest.raises(InvalidInput):
+        snapshot_from(POLICY, snapshot, evaluate(POLICY, snapshot).reads, {})
+
+
+@pytest.mark.parametrize(
+    "reads, personal",
+    [
+        ({"suppression": 3}, {}),
+        ({"policy": "x"}, {}),
+        ({"zone": "contact"}, {"zone": "A/B", "zone.offsets": "0+0"}),
+        ({"zone": "contact"}, {"zone": "A/B", "zone.offsets": "0 until 5"}),
+        ({"zone": "contact"}, {"zone": "A/B", "zone.offsets": "0+0 until x"}),
+    ],
+)
+def test_reads_that_are_none_of_ours_are_refused(reads: Any, personal: Any) -> None:
+    with pytest.raises(InvalidInput):
+        snapshot_from(POLICY, WRONG, reads, personal)
+
+
+def test_without_a_policy_nothing_is_required() -> None:
+    assert required(None, "email") == Required()
+    assert required(read_policy({}), "email") == Required()
+    assert required(read_policy({"limits": {}}), "email") == Required()
+    assert counters(None, WRONG) == ()
+
+
+@pytest.mark.parametrize(
+    "definition, needs",
+    [
+        (
+            {"consent": {"required": ["email"], "purpose": "news"}},
+            Required(consent=True, purpose="news"),
+        ),
+        ({"consent": {"required": ["voice"], "purpose": "news"}}, Required()),
+        ({"windows": {"channels": {"email": {}}}}, Required(zone=True)),
+        (
+            {"windows": {"channels": {"email": {"onUnknownZone": "Asia/Tokyo"}}}},
+            Required(zone=True, default_zone="Asia/Tokyo"),
+        ),
+        ({"windows": {"channels": {"voice": {}}}}, Required()),
+        ({"limits": {"perDay": {"channel": {"voice": 1}}}}, Required()),
+        ({"limits": {"perDay": {"channel": {"email": 1}}}}, Required(counters=True)),
+        ({"limits": {"perDay": {"sender": 1}}}, Required(counters=True)),
+        ({"limits": {"perDay": {"contact": 1}}}, Required(counters=True)),
+        ({"limits": {"perDay": {"domain": 1}}}, Required(counters=True, domain=True)),
+        (
+            {"limits": {"warmUp": {"default": {"startTick": 0, "perDay": [1]}}}},
+            Required(counters=True),
+        ),
+        (
+            {"budget": {"amount": 1, "currency": "EUR", "costPerSend": {"email": 1}}},
+            Required(counters=True),
+        ),
+        ({"budget": {"amount": 1, "currency": "EUR", "costPerSend": {"voice": 1}}}, Required()),
+    ],
+)
+def test_a_rule_requires_what_it_reads(definition: object, needs: Required) -> None:
+    assert required(read_policy(definition), "email") == needs
+
+
+def test_times_beyond_the_calendar_are_told_as_ticks() -> None:
+    assert tick_text(SCALE, 0) == "2026-03-04 00:00 UTC"
+    assert tick_text(SCALE, 61) == "2026-03-04 00:01:01 UTC"
+    assert tick_text(TimeScale(EPOCH, 1), 1) == "2026-03-04 00:00:00.001 UTC"
+    assert tick_text(SCALE, 10**15) == "tick 1000000000000000"
+    assert tick_text(SCALE, -(10**15)) == "tick -1000000000000000"
+
+
+def test_zone_rules_survive_their_text() -> None:
+    zone = ZoneRules("A/B", ((-1000, -4521), (0, 0), (500, 3600)), 900, "v")
+    assert zone.text(-1000, 900) == "-1000-4521 0+0 500+3600 until 900"
+    assert ZoneRules.parse("A/B", "v", zone.text(-1000, 900)) == zone
+    assert zone.text(-5, 600) == "-5-4521 0+0 500+3600 until 600"
+    assert zone.text(500, 9000) == "500+3600 until 900"
+    assert zone.text(900, 950) == "until 900"

@@ -1,0 +1,288 @@
+"""Callbacks as a pure matter of requests and replies: who is let in, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from dee_es.adapters.channels.twilio import (
+    CallRef,
+    ProviderCalls,
+    Reply,
+    TwilioCallbacks,
+    TwilioSettings,
+)
+from dee_es.adapters.channels.twilio.signature import sign
+from dee_es.adapters.channels.twilio.tokens import Kind, Place
+from dee_es.adapters.channels.twilio.urls import RETRIES, CallbackUrls
+from dee_es.core.script import check_script
+from dee_es.errors import InvalidInput, StoreUnavailable
+from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN
+
+CALL = CallRef("run_" + "a" * 26, "call", "e" * 64, 1)
+SID = "CA" + "1" * 32
+SETTINGS = TwilioSettings(ACCOUNT, TOKEN, FROM, "https://calls.example/t", SECRET)
+URLS = CallbackUrls(SETTINGS.callback_url, SECRET)
+OTHERS = CallbackUrls(SETTINGS.callback_url, "another secret!!")
+SCRIPT = check_script({"greeting": "Hello", "steps": []})
+
+
+class Desk:
+    """Callbacks, and requests that Twilio might make."""
+
+    def __init__(self, calls: ProviderCalls, script: Mapping[str, Any] | None = SCRIPT) -> None:
+        self.calls = calls
+        self.callbacks = TwilioCallbacks(SETTINGS, calls, lambda call: script)
+
+    def ask(
+        self,
+        kind: Kind = "status",
+        *,
+        call: CallRef = CALL,
+        place: Place | None = None,
+        method: str = "POST",
+        token: str = TOKEN,
+        header: str = "X-Twilio-Signature",
+        fragment: str = "",
+        url: str | None = None,
+        **form: str,
+    ) -> Reply:
+        """A proper request, but for what is given."""
+        given = {"AccountSid": ACCOUNT, "CallSid": SID, "CallStatus": "ringing", **form}
+        asked = url or URLS.make(kind, call, place)
+        signature = sign(token, asked + fragment, given.items())
+        body = urlencode(given).encode()
+        return self.callbacks.handle(method, asked, {header: signature}, body)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    calls = ProviderCalls(tmp_path / "calls.db")
+    yield Desk(calls)
+    calls.close()
+
+
+# --- who is let in --------------------------------------------------------------------------------
+
+
+def test_a_proper_request_is_answered(desk: Desk) -> None:
+    for header in ("X-Twilio-Signature", "x-twilio-signature"):
+        for fragment in ("", RETRIES):
+            reply = desk.ask(header=header, fragment=fragment)
+            assert reply.status == 200
+            assert [event.type for event in reply.events] == ["call.ringing"]
+
+
+@pytest.mark.parametrize(
+    "changes, status",
+    [
+        ({"method": "GET"}, 405),
+        ({"method": "PUT"}, 405),
+        ({"token": "another"}, 403),
+        ({"header": "X-Other"}, 403),
+        ({"AccountSid": "AC" + "9" * 32}, 403),
+        ({"CallSid": "x"}, 403),
+        ({"CallSid": "RE" + "1" * 32}, 403),
+        ({"CallStatus": "melting"}, 400),
+        ({"CallStatus": ""}, 400),
+        ({"url": "https://calls.example/t/"}, 404),
+        ({"url": "https://calls.example/t/status/abc.def"}, 403),
+        ({"url": URLS.make("voice", CALL).replace("/voice/", "/status/")}, 403),
+        (
+            {"url": CallbackUrls(SETTINGS.callback_url, "another secret!!").make("status", CALL)},
+            403,
+        ),
+        ({"junk": "x" * 70_000}, 413),
+    ],
+)
+def test_everything_else_is_refused_and_changes_nothing(
+    desk: Desk, changes: dict[str, Any], status: int
+) -> None:
+    reply = desk.ask(**changes)
+    assert (reply.status, reply.events) == (status, ())
+    assert TOKEN.encode() not in reply.body
+    if status != 400:
+        assert desk.calls.find(SID) is None
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"a=%ff", b"&".join([b"a=1"] * 600)])
+def test_a_form_that_cannot_be_read_is_refused(desk: Desk, body: bytes) -> None:
+    reply = desk.callbacks.handle("POST", URLS.make("status", CALL), {}, body)
+    assert (reply.status, reply.events) == (400, ())
+
+
+def test_one_call_at_twilio_belongs_to_one_attempt(desk: Desk) -> None:
+    assert desk.ask().status == 200
+    other = CallRef(CALL.run_id, CALL.step_id, "d" * 64, 1)
+    assert desk.ask(call=other).status == 403
+    assert desk.ask(call=other, CallSid="CA" + "2" * 32).status == 200
+
+
+def test_a_table_that_is_away_asks_twilio_to_come_again(desk: Desk) -> None:
+    desk.calls.close()
+    assert desk.ask().status == 503
+
+
+# --- what follows ---------------------------------------------------------------------------------
+
+
+def test_ids_follow_from_attempt_and_matter(desk: Desk) -> None:
+    def ids(**changes: Any) -> str:
+        return desk.ask(**changes).events[0].event_id
+
+    assert ids() == ids(Timestamp="Sat, 01 Mar 2025 09:30:00 +0000", SequenceNumber="7")
+    assert ids().startswith("twilio-")
+    assert SID not in ids()
+    assert ids(CallStatus="queued") == ids(CallStatus="initiated")
+    assert ids(CallStatus="completed") == ids(CallStatus="busy")
+    second = CallRef(CALL.run_id, CALL.step_id, CALL.key, 2)
+    assert ids(call=second, CallSid="CA" + "2" * 32) != ids()
+    assert len({ids(CallStatus=s) for s in ("queued", "ringing", "in-progress", "busy")}) == 4
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("Sat, 01 Mar 2025 09:30:00 +0000", "2025-03-01T09:30:00+00:00"),
+        ("Sat, 01 Mar 2025 10:30:00 +0100", "2025-03-01T09:30:00+00:00"),
+        ("Sat, 01 Mar 2025 09:30:00 -0000", "2025-03-01T09:30:00+00:00"),
+        ("yesterday", None),
+        ("", None),
+        ("Sat, 99 Mar 2025 09:30:00 +0000", None),
+    ],
+)
+def test_when_it_happened(desk: Desk, text: str, expected: str | None) -> None:
+    moment = desk.ask(Timestamp=text).events[0].occurred_at
+    assert (moment.isoformat() if moment else None) == expected
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "9" * 30, "²"])
+def test_a_duration_that_is_none_is_left_out(desk: Desk, text: str) -> None:
+    (event,) = desk.ask(CallStatus="completed", CallDuration=text).events
+    assert "duration_s" not in event.data
+
+
+def test_digits_are_kept_until_they_are_recorded(desk: Desk, tmp_path: Path) -> None:
+    asks = check_script(
+        {"greeting": "Hi", "steps": [{"type": "gather", "name": "a", "prompt": "?"}]}
+    )
+    caller = Desk(desk.calls, asks)
+    assert caller.ask("gather", place=Place((0,)), Digits="7").status == 200
+    for _ in range(2):  # told, but not recorded: it is told in full again
+        reply = caller.ask(CallStatus="completed")
+        assert reply.events[0].data["gathered"] == {"a": "7"}
+    caller.callbacks.recorded(reply)
+    again = caller.ask(CallStatus="completed")
+    assert "gathered" not in again.events[0].data
+    assert again.events[0].event_id == reply.events[0].event_id
+
+
+def test_a_recording_that_did_not_work_is_no_event(desk: Desk) -> None:
+    assert desk.ask("recording", RecordingStatus="absent").events == ()
+    (event,) = desk.ask("recording", RecordingStatus="completed").events
+    assert event.type == "call.recorded"
+
+
+@pytest.mark.parametrize("kind", ["voice", "gather"])
+def test_an_erased_script_ends_the_call(desk: Desk, kind: Kind) -> None:
+    reply = Desk(desk.calls, None).ask(kind)
+    assert reply.status == 200
+    assert b"<Hangup />" in reply.body
+    assert b"Say" not in reply.body
+
+
+def test_a_place_that_is_gone_ends_the_call(desk: Desk) -> None:
+    reply = desk.ask("gather", place=Place((5,)), Digits="1")
+    assert (reply.status, b"<Hangup />" in reply.body) == (200, True)
+
+
+def test_an_event_shows_nothing_that_was_pressed(desk: Desk) -> None:
+    desk.calls.gather(CALL, "pin", "4711")
+    reply = desk.ask(CallStatus="completed")
+    assert reply.events[0].data["gathered"] == {"pin": "4711"}
+    assert "4711" not in repr(reply)
+
+
+# --- the table of calls ---------------------------------------------------------------------------
+
+
+def test_a_run_can_be_forgotten(desk: Desk) -> None:
+    desk.calls.bind(CALL, SID)
+    desk.calls.note_machine(CALL)
+    desk.calls.gather(CALL, "a", "1")
+    assert desk.calls.sids(CALL.key, 1) == [SID]
+    desk.calls.erase(CALL.run_id)
+    assert desk.calls.find(SID) is None
+    assert desk.calls.gathered(CALL) == {}
+    assert not desk.calls.is_machine(CALL)
+
+
+def test_the_table_outlives_its_process_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "calls.db"
+    first = ProviderCalls(path)
+    assert first.bind(CALL, SID)
+    second = ProviderCalls(path)
+    assert second.find(SID) == CALL
+    assert path.stat().st_mode & 0o777 == 0o600
+    for each in (first, second, second):
+        each.close()
+    with pytest.raises(StoreUnavailable):
+        second.find(SID)
+
+
+def test_a_table_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="table of calls"):
+        ProviderCalls(tmp_path / "missing" / "calls.db")
+    (tmp_path / "text.db").write_text("this is no database, whatever its name says " * 9)
+    with pytest.raises(StoreUnavailable):
+        ProviderCalls(tmp_path / "text.db")
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("account_sid", "AC1"),
+        ("account_sid", "SK" + "1" * 32),
+        ("auth_token", ""),
+        ("auth_token", "a b"),
+        ("auth_token", "a\r\nX: y"),
+        ("callback_secret", "short"),
+        ("from_number", "555-0100"),
+        ("from_number", "+15550100\n"),
+        ("callback_url", "http://calls.example"),
+        ("callback_url", "https://calls.example/?a=1"),
+        ("callback_url", "https://u:p@calls.example/"),
+        ("callback_url", "ftp://calls.example/"),
+        ("callback_url", "https://"),
+        ("callback_url", "https://calls.example:99999/"),
+        ("api_url", "http://api.example"),
+        ("api_url", "https://api.example/\r\n"),
+        ("timeout_s", 0),
+        ("ring_s", 601),
+        ("max_duration_s", 0),
+        ("voicemail", "shout"),
+        ("voice", 'alice"'),
+        ("language", "de DE"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(name: str, value: Any) -> None:
+    given: dict[str, Any] = {
+        "account_sid": ACCOUNT,
+        "auth_token": TOKEN,
+        "from_number": FROM,
+        "callback_url": "https://calls.example/t",
+        "callback_secret": SECRET,
+    }
+    TwilioSettings(**given)
+    with pytest.raises(InvalidInput) as refused:
+        TwilioSettings(**{**given, name: value})
+    assert name in str(refused.value)
+    assert SECRET not in str(refused.value)
+    assert TOKEN not in str(refused.value)
