@@ -128,6 +128,8 @@ class Scheduler:
         with self._working():
             while not stop.is_set():
                 try:
+                    # What is known of own sends is recorded by right of evidence, lease or not.
+                    self._dispatcher.record_rest()
                     if self._leases.acquire() is not None:
                         total = total.plus(self._tick(self._clock.refresh()))
                         if on_tick is not None:
