@@ -54,6 +54,13 @@ class EngineClock:
         start_ms = int(self.scale.time(tick).timestamp() * _MS_PER_SECOND)
         return max(0.0, (start_ms - self._wall.now_ms()) / _MS_PER_SECOND)
 
+    def behind_s(self) -> float:
+        """By how many wall seconds a system clock would have to catch up with its own ticks; 0 if
+        it is level."""
+        if self.kind == "manual":
+            return 0.0
+        return self.seconds_until(self.now())
+
     def recorded_at(self) -> int:
         """Wall time in ms since 1970 UTC, for information."""
         return self._wall.now_ms()

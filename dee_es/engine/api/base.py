@@ -16,6 +16,7 @@ from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
 from dee_es.engine.enroll import Enrollment
 from dee_es.engine.gatekeeping import Gatekeeper
+from dee_es.engine.health import HealthCheck
 from dee_es.engine.history import History
 from dee_es.engine.journal import Journal
 from dee_es.engine.leases import LeaseKeeper
@@ -86,6 +87,9 @@ class ApiBase:
             self.clock,
             leases,
             parts.max_runs_per_tick,
+        )
+        self._health = HealthCheck(
+            parts.backend, parts.store, self.clock, self._projector, parts.run_list
         )
         self._history = History(parts.store, self._journal, parts.scale)
         self.audit = Audit(parts.store, self._journal)

@@ -83,15 +83,7 @@ class DefinitionsApi(ApiBase):
 
         Raises `InvalidInput` naming the rule and field, for a zone nobody knows too.
         """
-        checked = check_policy(definition)
-        policy = read_policy(checked)
-        for channel in ("email", "voice"):
-            zone = required(policy, channel).default_zone
-            if zone is not None and self._parts.zones(zone, 0, 1) is None:
-                raise InvalidInput(
-                    f"policy.windows.channels.{channel}.onUnknownZone",
-                    f"the zone database knows no zone {zone!r}",
-                )
+        checked = checked_policy(definition, self._parts.zones)
         return self._publish("policy", POLICY_ID, checked, actor)
 
     def list_definitions(
@@ -109,6 +101,39 @@ class DefinitionsApi(ApiBase):
         """A published template, script or sender, by default in its latest version."""
         wanted = self._definitions.latest(kind, id) if version is None else version
         return dict(self._definitions.get(kind, id, wanted).definition)
+
+    def render_template(
+        self,
+        id: str,
+        *,
+        contact_id: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        subject: str | None = None,
+        version: int | None = None,
+    ) -> RenderedTemplate:
+        """What a template comes to for a contact: as enrolled last, or as given in `attributes`.
+
+        Attributes named id, email, phone and timezone are the contact's own fields; `variables` go
+        before those of the contact's run. Nothing is written or sent. Raises `InvalidInput` naming
+        the part and the value that is missing, as the step would fail.
+        """
+        given = check_map("variables", variables or {})
+        if (contact_id is None) == (attributes is None):
+            raise InvalidInput("contact_id", "give either a contact or attributes")
+        wanted = self._definitions.latest("template", id) if version is None else version
+        definition = self._definitions.get("template", check_id("id", id), wanted).definition
+        if contact_id is not None:
+            person, run = self._enrolled_last(check_id("contact_id", contact_id))
+        else:
+            person, run = _person(check_map("attributes", attributes or {})), {}
+        scope = preview_scope(person, run, given, self._sender())
+        try:
+            message = build_email(subject or _NO_SUBJECT, definition, scope, _NOBODY)
+        except TemplateError as error:
+            raise InvalidInput(f"template {id!r}", str(error)) from None
+        shown = message.subject if subject is not None else None
+        return RenderedTemplate(id, wanted, shown, message.text or "", message.html)
 
     def _publish(self, kind: str, name: str, definition: dict[str, Any], actor: str | None) -> int:
         meta = self._meta("publish", None, actor, None)

@@ -23,22 +23,5 @@ class EvidenceApi(ApiBase):
         return self.audit.verify_log(on_progress)
 
     def health(self) -> Health:
-        """How the database and its projections stand."""
-        head = self._parts.store.log_head()
-        lag = {
-            projection.name: head.position - self._projector.position(projection)
-            for projection in self._projector.projections
-        }
-        tick = self.clock.now()
-        return Health(
-            ok=True,
-            backend=self._parts.backend,
-            tick=tick,
-            time=self.clock.time(tick),
-            clock=self.clock.kind,
-            position=head.position,
-            runs=head.ordinal,
-            next_due=self._parts.store.next_due(),
-            lag=lag,
-            problems=(),
-        )
+        """How the database, its scheduler and its projections stand, with every problem."""
+        return self._health.look()

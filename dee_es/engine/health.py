@@ -1,0 +1,81 @@
+"""How the database stands, and what somebody on call should do about it."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from dee_es.engine.models import Health
+from dee_es.engine.projector import AnyProjection, Projector
+from dee_es.engine.timekeeping import EngineClock
+from dee_es.errors import DeeError
+from dee_es.ports import EventStore
+
+_PATIENCE_S: Final = 60
+"""How long runs may be due before somebody is told, in seconds of logical time."""
+
+
+class HealthCheck:
+    """Looks at time, the scheduler and the projections that must never lag."""
+
+    def __init__(
+        self,
+        backend: str,
+        store: EventStore,
+        clock: EngineClock,
+        projector: Projector,
+        kept_level: AnyProjection,
+    ) -> None:
+        self._backend = backend
+        self._store = store
+        self._clock = clock
+        self._projector = projector
+        self._kept_level = kept_level
+
+    def look(self) -> Health:
+        """The state as of now, with a sentence for each problem."""
+        found = [self._overdue(), self._backwards(), self._stuck()]
+        problems = tuple(problem for problem in found if problem is not None)
+        head = self._store.log_head()
+        tick = self._clock.now()
+        kind: Literal["system", "manual"] = self._clock.kind
+        return Health(
+            ok=not problems,
+            backend=self._backend,
+            tick=tick,
+            time=self._clock.time(tick),
+            clock=kind,
+            position=head.position,
+            runs=head.ordinal,
+            next_due=self._store.next_due(),
+            lag={
+                projection.name: head.position - self._projector.position(projection)
+                for projection in self._projector.projections
+            },
+            problems=problems,
+        )
+
+    def _overdue(self) -> str | None:
+        """Runs that nobody advances. A manual clock stands still, so nothing is late on it."""
+        due = self._store.next_due()
+        if self._clock.kind == "manual" or due is None:
+            return None
+        patience = self._clock.scale.ticks(_PATIENCE_S * 1000)
+        if self._clock.now() - due <= patience:
+            return None
+        late = f"runs are due since {self._clock.time(due):%Y-%m-%d %H:%M:%S}Z"
+        if any(lease.expires_in_ms > 0 for lease in self._store.leases()):
+            return f"{late}; a worker is at work but falls behind"
+        return f"{late} and no worker is at work; start `dee worker`"
+
+    def _backwards(self) -> str | None:
+        behind = self._clock.behind_s()
+        if behind <= _PATIENCE_S:
+            return None
+        return f"the wall clock is {behind:,.0f} s behind the database's time, which stands still"
+
+    def _stuck(self) -> str | None:
+        try:
+            self._projector.catch_up(self._kept_level)
+        except DeeError as error:
+            return str(error)
+        return None

@@ -1,0 +1,54 @@
+"""What `health` tells somebody on call."""
+
+from __future__ import annotations
+
+from dee_es import Engine, EngineConfig
+from dee_es.adapters.channels.memory import MemoryChannel
+from tests.support.engines import outreach, publish_basics
+from tests.support.system import FixedWallClock
+
+
+def on_a_system_clock() -> tuple[Engine, FixedWallClock]:
+    wall = FixedWallClock()
+    channel = MemoryChannel()
+    engine = Engine(
+        EngineConfig(":memory:"), wall=wall, channels={"email": channel, "voice": channel}
+    )
+    publish_basics(engine)
+    return engine, wall
+
+
+def test_all_is_well_while_a_scheduler_keeps_up() -> None:
+    engine, wall = on_a_system_clock()
+    with engine:
+        engine.execute(outreach(), {"id": "a", "email": "a@example.com", "firstName": "A"})
+        engine.tick()
+        wall.advance(3_600_000)
+        found = engine.health()
+        assert (found.ok, found.problems, found.runs) == (True, (), 1)
+        assert found.lag["run_list"] == 0
+
+
+def test_runs_that_nobody_advances_are_told() -> None:
+    engine, wall = on_a_system_clock()
+    with engine:
+        engine.execute(outreach(), {"id": "a", "email": "a@example.com", "firstName": "A"})
+        wall.advance(61_000)
+        (problem,) = engine.health().problems
+        assert "no worker is at work" in problem
+        assert not engine.health().ok
+        engine.tick()
+        assert engine.health().ok
+
+
+def test_a_wall_clock_that_was_set_back_is_told() -> None:
+    engine, wall = on_a_system_clock()
+    with engine:
+        wall.advance(600_000)
+        run = engine.execute(outreach(), {"id": "a", "email": "a@example.com", "firstName": "A"})
+        engine.tick()
+        wall.advance(-500_000)
+        (problem,) = engine.health().problems
+        assert "500 s behind" in problem
+        # Time stands still meanwhile; it never goes back.
+        assert engine.now().tick == run.start_tick
