@@ -1,0 +1,139 @@
+"""The event store: the append-only log and the small indexes that are written with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from dee_es.core.events import RecordedEvent
+from dee_es.ports.log import (
+    Committed,
+    Conflict,
+    Consent,
+    Head,
+    Lease,
+    LeaseRow,
+    LogHead,
+    StoredRow,
+    Suppression,
+    Unit,
+)
+from dee_es.ports.views import TableTransaction
+
+Inline = Callable[[TableTransaction, int, Sequence[RecordedEvent]], None]
+"""Called in the append's transaction with the head position before it and the events appended."""
+
+
+class EventStore(Protocol):
+    """The append-only log and the small indexes that are written with it.
+
+    All methods raise `StoreUnavailable` when the database does not answer within bounded time.
+    """
+
+    def commit(
+        self, units: Sequence[Unit], *, inline: Inline | None = None, lease: Lease | None = None
+    ) -> list[Committed | Conflict]:
+        """Append all units that still fit, in one transaction under the append lock.
+
+        Units are taken in order; each is committed whole or refused whole, and a refused one does
+        not disturb the others. Positions are gapless and in commit order; each first event of a run
+        takes the next ordinal. Raises `ConcurrencyConflict` without writing anything if `lease` is
+        no longer held.
+        """
+        ...
+
+    def read_stream(
+        self, stream_id: str, after: int = 0, upto: int | None = None
+    ) -> list[StoredRow]:
+        """The stream's rows with `after < version <= upto`, in order."""
+        ...
+
+    def read_streams(self, stream_ids: Sequence[str]) -> dict[str, list[StoredRow]]:
+        """All rows of each stream, in order; streams without any are absent."""
+        ...
+
+    def read_first(self, stream_ids: Sequence[str]) -> dict[str, StoredRow]:
+        """The first row of each stream that exists."""
+        ...
+
+    def read_log(self, after: int, limit: int) -> list[StoredRow]:
+        """Rows of the whole log behind position `after`, in order."""
+        ...
+
+    def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
+        """The heads of the streams that exist."""
+        ...
+
+    def stream_ids(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:
+        """Ids of streams that begin with `prefix`, in order, behind `after`."""
+        ...
+
+    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
+        """Up to `limit` runs with `due_tick <= tick`, oldest first, then by id; of partition
+        `(i, n)` only those whose slice modulo `n` is `i`."""
+        ...
+
+    def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:
+        """The earliest tick at which a run is due."""
+        ...
+
+    def due_lag(self, tick: int, partition: tuple[int, int] = (0, 1), limit: int = 100_000) -> int:
+        """How many runs of the partition have `due_tick <= tick`; counting stops at `limit`."""
+        ...
+
+    def log_head(self) -> LogHead:
+        """The end of the log as of now."""
+        ...
+
+    def advance_clock(self, tick: int) -> int:
+        """Raise the stored tick to `tick` if it is higher; returns the stored tick."""
+        ...
+
+    def contact_keys(self, contact_ids: Sequence[str]) -> dict[str, bytes]:
+        """Key ids of the contacts that have one."""
+        ...
+
+    def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
+        """All suppressions of these subjects."""
+        ...
+
+    def consents(self, contact_ids: Sequence[str]) -> list[Consent]:
+        """All consents of these contacts, given or revoked, by contact id, then channel."""
+        ...
+
+    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """What the (key, slot) counters stand at; those that nothing was added to are absent."""
+        ...
+
+    def prune_counters(self, before_slot: int) -> int:
+        """Forget the counters of all slots before this one, slot 0 excepted; returns how many.
+
+        Only for slots in which nothing will be counted any more: it would begin at 0 again.
+        """
+        ...
+
+    def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
+        """Those of the channel event ids that were accepted before."""
+        ...
+
+    def acquire_lease(self, partition: tuple[int, int], owner: str, ttl_ms: int) -> Lease | None:
+        """Take or renew the lease of a partition, (index, count), by the database's clock.
+
+        None while another owner's is valid, and while any lease of another count is, the same
+        owner's too: their slices overlap. Renewing in time keeps the epoch; any other lease has a
+        higher epoch than all before it, and ends the expired ones of other counts. Raises
+        `InvalidInput` unless 0 <= index < count and the owner has a name.
+        """
+        ...
+
+    def leases(self) -> list[LeaseRow]:
+        """The leases that are held or have run out, without released ones, by count and index."""
+        ...
+
+    def release_lease(self, lease: Lease) -> None:
+        """Give the lease up, if it is still held."""
+        ...
+
+    def close(self) -> None:
+        """Release every connection; the store cannot be used afterwards."""
+        ...

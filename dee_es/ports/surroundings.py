@@ -1,0 +1,28 @@
+"""What the engine takes from the machine it runs on: wall time, ids, time zones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from dee_es.core.gate.zone import ZoneRules
+
+
+class WallClock(Protocol):
+    """Wall time, for `recorded_at` and for the system clock; no decision reads it directly."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 UTC."""
+        ...
+
+
+ZoneSource = Callable[[str, int, int], ZoneRules | None]
+"""The rules of a named time zone for a span of ms since 1970 UTC; None for an unknown zone."""
+
+
+class IdSource(Protocol):
+    """Where command ids come from; seeded in tests."""
+
+    def command_id(self) -> str:
+        """A new command id."""
+        ...
