@@ -137,7 +137,11 @@ def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -
             steps.record(e.RunCancelled(cause))
         return steps.events
     outcome = call_outcome(command.type, data)
-    if outcome is not None and state.hold == "pending" and step_id == state.current_step:
+    awaited = state.hold == "pending" and step_id == state.current_step
+    # A call of an earlier visit may report late; where it says which call it was, that counts.
+    if data.get("message_id") not in (None, state.pending_message):
+        awaited = False
+    if outcome is not None and awaited:
         steps.record(e.StepCompleted(str(step_id), outcome))
     return steps.events
 

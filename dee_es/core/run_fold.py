@@ -124,6 +124,7 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
         current_step=event.step_id,
         entered_tick=meta.tick,
         visits=state.visits + 1 if state.entered_tick == meta.tick else 1,
+        pending_message=None,
         step_done=False,
         reenter=False,
         attempt=0,
@@ -145,7 +146,9 @@ def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> 
 
 def _step_pending(state: RunState, event: e.StepPending, meta: e.Meta) -> RunState:
     reason = "waiting for the call's outcome"
-    state = replace(state, intent=None)
+    # A pause puts the wait on record once more, without naming the call again.
+    message = event.message_id or state.pending_message
+    state = replace(state, intent=None, pending_message=message)
     return _holding(state, "pending", event.deadline_tick, reason, meta.tick)
 
 
@@ -297,7 +300,12 @@ def _event_received(state: RunState, event: e.ChannelEventReceived, meta: e.Meta
 
 
 def remember(state: RunState, kind: str, step_id: str | None, data: Mapping[str, Any]) -> RunState:
-    """The state with a channel event added to what conditions can ask for."""
+    """The state with a channel event added to what conditions can ask for.
+
+    A reply that a machine sent, such as an out-of-office note, is no reply.
+    """
+    if kind == "email.replied" and data.get("autoReply") is True:
+        return state
     state = replace(state, seen=state.seen | {(kind, step_id or "")})
     if kind in ("email.unsubscribed", "email.complained"):
         return replace(state, unsubscribed=True)

@@ -137,3 +137,13 @@ def test_the_deadline_is_a_day_whatever_a_tick_is() -> None:
 def test_a_call_is_suppressed_by_its_own_channel(suppression: str, goes_out: bool) -> None:
     run = given(CALL).enrolled(0).ticked(0, suppressed=[("channel", suppression)])
     assert isinstance(run.news[1], e.StepDispatched if goes_out else e.StepSkipped)
+
+
+def test_an_outcome_that_names_another_call_does_not_end_this_wait() -> None:
+    run = pending()
+    own = run.state.pending_message
+    assert own is not None
+    other = {"outcome": "answered", "message_id": "msg_of_an_earlier_call"}
+    run.received("call.completed", 5, step="call", **other).stands("waiting")
+    run.received("call.completed", 6, step="call", outcome="answered", message_id=own)
+    run.then(e.ChannelEventReceived, e.StepCompleted)

@@ -235,3 +235,9 @@ def test_a_late_event_is_evidence_and_changes_nothing(kind: str, end: str) -> No
         version=before.version + 1,
         current_tick=20_000,
     )
+
+
+def test_an_out_of_office_note_is_no_reply() -> None:
+    run = waiting(ON_REPLY).received("email.replied", 5, step="intro", autoReply=True)
+    run.then(e.ChannelEventReceived).due(3600)
+    run.received("email.replied", 6, step="intro").due(7).ticked(7).stands("completed")
