@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from dee_es.core.projection import CountKey, Key, Row, Table
+from dee_es.core.projection import CountKey, Key, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 from dee_es.ports.log import StoredRow
-
-RowT = TypeVar("RowT", bound=Row)
 
 
 class TableTransaction(Protocol):

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from dee_es.adapters.storage.memory.database import Journal, MemoryDatabase, ViewTable
-from dee_es.core.projection import CountKey, Key, Row, Table
+from dee_es.core.projection import CountKey, Key, Row, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 from dee_es.errors import IntegrityViolation
-from dee_es.ports import RowT, StoredRow, TableTransaction
+from dee_es.ports import StoredRow, TableTransaction
 
 
 class MemoryTransaction:
