@@ -18,7 +18,7 @@ _NOT_REMEMBERED: Final = frozenset({"tick", "result"})
 def evolve(state: RunState | None, recorded: e.RecordedEvent) -> RunState:
     """The state after `recorded`. Total: any event that is in the log can be folded."""
     event, meta = recorded.event, recorded.meta
-    if isinstance(event, (e.RunScheduled, e.RunStarted)):
+    if isinstance(event, e.Start):
         after = _created(recorded, event) if state is None else _started(state, event)
     elif state is None:
         raise AssertionError(f"{recorded.stream_id} does not begin with an enrolment")
@@ -44,10 +44,7 @@ def fold(history: Iterable[e.RecordedEvent]) -> RunState | None:
     return state
 
 
-Start = e.RunScheduled | e.RunStarted
-
-
-def _created(recorded: e.RecordedEvent, event: Start) -> RunState:
+def _created(recorded: e.RecordedEvent, event: e.Start) -> RunState:
     scheduled = isinstance(event, e.RunScheduled)
     return RunState(
         run_id=recorded.stream_id,
@@ -69,7 +66,7 @@ def _created(recorded: e.RecordedEvent, event: Start) -> RunState:
     )
 
 
-def _started(state: RunState, event: Start) -> RunState:
+def _started(state: RunState, event: e.Start) -> RunState:
     if isinstance(event, e.RunScheduled):
         return replace(
             state,

@@ -184,7 +184,7 @@ def test_every_event_that_is_defined_can_be_stored() -> None:
         for value in vars(e).values()
         if isinstance(value, type) and issubclass(value, e.Event)
     }
-    assert defined - {e.Event, e.Published} == {entry.cls for entry in REGISTRY.values()}
+    assert defined - {e.Event, e.Start, e.Published} == {entry.cls for entry in REGISTRY.values()}
 
 
 def test_run_events_have_the_actions_of_the_audit_log() -> None:

@@ -39,6 +39,7 @@ from dee_es.core.events.runs import (
     RunRetried,
     RunScheduled,
     RunStarted,
+    Start,
 )
 from dee_es.core.events.steps import (
     BranchEvaluated,
@@ -89,6 +90,7 @@ __all__ = [
     "ScriptPublished",
     "Seen",
     "SenderPublished",
+    "Start",
     "StepCompleted",
     "StepDeferred",
     "StepDispatched",

@@ -10,33 +10,27 @@ from dee_es.core.events.base import Enrolled, Event, Pins, Seen
 from dee_es.core.values import JsonScalar
 
 
-class RunScheduled(Event, frozen=True, omit_defaults=True):
+class Start(Event, frozen=True, omit_defaults=True):
+    """What both beginnings hold: plan, contact, pins, and as a run's first event who it is for."""
+
+    personal_type: ClassVar[Any] = Enrolled
+    plan_id: str
+    plan_version: int
+    contact_id: str
+    enrollment: int
+    start_tick: int
+    steps_remaining: int
+    pins: Pins = Pins()
+    personal: Enrolled | None = None
+
+
+class RunScheduled(Start, frozen=True, omit_defaults=True):
     """The run is to start at `start_tick`; also recorded when a resumed run goes back to waiting
     for it."""
 
-    personal_type: ClassVar[Any] = Enrolled
-    plan_id: str
-    plan_version: int
-    contact_id: str
-    enrollment: int
-    start_tick: int
-    steps_remaining: int
-    pins: Pins = Pins()
-    personal: Enrolled | None = None
 
-
-class RunStarted(Event, frozen=True, omit_defaults=True):
-    """The run acts from `start_tick` on. As the first event it also holds who it is for."""
-
-    personal_type: ClassVar[Any] = Enrolled
-    plan_id: str
-    plan_version: int
-    contact_id: str
-    enrollment: int
-    start_tick: int
-    steps_remaining: int
-    pins: Pins = Pins()
-    personal: Enrolled | None = None
+class RunStarted(Start, frozen=True, omit_defaults=True):
+    """The run acts from `start_tick` on."""
 
 
 class RunPaused(Event, frozen=True, omit_defaults=True):
