@@ -147,9 +147,9 @@ class ContactsApi(ApiBase):
         meta = self._meta("ingest", None, None, None)
         occurred = self.clock.now()
         if occurred_at is not None:
-            occurred = self._parts.scale.tick_at(require_utc("occurred_at", occurred_at))
-            if occurred < 0:
-                raise InvalidInput("occurred_at", "is before this database's time began")
+            # What is told of a time before this database's own counts as from its beginning.
+            moment = require_utc("occurred_at", occurred_at)
+            occurred = max(0, self._parts.scale.tick_at(moment))
         unique = event_id if event_id is not None else self._ids.command_id()
         return self._lifecycle.ingest(
             type,
