@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dee_es.adapters.keys import (
     MasterKey,
@@ -24,6 +24,7 @@ from dee_es.core.chain import GENESIS
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import ClockStarted, Meta
 from dee_es.core.ids import SYSTEM_STREAM
+from dee_es.engine.api.definitions import checked_policy
 from dee_es.engine.facade import EngineApi, Parts
 from dee_es.engine.journal import Journal
 from dee_es.errors import InvalidInput, StoreUnavailable
@@ -41,6 +42,8 @@ from projections import INLINE, LAZY, RUN_LIST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dee_es.adapters.channels.twilio import TwilioSettings
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -137,6 +140,11 @@ def _bad_url() -> InvalidInput:
     return InvalidInput("database", "must be sqlite:///FILE, postgresql://HOST/NAME or :memory:")
 
 
+def check_policy_here(definition: object) -> dict[str, Any]:
+    """A policy in its stored form, checked with this machine's zones; raises `InvalidInput`."""
+    return checked_policy(definition, load_zone)
+
+
 def is_initialised(config: EngineConfig) -> bool:
     """Whether there is a database that is ready for use; no file is made to find out."""
     path = sqlite_path(config.database)
@@ -204,6 +212,7 @@ def _channels(config: EngineConfig) -> dict[str, Channel]:
     makers: dict[str, Callable[[], Channel]] = {
         "outbox": lambda: _outbox(config),
         "smtp": lambda: _smtp(config),
+        "twilio": lambda: _twilio(config),
     }
     made: dict[str, Channel] = {}
     for name in (config.email, config.voice):
@@ -233,6 +242,87 @@ def _smtp(config: EngineConfig) -> Channel:
             connections=config.max_concurrent_sends,
         )
     )
+
+
+_TWILIO_NEEDED: Final = (
+    "account_sid", "auth_token", "from_number", "callback_url", "callback_secret"
+)  # fmt: skip
+
+
+def _twilio(config: EngineConfig) -> Channel:
+    from dee_es.adapters.channels.twilio import ProviderCalls, TwilioChannel
+
+    return TwilioChannel(_twilio_settings(config), ProviderCalls(calls_path(config)))
+
+
+def _twilio_settings(config: EngineConfig) -> TwilioSettings:
+    from dee_es.adapters.channels.twilio import TwilioSettings
+
+    given = {name: getattr(config, f"twilio_{name}") for name in _TWILIO_NEEDED}
+    for name, value in given.items():
+        if not value:
+            setting = f"twilio_{name}"
+            raise InvalidInput(setting, f"is needed for calls; set DEE_{setting.upper()}")
+    try:
+        return TwilioSettings(**given, api_url=config.twilio_api_url)
+    except InvalidInput as error:
+        # By the names that the settings have here.
+        raise InvalidInput(error.field.replace("twilio.", "twilio_"), error.problem) from None
+
+
+def calls_path(config: EngineConfig) -> Path:
+    """The file of the calls under way: as configured, else beside an SQLite database."""
+    if config.twilio_calls is not None:
+        return Path(config.twilio_calls)
+    path = sqlite_path(config.database)
+    if path is None:
+        raise InvalidInput(
+            "twilio_calls", "name a file for the calls under way, as in DEE_TWILIO_CALLS=calls.db"
+        )
+    return path.with_name(path.stem + ".calls.db")
+
+
+@contextmanager
+def serve_call_events(
+    engine: EngineApi,
+    config: EngineConfig,
+    host: str,
+    port: int,
+    on_error: Callable[[Exception], object],
+) -> Iterator[int]:
+    """Take what Twilio tells and asks about calls, for as long as the block takes; gives the port.
+
+    What is told goes into the log before it is confirmed; what could not be recorded is given to
+    `on_error` and told again. Raises `OSError` if the port cannot be had.
+    """
+    from dee_es.adapters.channels.twilio import (
+        CallRef,
+        ChannelEvent,
+        ProviderCalls,
+        TwilioCallbacks,
+        script_in,
+        serve_callbacks,
+    )
+
+    def script(call: CallRef) -> Mapping[str, Any] | None:
+        return script_in(engine.get_events(call.run_id), call)
+
+    def record(event: ChannelEvent) -> None:
+        run = engine.get_run(event.run_id)
+        engine.ingest_event(
+            event.type,
+            run.contact_id,
+            event.run_id,
+            event.step_id,
+            event.data,
+            event.occurred_at,
+            event.event_id,
+        )
+
+    with closing(ProviderCalls(calls_path(config))) as calls:
+        callbacks = TwilioCallbacks(_twilio_settings(config), calls, script)
+        with serve_callbacks(callbacks, record, host, port, on_error) as server:
+            yield server.port
 
 
 def _clock_of(

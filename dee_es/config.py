@@ -27,7 +27,10 @@ class EngineConfig:
 
     `clock`, `epoch` (aware datetime) and `resolution_ms` matter only while a database is made.
     `outbox` is the folder that the outbox channel writes to; `email` and `voice` name the channel
-    that serves them. `partition` (index, count) is the share of the contacts that this engine's
+    that serves them. `twilio_callback_url` is the public address under which Twilio reaches the
+    callbacks of `dee worker`, `twilio_callback_secret` signs what is in their URLs, and
+    `twilio_calls` is the file that says which call belongs to which step, by default beside an
+    SQLite database. `partition` (index, count) is the share of the contacts that this engine's
     scheduler works on, written `0/1` in a setting. Without `create`, a database that does not exist
     is an error.
     """
@@ -40,7 +43,7 @@ class EngineConfig:
     epoch: datetime | None = None
     resolution_ms: int = 1000
     email: Literal["outbox", "smtp"] = "outbox"
-    voice: Literal["outbox"] = "outbox"
+    voice: Literal["outbox", "twilio"] = "outbox"
     outbox: str = "outbox"
     smtp_host: str = "localhost"
     smtp_port: int = 25
@@ -49,6 +52,13 @@ class EngineConfig:
     smtp_password: str | None = field(default=None, repr=False)
     smtp_ca_file: str | None = None
     smtp_timeout_s: int = 30
+    twilio_account_sid: str | None = None
+    twilio_auth_token: str | None = field(default=None, repr=False)
+    twilio_from_number: str | None = None
+    twilio_callback_url: str | None = None
+    twilio_callback_secret: str | None = field(default=None, repr=False)
+    twilio_calls: str | None = None
+    twilio_api_url: str = "https://api.twilio.com"
     partition: tuple[int, int] = (0, 1)
     max_runs_per_tick: int = 500
     max_concurrent_sends: int = 8
@@ -66,7 +76,7 @@ class EngineConfig:
                 raise InvalidInput(name, "must be 1 or more")
         _require_one_of("clock", self.clock, ("system", "manual"))
         _require_one_of("email", self.email, ("outbox", "smtp"))
-        _require_one_of("voice", self.voice, ("outbox",))
+        _require_one_of("voice", self.voice, ("outbox", "twilio"))
         _require_one_of("smtp_security", self.smtp_security, ("none", "starttls", "tls"))
         index, parts = self.partition
         if not 0 <= index < parts:

@@ -6,8 +6,9 @@
     templates: {hello: {text: "Hello {{contact.firstName}}"}}
     scripts: {call: {greeting: "Hello", steps: [...]}}
     sender: {address: hello@example.com, name: ..., postalAddress: ..., unsubscribeUrl: ...}
+    policy: {limits: {perDay: {contact: 1}}}
 
-The last three are published before the plan. Every command that takes a plan reads it here.
+The last four are published before the plan. Every command that takes a plan reads it here.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class PlanFile:
     templates: dict[str, dict[str, Any]] = field(default_factory=dict)
     scripts: dict[str, dict[str, Any]] = field(default_factory=dict)
     sender: dict[str, str] | None = None
+    policy: dict[str, Any] | None = None
 
     def missing(self, engine: Engine | None = None) -> list[PlanFault]:
         """References to what is neither in the file nor, if an engine is given, published."""
@@ -81,6 +83,7 @@ def read_plan_file(path: str) -> PlanFile:
     templates = _section(given, "templates", _template, faults)
     scripts = _section(given, "scripts", _script, faults)
     sender = _sender(given.pop("sender", None), faults)
+    policy = _policy(given.pop("policy", None), faults)
     from dee_es.core.plan import load_plan
 
     try:
@@ -89,7 +92,7 @@ def read_plan_file(path: str) -> PlanFile:
         raise PlanValidationError(error.plan_id, [*error.faults, *faults]) from None
     if faults:
         raise PlanValidationError(plan.id, faults)
-    return PlanFile(plan, templates, scripts, sender)
+    return PlanFile(plan, templates, scripts, sender, policy)
 
 
 def find_plan(reference: str, engine: Engine) -> PlanFile:
@@ -130,6 +133,10 @@ def publish_bundle(engine: Engine, file: PlanFile, actor: str) -> list[Published
         known = engine.list_definitions("sender")
         version = engine.publish_sender(**file.sender, actor=actor)
         done.append(Published("sender", "default", version, version in known.values()))
+    if file.policy is not None:
+        known = engine.list_definitions("policy")
+        version = engine.publish_policy(file.policy, actor=actor)
+        done.append(Published("policy", "default", version, version in known.values()))
     return done
 
 
@@ -190,3 +197,15 @@ def _sender(entry: Any, faults: list[PlanFault]) -> dict[str, str] | None:
         faults.append(PlanFault(None, problem, "correct it"))
         return None
     return {_SENDER[name]: value for name, value in entry.items()}
+
+
+def _policy(entry: Any, faults: list[PlanFault]) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    from dee_es.bootstrap import check_policy_here
+
+    try:
+        return check_policy_here(entry)
+    except InvalidInput as error:
+        faults.append(PlanFault(None, str(error), "correct it"))
+        return None

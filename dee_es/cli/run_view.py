@@ -15,10 +15,12 @@ from dee_es.cli.output import (
     write_json,
     write_table,
 )
+from dee_es.cli.refusals import refusal_line
 from dee_es.cli.text import counted
 from dee_es.cli.times import told
 
 if TYPE_CHECKING:
+    from dee_es.cli.refusals import Refused
     from dee_es.engine.models import ExecutionRun, RunPage
 
 _COLUMNS: Final = (
@@ -74,8 +76,10 @@ def _footer(page: RunPage) -> None:
     say(f"{count}{counted(page.total, 'run')}{more}")
 
 
-def show_run(run: ExecutionRun, resume_at: datetime | None, now: datetime) -> None:
-    """Write everything about one run, a field a line."""
+def show_run(
+    run: ExecutionRun, resume_at: datetime | None, refusals: Sequence[Refused], now: datetime
+) -> None:
+    """Write everything about one run, a field a line, and what the policy refused it."""
     import json
 
     waits = None if resume_at is None else told(resume_at, now)
@@ -98,6 +102,7 @@ def show_run(run: ExecutionRun, resume_at: datetime | None, now: datetime) -> No
             ("current tick", run.current_tick),
             ("events", run.version),
             ("variables", json.dumps(run.variables, ensure_ascii=False)),
+            *(("refused", refusal_line(each, now)) for each in refusals),
         ]
     )
 

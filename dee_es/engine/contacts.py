@@ -13,6 +13,7 @@ from dee_es.core.contact_state import ContactState
 from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
 from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import Committer
 from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import (
@@ -33,12 +34,18 @@ class Contacts:
     """Reads and writes the streams of contacts."""
 
     def __init__(
-        self, store: EventStore, journal: Journal, keys: KeyStore, committer: Committer
+        self,
+        store: EventStore,
+        journal: Journal,
+        keys: KeyStore,
+        committer: Committer,
+        clock: EngineClock,
     ) -> None:
         self._store = store
         self._journal = journal
         self._keys = keys
         self._committer = committer
+        self._clock = clock
 
     # --- subjects ---------------------------------------------------------------------------------
 
@@ -136,6 +143,7 @@ class Contacts:
             unit = self._unit(stream, rows, events, given)
             if isinstance(self._committer.commit([unit])[0], Committed):
                 return True
+            self._clock.refresh()
         raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
 
     def _unit(
@@ -147,6 +155,7 @@ class Contacts:
         append = StreamAppend(stream, len(rows), sealed)
         return Unit(
             (append,),
+            min_tick=meta.tick,
             suppress=_added(events),
             unsuppress=_lifted(events),
             consents=_consents(events, meta.tick),

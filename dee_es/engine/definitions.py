@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
-from dee_es.core.clock import TimeScale
 from dee_es.core.commands import Materials
 from dee_es.core.gate import Policy, read_policy
 from dee_es.core.ids import definition_stream
 from dee_es.core.plan import ExecutionPlan, missing_references
 from dee_es.core.values import check_id
 from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, InvalidInput, PlanNotFound, PlanValidationError
 from dee_es.ports import Committed, Conflict, EventStore, StreamAppend, Unit
 
@@ -39,12 +39,12 @@ class Definitions:
         self,
         store: EventStore,
         journal: Journal,
-        scale: TimeScale,
+        clock: EngineClock,
         commit: Callable[[list[Unit]], list[Committed | Conflict]],
     ) -> None:
         self._store = store
         self._journal = journal
-        self._scale = scale
+        self._clock = clock
         self._commit = commit
         self._versions: dict[tuple[str, str, int], e.Published] = {}
         self._materials: dict[tuple[str, int, str], Materials] = {}
@@ -70,10 +70,12 @@ class Definitions:
             if opened and _published(opened[-1]).definition == event.definition:
                 return opened[-1].version
             previous = checksum_of(rows[-1]) if rows else GENESIS
-            sealed = self._journal.seal(stream, len(rows), previous, [event], meta(), None)
-            unit = Unit((StreamAppend(stream, len(rows), sealed),))
+            given = meta()
+            sealed = self._journal.seal(stream, len(rows), previous, [event], given, None)
+            unit = Unit((StreamAppend(stream, len(rows), sealed),), min_tick=given.tick)
             if isinstance(self._commit([unit])[0], Committed):
                 return len(rows) + 1
+            self._clock.refresh()
         raise ConcurrencyConflict(f"{kind} {definition_id!r} kept being published; try again")
 
     def publish_plan(self, plan: ExecutionPlan, meta: Callable[[], e.Meta]) -> ExecutionPlan:
@@ -178,7 +180,7 @@ class Definitions:
                 },
                 {name: self.get("script", name, v).definition for name, v in pins.scripts.items()},
                 self.get("sender", SENDER_ID, pins.sender).definition if pins.sender else None,
-                self._scale,
+                self._clock.scale,
                 self._policy(pins.policy),
             )
         return found

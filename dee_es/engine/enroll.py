@@ -226,6 +226,7 @@ class Enrollment:
             if not units:
                 return
             self._runs.committer.commit(units)
+            self._runs.clock.refresh()
 
 
 class _Tally:

@@ -34,6 +34,7 @@ class History:
 
     def _entry(self, recorded: e.RecordedEvent) -> TimelineEntry:
         meta = recorded.meta
+        until = _until(recorded.event)
         return TimelineEntry(
             version=recorded.version,
             tick=meta.tick,
@@ -43,12 +44,15 @@ class History:
             outcome=self._outcome(recorded.event),
             actor=meta.actor,
             reason=meta.reason,
+            rule=_rule(recorded.event),
+            until_tick=until,
+            until=None if until is None else self._scale.time(until),
         )
 
     def _outcome(self, event: e.Event) -> str | None:
         held: Any = event
-        if isinstance(event, e.WaitStarted | e.StepDeferred):
-            return f"until {self._scale.time(held.until_tick):%Y-%m-%d %H:%M:%S}Z"
+        if isinstance(event, e.WaitStarted):
+            return f"until {self._scale.time(event.until_tick):%Y-%m-%d %H:%M:%S}Z"
         if isinstance(event, e.StepPending):
             return f"result by {self._scale.time(event.deadline_tick):%Y-%m-%d %H:%M:%S}Z"
         if isinstance(event, e.StepRetried):
@@ -62,5 +66,32 @@ class History:
         return None
 
 
+def _rule(event: e.Event) -> str | None:
+    """The rule of the policy that refused something by this event."""
+    if isinstance(event, e.StepSkipped | e.StepDeferred):
+        # A wait that goes on after a pause is recorded under its own name, which is no rule's.
+        return event.rule if event.rule in _RULES else None
+    cause = None
+    if isinstance(event, e.RunPaused | e.RunFailed):
+        cause = event.cause
+    elif isinstance(event, e.StepFailed):
+        cause = event.error
+    name = (cause or "").partition(":")[0]
+    return name if name in _RULES else None
+
+
+def _until(event: e.Event) -> int | None:
+    """The tick until which the run waits because of this event."""
+    if isinstance(event, e.WaitStarted | e.StepDeferred):
+        return event.until_tick
+    if isinstance(event, e.StepPending):
+        return event.deadline_tick
+    if isinstance(event, e.StepRetried):
+        return event.retry_tick
+    return event.start_tick if isinstance(event, e.RunScheduled) else None
+
+
+_RULES: Final = frozenset({"suppression", "consent", "windows", "limits", "budget"})
+"""The rules of the gate, by the names under which they refuse."""
 _TELLING: Final = ("result", "goto", "outcome", "detail", "error", "cause", "type")
 """Fields that say how an event came out, the most telling first."""

@@ -42,6 +42,11 @@ class LeaseKeeper:
                 self._ask()
             return self._lease
 
+    @property
+    def held(self) -> bool:
+        """Whether the lease is held, as far as is known without asking."""
+        return self._lease is not None
+
     def require(self) -> Lease:
         """The lease; raises `ConcurrencyConflict` while somebody else holds it."""
         lease = self.acquire()

@@ -142,7 +142,11 @@ class TickReport:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One event of a run for people: when, what, and how it came out."""
+    """One event of a run for people: when, what, and how it came out.
+
+    `rule` names the rule of the policy that refused something, and `until` when what waits is to go
+    on; None where there is no such thing.
+    """
 
     version: int
     tick: int
@@ -152,6 +156,20 @@ class TimelineEntry:
     outcome: str | None
     actor: str | None
     reason: str | None
+    rule: str | None = None
+    until_tick: int | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedTemplate:
+    """What a version of a template comes to; `subject` is None if none was given."""
+
+    id: str
+    version: int
+    subject: str | None
+    text: str
+    html: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +194,18 @@ class LogVerdict:
     entries: int
     streams: int
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Numbers to watch: `due` counts the runs of this engine's partition that are due and not done
+    yet (counting stops at 100,000), `lease_held` says that this engine is the one at work there."""
+
+    tick: int
+    position: int
+    runs: dict[str, int]
+    due: int
+    lease_held: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,10 @@ class Queries:
         """Plain rows by ordinal descending, without personal data."""
         return self._rows(chosen, limit, 0, before_ordinal)[0]
 
+    def count(self, chosen: RunFilter) -> int:
+        """How many runs match."""
+        return self._rows(chosen, 1, 0, None)[1]
+
     def all_rows(self, chosen: RunFilter) -> list[RunRow]:
         """Every row that matches; for filters that match few, such as one contact."""
         found: list[RunRow] = []

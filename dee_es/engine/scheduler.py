@@ -118,7 +118,12 @@ class Scheduler:
             self._leases.require()
             waiting.wait(min(self._clock.seconds_until(tick) + 0.001, POLL_S))
 
-    def work(self, stop: threading.Event, on_tick: OnTick | None = None) -> TickReport:
+    def work(
+        self,
+        stop: threading.Event,
+        on_tick: OnTick | None = None,
+        on_begin: Callable[[], object] | None = None,
+    ) -> TickReport:
         """Process what is due until `stop` is set; the tick under way is finished first.
 
         While another worker holds the lease this one stands by. The database may go away and come
@@ -131,6 +136,8 @@ class Scheduler:
                     # What is known of own sends is recorded by right of evidence, lease or not.
                     self._dispatcher.record_rest()
                     if self._leases.acquire() is not None:
+                        if on_begin is not None:
+                            on_begin()
                         total = total.plus(self._tick(self._clock.refresh()))
                         if on_tick is not None:
                             on_tick(total)

@@ -16,7 +16,10 @@ import pytest
 from dee_es import Engine, EngineConfig
 from tests.support.cli import Dee, environment
 
-HEAVY = ("pydantic", "psycopg", "eventsourcing", "cryptography", "sqlite3", "yaml", "msgspec")
+HEAVY = (
+    "pydantic", "psycopg", "eventsourcing", "cryptography", "sqlite3", "yaml", "msgspec",
+    "prometheus_client",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def dee(tmp_path: Path) -> Dee:
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["runs", "--help"], ["runs", "list", "--help"], ["enroll", "-h"],
-     ["runs", "list", "--limit", "0"]],
+     ["runs", "list", "--limit", "0"], ["worker", "--help"], ["policy", "-h"]],
 )  # fmt: skip
 def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str]) -> None:
     code = (

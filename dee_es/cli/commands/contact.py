@@ -1,34 +1,62 @@
-"""`dee contact`: the suppression list."""
+"""`dee contact`: the suppression list, and consent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
 
 import click
 
+from dee_es.cli.lazy import Lazy, LazyGroup
 from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Channel = Literal["email", "voice"]
+_Level = Literal["global", "channel", "plan", "regulatory"]
+
+_COMMANDS: Final = {
+    "suppress": Lazy("contact:suppress", "Put a contact on the suppression list."),
+    "unsuppress": Lazy("contact:unsuppress", "Lift a suppression."),
+    "consent": Lazy("consent:consent", "Record consent to a channel, or its withdrawal."),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, lazy=_COMMANDS)
 def contact() -> None:
-    """Suppress contacts, or lift a suppression."""
+    """Suppress contacts, and record what they consented to."""
 
 
-def _whom(command: _Command) -> _Command:
+@dataclass(frozen=True, slots=True)
+class _Whom:
+    """Who is meant, and how far the suppression reaches."""
+
+    contact_id: str | None
+    email: str | None
+    phone: str | None
+    level: _Level
+    channel: _Channel | None
+    plan_id: str | None
+
+
+def _whom_options(command: _Command) -> _Command:
     """Who is meant, at which level, and why."""
     for option in (
         json_option,
         click.option("--reason", metavar="TEXT", help="Why, for the log; kept readable."),
+        click.option("--plan", "plan_id", metavar="ID", help="For this plan only."),
         click.option(
             "--channel",
             type=click.Choice(["email", "voice"]),
             help="For this channel only.  [default: for all]",
+        ),
+        click.option(
+            "--level",
+            type=click.Choice(["global", "channel", "plan", "regulatory"]),
+            help="How far it reaches: global and regulatory close everything.  [default: channel"
+            " with --channel, plan with --plan, else global]",
         ),
         click.option("--phone", metavar="NUMBER", help="Whoever has this telephone number."),
         click.option("--email", metavar="ADDRESS", help="Whoever has this e-mail address."),
@@ -38,39 +66,46 @@ def _whom(command: _Command) -> _Command:
     return command
 
 
-def _check(contact_id: str | None, email: str | None, phone: str | None) -> None:
-    if contact_id is None and email is None and phone is None:
-        raise click.UsageError("say who: a contact's id, --email or --phone")
-
-
-def _level(channel: _Channel | None) -> Literal["global", "channel"]:
-    return "global" if channel is None else "channel"
-
-
-@contact.command()
-@_whom
-@pass_session
-def suppress(
-    session: Session,
+def _whom(
     contact_id: str | None,
     email: str | None,
     phone: str | None,
+    level: _Level | None,
     channel: _Channel | None,
-    reason: str | None,
-    as_json: bool,
-) -> None:
+    plan_id: str | None,
+) -> _Whom:
+    """The options taken together; those that do not go together are a usage error."""
+    if contact_id is None and email is None and phone is None:
+        raise click.UsageError("say who: a contact's id, --email or --phone")
+    if channel is not None and plan_id is not None:
+        raise click.UsageError("a suppression is for a channel or for a plan, not for both")
+    implied: _Level = "channel" if channel else "plan" if plan_id else "global"
+    chosen = level or implied
+    for name, given in (("channel", channel), ("plan", plan_id)):
+        if chosen == name and given is None:
+            raise click.UsageError(f"--level {name} needs --{name}")
+        if chosen != name and given is not None:
+            raise click.UsageError(f"--{name} belongs to --level {name}, not to {chosen}")
+    return _Whom(contact_id, email, phone, chosen, channel, plan_id)
+
+
+@click.command()
+@_whom_options
+@pass_session
+def suppress(session: Session, /, reason: str | None, as_json: bool, **given: Any) -> None:
     """Put a CONTACT, by id or address or both, on the suppression list.
 
     Once this has returned, only messages whose intents were committed before may still leave.
     """
-    _check(contact_id, email, phone)
+    whom = _whom(**given)
     with session.engine() as engine:
         changed = engine.suppress(
-            contact_id,
-            email=email,
-            phone=phone,
-            level=_level(channel),
-            channel=channel,
+            whom.contact_id,
+            email=whom.email,
+            phone=whom.phone,
+            level=whom.level,
+            channel=whom.channel,
+            plan_id=whom.plan_id,
             reason=reason,
             actor=session.actor,
         )
@@ -80,27 +115,20 @@ def suppress(
         say("suppressed" if changed else "was suppressed already; nothing changed")
 
 
-@contact.command()
-@_whom
+@click.command()
+@_whom_options
 @pass_session
-def unsuppress(
-    session: Session,
-    contact_id: str | None,
-    email: str | None,
-    phone: str | None,
-    channel: _Channel | None,
-    reason: str | None,
-    as_json: bool,
-) -> None:
-    """Lift a suppression that was put on with the same id or address."""
-    _check(contact_id, email, phone)
+def unsuppress(session: Session, /, reason: str | None, as_json: bool, **given: Any) -> None:
+    """Lift a suppression that was put on with the same id or address, at the same level."""
+    whom = _whom(**given)
     with session.engine() as engine:
         changed = engine.unsuppress(
-            contact_id,
-            email=email,
-            phone=phone,
-            level=_level(channel),
-            channel=channel,
+            whom.contact_id,
+            email=whom.email,
+            phone=whom.phone,
+            level=whom.level,
+            channel=whom.channel,
+            plan_id=whom.plan_id,
             reason=reason,
             actor=session.actor,
         )

@@ -53,6 +53,8 @@ def _beside(file: PlanFile) -> str:
     ]
     if file.sender is not None:
         parts.append("a sender")
+    if file.policy is not None:
+        parts.append("a policy")
     return f", with {', '.join(parts)}" if parts else ""
 
 
@@ -61,7 +63,7 @@ def _beside(file: PlanFile) -> str:
 @json_option
 @pass_session
 def publish(session: Session, file: str, as_json: bool) -> None:
-    """Publish the plan in FILE; its templates, scripts and sender first.
+    """Publish the plan in FILE; its templates, scripts, sender and policy first.
 
     What equals its latest version stays at that version.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final, Literal
 
 import click
@@ -84,19 +83,24 @@ def list_runs(
 @json_option
 @pass_session
 def show(session: Session, run_id: str, as_json: bool) -> None:
-    """Show everything about one RUN; its variables are personal data."""
+    """Show everything about one RUN; its variables are personal data.
+
+    Says what the policy refused it: by which rule, since when and until when.
+    """
+    from dee_es.cli.refusals import find_refusals
+
     with session.engine() as engine:
         run = engine.get_run(run_id)
-        clock = engine.now()
+        timeline = engine.get_timeline(run_id)
+        now = engine.now().now
+        resume_at = None if run.resume_tick is None else engine.clock.time(run.resume_tick)
+    refusals = find_refusals(timeline, run)
     if as_json:
-        from dee_es.cli.output import write_json
+        from dee_es.cli.output import plain, write_json
 
-        write_json(run_as_json(run))
+        write_json({**run_as_json(run), "refusals": plain(refusals)})
         return
-    resume_at = None
-    if run.resume_tick is not None:
-        resume_at = clock.epoch + run.resume_tick * timedelta(milliseconds=clock.resolution_ms)
-    show_run(run, resume_at, clock.now)
+    show_run(run, resume_at, refusals, now)
 
 
 _run = click.argument("run_id", metavar="RUN")

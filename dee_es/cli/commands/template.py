@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from dee_es.cli.options import chosen_format, format_options, json_option
+from dee_es.cli.options import (
+    chosen_format,
+    format_options,
+    json_option,
+    pairs_option,
+    variables_option,
+)
 from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.plan_file import split_reference
 from dee_es.cli.session import Session, pass_session
@@ -14,7 +22,7 @@ from dee_es.errors import InvalidInput
 
 @click.group()
 def template() -> None:
-    """Publish and show message templates."""
+    """Publish, show and preview message templates."""
 
 
 @template.command()
@@ -81,3 +89,59 @@ def show(session: Session, reference: str, html_part: bool, as_json: bool) -> No
     if part is None:
         raise InvalidInput("template", f"{template_id!r} has no HTML part")
     say(part.rstrip("\n"))
+
+
+@template.command()
+@click.argument("reference", metavar="TEMPLATE")
+@click.option(
+    "--contact", "contact_id", metavar="ID", help="With the data of this contact's newest run."
+)
+@click.option(
+    "--attr",
+    "attributes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=pairs_option,
+    help="With these attributes instead; id, email, phone and timezone are the contact's own.",
+)
+@variables_option
+@click.option("--subject", metavar="TEXT", help="Render this subject too.")
+@click.option("--version", type=click.IntRange(min=1), help="This version; as in ID@VERSION.")
+@json_option
+@pass_session
+def render(
+    session: Session,
+    reference: str,
+    contact_id: str | None,
+    attributes: dict[str, Any],
+    variables: dict[str, Any],
+    subject: str | None,
+    version: int | None,
+    as_json: bool,
+) -> None:
+    """Show what a TEMPLATE comes to for a contact; nothing is sent or written.
+
+    It is as strict as a step: a value that is missing is a fault. What is shown is personal data.
+    """
+    template_id, named = split_reference(reference)
+    if version is not None and named is not None and named != version:
+        raise click.UsageError("the version is given twice")
+    if contact_id is not None and attributes:
+        raise click.UsageError("give --contact or --attr, not both")
+    with session.engine() as engine:
+        found = engine.render_template(
+            template_id,
+            contact_id=contact_id,
+            attributes=None if contact_id is not None else attributes,
+            variables=variables,
+            subject=subject,
+            version=named if version is None else version,
+        )
+    if as_json:
+        write_json(found)
+        return
+    if found.subject is not None:
+        say(f"Subject: {found.subject}\n")
+    say(found.text.rstrip("\n"))
+    if found.html is not None:
+        say(f"\n--- HTML ---\n{found.html.rstrip(chr(10))}")

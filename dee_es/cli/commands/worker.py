@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from dee_es.cli.output import say
-from dee_es.cli.progress import Progress
-from dee_es.cli.report import report_line
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.times import iso
+from dee_es.errors import InvalidInput
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
+    from dee_es.cli.metrics import WorkerMetrics
+    from dee_es.cli.watch import Watch
+    from dee_es.config import EngineConfig
     from dee_es.engine.models import TickReport
 
-_SILENCE_S: Final = 10.0
-"""After so many seconds without the end of a tick, people are told."""
+_log: Final = logging.getLogger("dee_es.worker")
+_PORT: Final = click.IntRange(0, 65_535)
 
 
 @click.command()
@@ -34,19 +33,107 @@ _SILENCE_S: Final = 10.0
     help="Work on one share of the contacts, counted from 0; every share needs a worker of its"
     " own.  [DEE_PARTITION; default 0/1, all of them]",
 )
+@click.option(
+    "--log-json", is_flag=True, help="Log on stderr, a JSON object a line, and print nothing."
+)
+@click.option(
+    "--metrics-port", type=_PORT, metavar="N", help="Serve numbers for Prometheus; 0 is any port."
+)
+@click.option(
+    "--metrics-host", metavar="HOST", default="127.0.0.1", show_default=True, help="Where to."
+)
+@click.option(
+    "--callbacks-port",
+    type=_PORT,
+    metavar="N",
+    help="Take what Twilio tells about calls, over plain HTTP: put a proxy with TLS before it.",
+)
+@click.option(
+    "--callbacks-host", metavar="HOST", default="127.0.0.1", show_default=True, help="Where from."
+)
 @pass_session
-def worker(session: Session, partition: str | None) -> None:
+def worker(
+    session: Session,
+    partition: str | None,
+    log_json: bool,
+    metrics_port: int | None,
+    metrics_host: str,
+    callbacks_port: int | None,
+    callbacks_host: str,
+) -> None:
     """Do what becomes due, until SIGTERM or Ctrl-C; the tick under way is finished first.
 
     Of several workers on one share of a database one is at work, the others stand by. Prints a line
     when it begins or stops being busy, not for every look.
     """
-    with session.engine(partition=partition) as engine:
-        stop = threading.Event()
-        with _stopping(stop), _Watch(engine, stop) as watch:
-            total = engine.worker(stop, watch.on_tick)
+    from dee_es.cli.logs import logging_to_stderr
+    from dee_es.cli.watch import Watch
+
+    config = session.config(create=False, partition=partition)
+    if callbacks_port is not None and config.voice != "twilio":
+        raise click.UsageError("--callbacks-port needs the channel: set DEE_VOICE=twilio")
+    stop = threading.Event()
+    with logging_to_stderr(log_json), session.engine(partition=partition) as engine:
+        watch = Watch(engine, stop, log_json)
+        with ExitStack() as stack:
+            stack.enter_context(_stopping(stop))
+            stack.enter_context(watch)
+            metrics = None
+            if metrics_port is not None:
+                metrics = _serve_metrics(engine, metrics_host, metrics_port, stack, watch)
+            if callbacks_port is not None:
+                _serve_callbacks(engine, config, callbacks_host, callbacks_port, stack, watch)
+            total = _work(engine, stop, watch, metrics)
             # Before the watch ends: its thread may still be about to say something.
             watch.finish(total)
+
+
+def _work(
+    engine: Engine, stop: threading.Event, watch: Watch, metrics: WorkerMetrics | None
+) -> TickReport:
+    if metrics is None:
+        return engine.worker(stop, watch.on_tick)
+
+    def on_tick(total: TickReport) -> None:
+        metrics.end(total)
+        watch.on_tick(total)
+
+    return engine.worker(stop, on_tick, metrics.begin)
+
+
+def _serve_metrics(
+    engine: Engine, host: str, port: int, stack: ExitStack, watch: Watch
+) -> WorkerMetrics:
+    from dee_es.cli.metrics import WorkerMetrics, serving
+
+    metrics = WorkerMetrics(engine)
+    with _port_needed("--metrics-port", port):
+        got = stack.enter_context(serving(metrics, host, port))
+    watch.tell("serving", f"worker: metrics on {host}, port {got}", what="metrics", port=got)
+    return metrics
+
+
+def _serve_callbacks(
+    engine: Engine, config: EngineConfig, host: str, port: int, stack: ExitStack, watch: Watch
+) -> None:
+    from dee_es.bootstrap import serve_call_events
+
+    with _port_needed("--callbacks-port", port):
+        got = stack.enter_context(serve_call_events(engine, config, host, port, _callback_failed))
+    watch.tell("serving", f"worker: callbacks on {host}, port {got}", what="callbacks", port=got)
+
+
+def _callback_failed(error: Exception) -> None:
+    # Its text could hold what was said or pressed.
+    _log.warning("callback_failed", extra={"error": type(error).__name__})
+
+
+@contextmanager
+def _port_needed(option: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(option, f"port {port} cannot be had: {error.strerror}") from None
 
 
 @contextmanager
@@ -65,89 +152,3 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Watch:
-    """Tells when the worker's state changes: at work, busy, idle, silent, stopped."""
-
-    def __init__(self, engine: Engine, stop: threading.Event) -> None:
-        self._engine = engine
-        self._stop = stop
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._listen, daemon=True, name="dee-watch")
-        self._progress = Progress("Events")
-        self._heard = time.monotonic()
-        self._state = "starting"
-        self._before: TickReport | None = None
-        self._busy_since: TickReport | None = None
-
-    def __enter__(self) -> _Watch:
-        health = self._engine.health()
-        self._tell(f"worker: started on {health.backend}, tick {health.tick:,}")
-        if health.clock == "manual":
-            self._tell(
-                "worker: this database has a manual clock, which a worker does not move; "
-                "use `dee run-until`"
-            )
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._progress.clear()
-
-    def on_tick(self, total: TickReport) -> None:
-        """Take note of a tick that has ended."""
-        with self._lock:
-            self._heard = time.monotonic()
-            busy = total.events > (self._before.events if self._before is not None else 0)
-            if busy and self._state != "busy":
-                self._busy_since = self._before
-                self._tell(f"worker: busy from {self._time(total.tick)}")
-            elif not busy and self._state == "busy":
-                done = _since(total, self._busy_since)
-                self._tell(f"worker: idle from {self._time(total.tick)}: {report_line(done)}")
-            elif self._state in ("starting", "silent"):
-                self._tell(f"worker: at work, tick {total.tick:,}")
-            self._state = "busy" if busy else "idle"
-            self._before = total
-            if busy:
-                self._progress.update(total.events)
-
-    def finish(self, total: TickReport) -> None:
-        """Say what was done in all."""
-        with self._lock:
-            self._state = "stopped"
-            self._tell(f"worker: stopped; {report_line(total)}")
-
-    def _listen(self) -> None:
-        while not self._ended.wait(1.0):
-            with self._lock:
-                quiet = time.monotonic() - self._heard >= _SILENCE_S
-                if quiet and self._state in ("starting", "idle") and not self._stop.is_set():
-                    self._state = "silent"
-                    self._tell(
-                        "worker: standing by: another worker is at work, the database does not "
-                        "answer, or a tick takes long"
-                    )
-
-    def _tell(self, line: str) -> None:
-        self._progress.clear()
-        say(line)
-        # A log file is to have each line when it happens.
-        sys.stdout.flush()
-
-    def _time(self, tick: int) -> str:
-        return iso(self._engine.clock.time(tick))
-
-
-def _since(total: TickReport, before: TickReport | None) -> TickReport:
-    """What was done after `before`."""
-    from dataclasses import fields, replace
-
-    if before is None:
-        return total
-    names = [field.name for field in fields(total) if field.name != "tick"]
-    return replace(total, **{n: getattr(total, n) - getattr(before, n) for n in names})

@@ -22,6 +22,7 @@ from dee_es.engine.journal import Journal
 from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
 from dee_es.engine.models import ExecutionRun
+from dee_es.engine.preview import Preview
 from dee_es.engine.projector import AnyProjection, Projector
 from dee_es.engine.queries import Queries, execution_run, row_of
 from dee_es.engine.scheduler import Scheduler
@@ -66,16 +67,17 @@ class ApiBase:
         )
         committer = Committer(parts.store, self._projector.inline)
         self._definitions = Definitions(
-            parts.store, self._journal, parts.scale, lambda units: committer.commit(units)
+            parts.store, self._journal, self.clock, lambda units: committer.commit(units)
         )
         self._runs = Runs(parts.store, self._journal, self._definitions, self.clock, committer)
         self._queries = Queries(
             parts.store, parts.views, self._journal, self._projector, parts.run_list, parts.scale
         )
-        self._contacts = Contacts(parts.store, self._journal, parts.keys, committer)
+        self._preview = Preview(self._definitions, self._runs, self._queries)
+        self._contacts = Contacts(parts.store, self._journal, parts.keys, committer, self.clock)
         self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
         self._lifecycle = Lifecycle(self._runs, self._queries, self._contacts, parts.keys)
-        leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
+        leases = self._leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
         self._dispatcher = Dispatcher(
             self._runs, parts.channels, leases, parts.max_concurrent_sends
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from dee_es.core.clock import LogicalClock
 from dee_es.engine.api.base import ApiBase
@@ -33,7 +34,10 @@ class ClockApi(ApiBase):
         return self._scheduler.run_until_idle(on_tick)
 
     def worker(
-        self, stop: threading.Event | None = None, on_tick: OnTick | None = None
+        self,
+        stop: threading.Event | None = None,
+        on_tick: OnTick | None = None,
+        on_begin: Callable[[], object] | None = None,
     ) -> TickReport:
-        """Process what is due until `stop` is set."""
-        return self._scheduler.work(stop or threading.Event(), on_tick)
+        """Process what is due until `stop` is set; `on_begin` and `on_tick` frame each tick."""
+        return self._scheduler.work(stop or threading.Event(), on_tick, on_begin)

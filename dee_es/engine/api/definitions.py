@@ -9,10 +9,12 @@ from dee_es.core.gate import check_policy, read_policy, required
 from dee_es.core.message import check_header, check_mailbox, check_template
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.script import check_script
-from dee_es.core.values import check_id, check_text, check_url
+from dee_es.core.values import check_id, check_map, check_text, check_url
 from dee_es.engine.api.base import ApiBase
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
+from dee_es.engine.models import RenderedTemplate
 from dee_es.errors import InvalidInput
+from dee_es.ports import ZoneSource
 
 
 class DefinitionsApi(ApiBase):
@@ -118,23 +120,32 @@ class DefinitionsApi(ApiBase):
         before those of the contact's run. Nothing is written or sent. Raises `InvalidInput` naming
         the part and the value that is missing, as the step would fail.
         """
-        given = check_map("variables", variables or {})
         if (contact_id is None) == (attributes is None):
             raise InvalidInput("contact_id", "give either a contact or attributes")
-        wanted = self._definitions.latest("template", id) if version is None else version
-        definition = self._definitions.get("template", check_id("id", id), wanted).definition
+        if subject is not None:
+            check_text("subject", subject)
+        contact: str | dict[str, Any]
         if contact_id is not None:
-            person, run = self._enrolled_last(check_id("contact_id", contact_id))
+            contact = check_id("contact_id", contact_id)
         else:
-            person, run = _person(check_map("attributes", attributes or {})), {}
-        scope = preview_scope(person, run, given, self._sender())
-        try:
-            message = build_email(subject or _NO_SUBJECT, definition, scope, _NOBODY)
-        except TemplateError as error:
-            raise InvalidInput(f"template {id!r}", str(error)) from None
-        shown = message.subject if subject is not None else None
-        return RenderedTemplate(id, wanted, shown, message.text or "", message.html)
+            contact = check_map("attributes", attributes)
+        given = check_map("variables", variables or {})
+        return self._preview.render(check_id("id", id), version, subject, contact, given)
 
     def _publish(self, kind: str, name: str, definition: dict[str, Any], actor: str | None) -> int:
         meta = self._meta("publish", None, actor, None)
         return self._definitions.publish(kind, name, definition, meta)
+
+
+def checked_policy(definition: object, zones: ZoneSource) -> dict[str, Any]:
+    """A policy in its stored form; raises `InvalidInput`, for a zone nobody knows too."""
+    checked = check_policy(definition)
+    policy = read_policy(checked)
+    for channel in ("email", "voice"):
+        zone = required(policy, channel).default_zone
+        if zone is not None and zones(zone, 0, 1) is None:
+            raise InvalidInput(
+                f"policy.windows.channels.{channel}.onUnknownZone",
+                f"the zone database knows no zone {zone!r}",
+            )
+    return checked

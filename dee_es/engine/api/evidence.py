@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dee_es.core.events import RecordedEvent
+from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.audit import OnVerified
-from dee_es.engine.models import ChainVerdict, Health, LogVerdict, TimelineEntry
+from dee_es.engine.models import ChainVerdict, Health, LogVerdict, Metrics, TimelineEntry
 
 
 class EvidenceApi(ApiBase):
@@ -21,6 +23,21 @@ class EvidenceApi(ApiBase):
     def verify_log(self, on_progress: OnVerified | None = None) -> LogVerdict:
         """Check every chain and the order of the whole log."""
         return self.audit.verify_log(on_progress)
+
+    def metrics(self) -> Metrics:
+        """Numbers to watch, as they are now; raises `StoreUnavailable`."""
+        store, tick = self._parts.store, self.clock.now()
+        return Metrics(
+            tick=tick,
+            position=store.log_head().position,
+            runs={s.value: self._queries.count(RunFilter((s.value,))) for s in RunStatus},
+            due=store.due_lag(tick, self._parts.partition),
+            lease_held=self._leases.held,
+        )
+
+    def get_events(self, run_id: str) -> list[RecordedEvent]:
+        """All events of a run as they were recorded, verified; raises `RunNotFound`."""
+        return self._history.events(checked_run_id(run_id))
 
     def health(self) -> Health:
         """How the database, its scheduler and its projections stand, with every problem."""

@@ -1,0 +1,129 @@
+"""What `runs show` and `history` say about a step that the policy did not let through."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cli import Dee
+
+PLAN = """\
+id: welcome
+name: Welcome
+steps:
+  - { id: hello, type: send_email, templateId: hello, subject: "Hello" }
+  - { id: again, type: send_email, templateId: hello, subject: "Hello again" }
+templates:
+  hello: { text: "Hello" }
+policy:
+"""
+LIMIT = "  limits: { perDay: { contact: 1 } }\n"
+BUDGET = """\
+  budget: { amount: 1, currency: EUR, costPerSend: { email: 1 }, per: total }
+"""
+
+
+@pytest.fixture
+def dee(tmp_path: Path) -> Dee:
+    return Dee(tmp_path).prepared()
+
+
+def enrolled(dee: Dee, policy: str) -> str:
+    """A run of the plan under this policy, after an hour."""
+    (dee.folder / "plan.yaml").write_text(PLAN + policy, encoding="utf-8")
+    run = dee.json("execute", "plan.yaml", "--contact", "c-1", "--email", "a@example.com")
+    dee("run-until", "--for", "1h")
+    return str(run["id"])
+
+
+def refusals(dee: Dee, run: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = dee.json("runs", "show", run)["refusals"]
+    return found
+
+
+def test_a_step_over_a_limit_is_held_until_the_next_day(dee: Dee) -> None:
+    run = enrolled(dee, LIMIT)
+    (held,) = refusals(dee, run)
+    midnight = 16 * 3600
+    assert "1" in held.pop("detail")
+    assert held == {
+        "effect": "held",
+        "stepId": "again",
+        "rule": "limits",
+        "sinceTick": 1,
+        "since": "2025-03-03T08:00:01Z",
+        "untilTick": midnight,
+        "until": "2025-03-04T00:00:00Z",
+        "times": 1,
+        "standing": True,
+    }
+    shown = dee("runs", "show", run).stdout
+    assert "held now step again by limits: " in shown
+    assert "since 2025-03-03T08:00:01Z (59m ago) (tick 1)" in shown
+    assert "until 2025-03-04T00:00:00Z (in 15h) (tick 57,600)" in shown
+
+    (line,) = [row for row in dee("history", run).stdout.splitlines() if "deferred" in row]
+    assert "limits" in line
+    assert "until 2025-03-04T00:00:00Z: " in line
+    (row,) = [
+        row
+        for row in csv.DictReader(io.StringIO(dee("history", run, "--csv").stdout))
+        if row["action"] == "step.deferred"
+    ]
+    assert (row["rule"], row["untilTick"], row["until"]) == (
+        "limits", str(midnight), "2025-03-04T00:00:00Z",
+    )  # fmt: skip
+
+    # A pause takes nothing away from why the step is held.
+    dee("runs", "pause", run)
+    assert [each["standing"] for each in refusals(dee, run)] == [False]
+    dee("runs", "resume", run)
+    dee("run-until", "--for", "1m")
+    (held,) = refusals(dee, run)
+    assert (held["rule"], held["untilTick"], held["standing"]) == ("limits", midnight, True)
+    dee("run-until", "--for", "1d")
+    (held,) = refusals(dee, run)
+    assert (held["effect"], held["standing"]) == ("held", False)
+    assert dee.json("runs", "show", run)["status"] == "completed"
+
+
+def test_a_step_without_consent_is_skipped(dee: Dee) -> None:
+    run = enrolled(dee, "  consent: { required: [email] }\n")
+    found = refusals(dee, run)
+    assert [(each["effect"], each["stepId"], each["rule"]) for each in found] == [
+        ("skipped", "hello", "consent"),
+        ("skipped", "again", "consent"),
+    ]
+    assert {each["untilTick"] for each in found} == {None}
+    shown = dee("runs", "show", run).stdout
+    assert "skipped step hello by consent: consent to email is missing; since 2025" in shown
+    assert shown.count("refused") == 2
+
+
+def test_a_run_without_money_is_paused(dee: Dee) -> None:
+    run = enrolled(dee, BUDGET)
+    (paused,) = refusals(dee, run)
+    assert (paused["effect"], paused["stepId"], paused["rule"], paused["standing"]) == (
+        "paused", "again", "budget", True,
+    )  # fmt: skip
+    assert not paused["detail"].startswith("budget")
+    assert "paused now step again by budget: " in dee("runs", "show", run).stdout
+    rules = {entry["action"]: entry["rule"] for entry in dee.json("history", run)["entries"]}
+    assert rules["run.paused"] == "budget"
+    assert rules["run.started"] is None
+
+
+def test_a_step_outside_of_any_window_fails(dee: Dee) -> None:
+    run = enrolled(dee, "  windows: { channels: { email: { start: '09:00' } } }\n")
+    (failed,) = refusals(dee, run)
+    assert (failed["effect"], failed["rule"], failed["standing"]) == ("failed", "windows", True)
+
+
+def test_a_run_that_nothing_was_refused_shows_none(dee: Dee) -> None:
+    run = enrolled(dee, "  {}\n")
+    assert refusals(dee, run) == []
+    assert "refused" not in dee("runs", "show", run).stdout
