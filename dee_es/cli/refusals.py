@@ -50,7 +50,7 @@ def find_refusals(timeline: Iterable[TimelineEntry], run: ExecutionRun) -> list[
             step = entry.step_id
         effect = _EFFECTS.get(entry.action)
         if entry.rule is None or effect is None:
-            # A hold that goes on after a pause names no rule: it is the one from before.
+            # A pause before another attempt names no rule: what held the step still does.
             if effect == "held" and found and not broken:
                 found[-1] = replace(found[-1], until_tick=entry.until_tick, until=entry.until)
             elif entry.action in ("step.entered", "step.dispatched"):

@@ -109,9 +109,9 @@ class Steps:
         elif state.hold == "pending":
             self.record(e.StepPending(step, state.hold_until))
         else:
-            self.record(
-                e.StepDeferred(step, state.hold, "the wait goes on after a pause", state.hold_until)
-            )
+            again = ("retry", "the pause before the next attempt goes on")
+            rule, detail = again if state.hold == "retry" else state.held_by
+            self.record(e.StepDeferred(step, rule, detail, state.hold_until))
 
     def end_hold(self) -> bool:
         """End a hold whose tick has come; says whether the run goes on in this tick."""

@@ -165,6 +165,7 @@ def _step_skipped(state: RunState, event: e.StepSkipped, meta: e.Meta) -> RunSta
 
 def _step_deferred(state: RunState, event: e.StepDeferred, meta: e.Meta) -> RunState:
     hold: Hold = "retry" if event.rule == "retry" else "defer"
+    state = replace(state, held_by=(event.rule, event.detail))
     return _holding(state, hold, event.until_tick, f"{event.rule}: {event.detail}", meta.tick)
 
 

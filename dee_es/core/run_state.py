@@ -35,15 +35,16 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision about a run reads. All ticks are absolute.
 
     `acts_at` is the tick from which the run wants to act (None: never by itself); while it is
-    paused this is kept but not followed. `hold` says what it waits for, until `hold_until`;
-    both outlive a pause, so that the tick after it can see whether the wait is over.
-    `paused_tick` is the tick since which a pause delays that wait. `visits` counts the steps
-    that were entered at `entered_tick`. `step_done` says that the current step has finished and
-    the next has not been entered; `pending_message` is the engine's own id of the call that is
-    waited for; `reenter` that the current step is to be entered again. `exit` is the text and
-    outcome of an exit condition that a channel event made true, to be followed at `exit_tick`.
-    `unknown` marks a failed run whose last send may have arrived; `awaited` is that send's
-    step, key and attempt until its outcome arrives after all, as evidence.
+    paused this is kept but not followed. `hold` says what it waits for, until `hold_until`
+    (`held_by`: the rule of a policy and its reason); both outlive a pause, so that the tick
+    after it can see whether the wait is over. `paused_tick` is the tick since which a pause
+    delays that wait. `visits` counts the steps that were entered at `entered_tick`. `step_done`
+    says that the current step has finished and the next has not been entered; `pending_message`
+    is the engine's own id of the call that is waited for; `reenter` that the current step is to
+    be entered again. `exit` is the text and outcome of an exit condition that a channel event
+    made true, to be followed at `exit_tick`. `unknown` marks a failed run whose last send may
+    have arrived; `awaited` is that send's step, key and attempt until its outcome arrives after
+    all, as evidence.
     """
 
     run_id: str
@@ -72,6 +73,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     acts_at: int | None
     hold: Hold = ""
     hold_until: int = 0
+    held_by: tuple[str, str] = ("", "")
     paused_tick: int = 0
     keep: str = "deadline"
     intent: Intent | None = None

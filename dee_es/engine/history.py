@@ -69,7 +69,7 @@ class History:
 def _rule(event: e.Event) -> str | None:
     """The rule of the policy that refused something by this event."""
     if isinstance(event, e.StepSkipped | e.StepDeferred):
-        # A wait that goes on after a pause is recorded under its own name, which is no rule's.
+        # The pause before another attempt is a deferral, too, but no rule's.
         return event.rule if event.rule in _RULES else None
     cause = None
     if isinstance(event, e.RunPaused | e.RunFailed):

@@ -15,7 +15,7 @@ from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import EventStore, IdSource, Lease
 
 _log: Final = logging.getLogger(__name__)
-LEASE_MS: Final = 10_000
+LEASE_MS: Final = 8_000
 """How long a holder that is not heard of keeps the others out, in ms of the database's clock."""
 RENEW_S: Final = 2.0
 _TRUSTED_S: Final = LEASE_MS / 1000 - RENEW_S

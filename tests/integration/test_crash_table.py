@@ -297,3 +297,17 @@ def test_stopped_while_another_takes_over(scene: Scene, point: str, _: int) -> N
     assert scene.engine.get_run(run.id).status == "failed"
     assert scene.engine.verify_log().valid
     assert second.poll() is None
+
+
+def test_a_standby_takes_over_from_the_dead(scene: Scene) -> None:
+    """Nobody touches the lease here: it runs out by itself, within ten seconds."""
+    scene.worker()
+    scene.until(lambda: "at work" in (scene.folder / "worker.log").read_text())
+    standby = scene.worker()
+    scene.until(lambda: (scene.folder / "worker.log").read_text().count("started") == 2)
+    scene.workers[0].kill()
+    scene.workers[0].wait(10)
+    run = scene.enroll()
+    scene.until(lambda: scene.engine.get_run(run.id).status == "waiting", 10)
+    assert scene.postbox.accepted == 1
+    assert standby.poll() is None
