@@ -40,8 +40,7 @@ def advance(materials: c.Materials, state: RunState, command: c.Advance) -> list
         return []
     steps = Steps(materials, state, command.meta)
     if state.exit is not None:
-        condition, outcome = state.exit
-        steps.record(e.RunCompleted(outcome, condition))
+        steps.leave()
         return steps.events
     if state.intent is not None:
         if command.abandoned:
@@ -85,6 +84,17 @@ class Steps:
     def _tick(self) -> int:
         assert self._meta is not None
         return self._meta.tick
+
+    def leave(self) -> None:
+        """Complete the run by the first exit condition that holds, in definition order, or by the
+        one that made it due if none does any more."""
+        found = self.state.exit
+        assert found is not None, "an event made an exit condition true"
+        for condition, outcome in self._graph.exits:
+            if self.holds(condition):
+                found = (unparse(condition), outcome)
+                break
+        self.record(e.RunCompleted(found[1], found[0]))
 
     # --- holds ----------------------------------------------------------------------------------
 
@@ -261,10 +271,8 @@ class Steps:
         )
 
     def _snapshot(self, channel: str, command: c.Advance) -> Snapshot:
-        known = command.snapshots.get(channel)
-        if known is not None:
-            return known
-        return Snapshot(self._tick, self.materials.scale, channel, self.state.plan_id)
+        empty = Snapshot(self._tick, self.materials.scale, channel, self.state.plan_id)
+        return command.snapshots.get(channel, empty)
 
     def _deny(self, step_id: str, denial: Denial) -> None:
         """Do what the rule says instead of the step."""

@@ -71,14 +71,16 @@ class Dispatcher:
 
         What could not be recorded because the database was away is kept for `record_rest`.
         """
+        attempts = {_attempt_of(_intent(run)) for run in runs}
         with self._lock:
-            self._under_way |= {_attempt_of(_intent(run)) for run in runs}
-        if self._limit > 1 and len(runs) > 1:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._limit, "dee-send")
-            results = list(self._pool.map(lambda run: self._attempt(run, lease), runs))
-        else:
-            results = [self._attempt(run, lease) for run in runs]
+            self._under_way |= attempts
+        try:
+            results = self._attempt_all(runs, lease)
+        except BaseException:
+            # Interrupted, as by Ctrl-C: nobody will record these any more, so they are abandoned.
+            with self._lock:
+                self._under_way -= attempts
+            raise
         for run, result in zip(runs, results, strict=True):
             self._unrecorded[run.state.run_id] = _Outcome(run, _intent(run), result)
         self.record_rest()
@@ -102,6 +104,13 @@ class Dispatcher:
             self._pool.shutdown()
 
     # --- one attempt ------------------------------------------------------------------------------
+
+    def _attempt_all(self, runs: Sequence[LoadedRun], lease: Lease) -> list[ChannelResult]:
+        if self._limit == 1 or len(runs) == 1:
+            return [self._attempt(run, lease) for run in runs]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._limit, "dee-send")
+        return list(self._pool.map(lambda run: self._attempt(run, lease), runs))
 
     def _attempt(self, run: LoadedRun, lease: Lease) -> ChannelResult:
         if not self._leases.still(lease):

@@ -36,8 +36,8 @@ def test_three_weeks(kind: str, tmp_path: Path, request: pytest.FixtureRequest) 
     assert "1,280 rows of" in done.stdout
     assert "1,244 created, 26 skipped (25 already enrolled, 1 suppressed), 10 errors" in done.stdout
     assert re.search(r"^  all +1,244$", done.stdout, re.MULTILINE)
-    assert "event.received   email.replied" in done.stdout
-    assert re.search(r"run\.completed +replied", done.stdout)
+    assert re.search(r"event\.received +.*email\.replied", done.stdout)
+    assert re.search(r"run\.completed +.*replied", done.stdout)
     assert "the log is valid" in done.stdout
     assert len(list((tmp_path / "kept" / "outbox").rglob("*.eml"))) > 2_000
 
