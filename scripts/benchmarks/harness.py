@@ -84,8 +84,7 @@ def engine_on(url: str, folder: Path, name: str) -> Iterator[Engine]:
 
         with psycopg.connect(url, autocommit=True) as admin:
             admin.execute(f'CREATE DATABASE "{name}"')
-        base, _, query = url.partition("?")
-        database = base.rpartition("/")[0] + f"/{name}" + (f"?{query}" if query else "")
+        database = beside(url, name)
     config = EngineConfig(
         database,
         keys=f"sqlite:///{folder / name}.keys.db",
@@ -97,6 +96,24 @@ def engine_on(url: str, folder: Path, name: str) -> Iterator[Engine]:
         engine.publish_template("hello", text="Hello {{contact.firstName}}")
         engine.publish_sender(address="team@example.com")
         yield engine
+
+
+def beside(url: str, name: str) -> str:
+    """URL of another database on the same server."""
+    base, _, query = url.partition("?")
+    return base.rpartition("/")[0] + f"/{name}" + (f"?{query}" if query else "")
+
+
+def settle(url: str, name: str) -> None:
+    """Let a PostgreSQL database that was just filled do its housekeeping now, not while something
+    is measured on it."""
+    if url.startswith("sqlite"):
+        return
+    import psycopg
+
+    with psycopg.connect(beside(url, name), autocommit=True) as admin:
+        admin.execute("VACUUM (ANALYZE)")
+        admin.execute("CHECKPOINT")
 
 
 def plan(name: str) -> ExecutionPlan:
