@@ -132,10 +132,14 @@ def _entered(row: RunRow, event: e.StepEntered, _: e.Meta) -> RunRow:
 
 
 def _deferred(row: RunRow, event: e.StepDeferred, _: e.Meta) -> RunRow:
+    if event.resend:
+        return row
     return _waiting(row, event.until_tick, f"{event.rule}: {event.detail}")
 
 
 def _retried(row: RunRow, event: e.StepRetried, _: e.Meta) -> RunRow:
+    if event.resend:
+        return row
     return _waiting(row, event.retry_tick, f"attempt {event.attempt}: {event.error}")
 
 
@@ -143,7 +147,8 @@ def _resolved(row: RunRow, event: e.StepResolved, _: e.Meta) -> RunRow:
     if event.outcome == "failed":
         return replace(row, status_reason=f"step {event.step_id} resolved as failed")
     active = _settled(row, RunStatus.ACTIVE, None)
-    return _done(active, event.step_id) if event.outcome == "delivered" else active
+    settled = event.outcome == "delivered" and not event.resend
+    return _done(active, event.step_id) if settled else active
 
 
 def _completed(row: RunRow, event: e.RunCompleted, meta: e.Meta) -> RunRow:
@@ -168,13 +173,16 @@ _FOLDS: Final[dict[type[e.Event], Callable[[RunRow, Any, e.Meta], RunRow]]] = {
     e.RunCompleted: _completed,
     e.RunCancelled: _cancelled,
     e.StepEntered: _entered,
-    e.StepDispatched: lambda row, event, meta: _active(row),
+    e.StepDispatched: lambda row, event, meta: row if event.resend else _active(row),
     e.StepPending: lambda row, event, meta: _waiting(
         row, event.deadline_tick, "waiting for the call's outcome"
     ),
-    e.StepCompleted: lambda row, event, meta: row if event.late else _done(row, event.step_id),
+    # Evidence, and a message that went out again, are beside the run's own way.
+    e.StepCompleted: lambda row, event, meta: (
+        row if event.late or event.resend else _done(row, event.step_id)
+    ),
     e.BranchEvaluated: lambda row, event, meta: _done(row, event.step_id),
-    e.StepSkipped: lambda row, event, meta: _done(row, event.step_id),
+    e.StepSkipped: lambda row, event, meta: row if event.resend else _done(row, event.step_id),
     e.StepDeferred: _deferred,
     e.StepRetried: _retried,
     e.StepResolved: _resolved,

@@ -6,31 +6,19 @@ other steps waits for the next. Everything that needs no channel is done at once
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.conditions import Condition, Lookup, evaluate, unparse
-from dee_es.core.gate import Allow, Denial, Snapshot
-from dee_es.core.gate import evaluate as gate
+from dee_es.core.conditions import unparse
 from dee_es.core.ids import idempotency_key
-from dee_es.core.message import build_call, build_email, message_digest
+from dee_es.core.reading import first_exit, holds
 from dee_es.core.run_fold import evolve
-from dee_es.core.run_state import RunState
+from dee_es.core.run_state import Resend, RunState
+from dee_es.core.sending import Attempt, attempt_to_send
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
-from dee_es.core.template import TemplateError, message_scope
 from dee_es.core.values import JsonScalar
 from dee_es.core.views import RunStatus
-from dee_es.errors import InvalidInput
-
-_SEEN_AS: Final = {
-    "events.hasReply": "email.replied",
-    "events.hasOpen": "email.opened",
-    "events.hasClick": "email.clicked",
-    "events.hasBounce": "email.bounced",
-}
 
 
 def advance(materials: c.Materials, state: RunState, command: c.Advance) -> list[e.Event]:
@@ -39,12 +27,15 @@ def advance(materials: c.Materials, state: RunState, command: c.Advance) -> list
     if state.due_tick is None or tick < state.due_tick:
         return []
     steps = Steps(materials, state, command.meta)
-    if state.exit is not None:
+    if state.exit is not None and tick >= state.exit_tick:
         steps.leave()
         return steps.events
     if state.intent is not None:
         if command.abandoned:
             steps.outcome_unknown("the sender stopped before it recorded an outcome")
+        return steps.events
+    if state.resends and tick >= state.resends[0].due_tick:
+        steps.send_again(state.resends[0], command)
         return steps.events
     if state.hold:
         if tick < state.hold_until:
@@ -81,20 +72,18 @@ class Steps:
         )
 
     @property
-    def _tick(self) -> int:
+    def tick(self) -> int:
+        """The tick of the decision."""
         assert self._meta is not None
         return self._meta.tick
 
     def leave(self) -> None:
         """Complete the run by the first exit condition that holds, in definition order, or by the
         one that made it due if none does any more."""
-        found = self.state.exit
-        assert found is not None, "an event made an exit condition true"
-        for condition, outcome in self._graph.exits:
-            if self.holds(condition):
-                found = (unparse(condition), outcome)
-                break
-        self.record(e.RunCompleted(found[1], found[0]))
+        noted = self.state.exit
+        assert noted is not None, "an event made an exit condition true"
+        found = first_exit(self._graph.exits, self.state)
+        self.record(found.completed() if found else e.RunCompleted(noted[1], noted[0]))
 
     # --- holds ----------------------------------------------------------------------------------
 
@@ -134,7 +123,7 @@ class Steps:
                     state.plan_version,
                     state.contact_id,
                     state.enrollment,
-                    self._tick,
+                    self.tick,
                     state.steps_remaining,
                     state.pins,
                 )
@@ -180,11 +169,11 @@ class Steps:
         return self.state.status in (RunStatus.ACTIVE, RunStatus.WAITING)
 
     def _acts_later(self) -> bool:
-        return self.state.acts_at is None or self.state.acts_at > self._tick
+        return self.state.acts_at is None or self.state.acts_at > self.tick
 
     def _out_of_breath(self) -> bool:
         # A loop that takes no time would never leave the tick; it goes on in the next one.
-        entered = self.state.visits if self.state.entered_tick == self._tick else 0
+        entered = self.state.visits if self.state.entered_tick == self.tick else 0
         return entered >= len(self.materials.plan.steps)
 
     def _ends_instead(self) -> bool:
@@ -193,11 +182,11 @@ class Steps:
             # Without the contact's data a decision would be a guess.
             self.record(e.RunCancelled("erased"))
             return True
-        for condition, outcome in self._graph.exits:
-            if self.holds(condition):
-                self.record(e.RunCompleted(outcome, unparse(condition)))
-                return True
-        return False
+        found = first_exit(self._graph.exits, self.state)
+        if found is None:
+            return False
+        self.record(found.completed())
+        return True
 
     def enter_next(self) -> bool:
         """Enter the step that comes next, unless the run ends instead; says whether it did."""
@@ -218,7 +207,7 @@ class Steps:
             return False
         sends = isinstance(self._graph.step(following), SendEmail | SendVoice)
         waits = (sends and self._acted) or self._out_of_breath()
-        acts_at = self._tick + 1 if waits else self._tick
+        acts_at = self.tick + 1 if waits else self.tick
         self.record(e.StepEntered(following, self._graph.remaining(following), acts_at))
         self._acted = True
         return True
@@ -226,7 +215,7 @@ class Steps:
     def _do(self, step: Any) -> None:
         """Do a step that needs no channel."""
         if isinstance(step, Wait):
-            until = self._tick + self.materials.scale.ticks(step.duration_ms)
+            until = self.tick + self.materials.scale.ticks(step.duration_ms)
             self.record(e.WaitStarted(step.id, until))
         elif isinstance(step, Branch):
             self._branch(step)
@@ -236,7 +225,7 @@ class Steps:
     def _branch(self, step: Branch) -> None:
         seen: dict[str, JsonScalar] = {}
         for condition, goto in self._graph.arms(step.id):
-            if self.holds(condition, seen):
+            if holds(condition, self.state, seen):
                 personal = e.Seen(seen) if seen else None
                 self.record(e.BranchEvaluated(step.id, unparse(condition), goto, personal))
                 return
@@ -245,90 +234,23 @@ class Steps:
     # --- sending ----------------------------------------------------------------------------------
 
     def _dispatch(self, step: SendEmail | SendVoice, command: c.Advance) -> None:
-        channel = str(step.channel)
-        verdict = gate(self.materials.policy, self._snapshot(channel, command))
-        if isinstance(verdict, Denial):
-            self._deny(step.id, verdict)
-            return
-        try:
-            message = self._render(step)
-        except (TemplateError, InvalidInput) as error:
-            self.fail(f"cannot be rendered: {error}", self.state.attempt + 1, None)
-            return
-        key = idempotency_key(self.state.run_id, step.id, self.state.entered_tick)
-        self.record(
-            e.StepDispatched(
-                step.id,
-                channel,
-                key,
-                self.state.attempt + 1,
-                command.lease_epoch,
-                message_digest(message),
-                verdict.reads,
-                tuple((*used.key, used.amount, used.limit) for used in verdict.counters),
-                _with_gate(message, verdict),
-            )
-        )
-
-    def _snapshot(self, channel: str, command: c.Advance) -> Snapshot:
-        empty = Snapshot(self._tick, self.materials.scale, channel, self.state.plan_id)
-        return command.snapshots.get(channel, empty)
-
-    def _deny(self, step_id: str, denial: Denial) -> None:
-        """Do what the rule says instead of the step."""
-        seen = e.Seen(denial.personal) if denial.personal else None
-        if denial.effect == "skip":
-            self.record(e.StepSkipped(step_id, denial.rule, denial.detail, denial.reads, seen))
+        state = self.state
+        key = idempotency_key(state.run_id, step.id, state.entered_tick)
+        attempt = Attempt(key, state.attempt + 1, state.previous_step)
+        event = attempt_to_send(self.materials, state, step, command, attempt)
+        self.record(event)
+        if isinstance(event, e.StepSkipped):
             self.go_on()
-        elif denial.effect == "defer":
-            assert denial.until_tick is not None, "a step is deferred to a tick"
-            until = max(denial.until_tick, self._tick + 1)
-            self.record(
-                e.StepDeferred(step_id, denial.rule, denial.detail, until, denial.reads, seen)
-            )
-        elif denial.effect == "pause":
-            cause = f"{denial.rule}: {denial.detail}"
-            self.record(e.RunPaused("deadline", cause, denial.reads, seen))
-        else:
-            self.fail(f"{denial.rule}: {denial.detail}", self.state.attempt + 1, None)
+        elif isinstance(event, e.StepFailed):
+            self.record(e.RunFailed(event.error, step.id))
 
-    def _render(self, step: SendEmail | SendVoice) -> e.Message:
-        state, contact = self.state, self.state.contact
-        fields = {
-            "id": state.contact_id,
-            "email": contact.email,
-            "phone": contact.phone,
-            "timezone": contact.timezone,
-        }
-        scope = message_scope(
-            contact=fields,
-            variables=contact.variables,
-            attributes=contact.attributes,
-            sender=self.materials.sender or {},
-            previous_step=_previous(state),
-            run={"id": state.run_id, "planId": state.plan_id, "enrollment": state.enrollment},
-            unsubscribe_url=_unsubscribe_url(self.materials.sender),
-        )
-        if isinstance(step, SendEmail):
-            if contact.email is None:
-                raise InvalidInput("contact.email", "the contact has no e-mail address")
-            return build_email(
-                step.subject,
-                self.materials.templates[step.template_id],
-                scope,
-                contact.email,
-                step.reply_to,
-            )
-        if contact.phone is None:
-            raise InvalidInput("contact.phone", "the contact has no telephone number")
-        return build_call(
-            self.materials.scripts[step.script_id],
-            scope,
-            contact.phone,
-            step.caller_id,
-            step.max_duration,
-            step.voicemail,
-        )
+    def send_again(self, resend: Resend, command: c.Advance) -> None:
+        """Send a message that bounced softly once more; the run's own way is not touched."""
+        step = self._graph.step(resend.step_id)
+        mailed = self.state.mailed[resend.step_id]
+        assert isinstance(step, SendEmail), "only an e-mail bounces"
+        attempt = Attempt(resend.key, mailed.attempt + 1, mailed.previous_step, True)
+        self.record(attempt_to_send(self.materials, self.state, step, command, attempt))
 
     # --- failing ----------------------------------------------------------------------------------
 
@@ -348,53 +270,7 @@ class Steps:
             if intent
             else idempotency_key(self.state.run_id, step, self.state.entered_tick)
         )
-        self.record(e.OutcomeUnknown(step, key, cause))
+        resend = intent is not None and intent.resend
+        self.record(e.OutcomeUnknown(step, key, cause, resend))
         if not self.state.status.ended:
             self.record(e.RunFailed(f"outcome unknown: {cause}", step))
-
-    # --- conditions -------------------------------------------------------------------------------
-
-    def holds(self, condition: Condition, seen: dict[str, JsonScalar] | None = None) -> bool:
-        """Whether the condition holds now; what it read is added to `seen`."""
-
-        def read(lookup: Lookup) -> JsonScalar:
-            value = self._read(lookup)
-            if seen is not None:
-                seen[lookup.key] = value
-            return value
-
-        return evaluate(condition, read)
-
-    def _read(self, lookup: Lookup) -> JsonScalar:
-        state = self.state
-        if lookup.kind in _SEEN_AS:
-            kind = _SEEN_AS[lookup.kind]
-            if lookup.name is None:
-                return any(seen == kind for seen, _ in state.seen)
-            return (kind, lookup.name) in state.seen
-        if lookup.kind == "call.outcome":
-            return state.call_outcomes.get(str(lookup.name))
-        if lookup.kind == "contact.unsubscribed":
-            return state.unsubscribed
-        if lookup.kind == "contact.bounced":
-            return state.bounced
-        held = state.contact.variables if lookup.kind == "variables" else state.contact.attributes
-        value = held.get(str(lookup.name))
-        return value if isinstance(value, str | int | float | bool) else None
-
-
-def _previous(state: RunState) -> dict[str, str] | None:
-    if state.previous_step is None:
-        return None
-    return {"id": state.previous_step[0], "result": state.previous_step[1]}
-
-
-def _unsubscribe_url(sender: Any) -> str | None:
-    url = (sender or {}).get("unsubscribeUrl")
-    return url if isinstance(url, str) else None
-
-
-def _with_gate(message: e.Message, verdict: Allow) -> e.Message:
-    if not verdict.personal:
-        return message
-    return msgspec.structs.replace(message, gate=verdict.personal)

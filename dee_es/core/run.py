@@ -12,8 +12,10 @@ from typing import Any, Final
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.advance import Steps, advance
-from dee_es.core.conditions import unparse
-from dee_es.core.run_fold import call_outcome, evolve, fold, remember
+from dee_es.core.channel_events import call_outcome, ends_runs, meaning
+from dee_es.core.reading import first_exit
+from dee_es.core.resend import after_soft_bounce, resend_result
+from dee_es.core.run_fold import evolve, fold, remember
 from dee_es.core.run_state import RunState
 from dee_es.core.views import RunStatus
 from dee_es.errors import InvalidInput, InvalidTransition
@@ -66,6 +68,9 @@ def _record_result(
     steps = Steps(materials, state, command.meta)
     if intent is None or (intent.key, intent.attempt) != (command.key, command.attempt):
         return _late_result(steps, command)
+    if intent.resend:
+        resend_result(steps, intent, command)
+        return steps.events
     if command.status == "delivered":
         steps.record(e.StepCompleted(intent.step_id, "delivered", command.message_id))
         steps.go_on()
@@ -86,7 +91,7 @@ def _record_result(
                 command.error,
                 intent.attempt,
                 command.meta.tick + max(1, pause),
-                command.detail,
+                personal=command.detail,
             )
         )
     else:
@@ -97,12 +102,15 @@ def _record_result(
 def _late_result(steps: Steps, command: c.RecordResult) -> list[e.Event]:
     """The outcome of a send that counts as unknown is evidence; a person still has to settle it."""
     awaited = steps.state.awaited
-    if awaited is not None and awaited[1:] == (command.key, command.attempt):
+    if awaited is not None and (awaited.key, awaited.attempt) == (command.key, command.attempt):
+        step = awaited.step_id
         if command.status == "delivered":
-            steps.record(e.StepCompleted(awaited[0], "delivered", command.message_id, late=True))
+            steps.record(e.StepCompleted(step, "delivered", command.message_id, late=True))
         elif command.status == "failed":
             steps.record(
-                e.StepFailed(awaited[0], command.error, command.attempt, True, command.detail)
+                e.StepFailed(
+                    step, command.error, command.attempt, late=True, personal=command.detail
+                )
             )
     return steps.events
 
@@ -110,8 +118,9 @@ def _late_result(steps: Steps, command: c.RecordResult) -> list[e.Event]:
 def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -> list[e.Event]:
     data = command.detail.data if command.detail is not None else {}
     step_id = command.step_id or _last_step_of(state, command.type)
-    after = remember(state, command.type, step_id, data)
-    holding = None if state.status.ended else _exit_that_holds(materials, after)
+    kind = meaning(command.type, data)
+    after = remember(state, command.type, step_id, kind)
+    holding = None if state.status.ended else first_exit(materials.plan.graph.exits, after)
     steps = Steps(materials, state, command.meta)
     steps.record(
         e.ChannelEventReceived(
@@ -121,22 +130,22 @@ def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -
             occurred_tick=command.occurred_tick,
             run_id=state.run_id,
             step_id=step_id,
-            exit_condition=holding[0] if holding else None,
-            exit_outcome=holding[1] if holding else None,
+            kind=kind,
+            exit_condition=holding.condition if holding else None,
+            exit_outcome=holding.outcome if holding else None,
             ended=state.status.ended,
             personal=command.detail,
         )
     )
     if state.status.ended:
         return steps.events
-    cause = _ends_the_run(command.type, data)
+    cause = ends_runs(command.type, kind)
     if cause is not None:
-        if holding is not None:
-            steps.record(e.RunCompleted(holding[1], holding[0]))
-        else:
-            steps.record(e.RunCancelled(cause))
+        steps.record(holding.completed() if holding is not None else e.RunCancelled(cause))
         return steps.events
-    outcome = call_outcome(command.type, data)
+    if command.type == "email.bounced" and step_id is not None:
+        after_soft_bounce(steps, step_id)
+    outcome = call_outcome(command.type, kind)
     awaited = state.hold == "pending" and step_id == state.current_step
     # A call of an earlier visit may report late; where it says which call it was, that counts.
     if data.get("message_id") not in (None, state.pending_message):
@@ -150,24 +159,6 @@ def _last_step_of(state: RunState, kind: str) -> str | None:
     # An event that names no step is about the last message sent through its channel.
     channel = "email" if kind.startswith("email.") else "voice"
     return dict(state.last_sent).get(channel)
-
-
-def _ends_the_run(kind: str, data: dict[str, Any]) -> str | None:
-    if kind == "email.unsubscribed":
-        return "unsubscribed"
-    if kind == "email.complained":
-        return "complained"
-    if kind == "email.bounced" and data.get("kind", "hard") == "hard":
-        return "undeliverable"
-    return None
-
-
-def _exit_that_holds(materials: c.Materials, state: RunState) -> tuple[str, str] | None:
-    steps = Steps(materials, state, None)
-    for condition, outcome in materials.plan.graph.exits:
-        if steps.holds(condition):
-            return unparse(condition), outcome
-    return None
 
 
 def _pause(_: c.Materials, state: RunState, command: c.Pause) -> list[e.Event]:
@@ -190,15 +181,16 @@ def _cancel(_: c.Materials, state: RunState, command: c.Cancel) -> list[e.Event]
 def _retry(_: c.Materials, state: RunState, command: c.Retry) -> list[e.Event]:
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED)
     unknown = "the outcome of its last send is unknown; settle it with resolve_step first"
-    _require(state, RunStatus.ACTIVE, not state.unknown, unknown)
+    _require(state, RunStatus.ACTIVE, state.unknown is None, unknown)
     return [e.RunRetried(command.meta.tick + 1, command.pins)]
 
 
 def _resolve(_: c.Materials, state: RunState, command: c.Resolve) -> list[e.Event]:
-    open_question = state.status == RunStatus.FAILED and state.unknown
+    open_question = state.status == RunStatus.FAILED and state.unknown is not None
     _require(state, RunStatus.ACTIVE, open_question, "no send of it has an unknown outcome")
-    assert state.current_step is not None, "an unknown outcome belongs to a step"
-    return [e.StepResolved(state.current_step, command.outcome, command.meta.tick + 1)]
+    assert state.unknown is not None
+    lost, acts_at = state.unknown, command.meta.tick + 1
+    return [e.StepResolved(lost.step_id, command.outcome, acts_at, lost.resend)]
 
 
 def _require(state: RunState, target: RunStatus, allowed: bool, why: str = "") -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from dee_es.core import events as e
-from dee_es.core.run_state import Hold, Intent, RunState
+from dee_es.core.channel_events import call_outcome
+from dee_es.core.ids import idempotency_key
+from dee_es.core.resend_state import dropped, key_of, mailed_after, resent, to_resend, without
+from dee_es.core.run_state import Hold, Intent, Lost, RunState
 from dee_es.core.views import RunStatus
 
 # Commands of the scheduler and of channels come by the thousand and are never repeated by a caller.
@@ -127,13 +130,28 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
         attempt=0,
         failure=None,
         steps_remaining=event.steps_remaining,
+        # A new message of the step takes the place of the one that was to go out again.
+        resends=without(state.resends, event.step_id),
     )
 
 
 def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> RunState:
     intent = Intent(
-        event.step_id, event.channel, event.key, event.attempt, event.lease_epoch, event.personal
+        event.step_id,
+        event.channel,
+        event.key,
+        event.attempt,
+        event.lease_epoch,
+        event.personal,
+        meta.tick,
+        resend=event.resend,
     )
+    if event.channel == "email":
+        state = replace(
+            state, mailed={**state.mailed, event.step_id: mailed_after(state, event, meta)}
+        )
+    if event.resend:
+        return replace(state, intent=intent, resends=without(state.resends, event.step_id))
     sent = (
         *(pair for pair in state.last_sent if pair[0] != event.channel),
         (event.channel, event.step_id),
@@ -152,6 +170,8 @@ def _step_pending(state: RunState, event: e.StepPending, meta: e.Meta) -> RunSta
 def _step_completed(state: RunState, event: e.StepCompleted, meta: e.Meta) -> RunState:
     if event.late:
         return replace(state, awaited=None)
+    if event.resend:
+        return resent(state)
     return _finished(state, event.step_id, event.result, meta.tick)
 
 
@@ -160,10 +180,14 @@ def _branch_evaluated(state: RunState, event: e.BranchEvaluated, meta: e.Meta) -
 
 
 def _step_skipped(state: RunState, event: e.StepSkipped, meta: e.Meta) -> RunState:
+    if event.resend:
+        return dropped(state, event.step_id)
     return _finished(state, event.step_id, "skipped", meta.tick)
 
 
 def _step_deferred(state: RunState, event: e.StepDeferred, meta: e.Meta) -> RunState:
+    if event.resend:
+        return to_resend(state, event.step_id, key_of(state, event.step_id), event.until_tick)
     hold: Hold = "retry" if event.rule == "retry" else "defer"
     state = replace(state, held_by=(event.rule, event.detail))
     return _holding(state, hold, event.until_tick, f"{event.rule}: {event.detail}", meta.tick)
@@ -180,33 +204,42 @@ def _wait_completed(state: RunState, event: e.WaitCompleted, meta: e.Meta) -> Ru
 def _step_failed(state: RunState, event: e.StepFailed, _: e.Meta) -> RunState:
     if event.late:
         return replace(state, awaited=None)
+    if event.resend:
+        return dropped(state, event.step_id)
     state = replace(state, intent=None)
     return state if _stopped(state) else replace(state, failure=event.error)
 
 
 def _step_retried(state: RunState, event: e.StepRetried, meta: e.Meta) -> RunState:
+    if event.resend:
+        return to_resend(state, event.step_id, key_of(state, event.step_id), event.retry_tick)
     reason = f"attempt {event.attempt}: {event.error}"
     state = replace(state, intent=None)
     return _holding(state, "retry", event.retry_tick, reason, meta.tick)
 
 
 def _outcome_unknown(state: RunState, event: e.OutcomeUnknown, _: e.Meta) -> RunState:
-    return replace(
-        state,
-        intent=None,
-        unknown=True,
-        awaited=(event.step_id, event.key, state.attempt),
-        failure=f"outcome unknown: {event.cause}",
-    )
+    attempt = state.intent.attempt if state.intent is not None else state.attempt
+    lost = Lost(event.step_id, event.key, attempt, event.resend)
+    failure = f"outcome unknown: {event.cause}"
+    return replace(state, intent=None, unknown=lost, awaited=lost, failure=failure)
 
 
 def _step_resolved(state: RunState, event: e.StepResolved, meta: e.Meta) -> RunState:
     # What is awaited stays so: an outcome may become known after it was resolved, too.
-    state = replace(state, unknown=False)
+    state = replace(state, unknown=None)
     if event.outcome == "failed":
         reason = f"step {event.step_id} resolved as failed"
         return replace(state, failure=reason, status_reason=reason)
-    active = replace(state, status=RunStatus.ACTIVE, status_reason=None, failure=None, hold="")
+    active = replace(state, status=RunStatus.ACTIVE, status_reason=None, failure=None)
+    if event.resend:
+        # The run itself goes on where it stood; what it waited for still holds it.
+        active = replace(active, acts_at=event.acts_at)
+        if event.outcome == "delivered":
+            return active
+        key = idempotency_key(state.run_id, event.step_id, event.acts_at)
+        return to_resend(active, event.step_id, key, event.acts_at)
+    active = replace(active, hold="")
     if event.outcome == "resend":
         return replace(active, reenter=True, acts_at=event.acts_at)
     return replace(_finished(active, event.step_id, "delivered", meta.tick), acts_at=event.acts_at)
@@ -238,8 +271,7 @@ def _run_retried(state: RunState, event: e.RunRetried, _: e.Meta) -> RunState:
         status=RunStatus.ACTIVE,
         status_reason=None,
         failure=None,
-        hold="",
-        reenter=state.current_step is not None and not state.step_done,
+        reenter=not state.hold and state.current_step is not None and not state.step_done,
         acts_at=event.acts_at,
         pins=event.pins or state.pins,
     )
@@ -252,7 +284,8 @@ def _run_failed(state: RunState, event: e.RunFailed, _: e.Meta) -> RunState:
         status_reason=event.cause,
         failure=event.cause,
         acts_at=None,
-        hold="",
+        # A message that went out again is lost: what the run itself waits for has not changed.
+        hold=state.hold if state.unknown is not None and state.unknown.resend else "",
     )
 
 
@@ -267,6 +300,7 @@ def _ended(state: RunState, status: RunStatus, tick: int, outcome: str | None) -
         acts_at=None,
         hold="",
         exit=None,
+        resends=(),
     )
 
 
@@ -285,9 +319,8 @@ def _run_cancelled(state: RunState, event: e.RunCancelled, meta: e.Meta) -> RunS
 def _event_received(state: RunState, event: e.ChannelEventReceived, meta: e.Meta) -> RunState:
     if event.ended:
         return state
-    data = event.personal.data if event.personal is not None else {}
-    state = remember(state, event.type, event.step_id, data)
-    outcome = call_outcome(event.type, data)
+    state = remember(state, event.type, event.step_id, event.kind)
+    outcome = call_outcome(event.type, event.kind)
     if outcome is not None and state.intent is not None and state.intent.step_id == event.step_id:
         state = replace(state, intent=replace(state.intent, outcome=outcome))
     if event.exit_condition is not None and state.exit is None:
@@ -297,40 +330,19 @@ def _event_received(state: RunState, event: e.ChannelEventReceived, meta: e.Meta
     return state
 
 
-def remember(state: RunState, kind: str, step_id: str | None, data: Mapping[str, Any]) -> RunState:
-    """The state with a channel event added to what conditions can ask for.
-
-    A reply that a machine sent, such as an out-of-office note, is no reply.
-    """
-    if kind == "email.replied" and data.get("autoReply") is True:
-        return state
-    state = replace(state, seen=state.seen | {(kind, step_id or "")})
-    if kind in ("email.unsubscribed", "email.complained"):
+def remember(state: RunState, type_: str, step_id: str | None, kind: str | None) -> RunState:
+    """The state with a channel event added to what conditions can ask for."""
+    if type_ == "email.replied" and kind == "auto":
+        return state  # a machine's reply is no reply
+    state = replace(state, seen=state.seen | {(type_, step_id or "")})
+    if type_ in ("email.unsubscribed", "email.complained"):
         return replace(state, unsubscribed=True)
-    if kind == "email.bounced" and data.get("kind", "hard") == "hard":
+    if type_ == "email.bounced" and kind == "hard":
         return replace(state, bounced=True)
-    outcome = call_outcome(kind, data)
+    outcome = call_outcome(type_, kind)
     if outcome is not None and step_id is not None:
         return replace(state, call_outcomes={**state.call_outcomes, step_id: outcome})
     return state
-
-
-CALL_OUTCOMES: Final = ("answered", "voicemail", "no_answer", "busy", "failed", "declined")
-
-
-def call_outcome(kind: str, data: Mapping[str, Any]) -> str | None:
-    """The outcome a call event reports, None if it reports none.
-
-    A call is over with `call.completed` (whose `outcome` says how), `call.voicemail` or
-    `call.failed`; the events before only tell how it goes on.
-    """
-    if kind == "call.completed":
-        given = data.get("outcome", "answered")
-        return given if given in CALL_OUTCOMES else "answered"
-    if kind == "call.failed":
-        given = data.get("outcome", "failed")
-        return given if given in CALL_OUTCOMES else "failed"
-    return "voicemail" if kind == "call.voicemail" else None
 
 
 _FOLDS: Final[dict[type[e.Event], Callable[[RunState, Any, e.Meta], RunState]]] = {

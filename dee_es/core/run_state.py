@@ -16,10 +16,10 @@ retry, a policy, or the result of a call. Empty if nothing holds it."""
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """A committed intent whose outcome is not known yet.
+    """A committed intent whose outcome is not known yet; `tick` is that of its commit.
 
     `outcome` is how the call went, if its end was reported before the channel even said that it
-    had taken the call.
+    had taken the call. `resend` marks a message that goes out again after a soft bounce.
     """
 
     step_id: str
@@ -28,7 +28,40 @@ class Intent(msgspec.Struct, frozen=True):
     attempt: int
     lease_epoch: int
     message: e.Message | None
+    tick: int
     outcome: str | None = None
+    resend: bool = False
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A send of which nobody knows whether it arrived."""
+
+    step_id: str
+    key: str
+    attempt: int
+    resend: bool = False
+
+
+class Mailed(msgspec.Struct, frozen=True):
+    """The last e-mail of a step, which a soft bounce may have sent again.
+
+    `tick` is when it first went out, `previous_step` what the message was rendered with, `resends`
+    how often it has gone out again.
+    """
+
+    key: str
+    attempt: int
+    tick: int
+    previous_step: tuple[str, str] | None
+    resends: int = 0
+
+
+class Resend(msgspec.Struct, frozen=True):
+    """A message that is to go out again at `due_tick`, under this key."""
+
+    step_id: str
+    key: str
+    due_tick: int
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +75,9 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     says that the current step has finished and the next has not been entered; `pending_message`
     is the engine's own id of the call that is waited for; `reenter` that the current step is to
     be entered again. `exit` is the text and outcome of an exit condition that a channel event
-    made true, to be followed at `exit_tick`. `unknown` marks a failed run whose last send may
-    have arrived; `awaited` is that send's step, key and attempt until its outcome arrives after
-    all, as evidence.
+    made true, to be followed at `exit_tick`. `unknown` is the send that may have arrived, until
+    a person settles it; `awaited` the same send until its outcome arrives after all, as evidence.
+    `mailed` and `resends` are what a soft bounce needs: they go on beside the run's own way.
     """
 
     run_id: str
@@ -80,14 +113,16 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     pending_message: str | None = None
     failure: str | None = None
-    unknown: bool = False
-    awaited: tuple[str, str, int] | None = None
+    unknown: Lost | None = None
+    awaited: Lost | None = None
     exit: tuple[str, str | None] | None = None
     exit_tick: int = 0
     seen: frozenset[tuple[str, str]] = frozenset()
     call_outcomes: Mapping[str, str] = {}
     last_sent: tuple[tuple[str, str], ...] = ()
     previous_step: tuple[str, str] | None = None
+    mailed: Mapping[str, Mailed] = {}
+    resends: tuple[Resend, ...] = ()
     unsubscribed: bool = False
     bounced: bool = False
     command_ids: tuple[str, ...] = ()
@@ -95,10 +130,15 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def due_tick(self) -> int | None:
         """The tick at which the scheduler has to look at the run, None if it has not to."""
+        if self.intent is not None and self.exit is None:
+            # Whatever became of the run: should the sender be gone, somebody has to say so.
+            return self.intent.tick
         if self.status.ended:
             return None
         if self.exit is not None:
             return self.exit_tick
         if self.status in (RunStatus.PAUSED, RunStatus.FAILED):
             return None
+        if self.resends and self.acts_at is not None:
+            return min(self.acts_at, self.resends[0].due_tick)
         return self.acts_at

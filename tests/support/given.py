@@ -251,6 +251,10 @@ class Story:
         assert self.state.due_tick == tick, f"due at {self.state.due_tick}, not at {tick}"
         return self
 
+    def rests(self) -> Story:
+        """Nothing is left to do for the scheduler, but to say what became of an open send."""
+        return self.due(None if self.state.intent is None else self.intent.tick)
+
     def refuses(self, target: str, action: Callable[[Story], Story]) -> Story:
         """The action raises `InvalidTransition` to `target`, and writes nothing."""
         before, state = len(self.history), self.state

@@ -41,6 +41,11 @@ OPEN: dict[str, Callable[[object], Story]] = {
 }
 
 
+def exited(outcome: str, condition: str, saw: str | None = None) -> e.RunCompleted:
+    """The end by a condition that saw one value, and that it was true."""
+    return e.RunCompleted(outcome, condition, personal=e.Seen({saw or condition: True}))
+
+
 # --- what is recorded -----------------------------------------------------------------------------
 
 
@@ -95,10 +100,10 @@ def test_an_event_that_makes_an_exit_condition_hold_ends_any_run_on_the_next_tic
     assert isinstance(event, e.ChannelEventReceived)
     assert (event.exit_condition, event.exit_outcome) == ("events.hasReply(any)", "replied")
     run.ticked(9).then().stands(status)
-    run.ticked(10).then(e.RunCompleted("replied", "events.hasReply(any)"))
+    run.ticked(10).then(exited("replied", "events.hasReply(any)"))
     run.stands(
         "completed", outcome="replied", completed_tick=10, steps_remaining=0, current_step=None
-    ).due(None)
+    ).rests()
 
 
 def test_nothing_is_sent_between_the_event_and_the_exit() -> None:
@@ -108,7 +113,7 @@ def test_nothing_is_sent_between_the_event_and_the_exit() -> None:
 
 def test_the_outcome_of_a_send_under_way_ends_the_run_at_once_if_a_condition_holds() -> None:
     run = given(ON_REPLY).enrolled(0).ticked(0).received("email.replied", 0).delivered(0)
-    run.then(e.StepCompleted, e.RunCompleted("replied", "events.hasReply(any)"))
+    run.then(e.StepCompleted, exited("replied", "events.hasReply(any)"))
     run.stands("completed", steps_completed=1)
 
 
@@ -116,17 +121,17 @@ def test_the_first_condition_that_holds_gives_the_outcome() -> None:
     exits = {'events.hasReply("again")': "late", "events.hasReply(any)": "replied"}
     both = plan_of(*STEPS, exits=exits)
     waiting(both).received("email.replied", 9, step="intro").ticked(10).then(
-        e.RunCompleted("replied", "events.hasReply(any)")
+        exited("replied", "events.hasReply(any)")
     )
     waiting(both).received("email.replied", 9, step="again").ticked(10).then(
-        e.RunCompleted("late", 'events.hasReply("again")')
+        exited("late", 'events.hasReply("again")')
     )
 
 
 def test_exit_conditions_are_checked_before_the_first_step() -> None:
     plan = plan_of(*STEPS, exits={"variables.vip == true": "vip"})
     run = given(plan, variables={"vip": True}).enrolled(0).ticked(0)
-    run.then(e.RunCompleted("vip", "variables.vip == true"))
+    run.then(exited("vip", "variables.vip == true", "variables.vip"))
     run.stands("completed", outcome="vip", steps_completed=0)
     given(plan, variables={"vip": 1}).enrolled(0).ticked(0).then(e.StepEntered, e.StepDispatched)
 
@@ -157,7 +162,8 @@ def test_whoever_wants_no_more_is_left_alone_at_once(
     situation: Callable[[object], Story], kind: str, data: dict[str, str], cause: str
 ) -> None:
     run = situation(PLAIN).received(kind, 9, **data)
-    run.then(e.ChannelEventReceived, e.RunCancelled(cause)).due(None)
+    run.then(e.ChannelEventReceived, e.RunCancelled(cause))
+    run.rests()
     run.stands("cancelled", status_reason=cause, outcome=None, completed_tick=9)
 
 
@@ -174,7 +180,8 @@ def test_with_a_matching_exit_condition_the_run_completes_with_its_outcome(
     situation: Callable[[object], Story], kind: str, data: dict[str, str], when: str
 ) -> None:
     run = situation(plan_of(*STEPS, exits={when: "gone"})).received(kind, 9, **data)
-    run.then(e.ChannelEventReceived, e.RunCompleted("gone", when)).due(None)
+    run.then(e.ChannelEventReceived, exited("gone", when))
+    run.rests()
     run.stands("completed", outcome="gone", completed_tick=9)
 
 
@@ -189,7 +196,8 @@ def test_an_exit_that_was_already_due_still_gives_the_outcome() -> None:
 
 def test_a_soft_bounce_ends_nothing() -> None:
     plan = plan_of(*STEPS, exits={"contact.bounced": "gone"})
-    run = waiting(plan).received("email.bounced", 9, kind="soft").then(e.ChannelEventReceived)
+    run = waiting(plan).received("email.bounced", 9, kind="soft")
+    run.then(e.ChannelEventReceived, e.StepRetried)
     run.stands("waiting", resume_tick=3600).due(3600)
 
 

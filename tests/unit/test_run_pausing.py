@@ -171,9 +171,9 @@ def test_a_send_under_way_outlasts_pause_and_resume() -> None:
     run.stands("waiting", resume_tick=3607)
 
 
-def test_a_send_abandoned_during_a_pause_is_noticed_after_the_resume() -> None:
-    run = sending().paused(0).ticked(5, abandoned=True).then().stands("paused")
-    run.resumed(6).ticked(7, abandoned=True).then(e.OutcomeUnknown, e.RunFailed)
+def test_a_send_abandoned_during_a_pause_is_noticed_at_once() -> None:
+    run = sending().paused(0).ticked(5).then().stands("paused")
+    run.ticked(5, abandoned=True).then(e.OutcomeUnknown, e.RunFailed).stands("failed")
 
 
 def test_a_step_that_was_about_to_act_acts_after_the_resume() -> None:

@@ -68,11 +68,13 @@ class RunCancelled(Event, frozen=True, omit_defaults=True):
 
 class RunCompleted(Event, frozen=True, omit_defaults=True):
     """Ended as planned: in the end step `step_id`, because `exit_condition` held, or, with neither,
-    after the last step of a plan without end steps."""
+    after the last step of a plan without end steps. The values the condition saw are personal."""
 
+    personal_type: ClassVar[Any] = Seen
     outcome: str | None = None
     exit_condition: str | None = None
     step_id: str | None = None
+    personal: Seen | None = None
 
 
 class RunFailed(Event, frozen=True, omit_defaults=True):

@@ -1,4 +1,9 @@
-"""What happens in a run's steps: sends, waits, branches, and what channels tell."""
+"""What happens in a run's steps: sends, waits, branches, and what channels tell.
+
+Several of them have a flag `resend`: the event is about a message that bounced softly and is sent
+again. That goes on beside the run's own way through its plan and changes neither its step nor what
+it waits for.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +40,7 @@ class StepDispatched(Event, frozen=True, omit_defaults=True):
     digest: str
     reads: dict[str, JsonScalar] = msgspec.field(default_factory=dict)
     counted: tuple[tuple[str, int, int, int], ...] = ()
+    resend: bool = False
     personal: Message | None = None
 
 
@@ -56,6 +62,7 @@ class StepCompleted(Event, frozen=True, omit_defaults=True):
     result: str
     message_id: str | None = None
     late: bool = False
+    resend: bool = False
 
 
 class BranchEvaluated(Event, frozen=True, omit_defaults=True):
@@ -76,6 +83,7 @@ class StepSkipped(Event, frozen=True, omit_defaults=True):
     rule: str
     detail: str
     reads: dict[str, JsonScalar] = msgspec.field(default_factory=dict)
+    resend: bool = False
     personal: Seen | None = None
 
 
@@ -88,6 +96,7 @@ class StepDeferred(Event, frozen=True, omit_defaults=True):
     detail: str
     until_tick: int
     reads: dict[str, JsonScalar] = msgspec.field(default_factory=dict)
+    resend: bool = False
     personal: Seen | None = None
 
 
@@ -107,6 +116,10 @@ class WaitCompleted(Event, frozen=True, omit_defaults=True):
 class ChannelEventReceived(Event, frozen=True, omit_defaults=True):
     """Something happened to a message or call.
 
+    `kind` is what the engine makes of the data, in plain text so that an erasure does not change
+    what the event means: `hard` or `soft` for a bounce, `auto` for a reply that a machine sent, the
+    outcome for a call that is over.
+
     `exit_outcome` and `exit_condition` are set when it made an exit condition hold. `ended` marks
     evidence that reached a run which had already ended.
     """
@@ -118,6 +131,7 @@ class ChannelEventReceived(Event, frozen=True, omit_defaults=True):
     occurred_tick: int
     run_id: str | None = None
     step_id: str | None = None
+    kind: str | None = None
     exit_condition: str | None = None
     exit_outcome: str | None = None
     ended: bool = False
@@ -127,7 +141,7 @@ class ChannelEventReceived(Event, frozen=True, omit_defaults=True):
 class StepFailed(Event, frozen=True, omit_defaults=True):
     """The step failed for good; `error` names the kind of failure, without personal data.
 
-    `late` marks evidence, as in `StepCompleted`.
+    `late` marks evidence, as in `StepCompleted`. `reads` is what the gate read, if it was asked.
     """
 
     personal_type: ClassVar[Any] = Detail
@@ -135,17 +149,21 @@ class StepFailed(Event, frozen=True, omit_defaults=True):
     error: str
     attempt: int = 0
     late: bool = False
+    reads: dict[str, JsonScalar] = msgspec.field(default_factory=dict)
+    resend: bool = False
     personal: Detail | None = None
 
 
 class StepRetried(Event, frozen=True, omit_defaults=True):
-    """An attempt failed in a way that can pass; the next one is made at `retry_tick`."""
+    """An attempt failed in a way that can pass, or its message bounced softly; the next one is made
+    at `retry_tick`."""
 
     personal_type: ClassVar[Any] = Detail
     step_id: str
     error: str
     attempt: int
     retry_tick: int
+    resend: bool = False
     personal: Detail | None = None
 
 
@@ -155,6 +173,7 @@ class OutcomeUnknown(Event, frozen=True, omit_defaults=True):
     step_id: str
     key: str
     cause: str
+    resend: bool = False
 
 
 class StepResolved(Event, frozen=True, omit_defaults=True):
@@ -163,3 +182,4 @@ class StepResolved(Event, frozen=True, omit_defaults=True):
     step_id: str
     outcome: Literal["delivered", "failed", "resend"]
     acts_at: int
+    resend: bool = False

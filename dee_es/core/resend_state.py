@@ -1,0 +1,49 @@
+"""The queue of messages that go out again after a soft bounce, as part of a run's state."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from dee_es.core import events as e
+from dee_es.core.run_state import Mailed, Resend, RunState
+
+
+def mailed_after(state: RunState, event: e.StepDispatched, meta: e.Meta) -> Mailed:
+    """What is known of a step's e-mail after this intent to send it."""
+    known = state.mailed.get(event.step_id)
+    if event.resend and known is not None:
+        return replace(known, key=event.key, attempt=event.attempt, resends=known.resends + 1)
+    if known is not None and known.key == event.key:
+        return replace(known, attempt=event.attempt)
+    return Mailed(event.key, event.attempt, meta.tick, state.previous_step)
+
+
+def without(resends: tuple[Resend, ...], step_id: str) -> tuple[Resend, ...]:
+    """The queue without the step's message."""
+    return tuple(each for each in resends if each.step_id != step_id)
+
+
+def to_resend(state: RunState, step_id: str, key: str, due_tick: int) -> RunState:
+    """The state with the step's message in the queue, its attempt under way being over."""
+    others = without(state.resends, step_id)
+    queue = sorted((*others, Resend(step_id, key, due_tick)), key=lambda each: each.due_tick)
+    return replace(resent(state), resends=tuple(queue))
+
+
+def resent(state: RunState) -> RunState:
+    """The state without the open intent of a message that went out again."""
+    resend = state.intent is not None and state.intent.resend
+    return replace(state, intent=None) if resend else state
+
+
+def dropped(state: RunState, step_id: str) -> RunState:
+    """The state in which the step's message does not go out again."""
+    return replace(resent(state), resends=without(state.resends, step_id))
+
+
+def key_of(state: RunState, step_id: str) -> str:
+    """The key under which a step's message goes out again: that of the message it stands for."""
+    for each in state.resends:
+        if each.step_id == step_id:
+            return each.key
+    return state.mailed[step_id].key

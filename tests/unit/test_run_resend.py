@@ -1,0 +1,175 @@
+"""A message that bounces softly goes out again, beside the run's own way through its plan."""
+
+from __future__ import annotations
+
+import pytest
+
+from dee_es.core import events as e
+from dee_es.core.builders import transitions
+from tests.support.given import Story, given, plan_of
+
+HOUR = 3600
+DAY = 24 * HOUR
+SEND = {"type": "sendEmail", "id": "intro", "template_id": "hello", "subject": "Hi"}
+STEPS = (
+    SEND,
+    {"type": "wait", "id": "pause", "duration": {"days": 3}},
+    {"type": "end", "id": "over", "outcome": "done"},
+)
+PLAN = plan_of(*STEPS)
+
+
+def waiting() -> Story:
+    """The message was delivered at tick 0, and the run waits for three days."""
+    return given(PLAN).enrolled(0).ticked(0).delivered(0).stands("waiting")
+
+
+def bounced(run: Story | None = None, tick: int = 60) -> Story:
+    """It bounced softly."""
+    return (run or waiting()).received("email.bounced", tick, kind="soft")
+
+
+def test_it_goes_out_again_an_hour_later_while_the_run_waits_on() -> None:
+    run = bounced().then(
+        e.ChannelEventReceived,
+        e.StepRetried("intro", "soft bounce", 1, 60 + HOUR, resend=True),
+    )
+    first = next(each.event for each in run.history if each.name == "StepDispatched")
+    assert isinstance(first, e.StepDispatched)
+    run.stands("waiting", resume_tick=3 * DAY, current_step="pause").due(60 + HOUR)
+    (again,) = run.ticked(60 + HOUR).then(e.StepDispatched).news
+    assert isinstance(again, e.StepDispatched)
+    assert (again.key, again.attempt, again.resend) == (first.key, 2, True)
+    assert again.digest == first.digest, "it is the same message"
+    run.stands("waiting", resume_tick=3 * DAY, steps_completed=1)
+    run.delivered(60 + HOUR).then(e.StepCompleted("intro", "delivered", "msg_1", resend=True))
+    run.stands("waiting", resume_tick=3 * DAY, steps_completed=1).due(3 * DAY)
+    run.ran_until(3 * DAY).stands("completed", outcome="done", steps_completed=3)
+
+
+def test_three_times_in_a_day_and_no_more() -> None:
+    run, tick, sent = waiting(), 0, []
+    for _ in range(5):
+        bounced(run, tick + 1)
+        if not run.state.resends:
+            break
+        tick = run.state.resends[0].due_tick
+        run.ticked(tick).then(e.StepDispatched).delivered(tick)
+        sent.append(tick)
+    assert sent == [1 + HOUR, 2 + 5 * HOUR, 3 + 17 * HOUR]
+    run.then(e.ChannelEventReceived).stands("waiting", resume_tick=3 * DAY)
+
+
+def test_not_later_than_a_day_after_it_first_went_out() -> None:
+    bounced(tick=23 * HOUR).then(e.ChannelEventReceived, e.StepRetried)
+    bounced(tick=23 * HOUR + 1).then(e.ChannelEventReceived).due(3 * DAY)
+
+
+def test_a_second_report_of_the_same_bounce_changes_nothing() -> None:
+    run = bounced()
+    bounced(run, 61).then(e.ChannelEventReceived).due(60 + HOUR)
+    run.ticked(60 + HOUR)
+    bounced(run, 61 + HOUR).then(e.ChannelEventReceived)
+
+
+def test_a_suppressed_contact_gets_it_no_more() -> None:
+    run = bounced().ticked(60 + HOUR, suppressed=[("global", "")])
+    (skipped,) = run.then(e.StepSkipped).news
+    assert isinstance(skipped, e.StepSkipped)
+    assert skipped.resend
+    run.stands("waiting", resume_tick=3 * DAY, steps_completed=1).due(3 * DAY)
+
+
+def test_a_refusal_that_can_pass_is_tried_again_at_the_next_of_its_times() -> None:
+    run = bounced().ticked(60 + HOUR).failed("busy", 60 + HOUR, retryable=True)
+    run.then(e.StepRetried("intro", "busy", 2, 60 + 5 * HOUR, resend=True))
+    run.stands("waiting", resume_tick=3 * DAY).due(60 + 5 * HOUR)
+
+
+def test_a_refusal_for_good_leaves_the_run_alone() -> None:
+    run = bounced().ticked(60 + HOUR).failed("no such mailbox", 60 + HOUR)
+    run.then(e.StepFailed("intro", "no such mailbox", 2, resend=True))
+    run.stands("waiting", resume_tick=3 * DAY).due(3 * DAY)
+
+
+def lost() -> Story:
+    """Its outcome is unknown."""
+    run = bounced().ticked(60 + HOUR).unknown(60 + HOUR).then(e.OutcomeUnknown, e.RunFailed)
+    return run.stands("failed", current_step="pause")
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "resend"])
+def test_an_unknown_outcome_stops_the_run_and_a_person_lets_it_wait_on(outcome: str) -> None:
+    run = lost().due(None).resolved(2 * HOUR, outcome).then(e.StepResolved)
+    run.stands("active", current_step="pause", steps_completed=1)
+    if outcome == "resend":
+        (again,) = run.ticked(2 * HOUR + 1).then(e.StepDispatched).news
+        assert isinstance(again, e.StepDispatched)
+        first = next(each.event for each in run.history if each.name == "StepDispatched")
+        assert isinstance(first, e.StepDispatched)
+        assert again.key != first.key
+        run.delivered().then(e.StepCompleted)
+    run.ticked(2 * HOUR + 1).then(e.WaitStarted("pause", 3 * DAY))
+    run.stands("waiting", resume_tick=3 * DAY, steps_completed=1)
+
+
+def test_resolved_as_failed_a_retry_lets_the_run_wait_on() -> None:
+    run = lost().resolved(2 * HOUR, "failed").stands("failed").due(None)
+    run.retried(3 * HOUR).ticked(3 * HOUR + 1).then(e.WaitStarted("pause", 3 * DAY))
+    run.stands("waiting", resume_tick=3 * DAY)
+
+
+def test_a_lost_one_that_did_arrive_is_evidence() -> None:
+    run = bounced().ticked(60 + HOUR)
+    intent = run.intent
+    run.ticked(60 + HOUR, abandoned=True).then(e.OutcomeUnknown, e.RunFailed)
+    run.delivered(2 * HOUR, of=intent)
+    run.then(e.StepCompleted("intro", "delivered", "msg_1", late=True)).stands("failed")
+
+
+def test_a_pause_holds_it_back_too() -> None:
+    run = bounced().paused(61).due(None).resumed(DAY).due(60 + HOUR)
+    run.ticked(DAY + 1).then(e.StepDispatched)
+
+
+def test_an_end_drops_it() -> None:
+    bounced().cancelled(61).due(None)
+
+
+def test_a_bounce_on_an_ended_run_is_evidence_only() -> None:
+    run = given(plan_of(SEND)).enrolled(0).ticked(0).delivered(0).stands("completed")
+    bounced(run).then(e.ChannelEventReceived).due(None)
+
+
+def test_a_step_that_is_entered_again_replaces_it() -> None:
+    loop = plan_of(
+        SEND,
+        {"type": "wait", "id": "pause", "duration": {"minutes": 30}},
+        {
+            "type": "branch",
+            "id": "again",
+            "conditions": [
+                {"when": 'events.hasReply("intro")', "goto": "over"},
+                {"when": "default", "goto": "intro"},
+            ],
+        },
+        {"type": "end", "id": "over", "outcome": "done"},
+        transitions=transitions.explicit(
+            [
+                {"from": "intro", "to": "pause"},
+                {"from": "pause", "to": "again"},
+                {"from": "again", "to": "over"},
+                {"from": "again", "to": "intro"},
+            ]
+        ),
+    )
+    run = given(loop).enrolled(0).ticked(0).delivered(0)
+    bounced(run).due(1800)
+    run.ran_until(1801)
+    assert run.state.resends == ()
+
+
+def test_it_survives_the_erasure_of_what_the_bounce_said() -> None:
+    run = bounced().erased()
+    run.due(60 + HOUR)
+    assert not run.state.bounced
