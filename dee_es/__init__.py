@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from dee_es.core.contact import Contact
     from dee_es.core.plan import ExecutionPlan, create_plan, load_plan
     from dee_es.core.views import RunStatus
-    from dee_es.engine.models import BulkResult, ExecutionRun, RunPage
+    from dee_es.engine.models import (
+        BulkResult,
+        ChannelEvent,
+        ExecutionRun,
+        RunPage,
+        SuppressionEntry,
+    )
 
 __all__ = [
     "BulkResult",
+    "ChannelEvent",
     "Contact",
     "Engine",
     "EngineConfig",
@@ -27,6 +34,7 @@ __all__ = [
     "ExecutionRun",
     "RunPage",
     "RunStatus",
+    "SuppressionEntry",
     "create_plan",
     "load_plan",
     "steps",
@@ -35,6 +43,7 @@ __all__ = [
 
 _HOMES = {
     "BulkResult": "dee_es.engine.models",
+    "ChannelEvent": "dee_es.engine.models",
     "Contact": "dee_es.core.contact",
     "Engine": "dee_es.bootstrap",
     "EngineConfig": "dee_es.config",
@@ -42,6 +51,7 @@ _HOMES = {
     "ExecutionRun": "dee_es.engine.models",
     "RunPage": "dee_es.engine.models",
     "RunStatus": "dee_es.core.views",
+    "SuppressionEntry": "dee_es.engine.models",
     "create_plan": "dee_es.core.plan",
     "load_plan": "dee_es.core.plan",
     "steps": "dee_es.core.builders",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import atexit
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from dee_es.adapters.channels.lazy import LazyChannel
 from dee_es.adapters.keys import (
     MasterKey,
     create_master_key,
@@ -17,6 +22,7 @@ from dee_es.adapters.keys import (
     open_sqlite_keys,
     parse_master_key,
 )
+from dee_es.adapters.processes import shared
 from dee_es.adapters.system import RandomIds, SystemWallClock
 from dee_es.adapters.zones import load_zone
 from dee_es.config import EngineConfig, load_config
@@ -27,6 +33,8 @@ from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.api.definitions import checked_policy
 from dee_es.engine.facade import EngineApi, Parts
 from dee_es.engine.journal import Journal
+from dee_es.engine.models import TickReport
+from dee_es.engine.scheduler import OnTick
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import (
     Channel,
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dee_es.adapters.channels.twilio import TwilioSettings
+    from dee_es.engine.replay_results import ReplayedPage
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -100,7 +109,39 @@ class Engine(EngineApi):
                 max_concurrent_sends=config.max_concurrent_sends,
             )
             super().__init__(parts)
+            # Others can open the same database only if all of it comes from the settings.
+            self._shareable = config if keys is None and config.database != _MEMORY else None
             undo.pop_all()
+
+    def _replayed_pages(self, pages: Iterable[list[str]], workers: int) -> Iterator[ReplayedPage]:
+        """Share the pages among processes, each with an engine of its own on the same database."""
+        if workers == 1 or self._shareable is None:
+            yield from super()._replayed_pages(pages, workers)
+            return
+        config = replace(self._shareable, create=False)
+        yield from shared(partial(_replayer, config), pages, workers)
+
+    def worker(
+        self,
+        stop: threading.Event | None = None,
+        on_tick: OnTick | None = None,
+        on_begin: Callable[[], object] | None = None,
+    ) -> TickReport:
+        """See `ClockApi.worker`; before anything is due the channels are made ready.
+
+        Raises `InvalidInput` naming the settings that a channel lacks.
+        """
+        for channel in self._parts.channels.values():
+            if isinstance(channel, LazyChannel):
+                channel.prepare()
+        return super().worker(stop, on_tick, on_begin)
+
+
+def _replayer(config: EngineConfig) -> Callable[[list[str]], ReplayedPage]:
+    """What a process that replays for another one does with a page."""
+    engine = Engine(config)
+    atexit.register(engine.close)
+    return engine.replay_page
 
 
 def _config(database: str | EngineConfig | None) -> EngineConfig:
@@ -212,7 +253,7 @@ def _channels(config: EngineConfig) -> dict[str, Channel]:
     makers: dict[str, Callable[[], Channel]] = {
         "outbox": lambda: _outbox(config),
         "smtp": lambda: _smtp(config),
-        "twilio": lambda: _twilio(config),
+        "twilio": lambda: LazyChannel("twilio", ("voice",), lambda: _twilio(config)),
     }
     made: dict[str, Channel] = {}
     for name in (config.email, config.voice):
@@ -252,22 +293,33 @@ _TWILIO_NEEDED: Final = (
 def _twilio(config: EngineConfig) -> Channel:
     from dee_es.adapters.channels.twilio import ProviderCalls, TwilioChannel
 
-    return TwilioChannel(_twilio_settings(config), ProviderCalls(calls_path(config)))
+    settings = _twilio_settings(config)
+    calls = ProviderCalls(calls_path(config))
+    try:
+        return TwilioChannel(settings, calls)
+    except InvalidInput as error:
+        calls.close()
+        raise _as_named_here(error) from None
 
 
 def _twilio_settings(config: EngineConfig) -> TwilioSettings:
     from dee_es.adapters.channels.twilio import TwilioSettings
 
-    given = {name: getattr(config, f"twilio_{name}") for name in _TWILIO_NEEDED}
-    for name, value in given.items():
-        if not value:
-            setting = f"twilio_{name}"
-            raise InvalidInput(setting, f"is needed for calls; set DEE_{setting.upper()}")
+    names = [each.name for each in fields(TwilioSettings)]
+    given = {name: getattr(config, f"twilio_{name}") for name in names}
+    missing = [f"twilio_{name}" for name in _TWILIO_NEEDED if not given[name]]
+    if missing:
+        variables = ", ".join(f"DEE_{name.upper()}" for name in missing)
+        raise InvalidInput(", ".join(missing), f"needed for calls and not set; set {variables}")
     try:
-        return TwilioSettings(**given, api_url=config.twilio_api_url)
+        return TwilioSettings(**given)
     except InvalidInput as error:
-        # By the names that the settings have here.
-        raise InvalidInput(error.field.replace("twilio.", "twilio_"), error.problem) from None
+        raise _as_named_here(error) from None
+
+
+def _as_named_here(error: InvalidInput) -> InvalidInput:
+    """The same fault by the name that the setting has in `EngineConfig`."""
+    return InvalidInput(error.field.replace("twilio.", "twilio_"), error.problem)
 
 
 def calls_path(config: EngineConfig) -> Path:

@@ -14,6 +14,8 @@ from dee_es.errors import InvalidInput
 
 SETTINGS_FILE: Final = "dee.toml"
 DEFAULT_DATABASE: Final = "sqlite:///dee.db"
+_VOICEMAIL: Final = ("hangup", "leave_message", "continue", "off")
+_TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,13 @@ class EngineConfig:
     that serves them. `twilio_callback_url` is the public address under which Twilio reaches the
     callbacks of `dee worker`, `twilio_callback_secret` signs what is in their URLs, and
     `twilio_calls` is the file that says which call belongs to which step, by default beside an
-    SQLite database. `partition` (index, count) is the share of the contacts that this engine's
-    scheduler works on, written `0/1` in a setting. Without `create`, a database that does not exist
-    is an error.
+    SQLite database. `twilio_voicemail` says what a call does when a machine answers and its step
+    does not say, `twilio_record` whether calls are recorded, `twilio_ring_s` how many seconds it
+    rings, `twilio_timeout_s` bounds each request, `twilio_max_duration_s` ends calls whose step
+    sets no limit, `twilio_voice` and `twilio_language` are those that speak, and `twilio_ca_file`
+    replaces the system's authorities. `partition` (index, count) is the share of the contacts that
+    this engine's scheduler works on, written `0/1` in a setting. Without `create`, a database that
+    does not exist is an error.
     """
 
     database: str = DEFAULT_DATABASE
@@ -59,6 +65,14 @@ class EngineConfig:
     twilio_callback_secret: str | None = field(default=None, repr=False)
     twilio_calls: str | None = None
     twilio_api_url: str = "https://api.twilio.com"
+    twilio_voicemail: Literal["hangup", "leave_message", "continue", "off"] = "continue"
+    twilio_record: bool = False
+    twilio_ring_s: int = 60
+    twilio_timeout_s: int = 30
+    twilio_max_duration_s: int | None = None
+    twilio_voice: str | None = None
+    twilio_language: str | None = None
+    twilio_ca_file: str | None = None
     partition: tuple[int, int] = (0, 1)
     max_runs_per_tick: int = 500
     max_concurrent_sends: int = 8
@@ -71,13 +85,18 @@ class EngineConfig:
             "max_concurrent_sends",
             "smtp_port",
             "smtp_timeout_s",
+            "twilio_ring_s",
+            "twilio_timeout_s",
+            "twilio_max_duration_s",
         ):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise InvalidInput(name, "must be 1 or more")
         _require_one_of("clock", self.clock, ("system", "manual"))
         _require_one_of("email", self.email, ("outbox", "smtp"))
         _require_one_of("voice", self.voice, ("outbox", "twilio"))
         _require_one_of("smtp_security", self.smtp_security, ("none", "starttls", "tls"))
+        _require_one_of("twilio_voicemail", self.twilio_voicemail, _VOICEMAIL)
         index, parts = self.partition
         if not 0 <= index < parts:
             raise InvalidInput("partition", "must be I/N with I from 0 to N - 1")
@@ -122,15 +141,17 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _typed(name: str, kind: str, value: Any) -> Any:
     try:
-        if kind == "int":
+        if kind.startswith("int"):
             return int(value)
         if kind == "bool":
-            return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")
+            return value if isinstance(value, bool) else _TRUTHS[str(value).lower()]
         if kind.startswith("tuple"):
             index, parts = value.split("/") if isinstance(value, str) else value
             return int(index), int(parts)
         if "datetime" in kind and isinstance(value, str):
             return datetime.fromisoformat(value)
+    except KeyError:
+        raise InvalidInput(name, "must be true or false") from None
     except (TypeError, ValueError):
         wanted = "I/N" if kind.startswith("tuple") else kind.split(" ")[0]
         raise InvalidInput(name, f"is not a valid {wanted}") from None

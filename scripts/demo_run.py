@@ -25,6 +25,7 @@ from dee_es.cli.progress import Progress
 from dee_es.cli.times import parse_duration
 from dee_es.config import load_config
 from dee_es.engine.models import TickReport
+from dee_es.errors import DeeError
 
 DATA = Path(__file__).parent / "demo_data"
 EPOCH = "2025-03-03T09:00Z"
@@ -185,7 +186,7 @@ def _fast_forward(engine: Engine, options: argparse.Namespace) -> None:
             while waiting and waiting[0][0] < day * 86_400:
                 at, event = waiting.pop(0)
                 report = report.plus(engine.run_until(start.tick + at * second))
-                addressees.ingest(event)
+                engine.ingest_events([addressees.event(event)], on_error=_unusable)
                 taken += 1
                 progress.update(day - 1, (day - 1 + at % 86_400 / 86_400) / DAYS)
             report = report.plus(engine.run_until(start.tick + day * 86_400 * second))
@@ -194,6 +195,10 @@ def _fast_forward(engine: Engine, options: argparse.Namespace) -> None:
                 print(f"  day {day:2}: {report.delivered:5,} mails sent, {report.pending:3,} calls "
                       f"placed, {taken:3,} events came in, {report.events:6,} events logged",
                       flush=True)  # fmt: skip
+
+
+def _unusable(_: int, error: DeeError) -> None:
+    raise error
 
 
 def _events(path: Path) -> list[tuple[int, EventLine]]:

@@ -6,16 +6,21 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from io import BufferedIOBase
 from typing import TYPE_CHECKING, Any, Final
 
 from dee_es.cli.times import parse_time
+from dee_es.engine.models import ChannelEvent
 from dee_es.errors import InvalidInput
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
 
+BATCH: Final = 500
+"""Most events of one transaction."""
 MAX_LINE: Final = 1024 * 1024
 """Longest line, in bytes; what the engine takes is far shorter."""
+_CHUNK: Final = 256 * 1024
 _TEXTS: Final = (
     "type", "contactId", "email", "phone", "runId", "stepId", "occurredAt", "eventId"
 )  # fmt: skip
@@ -37,15 +42,37 @@ class EventLine:
     event_id: str | None
 
 
-def read_lines(stream: Iterable[bytes]) -> Iterator[tuple[int, EventLine | InvalidInput]]:
-    """Each line that is not blank, with its number: an event, or what is wrong with it."""
-    for number, line in enumerate(stream, start=1):
+NumberedLine = tuple[int, EventLine | InvalidInput]
+
+
+def read_batches(stream: BufferedIOBase, size: int = BATCH) -> Iterator[list[NumberedLine]]:
+    """The lines that are not blank, with their numbers: each an event, or what is wrong with it.
+
+    A batch is what is there to be read, at most `size` lines of it: what comes slowly through a
+    pipe is passed on as it comes.
+    """
+    number, rest = 0, b""
+    while chunk := stream.read1(_CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        # No more is kept of a line that never ends than it takes to see that it is too long.
+        rest = rest[: MAX_LINE + 1]
+        for start in range(0, len(lines), size):
+            yield _parsed(lines[start : start + size], number + start)
+        number += len(lines)
+    if rest:
+        yield _parsed([rest], number)
+
+
+def _parsed(lines: Iterable[bytes], before: int) -> list[NumberedLine]:
+    found: list[NumberedLine] = []
+    for number, line in enumerate(lines, start=before + 1):
         if not line.strip():
             continue
         try:
-            yield number, parse_line(line)
+            found.append((number, parse_line(line)))
         except InvalidInput as error:
-            yield number, error
+            found.append((number, error))
+    return found
 
 
 def parse_line(line: bytes, also: frozenset[str] = frozenset()) -> EventLine:
@@ -109,37 +136,37 @@ class Addressees:
         if contacts_file is not None:
             self._ids = _ids_of(engine, contacts_file)
 
-    def contact_id(self, event: EventLine) -> str:
-        """The contact's id: as given, that of the run, or that of the address."""
-        if event.contact_id is not None:
-            return event.contact_id
-        if event.email is None and event.phone is None:
-            if event.run_id is None:
+    def event(self, line: EventLine) -> ChannelEvent:
+        """The event as the engine takes it; raises `InvalidInput` if nobody is found."""
+        return ChannelEvent(
+            line.type,
+            self._contact_id(line),
+            line.run_id,
+            line.step_id,
+            line.data,
+            line.occurred_at,
+            line.event_id,
+        )
+
+    def _contact_id(self, line: EventLine) -> str | None:
+        """The contact's id: as given, or that of the address; None leaves it to the run."""
+        if line.contact_id is not None:
+            return line.contact_id
+        if line.email is None and line.phone is None:
+            if line.run_id is None:
                 raise InvalidInput("contactId", "is missing; or give email, phone or runId")
-            return self._engine.get_run(event.run_id).contact_id
-        derived = self._engine.contact_id_for(email=event.email, phone=event.phone)
+            return None
+        derived = self._engine.contact_id_for(email=line.email, phone=line.phone)
         if self._ids is None:
             return derived
         from dee_es.cli.enroll_rows import address_digest
 
-        address = address_digest(event.email, event.phone)
+        address = address_digest(line.email, line.phone)
         assert address is not None, "there is an email or a phone"
         if address not in self._ids:
-            field = "email" if event.email is not None else "phone"
+            field = "email" if line.email is not None else "phone"
             raise InvalidInput(field, "is not in the contacts file")
         return self._ids[address]
-
-    def ingest(self, event: EventLine) -> bool:
-        """Give the event to the engine; False if it was accepted before."""
-        return self._engine.ingest_event(
-            event.type,
-            self.contact_id(event),
-            event.run_id,
-            event.step_id,
-            event.data,
-            event.occurred_at,
-            event.event_id,
-        )
 
 
 def _ids_of(engine: Engine, path: str) -> dict[bytes, str]:

@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "history": Lazy("history:history", "Show what happened in a run, in order."),
     "contact": Lazy("contact:contact", "Suppress contacts, and record what they consented to."),
     "events": Lazy("events:events", "Take in what happened to messages and calls."),
+    "replay": Lazy("replay:replay", "Decide runs again from the log, and compare."),
     "audit": Lazy("audit:audit", "Verify that the log is what was written."),
     "tick": Lazy("clock:tick", "Do everything that is due now, once."),
     "run-until": Lazy("clock:run_until", "Move a manual clock ahead, doing what becomes due."),

@@ -150,7 +150,8 @@ class Simulation:
         snapshots = told[0] if told else {}
         materials = self.materials if told else replace_fields(self.materials, policy=None)
         events = decide(materials, self.state, c.Advance(meta, snapshots))
-        if told and any(isinstance(event, Verdict) for event in events):
+        # A run that is put back to what it waited for asked nobody anew.
+        if told and any(isinstance(event, Verdict) and event.reads for event in events):
             told.pop(0)
         self._record(self.state.run_id, events, meta)
         if self.state.intent is not None:

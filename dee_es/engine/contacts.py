@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
 from dee_es.core.contact import fold_email, fold_phone, normalize_email, normalize_phone
-from dee_es.core.contact_state import ContactState
+from dee_es.core.contact_state import ContactState, Listed
 from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
 from dee_es.engine.journal import Journal, checksum_of
@@ -24,6 +26,7 @@ from dee_es.ports import (
     StoredRow,
     StreamAppend,
     Suppression,
+    SuppressionGuard,
     Unit,
 )
 
@@ -67,7 +70,7 @@ class Contacts:
         kind, address = ("email", email) if email else ("phone", phone)
         assert address, "an address is needed"
         normal = normalize_email(address) if kind == "email" else normalize_phone(address)
-        return f"c_{self._keys.digest(kind, normal)[:32]}"
+        return _id_of(self._keys.digest(kind, normal))
 
     def suppressions(
         self, subjects: Sequence[tuple[str, ...]]
@@ -104,14 +107,19 @@ class Contacts:
         """Put the subjects on the list; False if they were all on it already."""
 
         def change(state: ContactState) -> list[e.Event]:
-            return contact_state.suppress(state, contact_id, subjects, level, scope)
+            standing = on_the_list(state, self._store.suppressions(subjects))
+            return contact_state.suppress(standing, contact_id, subjects, level, scope)
 
         return self._change(contact_id, change, meta)
 
     def unsuppress(
         self, contact_id: str, level: e.Level, scope: str, meta: Callable[[], e.Meta]
     ) -> bool:
-        """Lift a suppression of this contact; False if there was none."""
+        """Lift a suppression of this contact; False if there was none.
+
+        An address that another contact was suppressed with at the same level, or that is on the
+        list in its own right, stays there.
+        """
 
         def change(state: ContactState) -> list[e.Event]:
             return contact_state.unsuppress(state, contact_id, level, scope)
@@ -140,15 +148,18 @@ class Contacts:
             events = decide(state)
             if not events:
                 return False
-            unit = self._unit(stream, rows, events, given)
+            unit = self.unit(stream, rows, events, given)
+            if unit.unsuppress:
+                unit = self._sparing(unit, contact_id)
             if isinstance(self._committer.commit([unit])[0], Committed):
                 return True
             self._clock.refresh()
         raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
 
-    def _unit(
+    def unit(
         self, stream: str, rows: Sequence[StoredRow], events: Iterable[e.Event], meta: e.Meta
     ) -> Unit:
+        """What commits events of a contact: behind `rows`, with the index rows they bring."""
         events = tuple(events)
         previous = checksum_of(rows[-1]) if rows else GENESIS
         sealed = self._journal.seal(stream, len(rows), previous, events, meta, None)
@@ -156,10 +167,34 @@ class Contacts:
         return Unit(
             (append,),
             min_tick=meta.tick,
-            suppress=_added(events),
+            suppress=listed_by(events),
             unsuppress=_lifted(events),
             consents=_consents(events, meta.tick),
         )
+
+    def _sparing(self, unit: Unit, contact_id: str) -> Unit:
+        """The unit, lifting only what nobody else has on the list."""
+        epoch = self._store.log_head().suppression_epoch
+        subjects = tuple(each.subject for each in unit.unsuppress)
+        last = {_listed(each): each.contact_id for each in self._store.suppressions(subjects)}
+        holders = {
+            each: {last.get(_listed(each), contact_id), _owner(each.subject, contact_id)}
+            - {contact_id}
+            for each in unit.unsuppress
+        }
+        others = {contact_stream(who): who for found in holders.values() for who in found}
+        histories = self._store.read_streams(list(others))
+        held = {
+            (others[stream], listed)
+            for stream, rows in histories.items()
+            for listed in contact_state.fold(self._journal.open(rows)).listed
+        }
+        lifted = tuple(
+            each
+            for each in unit.unsuppress
+            if not any((who, _listed(each)) in held for who in holders[each])
+        )
+        return replace(unit, unsuppress=lifted, guard=SuppressionGuard(subjects, epoch))
 
     def refusals(
         self, refused: Sequence[tuple[str, str]], plan_id: str, meta: e.Meta
@@ -174,11 +209,32 @@ class Contacts:
             state = contact_state.fold(self._journal.open(rows))
             events = contact_state.refuse(state, contact_id, plan_id, suppression)
             if events:
-                units.append(self._unit(stream, rows, events, meta))
+                units.append(self.unit(stream, rows, events, meta))
         return units
 
 
-def _added(events: Iterable[e.Event]) -> tuple[Suppression, ...]:
+def on_the_list(state: ContactState, standing: Iterable[Suppression]) -> ContactState:
+    """The state without what is not on the list any more, since another contact's suppression of
+    the same address was lifted: it has to be put there again."""
+    return replace(state, listed=state.listed & {_listed(each) for each in standing})
+
+
+def _listed(entry: Suppression) -> Listed:
+    return entry.subject, entry.level, entry.scope
+
+
+def _id_of(digest: str) -> str:
+    return f"c_{digest[:32]}"
+
+
+def _owner(subject: str, contact_id: str) -> str:
+    """The contact that stands for an address alone; for any other subject `contact_id`."""
+    kind, _, digest = subject.partition(":")
+    return contact_id if kind == "id" else _id_of(digest)
+
+
+def listed_by(events: Iterable[e.Event]) -> tuple[Suppression, ...]:
+    """What these events put on the suppression list."""
     return tuple(
         Suppression(subject, event.level, event.scope, event.contact_id)
         for event in events

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
+
+import msgspec
 
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
@@ -172,21 +174,39 @@ class Definitions:
         key = (plan_id, version, repr(pins))
         found = self._materials.get(key)
         if found is None:
-            found = self._materials[key] = Materials(
-                self.plan(plan_id, version),
-                {
-                    name: self.get("template", name, v).definition
-                    for name, v in pins.templates.items()
-                },
-                {name: self.get("script", name, v).definition for name, v in pins.scripts.items()},
-                self.get("sender", SENDER_ID, pins.sender).definition if pins.sender else None,
-                self._clock.scale,
-                self._policy(pins.policy),
-            )
+            plan = self.plan(plan_id, version)
+            found = self._materials[key] = self._materials_of(plan, pins)
         return found
+
+    def _materials_of(self, plan: ExecutionPlan, pins: e.Pins) -> Materials:
+        return Materials(
+            plan,
+            {name: self.get("template", name, v).definition for name, v in pins.templates.items()},
+            {name: self.get("script", name, v).definition for name, v in pins.scripts.items()},
+            self.get("sender", SENDER_ID, pins.sender).definition if pins.sender else None,
+            self._clock.scale,
+            self._policy(pins.policy),
+        )
+
+    def materials_for(self, plan: ExecutionPlan, pins: e.Pins) -> Materials:
+        """What a run with these pins would decide by under another plan: what it has pinned, and
+        the latest versions of whatever else the plan refers to, as far as they are published."""
+        latest = self.pins(plan)
+        chosen = msgspec.structs.replace(
+            latest,
+            templates=_known({**latest.templates, **pins.templates}, plan.graph.templates),
+            scripts=_known({**latest.scripts, **pins.scripts}, plan.graph.scripts),
+            sender=pins.sender,
+            policy=pins.policy,
+        )
+        return self._materials_of(plan, chosen)
 
     def _policy(self, version: int) -> Policy | None:
         return read_policy(self.get("policy", POLICY_ID, version).definition) if version else None
+
+
+def _known(versions: dict[str, int], wanted: Collection[str]) -> dict[str, int]:
+    return {name: version for name, version in versions.items() if version and name in wanted}
 
 
 def _published(recorded: e.RecordedEvent) -> e.Published:

@@ -8,16 +8,27 @@ from typing import Self
 
 from dee_es.engine.api.base import Parts
 from dee_es.engine.api.bulk import BulkApi
+from dee_es.engine.api.channel_events import ChannelEventsApi
 from dee_es.engine.api.clock import ClockApi
 from dee_es.engine.api.contacts import ContactsApi
 from dee_es.engine.api.definitions import DefinitionsApi
 from dee_es.engine.api.evidence import EvidenceApi
+from dee_es.engine.api.replays import ReplaysApi
 from dee_es.engine.api.runs import RunsApi
 
 __all__ = ["EngineApi", "Parts"]
 
 
-class EngineApi(DefinitionsApi, RunsApi, BulkApi, ContactsApi, ClockApi, EvidenceApi):
+class EngineApi(
+    DefinitionsApi,
+    RunsApi,
+    BulkApi,
+    ContactsApi,
+    ChannelEventsApi,
+    ClockApi,
+    EvidenceApi,
+    ReplaysApi,
+):
     """Everything the Runs page promises, and the calls around it.
 
     Safe to share between threads; several processes may open one database. Every command takes an

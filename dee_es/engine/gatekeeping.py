@@ -56,8 +56,8 @@ class Gatekeeper:
         listed = self._contacts.suppressions(subjects) if epoch else nothing
         consents = self._consents(runs, epoch)
         found = [
-            self._snapshots(run, facts, consents, tick)
-            for run, facts in zip(runs, listed, strict=True)
+            self._snapshots(run, about, facts, consents, tick)
+            for run, about, facts in zip(runs, subjects, listed, strict=True)
         ]
         counted = self._counted(found, runs)
         guards = [SuppressionGuard(about, epoch) for about in subjects]
@@ -75,6 +75,7 @@ class Gatekeeper:
     def _snapshots(
         self,
         run: RunState,
+        subjects: tuple[str, ...],
         listed: tuple[SuppressionFact, ...],
         consents: Mapping[tuple[str, str], Consent],
         tick: int,
@@ -106,6 +107,8 @@ class Gatekeeper:
             if needs.domain and channel == "email":
                 digest = self._contacts.domain_digest(run.contact.email)
                 snapshot = replace(snapshot, domain=digest)
+            if needs.addresses:
+                snapshot = replace(snapshot, addresses=_addresses(subjects))
             made[channel] = snapshot
         return made
 
@@ -149,6 +152,12 @@ def _with_counters(
 ) -> Snapshot:
     needed = {counter.key for counter in counters(policy, snapshot)}
     return replace(snapshot, counters={key: used[key] for key in needed if key in used})
+
+
+def _addresses(subjects: Iterable[str]) -> tuple[str, ...]:
+    """The addresses among the subjects; half a digest, 128 bits, tells them apart as well."""
+    split = [subject.partition(":") for subject in subjects]
+    return tuple(f"{kind}:{digest[:32]}" for kind, _, digest in split if kind != "id")
 
 
 def _fact(consent: Consent | None, tick: int) -> ConsentFact:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from dee_es.core.views import RunStatus
+from dee_es.errors import DeeError
 
 
 class ExecutionRun(BaseModel):
@@ -108,6 +109,75 @@ class BulkChange:
         return self.changed + self.errors
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelEvent:
+    """What happened to a message or call, to be told to `ingest_events`.
+
+    Without `run_id` it reaches every run of the contact that has not ended; with it the contact may
+    be left out. An `event_id` is accepted once in a database.
+    """
+
+    type: str
+    contact_id: str | None = None
+    run_id: str | None = None
+    step_id: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    occurred_at: datetime | None = None
+    event_id: str | None = None
+
+
+@dataclass(slots=True)
+class IngestResult:
+    """What became of channel events: taken in, known by their id, or not usable.
+
+    The three always add up to the number of events dealt with.
+    """
+
+    accepted: int = 0
+    known: int = 0
+    errors: int = 0
+
+    @property
+    def done(self) -> int:
+        """Events dealt with so far."""
+        return self.accepted + self.known + self.errors
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionEntry:
+    """One line of a list of people not to be contacted: an id, an address, or several of them.
+
+    Who is known by an address only need not be a contact yet. What is None is as the import says;
+    `scope` is the channel or plan of the levels of these names.
+    """
+
+    contact_id: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    level: str | None = None
+    scope: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class ImportResult:
+    """What became of the entries of a list: put on the suppression list, on it already, or not
+    usable. The three always add up to the number of entries dealt with."""
+
+    added: int = 0
+    already: int = 0
+    errors: int = 0
+
+    @property
+    def done(self) -> int:
+        """Entries dealt with so far."""
+        return self.added + self.already + self.errors
+
+
+OnImport = Callable[[ImportResult], None]
+OnIngest = Callable[[IngestResult], None]
+OnEntryError = Callable[[int, DeeError], None]
+"""Told of an entry that cannot be used: its number among those given, from 0 on, and why."""
 OnProgress = Callable[[BulkResult], None]
 OnRefusal = Callable[[Refusal], None]
 OnChange = Callable[[BulkChange], None]

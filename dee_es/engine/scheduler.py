@@ -69,6 +69,20 @@ class Scheduler:
         with self._working():
             return self._tick(self._clock.refresh())
 
+    def advance(self, run_id: str) -> TickReport:
+        """Do what one run is due for in the present tick, and nothing else.
+
+        Raises `ConcurrencyConflict` if another scheduler holds the database.
+        """
+        with self._working():
+            tick = self._clock.refresh()
+            self._dispatcher.record_rest()
+            report, moved = TickReport(tick), {run_id}
+            while moved:
+                done, moved = self._pass(tick, [run_id], self._leases.require())
+                report = report.plus(done)
+            return report
+
     def run_until(self, tick: int, on_tick: OnTick | None = None) -> TickReport:
         """Process everything due up to and including `tick`.
 

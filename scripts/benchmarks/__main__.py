@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.benchmarks import enrollment, run_list
+from scripts.benchmarks import enrollment, replaying, run_list
 from scripts.benchmarks.harness import Figure, machine, workplace
 
-MEASUREMENTS = ("enroll", "lists")
+MEASUREMENTS = ("enroll", "lists", "replay")
 
 
 def main() -> None:
@@ -48,6 +48,8 @@ def _measure(given: argparse.Namespace, url: str, folder: Path) -> Iterator[Figu
         yield from enrollment.measure(url, folder, contacts, 1 if given.quick else 3)
     if "lists" in wanted:
         yield from run_list.measure(url, folder, given.runs or 1_000_000 // small)
+    if "replay" in wanted:
+        yield from replaying.measure(url, folder, 20_000 // small, 1 if given.quick else 3)
 
 
 if __name__ == "__main__":

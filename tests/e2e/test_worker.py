@@ -208,8 +208,12 @@ def test_callbacks_need_the_channel(dee: Dee) -> None:
 
 
 def test_a_missing_setting_of_the_channel_is_named(dee: Dee) -> None:
-    said = dee.fault("health", DEE_VOICE="twilio", DEE_TWILIO_ACCOUNT_SID=ACCOUNT)
-    assert "DEE_TWILIO_AUTH_TOKEN" in said
+    said = dee.fault("worker", DEE_VOICE="twilio", DEE_TWILIO_ACCOUNT_SID=ACCOUNT)
+    assert said == (
+        "twilio_auth_token, twilio_from_number, twilio_callback_url, twilio_callback_secret: "
+        "needed for calls and not set; set DEE_TWILIO_AUTH_TOKEN, DEE_TWILIO_FROM_NUMBER, "
+        "DEE_TWILIO_CALLBACK_URL, DEE_TWILIO_CALLBACK_SECRET"
+    )
     complete = {
         "DEE_VOICE": "twilio",
         "DEE_TWILIO_ACCOUNT_SID": ACCOUNT,
@@ -218,6 +222,21 @@ def test_a_missing_setting_of_the_channel_is_named(dee: Dee) -> None:
         "DEE_TWILIO_CALLBACK_URL": "https://example.com",
         "DEE_TWILIO_CALLBACK_SECRET": SECRET,
     }
-    said = dee.fault("health", **complete)
+    said = dee.fault("worker", **complete)
     assert said.startswith("twilio_from_number")
     assert TOKEN not in said
+    said = dee.fault("worker", **{**complete, "DEE_TWILIO_FROM_NUMBER": FROM,
+                                  "DEE_TWILIO_CA_FILE": "plan.yaml"})  # fmt: skip
+    assert said.startswith("twilio_ca_file: plan.yaml cannot be used")
+
+
+def test_only_the_worker_needs_the_settings_of_the_channel(dee: Dee) -> None:
+    for command in (
+        ("health",),
+        ("runs", "list"),
+        ("execute", "plan.yaml", "--contact", "c-1", "--email", "a@example.com"),
+        ("contact", "suppress", "c-2"),
+        ("tick",),
+    ):
+        dee(*command, DEE_VOICE="twilio")
+    assert not (dee.folder / "dee.calls.db").exists()

@@ -92,6 +92,10 @@ class Dee:
         """What a command writes as JSON."""
         return json.loads(self(*arguments, "--json").stdout)
 
+    def json_of(self, code: int, *arguments: str | Path) -> Any:
+        """What a command that exits with `code` writes as JSON."""
+        return json.loads(self(*arguments, "--json", code=code).stdout)
+
     def fault(self, *arguments: str | Path, code: int = 1, **settings: str) -> str:
         """The one line that a failing command says, without its `dee: `."""
         done = self(*arguments, code=code, **settings)

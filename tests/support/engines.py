@@ -11,6 +11,8 @@ from typing import Final
 from dee_es import Engine, EngineConfig, ExecutionPlan, create_plan, steps
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import MasterKey, new_master_key, open_memory_keys, open_sqlite_keys
+from dee_es.engine.facade import EngineApi
+from dee_es.engine.replay_results import Divergence
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.system import FixedWallClock, SeededIds, SeededKeySource
 
@@ -125,3 +127,11 @@ def fickle(action: Action, _: SendContext) -> ChannelResult:
     if chance < 50:
         return ChannelResult("unknown", error="lost")
     return ChannelResult("pending" if action.channel == "voice" else "delivered", action.key[:16])
+
+
+def assert_replays(engine: EngineApi) -> None:
+    """Every run in the log is decided again to the same events."""
+    found: list[Divergence] = []
+    summary = engine.replay_all(on_divergence=found.append)
+    assert found == [], found
+    assert summary.ok

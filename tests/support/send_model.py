@@ -82,6 +82,7 @@ class SendModel:
     consents: dict[tuple[str, str | None], int | None] = field(default_factory=dict)
     settled: Counter[tuple[str, str]] = field(default_factory=Counter)
     unknown: set[str] = field(default_factory=set)
+    last_mail: dict[str, str] = field(default_factory=dict)
     arrived: Counter[tuple[str, str]] = field(default_factory=Counter)
     a_day: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     attempts: set[tuple[str, int]] = field(default_factory=set)
@@ -96,6 +97,13 @@ class SendModel:
     def suppress(self, who: str, level: str, scope: str, subjects: set[str]) -> None:
         """Somebody was put on the list."""
         self.suppressed.setdefault((who, level, scope), set()).update(subjects)
+
+    def bounced_softly(self, person_id: str, step_id: str | None) -> None:
+        """A soft bounce was reported: each message it can be about may go out once more."""
+        for run_id, (_, person) in self.runs.items():
+            visit = (run_id, step_id or self.last_mail.get(run_id, ""))
+            if person.id == person_id and self.arrived[visit]:
+                self.settled[visit] += 1
 
     def sent(self, action: Action, tick: int, *, arrives: bool) -> None:
         """The channel was asked for a send, which may have arrived if `arrives`."""
@@ -114,6 +122,8 @@ class SendModel:
         self.last_tick = max(tick, self.last_tick)
         self.attempts.add((action.key, action.attempt))
         self.arrived[visit] += arrives
+        if action.channel == "email":
+            self.last_mail[action.run_id] = action.step_id
         self._count(action, person, str(self._utc(tick).date()))
 
     def is_suppressed(self, person: Person, channel: str, plan_id: str) -> bool:
@@ -149,7 +159,7 @@ class SendModel:
     def _count(self, action: Action, person: Person, day: str) -> None:
         limits = [
             ("channel", action.channel, self.rules.per_channel),
-            ("contact", person.id, self.rules.per_contact),
+            *[("contact", subject, self.rules.per_contact) for subject in sorted(person.subjects)],
         ]
         if action.channel == "email":
             domain = person.email.lower().partition("@")[2]

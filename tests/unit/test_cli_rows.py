@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from dee_es import Engine
 from dee_es.cli.contacts_csv import CsvContact, CsvRefusal
 from dee_es.cli.enroll_rows import SHOWN, Dedupe, Intake, Refusals, address_digest
-from dee_es.cli.event_lines import MAX_LINE, parse_line, read_lines
+from dee_es.cli.event_lines import MAX_LINE, EventLine, parse_line, read_batches
 from dee_es.cli.options import pairs_option
 from dee_es.engine.models import Refusal
 from dee_es.errors import InvalidInput
@@ -147,13 +148,42 @@ def test_lines_of_events() -> None:
             "occurredAt": "2025-03-01T01:00:00+01:00",
         }
     )
-    found = list(read_lines([b"\n", text.encode() + b"\n", b"oops\n"]))
+    (found,) = read_batches(io.BytesIO(b"\n" + text.encode() + b"\r\n" + b"oops\n"))
     assert [number for number, _ in found] == [2, 3]
     event = found[0][1]
     assert not isinstance(event, InvalidInput)
     assert (event.contact_id, event.data) == ("c-1", {"a": 1})
     assert event.occurred_at == datetime(2025, 3, 1, tzinfo=UTC)
     assert parse_line(b'{"type": "x", "at": "1d"}', also=frozenset({"at"})).type == "x"
+
+
+def test_lines_come_in_batches_of_a_bounded_size() -> None:
+    text = b"".join(b'{"type": "t%d"}\n' % number for number in range(1, 8))
+    batches = list(read_batches(io.BytesIO(text.removesuffix(b"\n")), 3))
+    assert [[number for number, _ in batch] for batch in batches] == [[1, 2, 3], [4, 5, 6], [7]]
+    types = [event.type for batch in batches for _, event in batch if isinstance(event, EventLine)]
+    assert types == [f"t{number}" for number in range(1, 8)]
+
+
+def test_a_line_that_comes_slowly_is_passed_on_as_soon_as_it_is_whole() -> None:
+    out, into = os.pipe()
+    with open(out, "rb") as stream, open(into, "wb", buffering=0) as writer:
+        batches = read_batches(stream)
+        writer.write(b'{"type": "a"}\n{"type": "b"')
+        assert [number for number, _ in next(batches)] == [1]
+        writer.write(b"}\n")
+        assert [number for number, _ in next(batches)] == [2]
+
+
+def test_a_line_that_is_too_long_takes_only_itself_with_it() -> None:
+    long = b'{"type": "%s"}\n' % (b"x" * 3 * MAX_LINE)
+    found = [
+        pair for batch in read_batches(io.BytesIO(long + b'{"type": "a"}\n')) for pair in batch
+    ]
+    assert [number for number, _ in found] == [1, 2]
+    assert isinstance(found[0][1], InvalidInput)
+    assert "longer" in str(found[0][1])
+    assert isinstance(found[1][1], EventLine)
 
 
 def test_pairs() -> None:

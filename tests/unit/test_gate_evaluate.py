@@ -91,6 +91,14 @@ def test_what_was_read_is_enough_to_decide_again() -> None:
         snapshot = replace(snapshot, **cure)
 
 
+def test_a_verdict_that_counted_no_address_is_reached_again_without_any() -> None:
+    send = Snapshot(0, SCALE, "email", "plan", contact_id="c1", addresses=("email:e1", "phone:p1"))
+    told = snapshot_from(POLICY, send, {"policy": 1, "limit.contact": 0}, {})
+    assert told.addresses == ()
+    told = snapshot_from(POLICY, send, {"policy": 1, "limit.contact.phone": 0}, {})
+    assert told.addresses == ("phone:p1",)
+
+
 def test_nothing_that_was_read_in_plain_text_names_the_contact_s_zone() -> None:
     snapshot = replace(WRONG, suppressions=(), consent=ConsentFact("granted"))
     denial = evaluate(POLICY, snapshot)
@@ -144,7 +152,7 @@ def test_without_a_policy_nothing_is_required() -> None:
         ({"limits": {"perDay": {"channel": {"voice": 1}}}}, Required()),
         ({"limits": {"perDay": {"channel": {"email": 1}}}}, Required(counters=True)),
         ({"limits": {"perDay": {"sender": 1}}}, Required(counters=True)),
-        ({"limits": {"perDay": {"contact": 1}}}, Required(counters=True)),
+        ({"limits": {"perDay": {"contact": 1}}}, Required(counters=True, addresses=True)),
         ({"limits": {"perDay": {"domain": 1}}}, Required(counters=True, domain=True)),
         (
             {"limits": {"warmUp": {"default": {"startTick": 0, "perDay": [1]}}}},

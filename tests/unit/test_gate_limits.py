@@ -98,6 +98,86 @@ def test_the_denial_names_neither_contact_nor_domain() -> None:
     assert denial.reads["limit.contact"] == 99
 
 
+# --- one person, several records ----------------------------------------------------------------
+
+TWICE = limited({"contact": 2})
+ADDRESSES = ("email:e1", "phone:p1")
+ADDRESS_NAMES = ("contact:c1", "contact.email:e1", "contact.phone:p1")
+
+
+def test_a_contact_is_counted_by_its_id_and_by_each_address() -> None:
+    expected = tuple([Counter(CounterKey(name, NEW_YEAR), 2) for name in ADDRESS_NAMES])
+    assert counters(TWICE, send(addresses=ADDRESSES)) == expected
+    allowed = evaluate(TWICE, send(addresses=ADDRESSES))
+    assert isinstance(allowed, Allow)
+    assert allowed.counters == expected
+    assert allowed.reads == {
+        "policy": 0,
+        "limit.contact": 0,
+        "limit.contact.email": 0,
+        "limit.contact.phone": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "name, whose",
+    [
+        ("contact:c1", "contact"),
+        ("contact.email:e1", "contact's e-mail address"),
+        ("contact.phone:p1", "contact's telephone number"),
+    ],
+)
+def test_whatever_a_contact_is_counted_by_has_to_have_room(name: str, whose: str) -> None:
+    key = CounterKey(name, NEW_YEAR)
+    assert isinstance(evaluate(TWICE, send(used={key: 1}, addresses=ADDRESSES)), Allow)
+    denial = deny(TWICE, send(used={key: 2}, addresses=ADDRESSES))
+    assert denial.detail == (
+        f"the limit of 2 sends a day to the {whose} is reached (2 used); "
+        "it opens at 2026-01-02 00:00 UTC"
+    )
+    assert "e1" not in f"{denial.detail} {denial.reads}"
+
+
+def test_a_contact_that_is_full_itself_is_named_once() -> None:
+    used = {CounterKey(name, NEW_YEAR): 2 for name in ADDRESS_NAMES}
+    denial = deny(TWICE, send(used=used, addresses=ADDRESSES))
+    assert denial.detail.count("reached") == 1
+    assert "to the contact is" in denial.detail
+
+
+def test_no_limit_per_contact_counts_no_address() -> None:
+    assert counters(limited({"sender": 2}), send(addresses=ADDRESSES)) == counters(
+        limited({"sender": 2}), send()
+    )
+
+
+# --- several at once ----------------------------------------------------------------------------
+
+
+def test_all_limits_that_are_full_are_named() -> None:
+    used = {CounterKey("channel:email", NEW_YEAR): 50, CounterKey("domain:d1", NEW_YEAR): 31}
+    denial = deny(limited(ALL), send(used=used))
+    assert denial.detail == (
+        "the limit of 50 sends a day of the email channel is reached (50 used), and "
+        "the limit of 30 sends a day to the recipient's domain is reached (31 used); "
+        "all are open at 2026-01-02 00:00 UTC"
+    )
+
+
+def test_a_step_waits_for_the_last_of_the_limits_that_are_full() -> None:
+    ramp = {"default": {"start": "2026-01-05", "perDay": [2]}}
+    policy = limited({"channel": {"email": 1}, "contact": 1}, warmUp=ramp)
+    names = ("channel:email", "contact:c1")
+    denial = deny(policy, send(used={CounterKey(name, NEW_YEAR): 1 for name in names}))
+    assert denial.until_tick == HALF_DAY + 3 * DAY
+    assert denial.detail == (
+        "the limit of 1 sends a day of the email channel is reached (1 used), and "
+        "the warm-up of the sender has not begun, and "
+        "the limit of 1 sends a day to the contact is reached (1 used); "
+        "all are open at 2026-01-05 00:00 UTC"
+    )
+
+
 @pytest.mark.parametrize(
     "tick, day, until",
     [

@@ -266,6 +266,7 @@ def test_a_table_that_cannot_be_made_says_so(tmp_path: Path) -> None:
         ("api_url", "https://api.example/\r\n"),
         ("timeout_s", 0),
         ("ring_s", 601),
+        ("ring_s", 0),
         ("max_duration_s", 0),
         ("voicemail", "shout"),
         ("voice", 'alice"'),

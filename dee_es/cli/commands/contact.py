@@ -89,14 +89,57 @@ def _whom(
     return _Whom(contact_id, email, phone, chosen, channel, plan_id)
 
 
+def _reach(
+    level: _Level | None, channel: _Channel | None, plan_id: str | None, **whom: str | None
+) -> tuple[_Level, str]:
+    """Level and scope of a list's entries that have none of their own."""
+    if any(whom.values()):
+        raise click.UsageError("--from names everybody; leave out CONTACT, --email and --phone")
+    if channel is None and plan_id is None:
+        return level or "regulatory", ""
+    checked = _whom("", None, None, level, channel, plan_id)
+    return checked.level, channel or plan_id or ""
+
+
 @click.command()
 @_whom_options
+@click.option(
+    "--from",
+    "list_file",
+    metavar="FILE",
+    help='Everybody in this list, or in standard input for "-"; the level is regulatory unless'
+    " said otherwise.",
+)
+@click.option("--dry-run", is_flag=True, help="With --from: count what would be new, and write"
+              " nothing.")  # fmt: skip
 @pass_session
-def suppress(session: Session, /, reason: str | None, as_json: bool, **given: Any) -> None:
-    """Put a CONTACT, by id or address or both, on the suppression list.
+def suppress(
+    session: Session,
+    /,
+    reason: str | None,
+    as_json: bool,
+    list_file: str | None,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """Put a CONTACT, by id or address or both, on the suppression list; or a whole list.
 
     Once this has returned, only messages whose intents were committed before may still leave.
+
+    A list is CSV whose first line names its columns (email, phone, contact_id; level, scope and
+    reason if they differ by line), or has one e-mail address, telephone number or contact's id a
+    line; for ids made of digits use CSV. Nobody on it has to be a contact yet. A number is compared
+    as it is written, country code included, but for spaces, dots, hyphens and brackets. A line that
+    cannot be used is reported with its number, does not stop the rest, and makes the command exit
+    with 1. The same list again adds only what is missing.
     """
+    if list_file is not None:
+        from dee_es.cli.suppress_list import suppress_list
+
+        suppress_list(session, list_file, _reach(**given), reason, dry_run, as_json)
+        return
+    if dry_run:
+        raise click.UsageError("--dry-run belongs to --from")
     whom = _whom(**given)
     with session.engine() as engine:
         changed = engine.suppress(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, Final
+from dataclasses import dataclass, field
+from io import BufferedReader
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,7 +18,12 @@ from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, one_line
-from dee_es.errors import ConcurrencyConflict, DeeError, StoreUnavailable
+from dee_es.errors import DeeError, InvalidInput
+
+if TYPE_CHECKING:
+    from dee_es.bootstrap import Engine
+    from dee_es.cli.event_lines import Addressees, NumberedLine
+    from dee_es.engine.models import ChannelEvent
 
 _SHOWN: Final = 20
 
@@ -49,49 +57,80 @@ def ingest(
     A line that cannot be used is reported with its number and never stops the rest, nor makes the
     command fail unless --strict is given.
     """
-    from dee_es.cli.event_lines import Addressees, read_lines
+    from dee_es.cli.event_lines import Addressees, read_batches
 
-    accepted = duplicates = 0
-    bad: list[str] = []
-    errors = 0
+    tally = _Tally()
     with session.engine() as engine, _opened(file) as stream, Progress("Events") as progress:
         addressees = Addressees(engine, contacts_file)
         size = os.fstat(stream.fileno()).st_size
-        done = 0
-        for number, event in read_lines(stream):
-            try:
-                if isinstance(event, DeeError):
-                    raise event
-                fresh = addressees.ingest(event)
-                accepted += fresh
-                duplicates += not fresh
-            except (StoreUnavailable, ConcurrencyConflict):
-                # The line may be good: nothing after it would fare better.
-                raise
-            except DeeError as error:
-                errors += 1
-                if len(bad) < _SHOWN:
-                    bad.append(f"{file}:{number}: not accepted: {error}")
-            done += 1
-            progress.update(done, stream.tell() / size if size and stream.seekable() else None)
+        for batch in read_batches(stream):
+            _take(engine, addressees, batch, tally)
+            progress.update(
+                tally.lines, stream.tell() / size if size and stream.seekable() else None
+            )
     if as_json:
         write_json(
-            {"lines": done, "accepted": accepted, "duplicates": duplicates, "errors": errors}
+            {
+                "lines": tally.lines,
+                "accepted": tally.accepted,
+                "duplicates": tally.duplicates,
+                "errors": tally.errors,
+            }
         )
     else:
-        say(f"{counted(done, 'event')} of {file}: {accepted:,} accepted, "
-            f"{counted(duplicates, 'duplicate')}, {counted(errors, 'error')}")  # fmt: skip
-    for line in bad:
-        click.echo(one_line(line), err=True)
-    if errors > len(bad):
-        click.echo(f"... and {errors - len(bad):,} more lines that are not valid", err=True)
-    if strict and errors:
+        say(f"{counted(tally.lines, 'event')} of {file}: {tally.accepted:,} accepted, "
+            f"{counted(tally.duplicates, 'duplicate')}, {counted(tally.errors, 'error')}"
+            )  # fmt: skip
+    for number, error in tally.first:
+        click.echo(one_line(f"{file}:{number}: not accepted: {error}"), err=True)
+    if (more := tally.errors - len(tally.first)) > 0:
+        click.echo(f"... and {more:,} more lines that are not valid", err=True)
+    if strict and tally.errors:
         raise click.exceptions.Exit(1)
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What became of the lines so far; `first` are the first ones that could not be used."""
+
+    lines: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    errors: int = 0
+    first: list[tuple[int, DeeError]] = field(default_factory=list)
+
+
+def _take(
+    engine: Engine, addressees: Addressees, batch: Sequence[NumberedLine], tally: _Tally
+) -> None:
+    """Give a batch of lines to the engine, and count what became of them."""
+    lines: list[int] = []
+    events: list[ChannelEvent] = []
+    refused: list[tuple[int, DeeError]] = []
+    for number, line in batch:
+        try:
+            if isinstance(line, InvalidInput):
+                raise line
+            events.append(addressees.event(line))
+            lines.append(number)
+        except InvalidInput as error:
+            refused.append((number, error))
+    result = engine.ingest_events(
+        events, on_error=lambda place, error: refused.append((lines[place], error))
+    )
+    tally.lines += len(batch)
+    tally.accepted += result.accepted
+    tally.duplicates += result.known
+    tally.errors += len(refused)
+    room = _SHOWN - len(tally.first)
+    tally.first += sorted(refused, key=itemgetter(0))[:room]
+
+
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str) -> Iterator[BufferedReader]:
     if path == "-":
+        # The real one is buffered whatever the type of `sys.stdin` promises.
+        assert isinstance(sys.stdin.buffer, BufferedReader)
         yield sys.stdin.buffer
         return
     with open(path, "rb") as file:

@@ -54,7 +54,8 @@ class Required:
     """Which inputs, beside suppressions, a channel's sends need under a policy.
 
     `purpose` is what consent has to be for. `default_zone` is the zone to load for contacts whose
-    own is unknown. `domain` and `counters` say whether the domain's digest and counters are read.
+    own is unknown. `domain`, `addresses` and `counters` say whether the domain's digest, those of
+    the contact's addresses, and counters are read.
     """
 
     consent: bool = False
@@ -62,6 +63,7 @@ class Required:
     zone: bool = False
     default_zone: str | None = None
     domain: bool = False
+    addresses: bool = False
     counters: bool = False
 
 
@@ -74,11 +76,13 @@ def required(policy: Policy | None, channel: str) -> Required:
         return _NOTHING
     needs_consent = policy.consent is not None and channel in policy.consent.required
     window = policy.window(channel)
+    per_day = policy.limits.per_day if policy.limits is not None else None
     return Required(
         consent=needs_consent,
         purpose=policy.consent.purpose if needs_consent and policy.consent else None,
         zone=window is not None,
         default_zone=window.default_zone if window is not None else None,
-        domain=policy.limits is not None and policy.limits.per_day.domain is not None,
+        domain=per_day is not None and per_day.domain is not None,
+        addresses=per_day is not None and per_day.contact is not None,
         counters=limits.bounds(policy, channel) or budget.prices(policy, channel),
     )

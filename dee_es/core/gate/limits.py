@@ -3,12 +3,14 @@
 channel   every send through the channel
 sender    every send of the sender, while it warms up at most the day's share of its ramp
 domain    every send to the recipient's domain
-contact   every send to the contact, through any channel
+contact   every send to the contact, through any channel; it is counted under the contact's id and
+          under each of its addresses, so that several records of one person share the number
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from dee_es.core.clock import TimeScale
 from dee_es.core.gate.model import Policy, Ramp
@@ -19,7 +21,18 @@ _WHOSE: Final = {
     "sender": "of the sender",
     "domain": "to the recipient's domain",
     "contact": "to the contact",
+    "contact.email": "to the contact's e-mail address",
+    "contact.phone": "to the contact's telephone number",
 }
+
+
+class _Full(NamedTuple):
+    """A limit without room for the send: which one, what is used of it, and when it opens."""
+
+    kind: str
+    limit: int
+    used: int
+    until_tick: int
 
 
 def counters(policy: Policy, snapshot: Snapshot) -> tuple[Counter, ...]:
@@ -27,13 +40,14 @@ def counters(policy: Policy, snapshot: Snapshot) -> tuple[Counter, ...]:
     limits = policy.limits
     if limits is None:
         return ()
-    scale = snapshot.scale
+    scale, per_day = snapshot.scale, limits.per_day
     slot = day_of(scale, snapshot.tick)
     limited = (
-        (f"channel:{snapshot.channel}", limits.per_day.of_channel(snapshot.channel)),
+        (f"channel:{snapshot.channel}", per_day.of_channel(snapshot.channel)),
         (f"sender:{snapshot.sender}", _of_sender(policy, snapshot, slot)),
-        (f"domain:{snapshot.domain}", limits.per_day.domain if snapshot.domain else None),
-        (f"contact:{snapshot.contact_id}", limits.per_day.contact),
+        (f"domain:{snapshot.domain}", per_day.domain if snapshot.domain else None),
+        (f"contact:{snapshot.contact_id}", per_day.contact),
+        *[(f"contact.{address}", per_day.contact) for address in snapshot.addresses],
     )
     return tuple(
         [Counter(CounterKey(name, slot), limit) for name, limit in limited if limit is not None]
@@ -52,34 +66,46 @@ def bounds(policy: Policy, channel: str) -> bool:
 def check(policy: Policy, snapshot: Snapshot, notes: Notes) -> Denial | None:
     """None if every limit has room for one more send, else what the policy wants for the step.
 
-    A deferred step waits for the next UTC day, or for the day on which its sender's ramp begins.
+    A deferred step waits until the last of the limits that are full opens: with the next UTC day,
+    or with the day on which its sender's ramp begins.
     """
     limits = policy.limits
     if limits is None:
         return None
-    full: tuple[Counter, int] | None = None
+    full: dict[str, _Full] = {}
     for counter in counters(policy, snapshot):
-        kind = counter.key.name.partition(":")[0]
+        kind = counter.kind
         used = snapshot.counters.get(counter.key, 0)
         notes.reads[f"limit.{kind}"] = used
         if kind == "sender":
             notes.reads["sender"] = snapshot.sender
         notes.counters.append(counter)
-        if full is None and not counter.admits(used):
-            full = counter, used
-    if full is None:
+        if not counter.admits(used):
+            until = _reopens(policy, snapshot, kind, counter.key.slot)
+            full[kind] = _Full(kind, counter.limit, used, until)
+    if not full:
         return None
-    counter, used = full
-    kind = counter.key.name.partition(":")[0]
-    until = _reopens(policy, snapshot, kind, counter.key.slot)
-    again = f"it opens at {tick_text(snapshot.scale, until)}"
-    if counter.limit == 0:
-        detail = f"the warm-up of the sender has not begun; {again}"
-    else:
-        whose = f"of the {snapshot.channel} channel" if kind == "channel" else _WHOSE[kind]
-        most = f"the limit of {counter.limit} sends a day {whose}"
-        detail = f"{most} is reached ({used} used); {again}"
+    if "contact" in full:
+        # One limit, under several names: that of the contact itself says it all.
+        full = {kind: each for kind, each in full.items() if not kind.startswith("contact.")}
+    until = max(each.until_tick for each in full.values())
+    detail = _told(snapshot, full.values(), until)
     return notes.deny("limits", detail, limits.effect, until)
+
+
+def _told(snapshot: Snapshot, full: Iterable[_Full], until: int) -> str:
+    """All that is full, for people, and from when on nothing of it is."""
+    said = []
+    for each in full:
+        if each.limit == 0:
+            said.append("the warm-up of the sender has not begun")
+            continue
+        channel = f"of the {snapshot.channel} channel"
+        whose = channel if each.kind == "channel" else _WHOSE[each.kind]
+        most = f"the limit of {each.limit} sends a day {whose}"
+        said.append(f"{most} is reached ({each.used} used)")
+    opens = "it opens" if len(said) == 1 else "all are open"
+    return f"{', and '.join(said)}; {opens} at {tick_text(snapshot.scale, until)}"
 
 
 def _of_sender(policy: Policy, snapshot: Snapshot, slot: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -14,6 +14,8 @@ from dee_es.core.gate.suppression import facts_of
 from dee_es.core.gate.zone import ZoneRules
 from dee_es.errors import InvalidInput
 
+_ADDRESSES: Final = ("email", "phone")
+
 
 def snapshot_from(
     policy: Policy | None,
@@ -23,10 +25,11 @@ def snapshot_from(
 ) -> Snapshot:
     """The snapshot a verdict was reached on, as far as the verdict read it.
 
-    `send` says which send it was: tick, scale, channel, plan and contact; nothing else in it
-    counts. `policy` is the version that the run has pinned. `evaluate` comes to the same verdict on
-    the result. Raises `InvalidInput` for reads that the gate did not note; a verdict whose personal
-    part was erased cannot be reached again if it read a zone.
+    `send` says which send it was: tick, scale, channel, plan and contact, and if they are known the
+    digests of its domain and addresses, so that counters have their own names again; nothing else
+    in it counts. `policy` is the version that the run has pinned. `evaluate` comes to the same
+    verdict on the result. Raises `InvalidInput` for reads that the gate did not note; a verdict
+    whose personal part was erased cannot be reached again if it read a zone.
     """
     zone = _zone(reads, personal)
     own = reads.get("zone") == "contact"
@@ -38,19 +41,26 @@ def snapshot_from(
         default_zone=None if own else zone,
         sender=_text(reads, "sender"),
         domain=send.domain or ("?" if "limit.domain" in reads else None),
+        addresses=_addresses(send, reads),
         counters={},
         policy_version=_number(reads, "policy"),
     )
     used = {
-        counter.key: _number(reads, _noted_as(counter.key.name))
-        for counter in counters(policy, told)
+        counter.key: _number(reads, _noted_as(counter.kind)) for counter in counters(policy, told)
     }
     return replace(told, counters=used)
 
 
-def _noted_as(name: str) -> str:
-    kind = name.partition(":")[0]
+def _noted_as(kind: str) -> str:
     return kind if kind == "budget" else f"limit.{kind}"
+
+
+def _addresses(send: Snapshot, reads: Mapping[str, ReadValue]) -> tuple[str, ...]:
+    """The addresses that were counted, and no others: older verdicts counted none."""
+    known = {address.partition(":")[0]: address for address in send.addresses}
+    return tuple(
+        known.get(kind, f"{kind}:?") for kind in _ADDRESSES if f"limit.contact.{kind}" in reads
+    )
 
 
 def _zone(reads: Mapping[str, ReadValue], personal: Mapping[str, ReadValue]) -> ZoneRules | None:

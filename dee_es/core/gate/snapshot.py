@@ -42,8 +42,9 @@ class ConsentFact:
 class CounterKey(NamedTuple):
     """One counter in one slot.
 
-    `name` is `channel:`, `sender:`, `domain:`, `contact:` or `budget:` with the subject behind it;
-    `slot` is a UTC day counted from 1970-01-01, or 0 for what is never reset.
+    `name` is `channel:`, `sender:`, `domain:`, `contact:`, `contact.email:`, `contact.phone:` or
+    `budget:` with the subject behind it; `slot` is a UTC day counted from 1970-01-01, or 0 for what
+    is never reset.
     """
 
     name: str
@@ -57,6 +58,11 @@ class Counter(NamedTuple):
     limit: int
     amount: int = 1
 
+    @property
+    def kind(self) -> str:
+        """What is counted: the counter's name without its subject."""
+        return self.key.name.partition(":")[0]
+
     def admits(self, used: int) -> bool:
         """Whether there is room for the send when `used` are gone."""
         return used + self.amount <= self.limit
@@ -66,8 +72,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     """One send that is asked for, and all that may be known when it is decided.
 
     `sender` is the id of the sender, `domain` a keyed digest of the recipient's domain (None where
-    the channel has none). `zone` holds the rules of the contact's own zone, None if it has none or
-    one nobody knows; `default_zone` those of the zone the policy names instead. `counters` tells
+    the channel has none), `addresses` keyed digests of the contact's addresses, `email:` before
+    `phone:`. `zone` holds the rules of the contact's own zone, None if it has none or one nobody
+    knows; `default_zone` those of the zone the policy names instead. `counters` tells
     what is used of the counters that `counters()` asks for; one that is not there is at zero.
     """
 
@@ -82,6 +89,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     contact_id: str = ""
     sender: str = ""
     domain: str | None = None
+    addresses: tuple[str, ...] = ()
     counters: Mapping[CounterKey, int] = {}
     policy_version: int = 0
 

@@ -11,6 +11,7 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_id, check_text
 from dee_es.engine.audit import Audit
+from dee_es.engine.channel_events import ChannelEvents
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
@@ -25,7 +26,9 @@ from dee_es.engine.models import ExecutionRun
 from dee_es.engine.preview import Preview
 from dee_es.engine.projector import AnyProjection, Projector
 from dee_es.engine.queries import Queries, execution_run, row_of
+from dee_es.engine.replay import Replays
 from dee_es.engine.scheduler import Scheduler
+from dee_es.engine.suppression_import import SuppressionImport
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import Committer, LoadedRun, Runs
 from dee_es.errors import InvalidInput
@@ -75,8 +78,12 @@ class ApiBase:
         )
         self._preview = Preview(self._definitions, self._runs, self._queries)
         self._contacts = Contacts(parts.store, self._journal, parts.keys, committer, self.clock)
+        self._suppression_import = SuppressionImport(
+            parts.store, self._journal, self._contacts, committer, self.clock
+        )
         self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
-        self._lifecycle = Lifecycle(self._runs, self._queries, self._contacts, parts.keys)
+        self._lifecycle = Lifecycle(self._runs, self._queries)
+        self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
         leases = self._leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
         self._dispatcher = Dispatcher(
             self._runs, parts.channels, leases, parts.max_concurrent_sends
@@ -94,6 +101,9 @@ class ApiBase:
             parts.backend, parts.store, self.clock, self._projector, parts.run_list
         )
         self._history = History(parts.store, self._journal, parts.scale)
+        self._replays = Replays(
+            parts.store, self._journal, self._history, self._definitions, self._queries
+        )
         self.audit = Audit(parts.store, self._journal)
 
     def _shown(self, loaded: LoadedRun) -> ExecutionRun:

@@ -1,18 +1,23 @@
-"""Contacts: the suppression list, and what happened to messages and calls."""
+"""Contacts: the suppression list, and consent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal
+from itertools import islice
+from typing import Final, Literal
 
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, ConsentRevoked, Level
-from dee_es.core.values import check_id, check_map, check_text
-from dee_es.engine.api.base import ApiBase, checked_run_id
-from dee_es.engine.lifecycle import EVENT_TYPES
+from dee_es.core.values import check_count, check_id, check_text
+from dee_es.engine.api.base import ApiBase
+from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
+from dee_es.engine.suppression_import import Listing
 from dee_es.errors import InvalidInput
+
+MAX_BATCH: Final = 10_000
+_LEVELS: Final[tuple[Level, ...]] = ("global", "channel", "plan", "regulatory")
 
 
 class ContactsApi(ApiBase):
@@ -62,6 +67,79 @@ class ContactsApi(ApiBase):
         who = self._identified(contact_id, email, phone)
         meta = self._meta("unsuppress", command_id, actor, reason)
         return self._contacts.unsuppress(who, level, scope, meta)
+
+    def import_suppressions(
+        self,
+        entries: Iterable[SuppressionEntry],
+        level: Level = "regulatory",
+        scope: str = "",
+        reason: str | None = None,
+        actor: str | None = None,
+        on_progress: OnImport | None = None,
+        dry_run: bool = False,
+        on_error: OnEntryError | None = None,
+        batch_size: int = 500,
+        *,
+        command_id: str | None = None,
+    ) -> ImportResult:
+        """Put a list of people on the suppression list, a batch in one transaction; any iterable is
+        read in flat memory.
+
+        `level`, `scope` (the channel or plan of these levels) and `reason` are for entries that do
+        not say. Nobody on the list needs to be a contact yet: whoever is enrolled later with an
+        address on it is refused, and who was enrolled before is skipped at the next send. An entry
+        that cannot be used is counted, told to `on_error`, and never stops the rest.
+
+        A crash loses at most the batch in flight, and the same call again adds only what is
+        missing. With `dry_run` nothing is written; 100 bytes are kept of each new address.
+        """
+        check_count("batch_size", batch_size, MAX_BATCH)
+        base = SuppressionEntry(level=_level(level), scope=scope)
+        meta = self._meta("suppress", command_id, actor, reason)
+        result, seen = ImportResult(), set[bytes]()
+        source = enumerate(entries)
+        while batch := list(islice(source, batch_size)):
+            listings = self._listings(batch, base, result, on_error)
+            if dry_run:
+                new = self._suppression_import.missing(listings, seen)
+            else:
+                new = self._suppression_import.add(listings, meta)
+            result.added += new
+            result.already += len(listings) - new
+            if on_progress is not None:
+                on_progress(result)
+        return result
+
+    def _listings(
+        self,
+        batch: Iterable[tuple[int, SuppressionEntry]],
+        base: SuppressionEntry,
+        result: ImportResult,
+        on_error: OnEntryError | None,
+    ) -> list[Listing]:
+        """The entries that can be used; the others are counted and told."""
+        usable = []
+        for number, entry in batch:
+            try:
+                usable.append(self._listing(entry, base))
+            except InvalidInput as error:
+                result.errors += 1
+                if on_error is not None:
+                    on_error(number, error)
+        return usable
+
+    def _listing(self, entry: object, base: SuppressionEntry) -> Listing:
+        """An entry with its parts checked, and with those of `base` that it does not have."""
+        if not isinstance(entry, SuppressionEntry):
+            raise InvalidInput("entry", f"must be a SuppressionEntry, not {type(entry).__name__}")
+        scope = base.scope if entry.level is None and entry.scope is None else entry.scope
+        level = _level(base.level if entry.level is None else entry.level)
+        reach = _reach(level, scope or "")
+        if entry.reason is not None:
+            check_text("reason", entry.reason)
+        who = self._identified(entry.contact_id, entry.email, entry.phone)
+        subjects = self._contacts.subjects(who, entry.email, entry.phone)
+        return Listing(who, subjects, level, reach, entry.reason)
 
     def grant_consent(
         self,
@@ -119,58 +197,32 @@ class ContactsApi(ApiBase):
             raise InvalidInput("contact_id", "give an id, an email or a phone")
         return self._contacts.id_for_address(email, phone)
 
-    def ingest_event(
-        self,
-        type: str,
-        contact_id: str,
-        run_id: str | None = None,
-        step_id: str | None = None,
-        data: Mapping[str, Any] | None = None,
-        occurred_at: datetime | None = None,
-        event_id: str | None = None,
-    ) -> bool:
-        """Record what happened to a message or call, with the contact and with its runs.
-
-        Without `run_id` it reaches every run of the contact that has not ended. False if the
-        `event_id` was accepted before. Raises `InvalidInput`, `RunNotFound`.
-        """
-        if type not in EVENT_TYPES:
-            raise InvalidInput("type", f"must be one of {', '.join(sorted(EVENT_TYPES))}")
-        check_id("contact_id", contact_id)
-        held = check_map("data", data or {})
-        if step_id is not None:
-            check_id("step_id", step_id)
-        if run_id is not None:
-            state = self._runs.load(checked_run_id(run_id)).state
-            if state.contact_id != contact_id:
-                raise InvalidInput("run_id", f"run {run_id} is not one of contact {contact_id!r}")
-        meta = self._meta("ingest", None, None, None)
-        occurred = self.clock.now()
-        if occurred_at is not None:
-            # What is told of a time before this database's own counts as from its beginning.
-            moment = require_utc("occurred_at", occurred_at)
-            occurred = max(0, self._parts.scale.tick_at(moment))
-        unique = event_id if event_id is not None else self._ids.command_id()
-        return self._lifecycle.ingest(
-            type,
-            contact_id,
-            run_id,
-            step_id,
-            held,
-            occurred,
-            check_id("event_id", unique),
-            meta,
-        )
-
 
 def _scope(level: str, channel: str | None, plan_id: str | None) -> str:
-    if level not in ("global", "channel", "plan", "regulatory"):
-        raise InvalidInput("level", "must be 'global', 'channel', 'plan' or 'regulatory'")
+    _level(level)
     if (level == "channel") != (channel in ("email", "voice")):
         raise InvalidInput("channel", "is 'email' or 'voice' at the channel level, else left out")
     if (level == "plan") != (plan_id is not None):
         raise InvalidInput("plan_id", "is given at the plan level, else left out")
     return check_id("plan_id", plan_id) if plan_id is not None else channel or ""
+
+
+def _level(level: object) -> Level:
+    for known in _LEVELS:
+        if level == known:
+            return known
+    raise InvalidInput("level", "must be 'global', 'channel', 'plan' or 'regulatory'")
+
+
+def _reach(level: Level, scope: str) -> str:
+    """The channel or plan that an entry of this level is for; raises `InvalidInput`."""
+    if level == "plan":
+        return check_id("scope", scope)
+    if level == "channel" and scope not in ("email", "voice"):
+        raise InvalidInput("scope", "must be 'email' or 'voice' at the channel level")
+    if level != "channel" and scope:
+        raise InvalidInput("scope", f"is for the levels channel and plan, not for {level}")
+    return scope
 
 
 def _channel(channel: object) -> str:

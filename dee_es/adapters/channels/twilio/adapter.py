@@ -46,7 +46,7 @@ class TwilioChannel:
     """Places calls. Safe to share between threads; each attempt has a connection of its own, since
     an account may place no more than some calls a second anyway. Proxies are not used.
 
-    `calls` is closed with the channel.
+    `calls` is closed with the channel. Raises `InvalidInput` for a `ca_file` without certificates.
     """
 
     name = "twilio"
@@ -59,7 +59,7 @@ class TwilioChannel:
         self._writer = Writer(settings.voice, settings.language)
         self._tls = None
         if urlsplit(settings.api_url).scheme == "https":
-            self._tls = ssl.create_default_context(cafile=settings.ca_file)
+            self._tls = _context(settings.ca_file)
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
     def __repr__(self) -> str:
@@ -196,6 +196,15 @@ class TwilioChannel:
         words = _ANY_SID.sub("(sid)", words).encode("utf-8", "replace").decode()
         reply = "".join(char if char.isprintable() else " " for char in words)[:_MAX_REPLY].strip()
         return {"stage": "answer", "reply": reply} if reply else {"stage": "answer"}
+
+
+def _context(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        # Of a file that holds no certificate, ssl says so with an error of this family too.
+        problem = f"{ca_file} cannot be used: {error.strerror or type(error).__name__}"
+        raise InvalidInput("twilio.ca_file", problem) from None
 
 
 def voicemail_mode(script: Mapping[str, Any], settings: TwilioSettings) -> Voicemail:

@@ -70,9 +70,10 @@ class TwilioSettings:
             raise InvalidInput("twilio.from_number", "must be a number such as +15550100")
         if self.voicemail not in get_args(Voicemail):
             raise InvalidInput("twilio.voicemail", "must be hangup, leave_message, continue or off")
-        if not self.timeout_s > 0 or not 0 < self.ring_s <= _MAX_RING_S:
-            problem = f"it and twilio.ring_s (at most {_MAX_RING_S}) must be above zero"
-            raise InvalidInput("twilio.timeout_s", problem)
+        if not self.timeout_s > 0:
+            raise InvalidInput("twilio.timeout_s", "must be above zero")
+        if not 0 < self.ring_s <= _MAX_RING_S:
+            raise InvalidInput("twilio.ring_s", f"must be 1 to {_MAX_RING_S}")
         if self.max_duration_s is not None and self.max_duration_s < 1:
             raise InvalidInput("twilio.max_duration_s", "must be 1 or more")
         for name, value in (("voice", self.voice), ("language", self.language)):

@@ -1,0 +1,110 @@
+"""Replays: any run decided again from its log, a fleet of them, or a run against another plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from dee_es.core.plan import ExecutionPlan
+from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
+from dee_es.engine.api.runs import Status
+from dee_es.engine.replay import Against
+from dee_es.engine.replay_results import (
+    OnDivergence,
+    OnReplayed,
+    ReplayedPage,
+    ReplayResult,
+    ReplaySummary,
+)
+from dee_es.errors import InvalidInput, InvalidTransition
+
+
+class ReplaysApi(ApiBase):
+    """Reads the log and decides again; only `dry_run=False` goes on with a run."""
+
+    def replay(
+        self,
+        run_id: str,
+        *,
+        plan_version: int | None = None,
+        plan: ExecutionPlan | None = None,
+        templates: Mapping[str, Mapping[str, Any]] | None = None,
+        dry_run: bool = True,
+    ) -> ReplayResult:
+        """Decide a run again from its log and compare event by event, field by field.
+
+        With `plan_version`, `plan` or `templates` ({id: {"text": ..., "html": ...}}) it says what
+        would have been different under them.
+
+        `dry_run=False` goes on with the run where its log ends, through the scheduler and its lease
+        as ever: what is due now is done, and a message whose key is in the log is not sent again.
+        It raises `InvalidTransition` for a run that failed, since only a person can decide about
+        that, and `InvalidInput` if the replay is not identical or is against something else.
+        Raises `RunNotFound`, `PlanNotFound`, `IntegrityViolation`.
+        """
+        checked_run_id(run_id)
+        against = Against(plan_version, None if plan is None else checked_plan(plan), templates)
+        if against == Against():
+            result = self._replays.run(run_id)
+            if not dry_run:
+                self._go_on(result)
+            return result
+        if plan is not None and plan_version is not None:
+            raise InvalidInput("plan_version", "give a plan or a version of its own, not both")
+        if not dry_run:
+            raise InvalidInput("dry_run", "a run goes on under its own plan and templates only")
+        return self._replays.run_against(run_id, against)
+
+    def _go_on(self, result: ReplayResult) -> None:
+        if not result.identical:
+            raise InvalidInput(
+                "dry_run", f"the replay of {result.run_id} is {result.verdict}; look at that first"
+            )
+        run = self._runs.load(result.run_id).state
+        if run.status == "failed":
+            what = "resolve" if run.unknown is not None else "retry"
+            raise InvalidTransition(
+                run.run_id, run.status.value, "active", f"use `dee runs {what} {run.run_id}`"
+            )
+        self._scheduler.advance(run.run_id)
+
+    def replay_all(
+        self,
+        status: Status = None,
+        plan_id: str | None = None,
+        contact_id: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        *,
+        workers: int = 1,
+        on_progress: OnReplayed | None = None,
+        on_divergence: OnDivergence | None = None,
+    ) -> ReplaySummary:
+        """Replay all runs that match the filters of `list_runs`, newest first, in flat memory.
+
+        `on_progress` is told the sum so far after every page, `on_divergence` the first difference
+        of each run that has one. `workers` processes share the work on a database that others can
+        open. A run that cannot be read is counted and does not stop the rest.
+        """
+        if workers < 1:
+            raise InvalidInput("workers", "must be a whole number from 1 on")
+        chosen = self._queries.filter(status, plan_id, contact_id, started_after, started_before)
+        total = ReplaySummary()
+        for page in self._replayed_pages(self._replays.pages(chosen), workers):
+            total.add(page.summary)
+            for divergence in page.divergences:
+                if on_divergence is not None:
+                    on_divergence(divergence)
+            if on_progress is not None:
+                on_progress(total)
+        return total
+
+    def replay_page(self, run_ids: list[str]) -> ReplayedPage:
+        """Replay these runs; one that does not exist or cannot be read counts as unreadable."""
+        return self._replays.page([checked_run_id(run_id) for run_id in run_ids])
+
+    def _replayed_pages(self, pages: Iterable[list[str]], workers: int) -> Iterator[ReplayedPage]:
+        """Replay page after page; whoever can open further engines may use several."""
+        del workers
+        return map(self._replays.page, pages)

@@ -1,0 +1,373 @@
+"""Channel events: what happened to messages and calls, taken in one by one or many at a time.
+
+Each event is one unit of commit: it is appended to its contact's stream and to the runs it concerns
+or to none of them. The units of a batch share a transaction. They are decided in order, each on
+what those before it leave behind, so that the events of one contact apply in the order in which
+they were given; if one of them is refused by the store, so are those that were built on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from dee_es.core import commands as c
+from dee_es.core import contact_state
+from dee_es.core import events as e
+from dee_es.core.chain import GENESIS
+from dee_es.core.channel_events import meaning
+from dee_es.core.contact_state import ContactState
+from dee_es.core.ids import contact_stream
+from dee_es.core.views import RunFilter, RunRow, RunStatus
+from dee_es.engine.contacts import Contacts, listed_by
+from dee_es.engine.journal import checksum_of
+from dee_es.engine.queries import Queries
+from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
+from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, RunNotFound, StoreUnavailable
+from dee_es.ports import Committed, Conflict, KeyStore, StreamAppend, Suppression, Unit
+
+EVENT_TYPES: Final = frozenset(
+    {
+        "email.delivered",
+        "email.bounced",
+        "email.opened",
+        "email.clicked",
+        "email.replied",
+        "email.unsubscribed",
+        "email.complained",
+        "call.initiated",
+        "call.ringing",
+        "call.answered",
+        "call.voicemail",
+        "call.completed",
+        "call.failed",
+        "call.recorded",
+    }
+)
+_PAGE: Final = 500
+
+Meta = Callable[[], e.Meta]
+Outcome = Literal["accepted", "known"] | DeeError
+"""What became of an event: taken in, known by its id from before, or why it cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A channel event whose parts were checked. Without `run_id` it is for all runs of its contact
+    that have not ended; without `contact_id` the contact is that of the run."""
+
+    kind: str
+    contact_id: str | None
+    run_id: str | None
+    step_id: str | None
+    data: dict[str, Any]
+    occurred_tick: int
+    event_id: str
+
+
+class _Stream(NamedTuple):
+    """The end of a contact's own stream; `state` is folded only for events that suppress."""
+
+    version: int
+    checksum: bytes
+    state: ContactState | None
+
+
+class _Decided(NamedTuple):
+    """An event's place in its batch, what to commit for it, and its runs afterwards."""
+
+    place: int
+    unit: Unit
+    after: list[LoadedRun]
+
+
+@dataclass(slots=True)
+class _Working:
+    """Runs and contacts as they stand after the events of a batch that were decided so far."""
+
+    runs: dict[str, LoadedRun]
+    rows: dict[str, list[RunRow]] = field(default_factory=dict)
+    streams: dict[str, _Stream] = field(default_factory=dict)
+    keys: dict[str, bytes] = field(default_factory=dict)
+
+
+class ChannelEvents:
+    """Takes channel events into the log."""
+
+    def __init__(self, runs: Runs, queries: Queries, contacts: Contacts, keys: KeyStore) -> None:
+        self._runs = runs
+        self._queries = queries
+        self._contacts = contacts
+        self._keys = keys
+        self._store = runs.store
+
+    def ingest(self, events: Sequence[Received], meta: Meta) -> list[Outcome]:
+        """Take in a batch; says of each event what became of it.
+
+        Raises `ConcurrencyConflict` and `StoreUnavailable`; some events may be in the log then, and
+        are known when the batch is given again.
+        """
+        outcomes: dict[int, Outcome] = {}
+        waiting = dict(enumerate(events))
+        for _ in range(MAX_ATTEMPTS):
+            self._set_known_aside(waiting, outcomes)
+            if waiting:
+                self._round(waiting, outcomes, meta())
+            if not waiting:
+                return [outcomes[place] for place in range(len(events))]
+            self._runs.clock.refresh()
+        who = next(iter(waiting.values())).contact_id
+        raise ConcurrencyConflict(f"contact {who!r} kept changing; try again")
+
+    def was_taken_by(self, contact_id: str, command_id: str) -> bool:
+        """Whether this very command has appended to the contact's stream before."""
+        rows = self._store.read_stream(contact_stream(contact_id))
+        recorded = self._runs.journal.open_public(rows)
+        return any(each.meta.command_id == command_id for each in recorded)
+
+    def _set_known_aside(self, waiting: dict[int, Received], outcomes: dict[int, Outcome]) -> None:
+        known = self._store.known_event_ids([event.event_id for event in waiting.values()])
+        for place in [place for place, event in waiting.items() if event.event_id in known]:
+            outcomes[place] = "known"
+            del waiting[place]
+
+    def _round(
+        self, waiting: dict[int, Received], outcomes: dict[int, Outcome], meta: e.Meta
+    ) -> None:
+        """Decide and commit what is waiting; what was refused by the store stays waiting."""
+        try:
+            decided, refused = self._decide(waiting, meta)
+        except (ConcurrencyConflict, StoreUnavailable):
+            raise
+        except DeeError as error:
+            # A stream that cannot be read holds up its own events and nobody else's.
+            self._one_by_one(waiting, outcomes, meta, error)
+            return
+        outcomes.update(refused)
+        for place in refused:
+            del waiting[place]
+        results = self._commit([each.unit for each in decided])
+        for (place, _, after), result in zip(decided, results, strict=True):
+            if isinstance(result, Committed):
+                outcomes[place] = "accepted"
+                del waiting[place]
+                self._runs.remember(after)
+
+    def _one_by_one(
+        self,
+        waiting: dict[int, Received],
+        outcomes: dict[int, Outcome],
+        meta: e.Meta,
+        error: DeeError,
+    ) -> None:
+        if len(waiting) == 1:
+            outcomes[waiting.popitem()[0]] = error
+            return
+        for place in list(waiting):
+            alone = {place: waiting[place]}
+            self._set_known_aside(alone, outcomes)
+            if alone:
+                self._round(alone, outcomes, meta)
+            if not alone:
+                del waiting[place]
+
+    def _commit(self, units: Sequence[Unit]) -> Sequence[Committed | Conflict]:
+        if not units:
+            return []
+        try:
+            return self._runs.committer.commit(units)
+        except StoreUnavailable:
+            # The commit may have happened although its answer was lost; the log knows.
+            ids = [event_id for unit in units for event_id in unit.event_ids]
+            known = self._store.known_event_ids(ids)
+            if not known:
+                raise
+            return [
+                Committed(0) if known.issuperset(unit.event_ids) else Conflict("version", "")
+                for unit in units
+            ]
+
+    # --- one round --------------------------------------------------------------------------------
+
+    def _decide(
+        self, waiting: dict[int, Received], meta: e.Meta
+    ) -> tuple[list[_Decided], dict[int, DeeError]]:
+        """What to commit for which event, in order, and the events that cannot be used."""
+        refused: dict[int, DeeError] = {}
+        named = {event.run_id for event in waiting.values() if event.run_id is not None}
+        working = _Working(self._runs.load_many(sorted(named)))
+        whose: dict[int, str] = {}
+        for place, event in waiting.items():
+            try:
+                whose[place] = self._contact_of(event, working)
+            except (InvalidInput, RunNotFound) as error:
+                refused[place] = error
+        self._load([(whose[place], waiting[place]) for place in whose], working)
+        decided: list[_Decided] = []
+        ids: set[str] = set()
+        for place, contact_id in whose.items():
+            event = waiting[place]
+            if event.event_id in ids:
+                # Given twice: in the next round it is known, unless the first was refused.
+                continue
+            try:
+                unit, after = self._take(event, contact_id, working, meta)
+            except InvalidInput as error:
+                refused[place] = error
+                continue
+            ids.add(event.event_id)
+            decided.append(_Decided(place, unit, after))
+        return decided, refused
+
+    def _contact_of(self, event: Received, working: _Working) -> str:
+        """The contact that the event is about; raises `InvalidInput`, `RunNotFound`."""
+        if event.run_id is None:
+            if event.contact_id is None:
+                raise InvalidInput("contact_id", "is missing; or give a run_id")
+            return event.contact_id
+        if event.run_id not in working.runs:
+            working.runs[event.run_id] = self._runs.load(event.run_id)
+        owner = working.runs[event.run_id].state.contact_id
+        if event.contact_id not in (None, owner):
+            text = f"run {event.run_id} is not one of contact {event.contact_id!r}"
+            raise InvalidInput("run_id", text)
+        return owner
+
+    def _load(self, events: Collection[tuple[str, Received]], working: _Working) -> None:
+        """Read all that the events are decided on, in few look-ups for them all."""
+        suppressing = {who for who, event in events if _suppression(event.kind, event.data)}
+        asking = {who for who, event in events if event.run_id is None}
+        for who in sorted(asking | suppressing):
+            working.rows[who] = self._rows(who)
+        runs = [
+            row.run_id
+            for who, rows in working.rows.items()
+            for row in rows
+            if who in suppressing or not RunStatus(row.status).ended
+        ]
+        working.runs.update(self._runs.load_many([run for run in runs if run not in working.runs]))
+        streams = {contact_stream(who): who for who, _ in events}
+        for stream, head in self._store.heads(list(streams)).items():
+            working.streams[streams[stream]] = _Stream(head.version, head.checksum, None)
+        journal = self._runs.journal
+        histories = self._store.read_streams([contact_stream(who) for who in sorted(suppressing)])
+        for who in suppressing:
+            rows = histories.get(contact_stream(who), [])
+            journal.preload(rows)
+            state = contact_state.fold(journal.open(rows))
+            last = checksum_of(rows[-1]) if rows else GENESIS
+            working.streams[who] = _Stream(len(rows), last, state)
+        detailed = sorted({who for who, event in events if event.data})
+        working.keys = self._store.contact_keys(detailed)
+
+    def _rows(self, contact_id: str) -> list[RunRow]:
+        """The contact's runs as the run list shows them."""
+        found: list[RunRow] = []
+        before = None
+        while True:
+            page = self._queries.rows(
+                RunFilter(contact_id=contact_id), limit=_PAGE, before_ordinal=before
+            )
+            found += page
+            if len(page) < _PAGE:
+                return found
+            before = page[-1].ordinal
+
+    def _take(
+        self, event: Received, contact_id: str, working: _Working, meta: e.Meta
+    ) -> tuple[Unit, list[LoadedRun]]:
+        """The event's unit, and the runs after it; `working` is moved on."""
+        detail = e.Detail(event.data) if event.data else None
+        command = c.ReceiveEvent(
+            meta, event.kind, event.event_id, event.occurred_tick, event.step_id, detail
+        )
+        appends, after = [], []
+        for run in _concerned(event, contact_id, working):
+            decided = self._runs.decide(run, command)
+            assert decided is not None, "a channel event is always recorded"
+            appends.append(decided[0].appends[0])
+            after.append(decided[1])
+        key_id: bytes | None = None
+        if detail is not None:
+            key_id = working.keys.get(contact_id) or self._keys.new_keys(1)[0]
+        own, added, stream = self._on_contact(event, contact_id, command, key_id, working)
+        new_key = key_id is not None and contact_id not in working.keys
+        unit = Unit(
+            (own, *appends),
+            min_tick=meta.tick,
+            contact_keys=((contact_id, key_id),) if new_key and key_id else (),
+            suppress=added,
+            event_ids=(event.event_id,),
+        )
+        # Only now: an event that is too large to be stored leaves nothing behind.
+        working.streams[contact_id] = stream
+        working.runs.update((run.state.run_id, run) for run in after)
+        if key_id is not None:
+            working.keys[contact_id] = key_id
+        return unit, after
+
+    def _on_contact(
+        self,
+        event: Received,
+        contact_id: str,
+        command: c.ReceiveEvent,
+        key_id: bytes | None,
+        working: _Working,
+    ) -> tuple[StreamAppend, tuple[Suppression, ...], _Stream]:
+        """The event in the contact's own stream, with the suppression it brings about."""
+        before = working.streams.get(contact_id, _Stream(0, GENESIS, None))
+        events: list[e.Event] = [
+            e.ChannelEventReceived(
+                type=event.kind,
+                contact_id=contact_id,
+                event_id=command.event_id,
+                occurred_tick=command.occurred_tick,
+                run_id=event.run_id,
+                step_id=command.step_id,
+                kind=meaning(event.kind, event.data),
+                personal=command.detail,
+            )
+        ]
+        brought = _suppression(event.kind, event.data)
+        if brought is not None:
+            assert before.state is not None, "whoever an event suppresses was folded"
+            subjects = self._subjects(contact_id, working)
+            events += contact_state.suppress(before.state, contact_id, subjects, *brought)
+        name = contact_stream(contact_id)
+        sealed = self._runs.journal.seal(
+            name, before.version, before.checksum, events, command.meta, key_id
+        )
+        state = before.state
+        if state is not None:
+            for each in sealed:
+                state = contact_state.evolve(state, each.recorded)
+        end = _Stream(before.version + len(sealed), sealed[-1].checksum, state)
+        return StreamAppend(name, before.version, sealed), listed_by(events), end
+
+    def _subjects(self, contact_id: str, working: _Working) -> tuple[str, ...]:
+        """All that the contact was ever enrolled by, so that a duplicate record is covered."""
+        found = {f"id:{contact_id}"}
+        for row in working.rows[contact_id]:
+            person = working.runs[row.run_id].state.contact
+            found.update(self._contacts.subjects(contact_id, person.email, person.phone))
+        return tuple(sorted(found))
+
+
+def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:
+    """The runs that the event is recorded in: the one it names, else all that have not ended."""
+    if event.run_id is not None:
+        return [working.runs[event.run_id]]
+    loaded = [working.runs.get(row.run_id) for row in working.rows[contact_id]]
+    return [run for run in loaded if run is not None and not run.state.status.ended]
+
+
+def _suppression(kind: str, data: dict[str, Any]) -> tuple[e.Level, str] | None:
+    """The suppression that a channel event brings about by itself: level and scope."""
+    if kind == "email.unsubscribed":
+        return "global", ""
+    if kind == "email.complained":
+        return "regulatory", ""
+    if kind == "email.bounced" and data.get("kind", "hard") == "hard":
+        return "channel", "email"
+    return None

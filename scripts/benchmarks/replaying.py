@@ -1,0 +1,74 @@
+"""How fast recorded runs are decided again: one by one, and a whole fleet on all cores."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dee_es import Engine, ExecutionPlan, create_plan, steps
+from scripts.benchmarks.harness import Figure, engine_on, latency, people, settle
+
+SINGLE_BAR_MS = 2
+"""99th percentile of a replay of a run of twenty events."""
+FLEET_BAR = 60_000
+"""Events a second of a fleet, on two cores."""
+CALLS = 500
+
+
+def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Figure]:
+    """Latency of `replay`, and the rate of `replay_all`, on `runs` runs that have ended."""
+    with engine_on(url, folder, "replays") as engine:
+        engine.bulk_execute(_plan(), people(runs, 0), batch_size=5_000)
+        twenty = engine.list_runs(limit=CALLS).runs
+        engine.run_until(1)
+        for run in twenty:
+            for kind in ("email.delivered", "email.opened", "email.clicked"):
+                engine.ingest_event(kind, run.contact_id)
+        engine.run_until_idle()
+        settle(url, "replays")
+        events = engine.get_run(twenty[0].id).version
+        calls = [_replay(engine, run.id) for run in twenty]
+        yield latency(f"replay of a run of {events} events", calls, SINGLE_BAR_MS)
+        cores = os.cpu_count() or 1
+        for workers in sorted({1, cores}):
+            rates = []
+            for _ in range(repeats):
+                start = time.perf_counter()
+                summary = engine.replay_all(workers=workers)
+                rates.append(summary.events / (time.perf_counter() - start))
+                assert summary.identical == runs, "every replay is identical"
+            yield Figure(
+                f"replay of {runs:,} runs, {workers} process{'es' if workers > 1 else ''}",
+                sorted(rates)[len(rates) // 2],
+                "events/s",
+                (min(rates), max(rates)),
+                FLEET_BAR if workers == cores else None,
+            )
+
+
+def _replay(engine: Engine, run_id: str) -> Callable[[], object]:
+    return lambda: engine.replay(run_id)
+
+
+def _plan() -> ExecutionPlan:
+    return create_plan(
+        id="replayed",
+        name="Send, wait, branch, send, wait",
+        steps=[
+            steps.send_email("first", "hello", "Hello"),
+            steps.wait("rest", {"days": 3}),
+            steps.branch(
+                "answer",
+                [
+                    {"when": 'events.hasReply("first")', "goto": "won"},
+                    {"when": "default", "goto": "second"},
+                ],
+            ),
+            steps.end("won", "replied"),
+            steps.send_email("second", "hello", "Hello again"),
+            steps.wait("pause", {"days": 2}),
+            steps.end("lost", "silent"),
+        ],
+    )

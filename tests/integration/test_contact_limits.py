@@ -1,0 +1,83 @@
+"""A contact's daily limit holds for the person, however many records there are of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dee_es import Contact, Engine
+from dee_es.adapters.channels.memory import MemoryChannel
+from tests.support.engines import (
+    BACKENDS,
+    DAY,
+    calling,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
+
+ONCE = {"limits": {"perDay": {"contact": 1}}}
+ADA = Contact(id="ada", email="Ada@One.example", phone="+1 555 0100", firstName="Ada")
+AGAIN = Contact(id="a2", email="ada@one.example", firstName="A.")
+CALLED = Contact(id="a3", phone="+15550100", firstName="Ada")
+OTHER = Contact(id="ben", email="ben@one.example", phone="+15550101", firstName="Ben")
+
+
+@pytest.fixture
+def channel() -> MemoryChannel:
+    return MemoryChannel()
+
+
+@pytest.fixture(params=BACKENDS)
+def engine(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    fresh_postgres: Callable[[], str],
+    channel: MemoryChannel,
+) -> Iterator[Engine]:
+    url = database_url(request.param, tmp_path, fresh_postgres)
+    with open_engine(url, channel=channel) as opened:
+        publish_basics(opened)
+        opened.publish_policy(ONCE)
+        yield opened
+
+
+def test_records_with_one_address_share_the_limit(engine: Engine, channel: MemoryChannel) -> None:
+    runs = [engine.execute(outreach(), person) for person in (ADA, AGAIN, OTHER)]
+    engine.tick()
+    assert sorted(action.message.to for action, _ in channel.sent) in (
+        ["Ada@One.example", "ben@one.example"],
+        ["ada@one.example", "ben@one.example"],
+    )
+    waiting = [run for run in map(engine.get_run, (run.id for run in runs)) if run.resume_tick]
+    held = next(run for run in waiting if run.resume_tick == DAY)
+    assert held.contact_id in ("ada", "a2")
+    assert held.status_reason == (
+        "limits: the limit of 1 sends a day to the contact's e-mail address is reached (1 used); "
+        "it opens at 2026-01-02 00:00 UTC"
+    )
+    engine.run_until(DAY)
+    assert len(channel.sent) == 3
+
+
+def test_a_call_counts_for_whoever_has_the_number(engine: Engine, channel: MemoryChannel) -> None:
+    engine.execute(outreach(), ADA)
+    engine.tick()
+    run = engine.execute(calling(), CALLED)
+    engine.tick()
+    assert [action.channel for action, _ in channel.sent] == ["email"]
+    assert "the contact's telephone number is reached" in str(engine.get_run(run.id).status_reason)
+
+
+def test_what_was_counted_names_no_address(engine: Engine) -> None:
+    run = engine.execute(outreach(), ADA)
+    engine.tick()
+    told = str([each.event for each in engine.get_events(run.id)][2:])
+    assert "contact.email:" in told
+    assert "contact.phone:" in told
+    plain = told[told.index("reads=") : told.index("personal=")]
+    assert "one.example" not in plain.lower()
+    assert "5550100" not in plain

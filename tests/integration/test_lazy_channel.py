@@ -1,0 +1,100 @@
+"""A channel is built when it is needed: nobody who only looks needs its settings."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dee_es import Engine, EngineConfig
+from dee_es.adapters.channels.lazy import LazyChannel
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.errors import InvalidInput
+from tests.support.engines import EPOCH, calling, publish_basics
+from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN
+
+BARE = EngineConfig(":memory:", clock="manual", epoch=EPOCH, voice="twilio")
+COMPLETE = replace(
+    BARE,
+    twilio_account_sid=ACCOUNT,
+    twilio_auth_token=TOKEN,
+    twilio_from_number=FROM,
+    twilio_callback_url="https://calls.example/t",
+    twilio_callback_secret=SECRET,
+)
+PERSON = {"id": "ada", "phone": "+15550100", "firstName": "Ada"}
+
+
+def test_an_engine_without_the_settings_works_until_it_has_to_call(tmp_path: Any) -> None:
+    with Engine(replace(BARE, outbox=str(tmp_path))) as engine:
+        publish_basics(engine)
+        run = engine.execute(calling(), PERSON)
+        engine.tick()
+        entries = engine.get_timeline(run.id)
+        (retried,) = [each for each in entries if each.action == "error.retried"]
+        assert "DEE_TWILIO_AUTH_TOKEN" in str(retried.outcome)
+        assert engine.get_run(run.id).status == "waiting"
+
+
+def test_a_worker_names_what_is_missing_before_it_begins(tmp_path: Any) -> None:
+    stop = threading.Event()
+    stop.set()
+    with Engine(BARE) as engine, pytest.raises(InvalidInput) as caught:
+        engine.worker(stop)
+    assert caught.value.field.split(", ") == [
+        "twilio_account_sid", "twilio_auth_token", "twilio_from_number", "twilio_callback_url",
+        "twilio_callback_secret",
+    ]  # fmt: skip
+    calls = str(tmp_path / "calls.db")
+    with Engine(replace(COMPLETE, twilio_calls=calls)) as engine:
+        assert engine.worker(stop).passes == 0
+
+
+@pytest.mark.parametrize(
+    "setting, value",
+    [
+        ("ring_s", 601),
+        ("voice", 'alice"'),
+        ("language", "de DE"),
+        ("ca_file", "/nowhere/ca.pem"),
+        ("ca_file", __file__),
+        ("calls", None),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named_as_it_was_given(
+    tmp_path: Any, setting: str, value: Any
+) -> None:
+    given = {"twilio_calls": str(tmp_path / "calls.db"), f"twilio_{setting}": value}
+    stop = threading.Event()
+    stop.set()
+    with Engine(replace(COMPLETE, **given)) as engine, pytest.raises(InvalidInput) as caught:
+        engine.worker(stop)
+    assert caught.value.field == f"twilio_{setting}"
+    assert TOKEN not in str(caught.value)
+
+
+def test_it_is_built_once_by_whoever_comes_first() -> None:
+    built: list[MemoryChannel] = []
+
+    def build() -> MemoryChannel:
+        if not built and not allowed.is_set():
+            raise InvalidInput("setting", "is missing")
+        built.append(MemoryChannel())
+        return built[-1]
+
+    allowed = threading.Event()
+    channel = LazyChannel("late", ("voice",), build)
+    channel.close()
+    with pytest.raises(InvalidInput):
+        channel.prepare()
+    allowed.set()
+    threads = [threading.Thread(target=channel.prepare) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    channel.close()
+    assert built[0].closed

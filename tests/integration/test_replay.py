@@ -1,0 +1,212 @@
+"""Replays of what an engine really did, on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dee_es import Contact, Engine, EngineConfig, steps
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.engine.replay_results import Divergence
+from dee_es.errors import InvalidInput, InvalidTransition, RunNotFound
+from dee_es.ports import ChannelResult
+from tests.support.engines import (
+    BACKENDS,
+    DAY,
+    EPOCH,
+    calling,
+    database_url,
+    fickle,
+    open_engine,
+    outreach,
+    publish_basics,
+)
+from tests.support.scenario import POLICY
+
+
+@pytest.fixture(params=BACKENDS)
+def engine(
+    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> Iterator[Engine]:
+    url = database_url(request.param, tmp_path, fresh_postgres)
+    with open_engine(url, channel=MemoryChannel(fickle)) as opened:
+        publish_basics(opened)
+        yield opened
+
+
+def jane(number: int = 0) -> Contact:
+    return Contact(
+        id=f"contact_{number}",
+        email=f"jane{number}@example.com",
+        phone="+15550100",
+        timezone="Europe/Vienna",
+        firstName="Jane",
+    )
+
+
+def a_busy_week(engine: Engine) -> None:
+    """Runs of two plans under a policy, with everything that may happen to them."""
+    engine.publish_policy(POLICY)
+    engine.bulk_execute(outreach(), [jane(n) for n in range(20)])
+    engine.bulk_execute(calling(), [jane(n) for n in range(8)])
+    engine.grant_consent("contact_1", "voice")
+    engine.suppress(contact_id="contact_3", level="global")
+    engine.run_until(10 * 3600)
+    runs = engine.list_runs(plan_id="outreach", limit=50).runs
+    engine.ingest_event("email.replied", "contact_4", data={"autoReply": True})
+    engine.ingest_event("email.replied", "contact_5")
+    engine.ingest_event("email.bounced", "contact_6", data={"kind": "soft"})
+    engine.ingest_event("email.unsubscribed", "contact_7")
+    for run in runs:
+        if run.contact_id == "contact_8" and run.status in ("active", "waiting"):
+            engine.pause_run(run.id, "wait", keep="remaining")
+    engine.run_until(2 * DAY)
+    engine.bulk_resume({"plan_id": "outreach"}, "go on", per_tick=1)
+    for run in engine.list_runs("failed", limit=50).runs:
+        if "unknown" in (run.status_reason or ""):
+            engine.resolve_step(run.id, "resend", reason="asked them")
+        else:
+            engine.retry_run(run.id, "once more")
+    engine.run_until(20 * DAY)
+
+
+def test_every_run_of_a_busy_week_replays_identically(engine: Engine) -> None:
+    a_busy_week(engine)
+    runs = engine.list_runs(limit=100).runs
+    for run in runs:
+        result = engine.replay(run.id)
+        assert (result.verdict, result.diffs) == ("identical", ()), run
+        assert result.identical
+        assert all(step.identical for step in result.steps)
+        # From its inputs alone, too, without looking at what was decided then.
+        simulated = engine.replay(run.id, plan_version=1)
+        assert (simulated.diffs, simulated.assumed) == ((), ()), run
+    seen: list[Divergence] = []
+    summary = engine.replay_all(on_divergence=seen.append)
+    assert seen == []
+    assert (summary.runs, summary.identical, summary.ok) == (28, 28, True)
+    assert summary.events == sum(run.version for run in runs)
+    some = engine.replay_all(plan_id="calling", status="completed")
+    assert some.runs == engine.list_runs("completed", plan_id="calling").total
+
+
+def test_a_replay_reads_and_does_nothing_else(engine: Engine) -> None:
+    run = engine.execute(outreach(), jane())
+    engine.run_until(10)
+    before = engine.health().position
+    sent = len(engine._parts.channels["email"].sent)  # type: ignore[attr-defined]
+    engine.replay(run.id)
+    engine.replay(run.id, templates={"intro": {"text": "Other"}})
+    engine.replay_all()
+    assert engine.health().position == before
+    assert len(engine._parts.channels["email"].sent) == sent  # type: ignore[attr-defined]
+
+
+def test_another_template_changes_the_message_and_says_how(engine: Engine) -> None:
+    run = engine.execute(outreach(), jane())
+    engine.run_until(10)
+    result = engine.replay(run.id, templates={"intro": {"text": "Hi {{contact.firstName}}"}})
+    assert result.verdict == "different"
+    (diff,) = result.diffs
+    assert (diff.step, diff.field) == ("intro", "message.text")
+    assert (diff.expected, diff.actual) == ("Hello Jane", "Hi Jane")
+    assert engine.replay(run.id, templates={"unused": {"text": "x"}}).identical
+
+
+def test_another_plan_takes_other_ways_and_the_first_is_named(tmp_path: Path) -> None:
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), jane())
+        engine.run_until_idle()
+        assert engine.replay(run.id, plan_version=1).identical
+        sooner = outreach(
+            steps=[
+                steps.send_email("intro", "intro", "Hello"),
+                steps.wait("pause", {"days": 1}),
+                steps.send_email("again", "follow", "Once more"),
+                steps.end("lost", "silent"),
+            ]
+        )
+        result = engine.replay(run.id, plan=sooner)
+        assert result.verdict == "different"
+        first = result.diffs[0]
+        assert (first.step, first.field) == ("pause", "tick")
+        assert (first.expected, first.actual) == (3 * DAY, DAY)
+        assert [diff.field for diff in result.diffs] == ["tick", "step"]
+        assert result.assumed == ()
+        engine.publish_plan(sooner)
+        assert engine.replay(run.id, plan_version=2).diffs == result.diffs
+        with pytest.raises(InvalidInput, match="plan_version"):
+            engine.replay(run.id, plan_version=2, plan=sooner)
+
+
+def test_a_message_that_never_went_out_counts_as_delivered() -> None:
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        plan = outreach(steps=[steps.wait("pause", {"days": 1})])
+        run = engine.execute(plan, jane())
+        engine.run_until_idle()
+        with_mail = outreach(
+            steps=[steps.send_email("intro", "intro", "Hello"), steps.wait("pause", {"days": 1})]
+        )
+        result = engine.replay(run.id, plan=with_mail)
+        assert result.assumed == ("intro",)
+        assert result.diffs[0].field == "step"
+
+
+def test_what_is_wrong_with_a_call_is_said(engine: Engine) -> None:
+    with pytest.raises(RunNotFound):
+        engine.replay("run_" + "a" * 26)
+    run = engine.execute(outreach(), jane())
+    with pytest.raises(InvalidInput, match="dry_run"):
+        engine.replay(run.id, templates={}, dry_run=False)
+    with pytest.raises(InvalidInput, match="workers"):
+        engine.replay_all(workers=0)
+
+
+def test_going_on_sends_what_is_due_and_nothing_twice() -> None:
+    channel = MemoryChannel()
+    with open_engine(":memory:", channel=channel) as engine:
+        publish_basics(engine)
+        run, other = (engine.execute(outreach(), jane(n)) for n in range(2))
+        assert engine.replay(run.id, dry_run=False).identical
+        assert [action.run_id for action in channel.actions] == [run.id]
+        engine.replay(run.id, dry_run=False)
+        assert len(channel.sent) == 1
+        assert engine.get_run(run.id).status == "waiting"
+        assert engine.get_run(other.id).status == "active"
+
+
+@pytest.mark.parametrize("status, command", [("failed", "retry"), ("unknown", "resolve")])
+def test_going_on_is_a_persons_decision_after_a_failure(status: str, command: str) -> None:
+    answer = ChannelResult(status, error="no")  # type: ignore[arg-type]
+    with open_engine(":memory:", channel=MemoryChannel(lambda *_: answer)) as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), jane())
+        engine.tick()
+        with pytest.raises(InvalidTransition, match=f"dee runs {command}"):
+            engine.replay(run.id, dry_run=False)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_several_processes_share_a_fleet(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    config = EngineConfig(
+        database_url(kind, tmp_path, fresh_postgres),
+        keys=f"sqlite:///{tmp_path / 'keys.db'}",
+        clock="manual",
+        epoch=EPOCH,
+        outbox=str(tmp_path / "outbox"),
+    )
+    with Engine(config) as engine:
+        publish_basics(engine)
+        engine.bulk_execute(outreach(), (jane(n) for n in range(1_200)), batch_size=1_000)
+        engine.run_until(1)
+        told = []
+        summary = engine.replay_all(workers=2, on_progress=lambda so_far: told.append(so_far.runs))
+        assert (summary.runs, summary.identical) == (1_200, 1_200)
+        assert told == [500, 1_000, 1_200]
+        assert engine.replay_all(workers=1) == summary

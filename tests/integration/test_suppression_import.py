@@ -1,0 +1,192 @@
+"""Suppression lists from outside: who is on one is not reached, known by then or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dee_es import Contact, Engine, SuppressionEntry
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.events import ContactSuppressed
+from dee_es.core.ids import contact_stream
+from dee_es.engine.models import ImportResult
+from dee_es.errors import ContactSuppressed as Refused
+from dee_es.errors import DeeError, InvalidInput
+from dee_es.ports import Committed, Conflict, Unit
+from tests.support.engines import (
+    BACKENDS,
+    calling,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
+
+JANE = Contact(id="jane", email="Jane@Example.com", phone="+1 555 0100", firstName="Jane")
+EMAIL = SuppressionEntry(email="jane@example.com")
+PHONE = SuppressionEntry(phone="+15550100")
+
+
+@pytest.fixture
+def channel() -> MemoryChannel:
+    return MemoryChannel()
+
+
+@pytest.fixture(params=BACKENDS)
+def engine(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    fresh_postgres: Callable[[], str],
+    channel: MemoryChannel,
+) -> Iterator[Engine]:
+    url = database_url(request.param, tmp_path, fresh_postgres)
+    with open_engine(url, channel=channel) as opened:
+        publish_basics(opened)
+        yield opened
+
+
+def many(count: int) -> Iterator[SuppressionEntry]:
+    return (SuppressionEntry(email=f"p{number}@example.com") for number in range(count))
+
+
+def position(engine: Engine) -> int:
+    return engine.health().position
+
+
+@pytest.mark.parametrize("entry", [EMAIL, PHONE, SuppressionEntry("jane")])
+def test_who_is_on_the_list_is_refused_when_enrolled_later(
+    engine: Engine, entry: SuppressionEntry
+) -> None:
+    assert engine.import_suppressions([entry]) == ImportResult(added=1)
+    with pytest.raises(Refused, match="regulatory"):
+        engine.execute(outreach(), JANE)
+    assert engine.bulk_execute(outreach(), [JANE]).skipped == 1
+    assert (
+        engine.bulk_execute(outreach(), [Contact(id="ben", email="ben@example.com")]).created == 1
+    )
+
+
+def test_who_was_enrolled_before_is_skipped_at_dispatch(
+    engine: Engine, channel: MemoryChannel
+) -> None:
+    runs = [engine.execute(plan, JANE) for plan in (outreach(), calling())]
+    engine.import_suppressions([SuppressionEntry(email="JANE@example.com")], reason="a list")
+    engine.run_until_idle()
+    assert channel.actions == []
+    for run in runs:
+        skipped = [each for each in engine.get_timeline(run.id) if each.action == "step.skipped"]
+        assert [each.rule for each in skipped][:1] == ["suppression"]
+
+
+def test_an_address_of_nobody_is_kept_as_a_digest(engine: Engine) -> None:
+    engine.import_suppressions([EMAIL], reason="the national list", actor="pat")
+    who = engine.contact_id_for(email="jane@example.com")
+    (recorded,) = engine._journal.open(engine._parts.store.read_stream(contact_stream(who)))
+    assert isinstance(recorded.event, ContactSuppressed)
+    assert (recorded.event.level, recorded.meta.reason) == ("regulatory", "the national list")
+    assert recorded.meta.actor == "pat"
+    assert "example.com" not in str(recorded)
+
+
+def test_a_list_again_adds_only_what_is_missing(engine: Engine) -> None:
+    assert engine.import_suppressions(many(30), batch_size=10) == ImportResult(added=30)
+    before = position(engine)
+    assert engine.import_suppressions(many(40), batch_size=7) == ImportResult(added=10, already=30)
+    assert position(engine) == before + 10
+    assert engine.verify_log().valid
+
+
+def test_a_batch_is_one_transaction(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    commit = engine._parts.store.commit
+
+    def counting(units: Sequence[Unit], **more: Any) -> list[Committed | Conflict]:
+        sizes.append(len(units))
+        return commit(units, **more)
+
+    monkeypatch.setattr(engine._parts.store, "commit", counting)
+    seen: list[int] = []
+    engine.import_suppressions(many(25), batch_size=10, on_progress=lambda r: seen.append(r.done))
+    assert (sizes, seen) == ([10, 10, 5], [10, 20, 25])
+
+
+def test_a_dry_run_counts_the_same_and_writes_nothing(engine: Engine) -> None:
+    engine.import_suppressions([PHONE])
+    entries = [
+        EMAIL, EMAIL, PHONE, SuppressionEntry(email="jane@example.com", phone="+15550100"),
+        SuppressionEntry("jane", level="plan", scope="outreach"), SuppressionEntry("jane"),
+        SuppressionEntry(email="?"), *many(3), *many(3),
+    ]  # fmt: skip
+    before = position(engine)
+    for size in (2, 500):
+        rehearsed = engine.import_suppressions(entries, dry_run=True, batch_size=size)
+        assert position(engine) == before
+    assert engine.import_suppressions(entries, batch_size=4) == rehearsed
+    assert rehearsed == ImportResult(added=7, already=5, errors=1)
+
+
+def test_what_cannot_be_used_is_told_and_stops_nothing(engine: Engine) -> None:
+    told: list[tuple[int, DeeError]] = []
+    entries: list[Any] = [
+        SuppressionEntry(email="no address"),
+        SuppressionEntry("jane", level="everything"),
+        SuppressionEntry("jane", level="channel", scope="fax"),
+        SuppressionEntry("jane", level="channel", scope="email"),
+        SuppressionEntry("jane", level="plan"),
+        SuppressionEntry("jane", scope="email"),
+        SuppressionEntry(),
+        SuppressionEntry("jane", reason="a\0b"),
+        "jane",
+        SuppressionEntry("ben"),
+    ]
+    result = engine.import_suppressions(entries, on_error=lambda n, e: told.append((n, e)))
+    assert result == ImportResult(added=2, errors=8)
+    assert [(n, e.field) for n, e in told if isinstance(e, InvalidInput)] == [
+        (0, "email"), (1, "level"), (2, "scope"), (4, "scope"), (5, "scope"), (6, "contact_id"),
+        (7, "reason"), (8, "entry"),
+    ]  # fmt: skip
+    with pytest.raises(InvalidInput, match="level"):
+        engine.import_suppressions([], level="everything")  # type: ignore[arg-type]
+
+
+def test_entries_about_one_contact_all_count(engine: Engine) -> None:
+    entries = [
+        SuppressionEntry("jane", level="channel", scope="email"),
+        SuppressionEntry("jane", level="channel", scope="voice"),
+        SuppressionEntry("jane", phone="+15550100", level="channel", scope="voice"),
+    ]
+    assert engine.import_suppressions(entries) == ImportResult(added=3)
+    with pytest.raises(Refused):
+        engine.execute(outreach(), JANE)
+
+
+def test_lifting_a_contact_leaves_its_address_on_the_list(engine: Engine) -> None:
+    """Whichever came first: what was listed as an address is lifted as an address."""
+    for first in ("list", "contact"):
+        steps: list[Callable[[], object]] = [
+            lambda: engine.import_suppressions([EMAIL], level="global"),
+            lambda: engine.suppress("jane", email="jane@example.com"),
+        ]
+        for step in steps if first == "list" else reversed(steps):
+            step()
+        assert engine.unsuppress("jane", email="jane@example.com")
+        with pytest.raises(Refused):
+            engine.execute(outreach(), Contact(id="other", email="jane@example.com"))
+        assert not engine.unsuppress("jane", email="jane@example.com")
+        assert engine.unsuppress(email="jane@example.com")
+        run = engine.execute(outreach(), Contact(id="other", email="jane@example.com"))
+        engine.cancel_run(run.id, "the test goes on")
+
+
+def test_lifting_an_address_leaves_what_a_contact_was_suppressed_with(engine: Engine) -> None:
+    engine.import_suppressions([EMAIL], level="global")
+    engine.suppress("jane", email="jane@example.com")
+    assert engine.unsuppress(email="jane@example.com")
+    with pytest.raises(Refused):
+        engine.execute(outreach(), Contact(id="other", email="jane@example.com"))
+    assert engine.unsuppress("jane")
+    engine.execute(outreach(), Contact(id="other", email="jane@example.com"))
+    assert engine.import_suppressions([EMAIL], level="global") == ImportResult(added=1)
