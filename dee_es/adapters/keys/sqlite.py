@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+from dee_es.adapters.sqlite_files import write_ahead
 from dee_es.errors import StoreUnavailable
 
 BUSY_TIMEOUT_S: Final = 10.0
@@ -18,7 +19,6 @@ _VARIABLES: Final = 900
 
 # secure_delete: a destroyed key is overwritten, not merely unlinked.
 _PRAGMAS: Final = """
-PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA secure_delete = ON;
 """
@@ -60,6 +60,7 @@ class SqliteKeyTable:
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             try:
+                write_ahead(self._connection, BUSY_TIMEOUT_S)
                 self._connection.executescript(_PRAGMAS)
                 self._connection.executescript(_SCHEMA)
             except BaseException:

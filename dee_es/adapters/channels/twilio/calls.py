@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from dee_es.adapters.channels.twilio.tokens import CallRef
+from dee_es.adapters.sqlite_files import write_ahead
 from dee_es.errors import StoreUnavailable
 
 _BUSY_S: Final = 5.0
@@ -24,7 +25,6 @@ _KEPT_S: Final = 2 * 24 * 3600
 
 # secure_delete: digits that are forgotten are overwritten, not merely unlinked.
 _SCHEMA: Final = """
-PRAGMA journal_mode = WAL;
 PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS calls (
     sid TEXT PRIMARY KEY,
@@ -86,6 +86,7 @@ class ProviderCalls:
                 self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
             try:
+                write_ahead(self._connection, _BUSY_S)
                 self._connection.executescript(_SCHEMA)
                 self._connection.execute(_EXPIRE, (int(time.time()) - _KEPT_S,))
             except BaseException:
