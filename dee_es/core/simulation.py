@@ -128,6 +128,10 @@ class Simulation:
         """
         if len(self.events) > MAX_EVENTS:
             return False
+        if self.state.intent is not None:
+            # It began in the middle of a send.
+            self._answer()
+            return True
         due = self.state.due_tick
         now = self.state.last_tick
         due = None if due is None else max(due, now)

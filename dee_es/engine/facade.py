@@ -13,6 +13,7 @@ from dee_es.engine.api.clock import ClockApi
 from dee_es.engine.api.contacts import ContactsApi
 from dee_es.engine.api.definitions import DefinitionsApi
 from dee_es.engine.api.evidence import EvidenceApi
+from dee_es.engine.api.history import HistoryApi
 from dee_es.engine.api.replays import ReplaysApi
 from dee_es.engine.api.runs import RunsApi
 
@@ -26,6 +27,7 @@ class EngineApi(
     ContactsApi,
     ChannelEventsApi,
     ClockApi,
+    HistoryApi,
     EvidenceApi,
     ReplaysApi,
 ):

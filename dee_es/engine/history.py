@@ -41,7 +41,7 @@ class History:
             time=self._scale.time(meta.tick),
             step_id=getattr(recorded.event, "step_id", None),
             action=REGISTRY[recorded.name].action,
-            outcome=self._outcome(recorded.event),
+            outcome=self.outcome(recorded.event),
             actor=meta.actor,
             reason=meta.reason,
             rule=_rule(recorded.event),
@@ -49,7 +49,8 @@ class History:
             until=None if until is None else self._scale.time(until),
         )
 
-    def _outcome(self, event: e.Event) -> str | None:
+    def outcome(self, event: e.Event) -> str | None:
+        """In a few words how an event came out."""
         held: Any = event
         if isinstance(event, e.WaitStarted):
             return f"until {self._scale.time(event.until_tick):%Y-%m-%d %H:%M:%S}Z"

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dee_es.core.events import RecordedEvent
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.audit import OnVerified
-from dee_es.engine.models import ChainVerdict, Health, LogVerdict, Metrics, TimelineEntry
+from dee_es.engine.models import ChainVerdict, Health, LogVerdict, Metrics
 
 
 class EvidenceApi(ApiBase):
     """Reads that change nothing."""
-
-    def get_timeline(self, run_id: str) -> list[TimelineEntry]:
-        """What happened in a run, in order; raises `RunNotFound`."""
-        return self._history.timeline(checked_run_id(run_id))
 
     def verify_audit_chain(self, run_id: str) -> ChainVerdict:
         """Check a run's chain of checksums; raises `RunNotFound`."""
@@ -34,10 +29,6 @@ class EvidenceApi(ApiBase):
             due=store.due_lag(tick, self._parts.partition),
             lease_held=self._leases.held,
         )
-
-    def get_events(self, run_id: str) -> list[RecordedEvent]:
-        """All events of a run as they were recorded, verified; raises `RunNotFound`."""
-        return self._history.events(checked_run_id(run_id))
 
     def health(self) -> Health:
         """How the database, its scheduler and its projections stand, with every problem."""

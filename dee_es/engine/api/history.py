@@ -1,0 +1,71 @@
+"""The past of a run: what happened, how it stood, what changed, and what might have been."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dee_es.core.events import RecordedEvent
+from dee_es.engine.api.base import ApiBase, checked_run_id
+from dee_es.engine.debugger import DebugSession
+from dee_es.engine.models import TimelineEntry
+from dee_es.engine.time_travel import Change, RunAt, changes, run_at, version_at
+
+
+class HistoryApi(ApiBase):
+    """Reads of single runs; nothing here writes."""
+
+    def get_timeline(self, run_id: str) -> list[TimelineEntry]:
+        """What happened in a run, in order; raises `RunNotFound`."""
+        return self._history.timeline(checked_run_id(run_id))
+
+    def get_events(self, run_id: str) -> list[RecordedEvent]:
+        """All events of a run as they were recorded, verified; raises `RunNotFound`."""
+        return self._history.events(checked_run_id(run_id))
+
+    def run_at(
+        self,
+        run_id: str,
+        *,
+        version: int | None = None,
+        tick: int | None = None,
+        time: datetime | None = None,
+    ) -> RunAt:
+        """The run exactly as it stood, with what a decision would have read then.
+
+        Give one of `version` (after that event), `tick` and `time` (after the last event up to and
+        including it). Raises `RunNotFound`, and `InvalidInput` for a moment before the run or
+        a version it has not.
+        """
+        history = self.get_events(run_id)
+        wanted = version_at(history, self._parts.scale, version, tick, time)
+        return run_at(history, wanted, self._ordinal(run_id), self._parts.scale)
+
+    def diff_run(self, run_id: str, from_version: int, to_version: int) -> list[Change]:
+        """What changed between two versions of a run, and by which event.
+
+        Raises `RunNotFound`, and `InvalidInput` for versions it has not.
+        """
+        history = self.get_events(run_id)
+        scale = self._parts.scale
+        first = version_at(history, scale, from_version, None, None)
+        last = version_at(history, scale, to_version, None, None)
+        ordinal = self._ordinal(run_id)
+        if first <= last:
+            return changes(history, first, last, ordinal, scale)
+        return [
+            each.model_copy(update={"before": each.after, "after": each.before})
+            for each in changes(history, last, first, ordinal, scale)
+        ]
+
+    def debug(self, run_id: str) -> DebugSession:
+        """Step through a run, forwards and backwards; raises `RunNotFound`."""
+        return DebugSession(
+            self.get_events(run_id),
+            self._definitions.materials,
+            self._ordinal(run_id),
+            self._parts.scale,
+            self._history.outcome,
+        )
+
+    def _ordinal(self, run_id: str) -> int:
+        return self._parts.store.heads([run_id])[run_id].ordinal
