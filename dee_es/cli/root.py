@@ -30,6 +30,8 @@ _COMMANDS: Final = {
     "history": Lazy("history:history", "Show what happened in a run, in order."),
     "contact": Lazy("contact:contact", "Suppress contacts, and record what they consented to."),
     "events": Lazy("events:events", "Take in what happened to messages and calls."),
+    "explain": Lazy("explain:explain", "Tell why a run does what it does."),
+    "debug": Lazy("debug:debug", "Step through a run, and ask what if."),
     "replay": Lazy("replay:replay", "Decide runs again from the log, and compare."),
     "audit": Lazy("audit:audit", "Verify that the log is what was written."),
     "tick": Lazy("clock:tick", "Do everything that is due now, once."),

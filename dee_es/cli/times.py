@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
@@ -105,6 +107,55 @@ def iso(moment: datetime) -> str:
     """The time in UTC by ISO 8601, with milliseconds only where there are any."""
     precision = "milliseconds" if moment.microsecond else "seconds"
     return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def zone_named(name: str) -> tzinfo:
+    """A zone by its IANA name. Raises `ValueError` for one that nobody knows."""
+    if name.upper() in ("UTC", "Z"):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is no time zone such as Europe/Vienna") from None
+
+
+def _zone_chosen(ctx: click.Context, param: click.Parameter, value: str | None) -> tzinfo:
+    if value is not None:
+        with _as_bad_parameter(value):
+            return zone_named(value)
+    try:
+        return zone_named(os.environ.get("TZ") or "UTC")
+    except ValueError:
+        # What the C library understands beyond names is left to it.
+        return UTC
+
+
+zone_option = click.option(
+    "--tz",
+    "zone",
+    metavar="ZONE",
+    callback=_zone_chosen,
+    help="Show times in this zone, such as Europe/Vienna.  [TZ; default UTC]",
+)
+
+
+def local(moment: datetime, zone: tzinfo) -> str:
+    """The time in a zone by ISO 8601, with its offset; in UTC as `iso` has it."""
+    if zone is UTC:
+        return iso(moment)
+    precision = "milliseconds" if moment.microsecond else "seconds"
+    return moment.astimezone(zone).isoformat(timespec=precision)
+
+
+def span(seconds: float) -> str:
+    """A duration in its two largest units: 3d2h, 2h, 5m10s."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit in ("d", "h", "m", "s"):
+        count, left = divmod(left, _UNITS[unit])
+        if count and len(parts) < 2:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
 
 
 def distance(moment: datetime, now: datetime) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.ids import contact_stream
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.journal import Journal
-from dee_es.engine.models import TimelineEntry
+from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.models import LogEntry, TimelineEntry
 from dee_es.errors import RunNotFound
-from dee_es.ports import EventStore
+from dee_es.ports import EventStore, StoredRow
 
 
 class History:
@@ -31,6 +36,46 @@ class History:
     def timeline(self, run_id: str) -> list[TimelineEntry]:
         """The run's events, each in a line."""
         return [self._entry(recorded) for recorded in self.events(run_id)]
+
+    def logs(self, run_id: str) -> list[LogEntry]:
+        """The run's events with all that was recorded; raises `RunNotFound`."""
+        rows = self._store.read_stream(run_id)
+        if not rows:
+            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+        return self._logs(rows)
+
+    def contact_logs(self, contact_id: str, run_ids: Sequence[str]) -> list[LogEntry]:
+        """The events of a contact and of these runs of it, in log order."""
+        streams = self._store.read_streams([contact_stream(contact_id), *run_ids])
+        found = [entry for rows in streams.values() for entry in self._logs(rows)]
+        return sorted(found, key=lambda entry: entry.position)
+
+    def _logs(self, rows: Sequence[StoredRow]) -> list[LogEntry]:
+        return [
+            self._log_entry(recorded, checksum_of(row).hex())
+            for recorded, row in zip(self._journal.open(rows), rows, strict=True)
+        ]
+
+    def _log_entry(self, recorded: e.RecordedEvent, checksum: str) -> LogEntry:
+        meta = recorded.meta
+        return LogEntry(
+            stream=recorded.stream_id,
+            version=recorded.version,
+            position=recorded.position,
+            tick=meta.tick,
+            time=self._scale.time(meta.tick),
+            action=REGISTRY[recorded.name].action,
+            step_id=getattr(recorded.event, "step_id", None),
+            outcome=self.outcome(recorded.event),
+            actor=meta.actor,
+            reason=meta.reason,
+            command=meta.command,
+            command_id=meta.command_id,
+            recorded_at=datetime.fromtimestamp(meta.recorded_at / 1000, UTC),
+            checksum=checksum,
+            erased=recorded.erased,
+            data=msgspec.to_builtins(recorded.event),
+        )
 
     def _entry(self, recorded: e.RecordedEvent) -> TimelineEntry:
         meta = recorded.meta
@@ -94,5 +139,5 @@ def _until(event: e.Event) -> int | None:
 
 _RULES: Final = frozenset({"suppression", "consent", "windows", "limits", "budget"})
 """The rules of the gate, by the names under which they refuse."""
-_TELLING: Final = ("result", "goto", "outcome", "detail", "error", "cause", "type")
+_TELLING: Final = ("result", "goto", "outcome", "detail", "error", "cause", "type", "suppression", "level")
 """Fields that say how an event came out, the most telling first."""

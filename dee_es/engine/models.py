@@ -232,6 +232,32 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One event of a run or a contact with all that was recorded.
+
+    `data` is the event as stored, its personal part included unless `erased`; `recorded_at` is wall
+    time, for information.
+    """
+
+    stream: str
+    version: int
+    position: int
+    tick: int
+    time: datetime
+    action: str
+    step_id: str | None
+    outcome: str | None
+    actor: str | None
+    reason: str | None
+    command: str
+    command_id: str
+    recorded_at: datetime
+    checksum: str
+    erased: bool
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedTemplate:
     """What a version of a template comes to; `subject` is None if none was given."""
 

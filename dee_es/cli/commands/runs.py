@@ -23,6 +23,7 @@ from dee_es.cli.times import Moment
 _COMMANDS: Final = {
     "list": Lazy("runs:list_runs", "List runs, newest first."),
     "show": Lazy("runs:show", "Show one run."),
+    "diff": Lazy("run_diff:diff", "Show what changed between two versions of a run."),
     "pause": Lazy("runs:pause", "Stop a run until it is resumed."),
     "resume": Lazy("runs:resume", "Let a paused run go on."),
     "cancel": Lazy("runs:cancel", "End a run."),

@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from dee_es.core.events import RecordedEvent
+from dee_es.core.ids import contact_stream
+from dee_es.core.run import fold
+from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.debugger import DebugSession
-from dee_es.engine.models import TimelineEntry
+from dee_es.engine.explain import Explanation, Narrator, advice_for, explain_contact
+from dee_es.engine.models import LogEntry, TimelineEntry
 from dee_es.engine.time_travel import Change, RunAt, changes, run_at, version_at
 
 
@@ -17,6 +21,20 @@ class HistoryApi(ApiBase):
     def get_timeline(self, run_id: str) -> list[TimelineEntry]:
         """What happened in a run, in order; raises `RunNotFound`."""
         return self._history.timeline(checked_run_id(run_id))
+
+    def get_logs(self, run_id: str) -> list[LogEntry]:
+        """All that was recorded in a run, personal data included unless it was erased.
+
+        Raises `RunNotFound`, `IntegrityViolation`.
+        """
+        return self._history.logs(checked_run_id(run_id))
+
+    def get_contact_logs(self, contact_id: str) -> list[LogEntry]:
+        """All that was recorded about a contact, in log order: its runs, its suppressions and
+        consents, its channel events and the enrolments it was refused. Empty for nobody."""
+        chosen = self._queries.filter(contact_id=check_id("contact_id", contact_id))
+        runs = [row.run_id for row in self._queries.all_rows(chosen)]
+        return self._history.contact_logs(contact_id, runs)
 
     def get_events(self, run_id: str) -> list[RecordedEvent]:
         """All events of a run as they were recorded, verified; raises `RunNotFound`."""
@@ -56,6 +74,33 @@ class HistoryApi(ApiBase):
             each.model_copy(update={"before": each.after, "after": each.before})
             for each in changes(history, last, first, ordinal, scale)
         ]
+
+    def explain(self, run_id: str) -> Explanation:
+        """In plain sentences: what the run is doing now and why, what it waits for, what a person
+        can do, and how it came to that. Built from its events alone; raises `RunNotFound`."""
+        history = self.get_events(run_id)
+        state = fold(history)
+        assert state is not None
+        narrator = Narrator(self._parts.scale)
+        told = tuple(narrator.sentence(recorded) for recorded in history)
+        return Explanation(run_id, narrator.present(state), advice_for(state), told)
+
+    def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
+        """Why a contact has no run (of a plan), or which runs it has; what its suppressions and
+        consents were."""
+        check_id("contact_id", contact_id)
+        chosen = self._queries.filter(contact_id=contact_id, plan_id=plan_id)
+        runs = [row.run_id for row in self._queries.all_rows(chosen)]
+        rows = self._parts.store.read_stream(contact_stream(contact_id))
+        standing = self._contacts.suppressions([self._contacts.subjects(contact_id, None, None)])
+        return explain_contact(
+            contact_id,
+            plan_id,
+            self._journal.open(rows),
+            runs,
+            [str(fact) for fact in standing[0]],
+            Narrator(self._parts.scale),
+        )
 
     def debug(self, run_id: str) -> DebugSession:
         """Step through a run, forwards and backwards; raises `RunNotFound`."""

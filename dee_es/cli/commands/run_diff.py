@@ -1,0 +1,61 @@
+"""`dee runs diff`: what changed in a run between two of its versions."""
+
+from __future__ import annotations
+
+import json
+from datetime import tzinfo
+from typing import Any
+
+import click
+
+from dee_es.cli.options import json_option
+from dee_es.cli.output import Column, say, write_json, write_table
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
+from dee_es.cli.times import local, zone_option
+
+_COLUMNS = (
+    Column("FIELD", 12),
+    Column("BEFORE", 12),
+    Column("AFTER", 12),
+    Column("BY EVENT", right=True),
+    Column("ACTION"),
+    Column("STEP", 6),
+    Column("TIME"),
+)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--from", "first", type=click.IntRange(1), default=1, help="Version.  [default: 1]")
+@click.option("--to", "last", type=click.IntRange(1), help="Version.  [default: the last]")
+@zone_option
+@json_option
+@pass_session
+def diff(
+    session: Session, /, run_id: str, first: int, last: int | None, zone: tzinfo, as_json: bool
+) -> None:
+    """Show what changed in RUN between two versions, and the event that changed it last.
+
+    A run's version is the number of its events; `dee history RUN` numbers them.
+    """
+    with session.engine() as engine:
+        last = engine.get_run(run_id).version if last is None else last
+        found = engine.diff_run(run_id, first, last)
+        times = [local(engine.clock.time(change.tick), zone) for change in found]
+    if as_json:
+        changes = [change.model_dump(mode="json", by_alias=True) for change in found]
+        write_json({"runId": run_id, "from": first, "to": last, "changes": changes})
+        return
+    table = [
+        (c.field, _told(c.before), _told(c.after), c.version, c.event, c.step, time)
+        for c, time in zip(found, times, strict=True)
+    ]
+    write_table(_COLUMNS, table)
+    say(f"{counted(len(found), 'field')} changed between versions {first} and {last}")
+
+
+def _told(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
