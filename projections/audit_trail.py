@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import is_run
-from dee_es.core.projection import CountKey, Table
+from dee_es.core.projection import OneTable, Table
 from dee_es.core.registry import REGISTRY
 from dee_es.core.views import AuditRow
 
 
-class AuditTrail:
+class AuditTrail(OneTable):
     """Makes a row of every event. A run's plan and contact stand in its first event only, so
     queries by plan or contact go through the run list."""
 
@@ -52,10 +51,6 @@ class AuditTrail:
             step_id=getattr(held, "step_id", None),
             actor=event.meta.actor,
         )
-
-    def tally(self, row: AuditRow) -> Iterable[CountKey]:
-        """Entries are not counted."""
-        return ()
 
 
 AUDIT_TRAIL: Final = AuditTrail()

@@ -9,15 +9,15 @@ from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.ids import is_run
-from dee_es.core.projection import CountKey, Table
-from dee_es.core.views import RunRow, RunStatus, run_counts
+from dee_es.core.projection import CountKey, OneTable, Table
+from dee_es.core.views import RUN_COUNTS, RunRow, RunStatus, run_counts
 
 _STOPPED: Final = (RunStatus.PAUSED, RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.CANCELLED)
 _EVIDENCE: Final = (RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.CANCELLED)
 """What becomes of a last send after the run has stopped is recorded and changes nothing."""
 
 
-class RunList:
+class RunList(OneTable):
     """Folds a run's events into its row, without its plan and without personal data."""
 
     name = "run_list"
@@ -34,7 +34,7 @@ class RunList:
             ("plan_id", "status", "ordinal"),
             ("status", "ordinal"),
         ),
-        counted=True,
+        counted=RUN_COUNTS,
     )
 
     def key(self, event: e.RecordedEvent) -> str | None:

@@ -21,14 +21,14 @@ BROKEN_PIPE: Final = 141
 
 _COMMANDS: Final = {
     "init": Lazy("init:init", "Make a new database."),
-    "plan": Lazy("plan:plan", "Validate, publish and show plans."),
+    "plan": Lazy("plan:plan", "Validate, publish and show plans, and their funnels."),
     "template": Lazy("template:template", "Publish, show and preview message templates."),
     "policy": Lazy("policy:policy", "Validate, publish and show the policy of all sends."),
     "execute": Lazy("execute:execute", "Start a run of a plan for one contact."),
     "enroll": Lazy("enroll:enroll", "Start runs of a plan for all contacts of a CSV file."),
     "runs": Lazy("runs:runs", "List runs; show, pause, resume, cancel, retry or resolve one."),
     "history": Lazy("history:history", "Show what happened in a run, in order."),
-    "contact": Lazy("contact:contact", "Suppress contacts, and record what they consented to."),
+    "contact": Lazy("contact:contact", "Show and suppress contacts; record consent."),
     "events": Lazy("events:events", "Take in what happened to messages and calls."),
     "explain": Lazy("explain:explain", "Tell why a run does what it does."),
     "debug": Lazy("debug:debug", "Step through a run, and ask what if."),

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -24,8 +24,8 @@ class Row(msgspec.Struct, frozen=True):
 RowT = TypeVar("RowT", bound=Row)
 Key = str | int
 ColumnKind = Literal["text", "integer", "boolean", "bytes"]
-CountKey = tuple[str, str, int]
-"""What is counted: plan id, status and bucket; an empty text or bucket -1 stands for all."""
+CountKey = tuple[str | int, ...]
+"""What is counted: a value for each column that a table declares its counts by."""
 
 _KINDS: dict[object, ColumnKind] = {str: "text", int: "integer", bool: "boolean", bytes: "bytes"}
 
@@ -44,7 +44,8 @@ class Table(Generic[RowT]):
     """A projection's table, declared by the type of its rows.
 
     `key` names the one column that identifies a row. `indexes` are column lists, each kept because
-    a query needs it. `counted` tables have a second table of counts beside them.
+    a query needs it. `counted` names the columns of a second table beside it that holds counts;
+    empty if there is none.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Table(Generic[RowT]):
     row_type: type[RowT]
     key: str
     indexes: tuple[tuple[str, ...], ...] = ()
-    counted: bool = False
+    counted: tuple[tuple[str, ColumnKind], ...] = ()
 
     @property
     def physical_name(self) -> str:
@@ -96,5 +97,30 @@ class Projection(Protocol[RowT]):
         ...
 
     def tally(self, row: RowT) -> Iterable[CountKey]:
-        """The counts this row adds one to."""
+        """The counts this row adds one to, each as often as it does."""
         ...
+
+    @property
+    def lines(self) -> Table[Any] | None:
+        """A second table that is only ever appended to, if the projection has one."""
+        ...
+
+    def line(self, row: RowT | None, event: RecordedEvent) -> Row | None:
+        """What the event adds to `lines`; `row` is the row of its key after the event."""
+        ...
+
+
+class OneTable:
+    """What a projection without counts and lines need not say itself."""
+
+    lines: Table[Any] | None = None
+
+    def tally(self, row: Any) -> Iterable[CountKey]:
+        """Nothing is counted."""
+        del row
+        return ()
+
+    def line(self, row: Any, event: RecordedEvent) -> Row | None:
+        """Nothing is added."""
+        del row, event
+        return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
-from dee_es.core.projection import CountKey, Row
+from dee_es.core.projection import ColumnKind, CountKey, Row
 
 BUCKET: Final = 4096
 """Runs whose ordinals share a bucket are counted together."""
@@ -56,6 +56,14 @@ class RunRow(Row, frozen=True):
     status_reason: str | None
     resume_tick: int | None
     version: int
+
+
+RUN_COUNTS: Final[tuple[tuple[str, ColumnKind], ...]] = (
+    ("plan_id", "text"),
+    ("status", "text"),
+    ("bucket", "integer"),
+)
+"""What runs are counted by; an empty text or bucket -1 stands for all."""
 
 
 def run_counts(row: RunRow) -> tuple[CountKey, ...]:
@@ -117,3 +125,60 @@ class AuditFilter:
     actor: str | None = None
     from_tick: int | None = None
     before_tick: int | None = None
+
+
+class ContactRunRow(Row, frozen=True):
+    """Which contact and plan a run is for; nothing changes it."""
+
+    run_id: str
+    contact_id: str
+    plan_id: str
+
+
+class ContactEntryRow(Row, frozen=True):
+    """Something that happened to a contact: to one of its runs, or to the contact itself.
+
+    `kind` is `run`, `send`, `wait`, `refusal`, `event` or `contact`; `detail` says in plain text
+    how it came out, without personal data.
+    """
+
+    position: int
+    contact_id: str
+    tick: int
+    kind: str
+    action: str
+    run_id: str | None
+    plan_id: str | None
+    step_id: str | None
+    rule: str | None
+    detail: str | None
+    until_tick: int | None
+
+
+VisitState = Literal["in_progress", "sent", "skipped", "deferred", "failed", "exited"]
+
+
+class FunnelRow(Row, frozen=True):
+    """A run's way through its plan's steps, as far as it has come.
+
+    The open visit is that of `step_id`, in `state` with a `reason`; `visits` holds the earlier ones
+    as JSON: [step, state, reason, number] each.
+    """
+
+    run_id: str
+    plan_id: str
+    plan_version: int
+    step_id: str | None
+    state: str
+    reason: str
+    visits: str
+
+
+FUNNEL_COUNTS: Final[tuple[tuple[str, ColumnKind], ...]] = (
+    ("plan_id", "text"),
+    ("plan_version", "integer"),
+    ("step_id", "text"),
+    ("state", "text"),
+    ("reason", "text"),
+)
+"""What visits of steps are counted by."""

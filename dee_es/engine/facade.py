@@ -14,6 +14,7 @@ from dee_es.engine.api.contacts import ContactsApi
 from dee_es.engine.api.definitions import DefinitionsApi
 from dee_es.engine.api.evidence import EvidenceApi
 from dee_es.engine.api.history import HistoryApi
+from dee_es.engine.api.insights import InsightsApi
 from dee_es.engine.api.replays import ReplaysApi
 from dee_es.engine.api.runs import RunsApi
 
@@ -28,6 +29,7 @@ class EngineApi(
     ChannelEventsApi,
     ClockApi,
     HistoryApi,
+    InsightsApi,
     EvidenceApi,
     ReplaysApi,
 ):

@@ -139,5 +139,15 @@ def _until(event: e.Event) -> int | None:
 
 _RULES: Final = frozenset({"suppression", "consent", "windows", "limits", "budget"})
 """The rules of the gate, by the names under which they refuse."""
-_TELLING: Final = ("result", "goto", "outcome", "detail", "error", "cause", "type", "suppression", "level")
+_TELLING: Final = (
+    "result",
+    "goto",
+    "outcome",
+    "detail",
+    "error",
+    "cause",
+    "type",
+    "suppression",
+    "level",
+)
 """Fields that say how an event came out, the most telling first."""

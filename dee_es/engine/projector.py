@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dee_es.core.events import RecordedEvent
-from dee_es.core.projection import CountKey, Key, Projection, Row
+from dee_es.core.projection import CountKey, Key, Projection, Row, Table
 from dee_es.core.registry import CREATING
 from dee_es.engine.journal import Journal
 from dee_es.errors import DeeError, ProjectionStuck
@@ -37,7 +37,7 @@ class Projector:
         self._journal = journal
         self._inline = tuple(inline)
         self.projections = (*inline, *lazy)
-        views.prepare(projection.table for projection in self.projections)
+        views.prepare(table for each in self.projections for table in tables_of(each))
 
     def inline(self, tx: TableTransaction, head: int, events: Sequence[RecordedEvent]) -> None:
         """Fold what is being appended into the tables that must never lag, if they are level."""
@@ -90,20 +90,32 @@ def _numbered(event: RecordedEvent, ordinal: int) -> RecordedEvent:
     )
 
 
+def tables_of(projection: AnyProjection) -> tuple[Table[Any], ...]:
+    """All tables of a projection, counts aside."""
+    lines = projection.lines
+    return (projection.table,) if lines is None else (projection.table, lines)
+
+
 def _fold(tx: TableTransaction, projection: AnyProjection, events: Sequence[RecordedEvent]) -> None:
-    keyed = [(key, event) for event in events if (key := projection.key(event)) is not None]
-    if not keyed:
+    table, lines = projection.table, projection.lines
+    told = [(projection.key(event), event) for event in events]
+    keyed = [(key, event) for key, event in told if key is not None]
+    if not keyed and lines is None:
         return
-    table = projection.table
     before: dict[Key, Row] = {}
     if not projection.appends_only:
         # A run's first event makes its row; only the others have one to read.
         known = {key for key, event in keyed if event.version > 1}
         before = dict(tx.rows(table, sorted(known, key=str)))
     after: dict[Key, Row] = dict(before)
-    for key, event in keyed:
+    added: list[Row] = []
+    for key, event in keyed if lines is None else told:
         try:
-            after[key] = projection.fold(after.get(key), event)
+            if key is not None:
+                after[key] = projection.fold(after.get(key), event)
+            if lines is not None:
+                line = projection.line(None if key is None else after[key], event)
+                added += [] if line is None else [line]
         except DeeError:
             raise
         except Exception as error:
@@ -115,6 +127,8 @@ def _fold(tx: TableTransaction, projection: AnyProjection, events: Sequence[Reco
     inserts = [row for key, row in after.items() if key not in before]
     updates = [row for key, row in after.items() if key in before and row is not before[key]]
     tx.write(table, inserts, updates)
+    if lines is not None:
+        tx.write(lines, added, [])
     if table.counted:
         tx.add_counts(table, _deltas(projection, before, after))
 

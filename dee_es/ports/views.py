@@ -71,6 +71,14 @@ class Views(Protocol):
         snapshot. `before_ordinal` continues a page; the total does not depend on it."""
         ...
 
+    def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:
+        """The rows with this value in a column that leads one of the table's indexes, by key."""
+        ...
+
+    def counts(self, table: Table[Any], first: str | int) -> dict[CountKey, int]:
+        """The counts beside a counted table whose first column has this value; none that is 0."""
+        ...
+
     def list_audit(
         self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0
     ) -> list[AuditRow]:

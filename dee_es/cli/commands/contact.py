@@ -18,6 +18,7 @@ _Channel = Literal["email", "voice"]
 _Level = Literal["global", "channel", "plan", "regulatory"]
 
 _COMMANDS: Final = {
+    "show": Lazy("contact_show:show", "Show a contact, now or as of any time."),
     "suppress": Lazy("contact:suppress", "Put a contact on the suppression list."),
     "unsuppress": Lazy("contact:unsuppress", "Lift a suppression."),
     "consent": Lazy("consent:consent", "Record consent to a channel, or its withdrawal."),
@@ -26,7 +27,7 @@ _COMMANDS: Final = {
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS)
 def contact() -> None:
-    """Suppress contacts, and record what they consented to."""
+    """Show contacts, suppress them, and record what they consented to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,9 +124,7 @@ class _Console:
             case ["nothing"]:
                 _say_what_if(self._session.what_next())
             case _:
-                raise InvalidInput(
-                    "what-if", "goes on with event TYPE, set NAME VALUE or nothing"
-                )
+                raise InvalidInput("what-if", "goes on with event TYPE, set NAME VALUE or nothing")
 
 
 def _number(words: list[str], default: int | None) -> int:

@@ -18,7 +18,7 @@ from dee_es.cli.times import iso, local, span, time_option, zone_option
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
     from dee_es.engine.models import LogEntry, TimelineEntry
-    from dee_es.engine.time_travel import RunAt
+    from dee_es.engine.time_travel import RunAt, RunContext
 
 ACTION_COLORS = {
     "step.dispatched": "cyan",
@@ -222,7 +222,7 @@ def _show_at(at: RunAt, zone: tzinfo, shape: str | None) -> None:
             ("steps completed", run.steps_completed),
             ("steps remaining", run.steps_remaining),
             ("waits for", _waiting(at, zone)),
-            *((f"  {name}", _told(value)) for name, value in _context(context.model_dump(by_alias=False))),
+            *((f"  {name}", _told(value)) for name, value in _context(context)),
         ]
     )
 
@@ -235,8 +235,9 @@ def _waiting(at: RunAt, zone: tzinfo) -> str | None:
     return f"{waiting.what} until {local(waiting.until, zone)} (tick {waiting.until_tick:,}){why}"
 
 
-def _context(context: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(name.replace("_", " "), value) for name, value in context.items()]
+def _context(context: RunContext) -> list[tuple[str, Any]]:
+    shown = context.model_dump(by_alias=False)
+    return [(name.replace("_", " "), value) for name, value in shown.items()]
 
 
 def _told(value: Any) -> str | None:

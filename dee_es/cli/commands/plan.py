@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dee_es.cli.commands.plan_funnel import funnel
 from dee_es.cli.options import chosen_format, format_options, json_option
 from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
 from dee_es.cli.plan_file import PlanFile, publish_bundle, read_plan_file, split_reference
@@ -16,7 +17,10 @@ from dee_es.errors import PlanValidationError
 
 @click.group()
 def plan() -> None:
-    """Validate, publish and show plans."""
+    """Validate, publish and show plans, and what became of their runs."""
+
+
+plan.add_command(funnel)
 
 
 @plan.command()

@@ -19,6 +19,7 @@ from dee_es.engine.enroll import Enrollment
 from dee_es.engine.gatekeeping import Gatekeeper
 from dee_es.engine.health import HealthCheck
 from dee_es.engine.history import History
+from dee_es.engine.insights import Insights
 from dee_es.engine.journal import Journal
 from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
@@ -51,6 +52,8 @@ class Parts:
     inline: Sequence[AnyProjection]
     lazy: Sequence[AnyProjection]
     run_list: AnyProjection
+    contact_history: AnyProjection
+    step_funnel: AnyProjection
     zones: ZoneSource
     max_runs_per_tick: int
     max_concurrent_sends: int
@@ -101,6 +104,16 @@ class ApiBase:
             parts.backend, parts.store, self.clock, self._projector, parts.run_list
         )
         self._history = History(parts.store, self._journal, parts.scale)
+        self._insights = Insights(
+            parts.store,
+            parts.views,
+            self._journal,
+            self._projector,
+            self._definitions,
+            parts.scale,
+            parts.contact_history,
+            parts.step_funnel,
+        )
         self._replays = Replays(
             parts.store, self._journal, self._history, self._definitions, self._queries
         )

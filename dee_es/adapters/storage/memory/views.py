@@ -113,6 +113,19 @@ class MemoryViews:
             matching = [row for row in matching if row.ordinal < before_ordinal]
         return matching[offset : offset + limit], total, head, folded
 
+    def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:
+        """See `Views.rows_by`."""
+        with self._database.reading():
+            held: list[RowT] = list(_table(self._database, table).rows.values())
+        matching = [row for row in held if getattr(row, column) == value]
+        return sorted(matching, key=lambda row: getattr(row, table.key))
+
+    def counts(self, table: Table[Any], first: str | int) -> dict[CountKey, int]:
+        """See `Views.counts`."""
+        with self._database.reading():
+            held = dict(_table(self._database, table).counts)
+        return {key: n for key, n in held.items() if key[0] == first and n}
+
     def list_audit(
         self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0
     ) -> list[AuditRow]:

@@ -28,8 +28,8 @@ def counts_relation(table: Table[Any]) -> Relation:
     """The relation that holds the counts beside a counted table."""
     return Relation(
         f"{table.physical_name}_counts",
-        (("plan_id", "text"), ("status", "text"), ("bucket", "integer"), ("n", "integer")),
-        key=("plan_id", "status", "bucket"),
+        (*table.counted, ("n", "integer")),
+        key=tuple(name for name, _ in table.counted),
     )
 
 
@@ -57,7 +57,7 @@ def create_statements(
         listed = ", ".join(f"{quoted(n)} {types[kind]} NOT NULL" for n, kind in counts.columns)
         statements.append(
             f"CREATE TABLE IF NOT EXISTS {quoted(counts.name)} "
-            f"({listed}, PRIMARY KEY (plan_id, status, bucket)) {options}"
+            f"({listed}, PRIMARY KEY ({', '.join(map(quoted, counts.key))})) {options}"
         )
     return statements
 

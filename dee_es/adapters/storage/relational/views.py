@@ -12,10 +12,11 @@ from dee_es.adapters.storage.relational.session import Database, quoted
 from dee_es.adapters.storage.relational.tables import (
     RowReader,
     Tables,
+    counts_relation,
     create_statements,
     rows_relation,
 )
-from dee_es.core.projection import ColumnKind, Table
+from dee_es.core.projection import ColumnKind, CountKey, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 from dee_es.ports import TableTransaction
 
@@ -26,6 +27,8 @@ SELECT position, coalesce(
 FROM log_head
 """
 _RUN: Final = "SELECT {columns} FROM {table} WHERE run_id = ?"
+_BY_COLUMN: Final = "SELECT {columns} FROM {table} WHERE {column} = ? ORDER BY {column}, {key}"
+_COUNTS: Final = "SELECT {columns} FROM {table} WHERE {column} = ? AND n <> 0"
 _AUDIT: Final = """
 SELECT {columns} FROM {table} WHERE {where}
 ORDER BY {order} LIMIT ?
@@ -81,6 +84,28 @@ class RelationalViews:
             rows = pages.page(limit, offset, before_ordinal)
             ((head, folded),) = positions.fetchall()
             return rows, total(), head, folded
+
+    def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:
+        """See `Views.rows_by`."""
+        relation = rows_relation(table)
+        statement = _BY_COLUMN.format(
+            columns=relation.listed,
+            table=quoted(relation.name),
+            column=quoted(column),
+            key=quoted(table.key),
+        )
+        found: list[RowT] = RowReader(table).rows(self.database.query(statement, (value,)))
+        return found
+
+    def counts(self, table: Table[Any], first: str | int) -> dict[CountKey, int]:
+        """See `Views.counts`."""
+        relation = counts_relation(table)
+        statement = _COUNTS.format(
+            columns=relation.listed,
+            table=quoted(relation.name),
+            column=quoted(table.counted[0][0]),
+        )
+        return {tuple(key): n for *key, n in self.database.query(statement, (first,))}
 
     def list_audit(
         self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0

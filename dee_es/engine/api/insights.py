@@ -1,0 +1,39 @@
+"""Questions across runs: a contact as of any date, and the funnel of a plan."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dee_es.core.clock import require_utc
+from dee_es.core.values import check_id
+from dee_es.engine.api.base import ApiBase
+from dee_es.engine.insights import ContactAt, FunnelStep
+from dee_es.errors import InvalidInput
+
+
+class InsightsApi(ApiBase):
+    """Reads of projections that reflect every event committed before."""
+
+    def contact_at(
+        self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
+    ) -> ContactAt:
+        """A contact's runs, sends, waits, refusals, suppressions and consents as of a tick or
+        a time, by default as of now. Raises `InvalidInput` for a moment before the epoch."""
+        check_id("contact_id", contact_id)
+        if time is not None and tick is not None:
+            raise InvalidInput("time, tick", "give one of them")
+        if time is not None:
+            tick = self._parts.scale.tick_at(require_utc("time", time))
+        if tick is None:
+            tick = self.clock.now()
+        if tick < 0:
+            raise InvalidInput("time", "lies before the database's epoch")
+        return self._insights.contact_at(contact_id, tick)
+
+    def step_funnel(self, plan_id: str, version: int | None = None) -> list[FunnelStep]:
+        """What became of every visit of every step of a plan, of one version or of all.
+
+        Steps that no run has entered are not there. Raises `PlanNotFound`.
+        """
+        self._definitions.plan(check_id("plan_id", plan_id), version)
+        return self._insights.funnel(plan_id, version)
