@@ -36,8 +36,11 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
+from tests.support.funnel_by_hand import assert_funnels_add_up
 
 CONTACTS = [f"contact_{n}" for n in range(8)]
+# What says nothing about a contact that another event would not say as well.
+UNTOLD = ("step.entered", "step.evaluated")
 PLANS: dict[str, ExecutionPlan] = {
     "outreach": outreach(),
     "once": outreach("once", reenroll="never"),
@@ -189,6 +192,27 @@ class Lives(RuleBasedStateMachine):
         for engine in self.engines:
             check(engine)
 
+    @rule()
+    def funnels_add_up(self) -> None:
+        for engine in self.engines:
+            assert_funnels_add_up(engine, PLANS)
+
+    @rule(who=contacts, ago=st.sampled_from([0, 1, 60, DAY]))
+    def contacts_have_their_past(self, who: str, ago: int) -> None:
+        """As of any tick a contact is what its runs and its own stream say."""
+        tick = max(0, self.engines[0].now().tick - ago)
+        seen = [engine.contact_at(who, tick=tick) for engine in self.engines]
+        assert all(each == seen[0] for each in seen)
+        logs = [entry for entry in self.engines[0].get_contact_logs(who) if entry.tick <= tick]
+        runs = {entry.stream for entry in logs if entry.stream.startswith("run_")}
+        assert {run.id for run in seen[0].runs} == runs
+        for run in seen[0].runs:
+            assert run == self.engines[0].run_at(run.id, tick=tick).run
+        told = [entry for entry in logs if entry.action not in UNTOLD]
+        assert [(each.tick, each.action) for each in seen[0].entries] == [
+            (entry.tick, entry.action) for entry in told
+        ]
+
     def teardown(self) -> None:
         if not hasattr(self, "engines"):
             return
@@ -198,6 +222,7 @@ class Lives(RuleBasedStateMachine):
             for engine in self.engines:
                 verdict = engine.verify_log()
                 assert verdict.valid, verdict.problems
+            self.funnels_add_up()
             # The logs are equal, so that one replay stands for all.
             assert_replays(self.engines[0])
         finally:

@@ -51,6 +51,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
+from tests.support.funnel_by_hand import assert_funnels_add_up
 from tests.support.send_model import Person, Rules, SendModel
 
 PEOPLE: Final = {
@@ -571,6 +572,7 @@ class Sends(RuleBasedStateMachine):
         try:
             if engines and self.replayed_at_the_end:
                 assert_replays(engines[0])
+                assert_funnels_add_up(engines[0], PLANS)
         finally:
             for engine in engines:
                 engine.close()
