@@ -109,7 +109,8 @@ ENDED: Final = {"completed", "cancelled"}
 # Where time alone can bring a run from each status.
 BY_TIME: Final = {
     "pending": {"pending", "active", "waiting", "failed", "completed"},
-    "active": {"active", "waiting", "failed", "completed"},
+    # After a resume, the tick puts a run back to what it waited for, its start too.
+    "active": {"pending", "active", "waiting", "failed", "completed"},
     "waiting": {"active", "waiting", "failed", "completed"},
     "paused": {"paused", "failed", "completed"},
     "failed": {"failed", "completed"},
