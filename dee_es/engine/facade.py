@@ -15,6 +15,7 @@ from dee_es.engine.api.definitions import DefinitionsApi
 from dee_es.engine.api.evidence import EvidenceApi
 from dee_es.engine.api.history import HistoryApi
 from dee_es.engine.api.insights import InsightsApi
+from dee_es.engine.api.portable import PortableApi
 from dee_es.engine.api.replays import ReplaysApi
 from dee_es.engine.api.runs import RunsApi
 
@@ -30,6 +31,7 @@ class EngineApi(
     ClockApi,
     HistoryApi,
     InsightsApi,
+    PortableApi,
     EvidenceApi,
     ReplaysApi,
 ):

@@ -7,7 +7,8 @@ from typing import Protocol
 
 
 class KeyStore(Protocol):
-    """Keys of contacts; it hands out ids and does the encryption, so keys never leave it."""
+    """Keys of contacts; it hands out ids and does the encryption, so that keys leave it only when
+    somebody exports what is encrypted under one."""
 
     def new_keys(self, count: int) -> list[bytes]:
         """Ids (16 bytes) of fresh keys that are already durable."""
@@ -26,6 +27,18 @@ class KeyStore(Protocol):
 
     def preload(self, key_ids: Iterable[bytes]) -> None:
         """Fetch many keys at once, before decrypting a page of events."""
+        ...
+
+    def reveal(self, key_id: bytes) -> bytes | None:
+        """The key itself, for an export; None if it was destroyed. Raises `IntegrityViolation` for
+        an unknown one."""
+        ...
+
+    def adopt(self, key_id: bytes, key: bytes | None) -> bool:
+        """Take in a key of another store, or that it was destroyed (None); durable on return.
+
+        False if another key stands under this id, or one is destroyed and the other is not.
+        """
         ...
 
     def digest(self, kind: str, normalized: str) -> str:

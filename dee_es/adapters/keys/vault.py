@@ -146,6 +146,21 @@ class KeyVault:
             raise self._unknown(key_id)
         self._cache.put(key_id, _DESTROYED)
 
+    def reveal(self, key_id: bytes) -> bytes | None:
+        """See `KeyStore.reveal`."""
+        key = self._load([key_id]).get(key_id)
+        if key is None:
+            raise self._unknown(key_id)
+        return None if key == _DESTROYED else key
+
+    def adopt(self, key_id: bytes, key: bytes | None) -> bool:
+        """See `KeyStore.adopt`."""
+        if not self._insert({key_id: self._source(KEY_BYTES) if key is None else key}):
+            return self.reveal(key_id) == key
+        if key is None:
+            self.destroy(key_id)
+        return True
+
     def digest(self, kind: str, normalized: str) -> str:
         """See `KeyStore.digest`."""
         return cipher.digest(self._secret, kind, normalized)

@@ -29,6 +29,8 @@ _COMMANDS: Final = {
     "cancel": Lazy("runs:cancel", "End a run."),
     "retry": Lazy("runs:retry", "Let a failed run enter its step again."),
     "resolve": Lazy("runs:resolve", "Settle a send whose outcome is unknown."),
+    "export": Lazy("run_export:export_run", "Write a run to a file, for a bug report."),
+    "import": Lazy("run_export:import_run", "Take in a run from a file."),
     "bulk-cancel": Lazy("bulk_changes:bulk_cancel", "End all runs that match filters."),
     "bulk-pause": Lazy("bulk_changes:bulk_pause", "Pause all runs that match filters."),
     "bulk-resume": Lazy("bulk_changes:bulk_resume", "Resume paused runs that match, at a pace."),

@@ -28,6 +28,7 @@ from dee_es.engine.preview import Preview
 from dee_es.engine.projector import AnyProjection, Projector
 from dee_es.engine.queries import Queries, execution_run, row_of
 from dee_es.engine.replay import Replays
+from dee_es.engine.run_transfer import RunTransfer
 from dee_es.engine.scheduler import Scheduler
 from dee_es.engine.suppression_import import SuppressionImport
 from dee_es.engine.timekeeping import EngineClock
@@ -114,6 +115,7 @@ class ApiBase:
             parts.contact_history,
             parts.step_funnel,
         )
+        self._transfer = RunTransfer(parts.store, self._journal, parts.keys, committer, parts.scale)
         self._replays = Replays(
             parts.store, self._journal, self._history, self._definitions, self._queries
         )

@@ -1,0 +1,76 @@
+"""`dee runs export` and `dee runs import`: one run as a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from dee_es.cli.output import say
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
+from dee_es.engine.run_file import MAX_BYTES
+from dee_es.errors import InvalidInput
+
+
+@click.command("export")
+@click.argument("run_id", metavar="RUN")
+@click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--no-personal-data",
+    is_flag=True,
+    help="Leave out the key to the contact's data: the imported run then reads as erased.",
+)
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@pass_session
+def export_run(
+    session: Session, /, run_id: str, path: Path, no_personal_data: bool, force: bool
+) -> None:
+    """Write RUN to FILE, with its chain and the definitions it decided by, for a bug report.
+
+    THE FILE HOLDS PERSONAL DATA unless --no-personal-data is given: the contact's fields, the
+    variables and the messages, and the key they are encrypted under. It is made readable for its
+    owner only.
+    """
+    with session.engine() as engine:
+        content = engine.export_run(run_id, personal_data=not no_personal_data)
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        handle = os.open(path, flags, 0o600)
+    except FileExistsError:
+        raise InvalidInput(str(path), "is there already; --force writes over it") from None
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(content)
+    say(f"{run_id} written to {path}: {len(content):,} bytes")
+    if not no_personal_data:
+        click.echo(
+            "dee: the file holds personal data; give it only to whom you would show the contact",
+            err=True,
+        )
+
+
+@click.command("import")
+@click.argument("path", metavar="FILE")
+@pass_session
+def import_run(session: Session, /, path: str) -> None:
+    """Take in the run in FILE (- is standard input), and everything a replay of it needs.
+
+    Meant for a scratch database (`dee init`) with the same epoch and resolution. The chain is
+    verified first, and a file that was changed is refused. The run never acts by itself there; if
+    somebody resumes or retries it, it does.
+    """
+    content = _read(path)
+    with session.engine() as engine:
+        run_id = engine.import_run(content)
+        run = engine.get_run(run_id)
+    say(f"{run_id} imported: {counted(run.version, 'event')}, {run.status.value}")
+
+
+def _read(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES + 1)

@@ -1,0 +1,32 @@
+"""One run as a file: taken out of a database, and into another one."""
+
+from __future__ import annotations
+
+from dee_es.engine.api.base import ApiBase, checked_run_id
+from dee_es.engine.run_file import read_run_file, write_run_file
+
+
+class PortableApi(ApiBase):
+    """For bug reports: a run with its chain, and everything that a replay of it needs."""
+
+    def export_run(self, run_id: str, *, personal_data: bool = True) -> bytes:
+        """The run as a portable file (JSON, `dee-run/1`).
+
+        With `personal_data` the file holds the key to the contact's data and has to be kept like
+        that data; without it, the imported run reads as erased. Raises `RunNotFound`,
+        `IntegrityViolation`.
+        """
+        return write_run_file(self._transfer.take_out(checked_run_id(run_id), personal_data))
+
+    def import_run(self, content: bytes) -> str:
+        """Take in a run from a file, and return its id; a run that is there already stays so.
+
+        Meant for a scratch database of the same epoch and resolution: the run is looked at there,
+        verified, replayed and debugged. It is never due by itself; whoever resumes or retries it,
+        or tells it a channel event, makes it act. Raises `InvalidInput` saying what is wrong with
+        the file or in the way; nothing is added to the log then.
+        """
+        file = read_run_file(content)
+        self._transfer.take_in(file)
+        self._runs.clock.refresh()
+        return file.run_id

@@ -1,0 +1,194 @@
+"""Takes one run out of a database as a file, and into another: for a bug report, or a look at it.
+
+An imported run verifies and replays like the original. It is evidence, not work: the scheduler is
+not told of it, so that nothing is sent for it unless somebody acts on it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dee_es.core import events as e
+from dee_es.core.clock import TimeScale
+from dee_es.core.ids import definition_stream, slice_of
+from dee_es.core.run import fold
+from dee_es.engine.definitions import POLICY_ID, SENDER_ID
+from dee_es.engine.journal import Journal, checksum_of, key_id_of
+from dee_es.engine.run_file import RunFile, continues
+from dee_es.engine.transact import Committer
+from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, RunNotFound
+from dee_es.ports import (
+    Committed,
+    EventStore,
+    KeyStore,
+    SealedEvent,
+    StoredRow,
+    StreamAppend,
+    Unit,
+)
+
+_ATTEMPTS = 10
+
+
+class RunTransfer:
+    """Exports and imports single runs."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        journal: Journal,
+        keys: KeyStore,
+        committer: Committer,
+        scale: TimeScale,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._keys = keys
+        self._committer = committer
+        self._scale = scale
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def take_out(self, run_id: str, personal: bool) -> RunFile:
+        """The run and what it decided by; with `personal` also the keys to its personal data.
+
+        Raises `RunNotFound`, and `IntegrityViolation` for a run that does not verify.
+        """
+        rows = self._store.read_stream(run_id)
+        if not rows:
+            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+        history = self._journal.open(rows)
+        streams = [
+            tuple(self._store.read_stream(stream, 0, version))
+            for stream, version in sorted(_definitions(history).items())
+        ]
+        key_ids = {key_id for row in rows if (key_id := key_id_of(row)) is not None}
+        return RunFile(
+            self._epoch_ms,
+            self._scale.resolution_ms,
+            run_id,
+            {key_id: self._keys.reveal(key_id) if personal else None for key_id in sorted(key_ids)},
+            (*streams, tuple(rows)),
+        )
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def take_in(self, file: RunFile) -> bool:
+        """Add the run and the definitions that are not there yet, all at once; False if it was
+        there already.
+
+        Raises `InvalidInput` if time here is another, if something else stands under one of its
+        ids, or if its keys do not open it; nothing is added to the log then.
+        """
+        if (file.epoch_ms, file.resolution_ms) != (self._epoch_ms, self._scale.resolution_ms):
+            raise InvalidInput(
+                "clock",
+                f"the run's time has another epoch or resolution; import it into a new database: "
+                f"dee init --clock manual --epoch {_iso(file.epoch_ms)} "
+                f"--resolution-ms {file.resolution_ms}",
+            )
+        contact_id = self._checked(file)
+        for _ in range(_ATTEMPTS):
+            appends = [
+                append for rows in file.streams if (append := self._append(rows)) is not None
+            ]
+            if not any(append.stream_id == file.run_id for append in appends):
+                return False
+            self._adopt(file)
+            owners = tuple((contact_id, key_id) for key_id in file.keys)
+            result = self._committer.commit([Unit(tuple(appends), contact_keys=owners)])[0]
+            if isinstance(result, Committed):
+                return True
+            if result.kind == "key":
+                raise InvalidInput(
+                    "keys", f"contact {contact_id!r} has another key here; use an empty database"
+                )
+        raise ConcurrencyConflict("the database kept changing; try again")
+
+    def _checked(self, file: RunFile) -> str:
+        """The contact of the run, whose events must be those of one."""
+        history = self._journal.open_public(file.streams[-1])
+        start = history[0].event
+        if not isinstance(start, e.Start):
+            raise InvalidInput("streams", "the run does not begin with its enrolment")
+        try:
+            fold(history)
+        except (AssertionError, KeyError) as error:
+            raise InvalidInput(
+                "streams", f"its events are no life of a run ({type(error).__name__})"
+            ) from error
+        needed = {key_id for row in file.streams[-1] if (key_id := key_id_of(row)) is not None}
+        if needed != set(file.keys):
+            raise InvalidInput("keys", "must be those of the run's events")
+        return start.contact_id
+
+    def _append(self, rows: Sequence[StoredRow]) -> StreamAppend | None:
+        """What of a stream is not there yet; None if all of it is."""
+        stream = rows[0].stream_id
+        known = self._store.read_stream(stream)
+        if not continues(known, rows) or (known and len(known) < len(rows) and _is_run(rows)):
+            raise InvalidInput(stream, "stands here with other events; import into a new database")
+        missing = rows[len(known) :]
+        if not missing:
+            return None
+        opened = self._journal.open_public(missing)
+        sealed = tuple(
+            SealedEvent(recorded, row.state, checksum_of(row))
+            for recorded, row in zip(opened, missing, strict=True)
+        )
+        if not _is_run(rows):
+            return StreamAppend(stream, len(known), sealed)
+        state = fold(opened)
+        assert state is not None
+        # No due tick: an imported run is looked at, it does not act.
+        return StreamAppend(stream, 0, sealed, None, state.status.ended, slice_of(state.contact_id))
+
+    def _adopt(self, file: RunFile) -> None:
+        for key_id, key in file.keys.items():
+            if not self._keys.adopt(key_id, key):
+                raise InvalidInput(
+                    "keys", "another key stands here under the same id; use an empty database"
+                )
+        for row in file.streams[-1]:
+            try:
+                self._journal.open_one(row)
+            except IntegrityViolation as error:
+                raise InvalidInput("keys", f"do not open the run: {error}") from error
+
+    @property
+    def _epoch_ms(self) -> int:
+        return int(self._scale.epoch.timestamp() * 1000)
+
+
+def _is_run(rows: Sequence[StoredRow]) -> bool:
+    return rows[0].stream_id.startswith("run_")
+
+
+def _definitions(history: Iterable[e.RecordedEvent]) -> dict[str, int]:
+    """The streams of all definitions that the run has pinned, with the latest version of each."""
+    found: dict[str, int] = {}
+
+    def pin(kind: str, name: str, version: int) -> None:
+        if version:
+            stream = definition_stream(kind, name)
+            found[stream] = max(version, found.get(stream, 0))
+
+    for recorded in history:
+        event = recorded.event
+        if isinstance(event, e.Start):
+            pin("plan", event.plan_id, event.plan_version)
+        pins = getattr(event, "pins", None)
+        if isinstance(pins, e.Pins):
+            for name, version in pins.templates.items():
+                pin("template", name, version)
+            for name, version in pins.scripts.items():
+                pin("script", name, version)
+            pin("sender", SENDER_ID, pins.sender)
+            pin("policy", POLICY_ID, pins.policy)
+    return found
+
+
+def _iso(epoch_ms: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat().replace("+00:00", "Z")

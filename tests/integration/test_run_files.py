@@ -1,0 +1,231 @@
+"""One run as a file: out of any database and into any other, and nothing that was changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dee_es import Engine, EngineConfig
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.errors import DeeError, InvalidInput, RunNotFound
+from tests.support.engines import BACKENDS, DAY, database_url, open_engine, outreach, publish_basics
+
+JANE = {"id": "c-1", "email": "jane@example.com", "firstName": "Jane"}
+
+
+def lived(engine: Engine) -> str:
+    """A run with a reply, a pause and a policy, under the second version of a template."""
+    publish_basics(engine)
+    engine.publish_template("intro", text="Dear {{contact.firstName}}")
+    engine.publish_policy({"limits": {"perDay": {"contact": 3}}})
+    run = engine.execute(outreach(), JANE, {"offer": 7}).id
+    engine.run_until(10)
+    engine.pause_run(run, "wait")
+    engine.resume_run(run)
+    engine.ingest_event("email.bounced", "c-1", data={"kind": "soft"})
+    engine.run_until(4 * DAY)
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported() -> Iterator[tuple[Engine, str, bytes]]:
+    with open_engine(":memory:") as engine:
+        run = lived(engine)
+        yield engine, run, engine.export_run(run)
+
+
+@pytest.fixture(params=BACKENDS)
+def scratch(
+    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> Iterator[Engine]:
+    with open_engine(database_url(request.param, tmp_path, fresh_postgres)) as engine:
+        yield engine
+
+
+def test_an_imported_run_verifies_and_replays_like_the_original(
+    exported: tuple[Engine, str, bytes], scratch: Engine
+) -> None:
+    original, run, content = exported
+    assert scratch.import_run(content) == run
+    assert scratch.verify_audit_chain(run).valid
+    assert scratch.verify_log().valid
+    assert scratch.replay(run) == original.replay(run)
+    assert scratch.replay(run).identical
+    known = original.get_run(run)
+    assert scratch.get_run(run) == known
+    assert scratch.list_runs().runs == (known,)
+    theirs, ours = original.get_logs(run), scratch.get_logs(run)
+    assert [(e.checksum, e.data) for e in ours] == [(e.checksum, e.data) for e in theirs]
+    assert scratch.explain(run).now == original.explain(run).now
+    # From there it goes on to the next database as it is.
+    assert scratch.export_run(run) == content
+
+
+def test_importing_twice_is_the_same_as_once(
+    exported: tuple[Engine, str, bytes], scratch: Engine
+) -> None:
+    _, run, content = exported
+    scratch.import_run(content)
+    before = scratch.health().position
+    assert scratch.import_run(content) == run
+    assert scratch.health().position == before
+
+
+def test_an_imported_run_does_not_act(exported: tuple[Engine, str, bytes], tmp_path: Path) -> None:
+    _, run, content = exported
+    channel = MemoryChannel()
+    with open_engine(":memory:", channel=channel) as scratch:
+        scratch.import_run(content)
+        known = scratch.get_run(run)
+        assert known.status == "waiting"
+        scratch.run_until_idle()
+        scratch.run_until(scratch.now().tick + 30 * DAY)
+        assert channel.sent == []
+        assert scratch.get_run(run) == known
+
+
+def test_without_personal_data_it_reads_as_erased(
+    exported: tuple[Engine, str, bytes], scratch: Engine
+) -> None:
+    original, run, _ = exported
+    content = original.export_run(run, personal_data=False)
+    for secret in ("jane@example.com", "Jane"):
+        assert secret.encode() not in content
+        assert base64.b64encode(secret.encode()) not in content
+    scratch.import_run(content)
+    assert scratch.verify_audit_chain(run).valid
+    assert scratch.get_run(run).variables == {}
+    assert scratch.replay(run).verdict == "erased"
+    assert all(entry.erased or "personal" not in entry.data for entry in scratch.get_logs(run))
+
+
+def test_two_runs_of_one_contact_share_their_definitions(scratch: Engine) -> None:
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        runs = [engine.execute(outreach(plan), JANE).id for plan in ("one", "two")]
+        for run in runs:
+            scratch.import_run(engine.export_run(run))
+        assert [scratch.replay(run).verdict for run in runs] == ["identical"] * 2
+        assert scratch.verify_log().valid
+
+
+def test_what_stands_in_the_way_is_said(
+    exported: tuple[Engine, str, bytes], tmp_path: Path
+) -> None:
+    _, run, content = exported
+    with open_engine(":memory:") as other:
+        publish_basics(other)
+        other.publish_template("intro", text="Something else")
+        with pytest.raises(InvalidInput, match="stands here with other events"):
+            other.import_run(content)
+        with pytest.raises(RunNotFound):
+            other.get_run(run)
+        with pytest.raises(RunNotFound):
+            other.export_run("run_" + "a" * 26)
+    config = EngineConfig(":memory:", clock="manual", resolution_ms=500)
+    with Engine(config) as faster, pytest.raises(InvalidInput, match=r"--resolution-ms 1000"):
+        faster.import_run(content)
+
+
+def test_a_run_that_went_on_elsewhere_is_not_overwritten(
+    exported: tuple[Engine, str, bytes],
+) -> None:
+    original, run, content = exported
+    with open_engine(":memory:") as scratch:
+        scratch.import_run(content)
+        scratch.cancel_run(run, "here only")
+        assert scratch.import_run(content) == run
+        assert scratch.get_run(run).status == "cancelled"
+        with open_engine(":memory:") as third:
+            third.import_run(content)
+            longer = scratch.export_run(run)
+            with pytest.raises(InvalidInput, match="stands here with other events"):
+                third.import_run(longer)
+    assert original.get_run(run).status == "waiting"
+
+
+def changed(content: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    document = json.loads(content)
+    change(document)
+    return json.dumps(document).encode()
+
+
+def flip(document: dict[str, Any]) -> None:
+    event = document["streams"][-1]["events"][2]
+    state = bytearray(base64.b64decode(event["state"]))
+    state[-1] ^= 1
+    event["state"] = base64.b64encode(bytes(state)).decode()
+
+
+TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "a byte of an event": (flip, "entry 3: the checksum does not match"),
+    "an event gone": (lambda d: d["streams"][-1]["events"].pop(3), "entry 4"),
+    "the first gone": (lambda d: d["streams"][-1]["events"].pop(0), "entry 1"),
+    "another name": (
+        lambda d: d["streams"][-1]["events"][1].update(name="os.system"),
+        "knows no event 'os.system'",
+    ),
+    "another run": (lambda d: d.update(runId="run_" + "b" * 26), "must end with the events"),
+    "no streams": (lambda d: d.update(streams=[]), "must end with the events"),
+    "somebody's suppression": (
+        lambda d: d["streams"].insert(0, {**d["streams"][0], "id": "contact:x"}), "streams",
+    ),
+    "an event of the clock": (
+        lambda d: d["streams"].insert(0, {**d["streams"][0], "id": "system"}), "streams",
+    ),
+    "a definition twice": (lambda d: d["streams"].insert(0, d["streams"][0]), "once"),
+    "another key": (
+        lambda d: d["keys"].update({next(iter(d["keys"])): base64.b64encode(b"k" * 32).decode()}),
+        "do not open the run",
+    ),
+    "no key": (lambda d: d.update(keys={}), "must be those of the run's events"),
+    "a short key": (lambda d: d["keys"].update({next(iter(d["keys"])): "AAAA"}), "no key"),
+    "another format": (lambda d: d.update(format="dee-run/99"), "format"),
+    "a true version": (lambda d: d["streams"][0]["events"][0].update(version=True), "version"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change, said", TAMPERED.values(), ids=TAMPERED)
+def test_what_was_changed_is_refused_and_nothing_is_written(
+    exported: tuple[Engine, str, bytes], change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    _, _, content = exported
+    with open_engine(":memory:") as scratch:
+        before = scratch.health().position
+        with pytest.raises(DeeError) as caught:
+            scratch.import_run(changed(content, change))
+        assert said in str(caught.value)
+        assert scratch.health().position == before
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_anything_else_is_refused(content: bytes) -> None:
+    with open_engine(":memory:") as scratch, pytest.raises(InvalidInput):
+        scratch.import_run(content)
+
+
+@given(cut=st.floats(0, 0.999), at=st.floats(0, 0.999), byte=st.integers(0, 255))
+@settings(max_examples=60)
+def test_a_file_that_was_cut_or_hit_is_never_half_imported(
+    exported: tuple[Engine, str, bytes], cut: float, at: float, byte: int
+) -> None:
+    _, run, content = exported
+    hit = bytearray(content)
+    hit[int(at * len(hit))] = byte
+    for damaged in (content[: int(cut * len(content))], bytes(hit)):
+        with open_engine(":memory:") as scratch:
+            before = scratch.health().position
+            try:
+                scratch.import_run(damaged)
+            except DeeError:
+                assert scratch.health().position == before
+            else:
+                # White space, or what says the same.
+                assert scratch.verify_audit_chain(run).valid
