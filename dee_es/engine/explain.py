@@ -248,7 +248,9 @@ _SENTENCES: Final[dict[type[e.Event], _Told]] = {
     e.RunRetried: lambda n, x, _: f"The run was retried, to act from {n.when(x.acts_at)}",
     e.RunCancelled: lambda n, x, _: f"The run was cancelled ({x.cause})",
     e.RunCompleted: _ended,
-    e.RunFailed: lambda n, x, _: f"The run failed: {x.cause}",
+    e.RunFailed: lambda n, x, _: (
+        f"The run failed{f' at step {x.step_id}' if x.step_id else ''}: {x.cause}"
+    ),
     e.ContactSuppressed: lambda n, x, _: f"The contact was suppressed {_suppressed(x)}",
     e.ContactUnsuppressed: lambda n, x, _: f"A suppression was lifted {_suppressed(x)}",
     e.ConsentGranted: _granted,

@@ -1,4 +1,4 @@
-"""How fast recorded runs are decided again: one by one, and a whole fleet on all cores."""
+"""How fast the past is: recorded runs decided again, one by one or as a fleet, and looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dee_es import Engine, ExecutionPlan, create_plan, steps
 from scripts.benchmarks.harness import Figure, engine_on, latency, people, settle
 
 SINGLE_BAR_MS = 2
-"""99th percentile of a replay of a run of twenty events."""
+"""99th percentile of a replay, and of a look at the past, of a run of twenty events."""
 FLEET_BAR = 60_000
 """Events a second of a fleet, on two cores."""
 CALLS = 500
@@ -31,6 +31,8 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Figure]
         events = engine.get_run(twenty[0].id).version
         calls = [_replay(engine, run.id) for run in twenty]
         yield latency(f"replay of a run of {events} events", calls, SINGLE_BAR_MS)
+        looks = [_look(engine, run.id, n % events + 1) for n, run in enumerate(twenty)]
+        yield latency(f"run_at, any version of a run of {events} events", looks, SINGLE_BAR_MS)
         cores = os.cpu_count() or 1
         for workers in sorted({1, cores}):
             rates = []
@@ -50,6 +52,10 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Figure]
 
 def _replay(engine: Engine, run_id: str) -> Callable[[], object]:
     return lambda: engine.replay(run_id)
+
+
+def _look(engine: Engine, run_id: str, version: int) -> Callable[[], object]:
+    return lambda: engine.run_at(run_id, version=version)
 
 
 def _plan() -> ExecutionPlan:

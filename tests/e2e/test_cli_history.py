@@ -1,0 +1,228 @@
+"""Looking into the past with `dee`: history, explain, debug, diff, contacts, funnels, run files."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import Dee
+
+
+@pytest.fixture(scope="module")
+def dee(tmp_path_factory: pytest.TempPathFactory) -> Dee:
+    """Three runs: one waits, one has failed, one was cancelled; one contact was refused."""
+    dee = Dee(tmp_path_factory.mktemp("history")).prepared()
+    contacts = dee.contacts(
+        "c-1,ada@example.com,Ada", "c-2,bob@example.com,Bob", "c-3,,Cy", "c-4,di@example.com,Di"
+    )
+    dee("contact", "suppress", "c-2", "--reason", "asked by phone")
+    dee("enroll", "plan.yaml", contacts, "--var", "place=Example Town")
+    dee("run-until", "--for", "1d")
+    dee("runs", "cancel", run_of(dee, "c-4"), "--reason", "moved away")
+    return dee
+
+
+def run_of(dee: Dee, contact: str) -> str:
+    (run,) = dee.json("runs", "list", "--contact", contact)["runs"]
+    return str(run["id"])
+
+
+# --- history --------------------------------------------------------------------------------------
+
+
+def test_times_are_those_of_the_asker(dee: Dee) -> None:
+    run = run_of(dee, "c-1")
+    assert "2025-03-03T08:00:00Z" in dee("history", run).stdout
+    assert "2025-03-03T09:00:00+01:00" in dee("history", run, "--tz", "Europe/Vienna").stdout
+    assert "2025-03-03T03:00:00-05:00" in dee("history", run, TZ="America/New_York").stdout
+    assert "no time zone" in dee.fault("history", run, "--tz", "Mars/Olympus", code=2)
+
+
+def test_full_shows_all_that_was_recorded(dee: Dee) -> None:
+    run = run_of(dee, "c-1")
+    said = dee("history", run, "--full").stdout
+    for part in ('"ada@example.com"', "lease_epoch: ", "checksum ", "position ", "command tick_0"):
+        assert part in said
+    entries = dee.json("history", run, "--full")["entries"]
+    assert entries[2]["data"]["personal"]["to"] == "ada@example.com"
+    assert len(entries[0]["checksum"]) == 64
+    short = dee("history", run).stdout
+    assert "ada@example.com" not in short
+
+
+def test_colours_are_for_terminals_and_for_who_wants_them(dee: Dee) -> None:
+    run = run_of(dee, "c-3")
+    assert "\x1b[" not in dee("history", run).stdout
+    _, shown = dee.on_terminal("history", run)
+    assert "\x1b[31m" in shown
+    _, plain = dee.on_terminal("history", run, NO_COLOR="1")
+    assert "\x1b[3" not in plain
+
+
+def test_a_contacts_history_crosses_its_runs(dee: Dee) -> None:
+    said = dee("history", "--contact", "c-2").stdout
+    assert "contact:c-2 1 contact.suppressed: global" in said
+    assert "asked by phone" in said
+    assert "enrollment.refused: global" in said
+    entries = dee.json("history", "--contact", "c-4")["entries"]
+    assert [entry["action"] for entry in entries][-1] == "run.cancelled"
+
+
+def test_a_run_at_any_moment_of_its_past(dee: Dee) -> None:
+    run = run_of(dee, "c-4")
+    assert dee.json("history", run, "--at-version", "2")["run"]["status"] == "active"
+    at = dee.json("history", run, "--at", "2025-03-03T12:00Z")
+    assert (at["run"]["status"], at["waiting"]["what"]) == ("waiting", "wait")
+    assert at["context"]["variables"] == {"place": "Example Town"}
+    assert dee.json("history", run, "--at-tick", "86400")["run"]["status"] == "cancelled"
+    said = dee("history", run, "--at-version", "6").stdout
+    assert "wait until 2025-03-06T08:00:00Z (tick 259,200)" in said
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        ((), 2, "name a RUN, or give --contact"),
+        (("RUN", "--contact", "c"), 2, "name a RUN, or give --contact"),
+        (("RUN", "--at-tick", "1", "--at-version", "1"), 2, "give one of"),
+        (("RUN", "--at-tick", "1", "--full"), 2, "give one of"),
+        (("RUN", "--full", "--csv"), 2, "--full goes with --json"),
+        (("RUN", "--at-version", "99"), 1, "version: must be 1 to 7"),
+        (("RUN", "--at", "2025-01-01T00:00Z"), 1, "time: the run began at tick 0"),
+    ],
+)
+def test_what_makes_no_sense_is_said(
+    dee: Dee, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    run = run_of(dee, "c-4")
+    given = [run if word == "RUN" else word for word in arguments]
+    assert said in dee.fault("history", *given, code=code)
+
+
+def test_a_diff_names_fields_and_events(dee: Dee) -> None:
+    run = run_of(dee, "c-4")
+    changes = {c["field"]: c for c in dee.json("runs", "diff", run, "--from", "6")["changes"]}
+    assert changes["status"]["before"] == "waiting"
+    assert changes["status"]["after"] == "cancelled"
+    assert (changes["status"]["version"], changes["status"]["event"]) == (7, "run.cancelled")
+    assert changes["statusReason"]["after"] == "moved away"
+    assert (
+        "fields changed between versions 6 and 7" in dee("runs", "diff", run, "--from", "6").stdout
+    )
+    backwards = dee.json("runs", "diff", run, "--from", "7", "--to", "6")["changes"]
+    assert {c["field"]: c["after"] for c in backwards}["status"] == "waiting"
+
+
+# --- explain --------------------------------------------------------------------------------------
+
+
+def test_explain_says_why_and_what_to_do(dee: Dee) -> None:
+    said = dee("explain", run_of(dee, "c-1")).stdout
+    assert said.startswith("It waits at step pause until 2025-03-06 08:00:00Z (tick 259200)")
+    run = run_of(dee, "c-3")
+    said = dee("explain", run).stdout
+    assert "It has failed at step hello" in said
+    assert "the contact has no e-mail address" in said
+    assert f"dee runs retry {run}" in said
+    said = dee("explain", run_of(dee, "c-4")).stdout
+    assert "It was cancelled: moved away." in said
+    assert "reason: moved away" in said
+
+
+def test_explain_says_why_a_contact_has_no_run(dee: Dee) -> None:
+    said = dee("explain", "--contact", "c-2", "--plan", "welcome").stdout
+    assert "Contact c-2 has no run of the plan welcome." in said
+    assert "refused by suppression: global" in said
+    assert "It is suppressed now: global." in said
+    assert "nobody tried" in dee("explain", "--contact", "nobody").stdout
+    found = dee.json("explain", "--contact", "c-1")
+    assert found["advice"] == [f"dee explain {run_of(dee, 'c-1')}"]
+    assert "name a RUN" in dee.fault("explain", code=2)
+
+
+# --- debug ----------------------------------------------------------------------------------------
+
+
+def test_a_session_steps_and_supposes_and_writes_nothing(dee: Dee) -> None:
+    run = run_of(dee, "c-1")
+    before = dee.json("health")["position"]
+    lines = [
+        "next 3", "peek", "back", "context", "goto 6", "what-if event email.replied",
+        "what-if set place 'New Town'", "what-if nothing", "what-if event email.eaten",
+        "what-if event email.opened {broken", "goto 99", "next x", "dance", "'", "", "next",
+        "quit", "next",
+    ]  # fmt: skip
+    said = dee("debug", run, given="\n".join(lines)).stdout
+    for part in (
+        "3: 2025-03-03T08:00:00Z tick 0 step.dispatched step hello (send_email)",
+        "back to version 2, before step.dispatched",
+        '"place": "Example Town"',
+        "at version 6 of 6",
+        "run.completed: replied",
+        "the run would be completed with the outcome 'finished'",
+        "type: must be one of",
+        "data: is not JSON",
+        "version: must be 0 to 6",
+        "number: must be one whole number",
+        "'dance' is no command",
+        "not understood",
+        "6 is the last; nothing happened after it",
+    ):
+        assert part in said, part
+    assert dee.json("health")["position"] == before
+
+
+# --- contacts and funnels -------------------------------------------------------------------------
+
+
+def test_a_contact_as_of_any_date(dee: Dee) -> None:
+    now = dee.json("contact", "show", "c-4")
+    assert [run["status"] for run in now["runs"]] == ["cancelled"]
+    assert {entry["kind"] for entry in now["entries"]} == {"run", "send", "wait"}
+    before = dee.json("contact", "show", "c-4", "--as-of", "2025-03-03T12:00Z")
+    assert [run["status"] for run in before["runs"]] == ["waiting"]
+    assert dee.json("contact", "show", "c-2")["suppressions"] == ["global"]
+    said = dee("contact", "show", "c-2").stdout
+    assert "enrollment.refused" in said
+    assert "0 runs, 0 entries" in dee("contact", "show", "nobody").stdout
+    fault = dee.fault("contact", "show", "c-1", "--as-of", "2020-01-01T00:00Z")
+    assert "before the database's epoch" in fault
+
+
+def test_a_funnel_adds_up(dee: Dee) -> None:
+    found = dee.json("plan", "funnel", "welcome")
+    hello, pause = found["steps"]
+    assert (hello["stepId"], hello["entered"], hello["sent"], hello["failed"]) == ("hello", 3, 2, 1)
+    assert (pause["entered"], pause["exited"], pause["inProgress"]) == (2, 1, 1)
+    said = dee("plan", "funnel", "welcome", "--reasons").stdout
+    assert "hello@1 failed: cannot be rendered 1" in said
+    assert "pause@1 exited: cancelled 1" in said
+    assert dee("plan", "funnel", "welcome", "--csv").stdout.startswith("planVersion,stepId,entered")
+    assert "has not been published" in dee.fault("plan", "funnel", "nothing")
+
+
+# --- run files ------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_into_a_scratch_database_as_a_file(dee: Dee, tmp_path: Path) -> None:
+    run, file = run_of(dee, "c-4"), tmp_path / "run.json"
+    done = dee("runs", "export", run, file)
+    assert "holds personal data" in done.stderr
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "--force writes over it" in dee.fault("runs", "export", run, file)
+    dee("runs", "export", run, file, "--force")
+    scratch = Dee(tmp_path)
+    scratch("init", "--clock", "manual", "--epoch", "2025-03-03T08:00Z")
+    assert f"{run} imported: 7 events, cancelled" in scratch("runs", "import", file).stdout
+    assert "is identical" in scratch("replay", run).stdout
+    assert "is valid" in scratch("audit", "verify", run).stdout
+    bare = tmp_path / "bare.json"
+    assert dee("runs", "export", run, bare, "--no-personal-data").stderr == ""
+    other = tmp_path / "other"
+    other.mkdir()
+    Dee(other)("init", "--clock", "manual", "--epoch", "2025-03-04T08:00Z")
+    assert "--epoch 2025-03-03T08:00:00Z" in Dee(other).fault("runs", "import", bare)
+    file.write_text(file.read_text(encoding="utf-8")[:-200], encoding="utf-8")
+    assert "is not JSON; it may have been cut off" in scratch.fault("runs", "import", file)
