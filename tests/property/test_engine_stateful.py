@@ -16,7 +16,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from dee_es import Engine, ExecutionPlan
 from dee_es.adapters.channels.memory import MemoryChannel
@@ -191,6 +197,11 @@ class Lives(RuleBasedStateMachine):
     def everything_agrees(self) -> None:
         for engine in self.engines:
             check(engine)
+
+    @invariant()
+    def the_funnel_adds_up(self) -> None:
+        if hasattr(self, "engines"):
+            assert_funnels_add_up(self.engines[0], PLANS)
 
     @rule()
     def funnels_add_up(self) -> None:
