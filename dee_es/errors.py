@@ -45,6 +45,11 @@ class PlanNotFound(DeeError):
 class RunNotFound(DeeError):
     """No run has this id."""
 
+    @classmethod
+    def named(cls, run_id: str) -> RunNotFound:
+        """The error for a run that is not there."""
+        return cls(f"there is no run {run_id}; `dee runs list` shows those there are")
+
 
 class InvalidTransition(DeeError):
     """The status table has no such transition; nothing was written."""

@@ -29,7 +29,7 @@ class Audit:
         rows = self._store.read_stream(run_id)
         head = self._store.heads([run_id]).get(run_id)
         if not is_run(run_id) or (not rows and head is None):
-            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+            raise RunNotFound.named(run_id)
         previous, bad, problem = chain.GENESIS, None, None
         for expected, row in enumerate(rows, start=1):
             problem = _fault(row, expected, previous)

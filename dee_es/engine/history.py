@@ -30,7 +30,7 @@ class History:
         """All events of a run, verified against their chain; raises `RunNotFound`."""
         rows = self._store.read_stream(run_id)
         if not rows:
-            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+            raise RunNotFound.named(run_id)
         return self._journal.open(rows)
 
     def timeline(self, run_id: str) -> list[TimelineEntry]:
@@ -41,7 +41,7 @@ class History:
         """The run's events with all that was recorded; raises `RunNotFound`."""
         rows = self._store.read_stream(run_id)
         if not rows:
-            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+            raise RunNotFound.named(run_id)
         return self._logs(rows)
 
     def contact_logs(self, contact_id: str, run_ids: Sequence[str]) -> list[LogEntry]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from dee_es.core import contact_state
 from dee_es.core import events as e
@@ -18,19 +17,13 @@ from dee_es.core.run import fold
 from dee_es.core.views import ContactEntryRow
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.journal import Journal
-from dee_es.engine.models import ExecutionRun
+from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.projector import AnyProjection, Projector
 from dee_es.engine.queries import execution_run, row_of
 from dee_es.ports import EventStore, Views
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
-    )
-
-
-class ContactEntry(_Model):
+class ContactEntry(Answer):
     """Something that happened to a contact.
 
     `kind` is `run`, `send`, `wait`, `refusal`, `event` (of a channel) or `contact` (suppression or
@@ -49,7 +42,7 @@ class ContactEntry(_Model):
     until: datetime | None
 
 
-class ContactAt(_Model):
+class ContactAt(Answer):
     """A contact as of a moment: its runs as they stood, all that had happened, and what stood on
     record about suppression and consent in its own name (an address may be listed in its own
     right as well)."""
@@ -63,7 +56,7 @@ class ContactAt(_Model):
     consents: dict[str, str]
 
 
-class FunnelStep(_Model):
+class FunnelStep(Answer):
     """What became of the visits of a step: `entered` is the sum of the other numbers.
 
     `sent` counts visits that did what the step is for; `deferred` those that a rule holds now.
@@ -79,7 +72,7 @@ class FunnelStep(_Model):
     failed: int = 0
     exited: int = 0
     in_progress: int = 0
-    reasons: dict[str, dict[str, int]] = {}
+    reasons: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

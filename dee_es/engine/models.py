@@ -14,16 +14,20 @@ from dee_es.core.views import RunStatus
 from dee_es.errors import DeeError
 
 
-class ExecutionRun(BaseModel):
+class Answer(BaseModel):
+    """Base of what the engine answers with: frozen, with names in camelCase in JSON."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+    )
+
+
+class ExecutionRun(Answer):
     """A single execution of a plan for a contact.
 
     JSON (`model_dump_json(by_alias=True)`) has the names of the Runs page. All times are UTC times
     of ticks; `variables` is empty when the contact was erased.
     """
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
-    )
 
     id: str
     plan_id: str
@@ -46,12 +50,8 @@ class ExecutionRun(BaseModel):
     ordinal: int
 
 
-class RunPage(BaseModel):
+class RunPage(Answer):
     """One page of runs; `total` is the exact number of all that match."""
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
-    )
 
     runs: tuple[ExecutionRun, ...]
     total: int

@@ -7,17 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+from dee_es.engine.models import Answer
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
-    )
-
-
-class ReplayedStep(_Model):
+class ReplayedStep(Answer):
     """One visit of a step, then and now; None where there was no such visit."""
 
     id: str
@@ -26,7 +19,7 @@ class ReplayedStep(_Model):
     identical: bool
 
 
-class ReplayDiff(_Model):
+class ReplayDiff(Answer):
     """One field that differs.
 
     `version` is the entry of the run's log that it is about, `step` the step, `field` the path of
@@ -40,7 +33,7 @@ class ReplayDiff(_Model):
     actual: Any
 
 
-class ReplayResult(_Model):
+class ReplayResult(Answer):
     """A run decided again.
 
     `verdict` is `erased` if nothing differs but something could not be compared since the contact

@@ -56,7 +56,7 @@ class RunTransfer:
         """
         rows = self._store.read_stream(run_id)
         if not rows:
-            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+            raise RunNotFound.named(run_id)
         history = self._journal.open(rows)
         streams = [
             tuple(self._store.read_stream(stream, 0, version))

@@ -7,27 +7,18 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.registry import REGISTRY
 from dee_es.core.replay import differing
 from dee_es.core.run import evolve
 from dee_es.core.run_state import RunState
-from dee_es.engine.models import ExecutionRun
+from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.queries import execution_run, row_of
 from dee_es.errors import InvalidInput
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
-    )
-
-
-class Waiting(_Model):
+class Waiting(Answer):
     """What a run waits for: its start, a wait step, another attempt, a rule of the policy, or the
     outcome of a call; until when, and for a rule which one and why."""
 
@@ -38,14 +29,14 @@ class Waiting(_Model):
     reason: str | None = None
 
 
-class SeenEvent(_Model):
+class SeenEvent(Answer):
     """A channel event that conditions can ask for; `step` is None if it named none."""
 
     type: str
     step: str | None
 
 
-class RunContext(_Model):
+class RunContext(Answer):
     """Everything that a decision about the run reads beside its status.
 
     `contact` is empty if the contact was erased. `sending` is the step whose message is under way,
@@ -66,7 +57,7 @@ class RunContext(_Model):
     erased: bool
 
 
-class RunAt(_Model):
+class RunAt(Answer):
     """A run as it stood after the event `version`, the last one up to the moment asked for."""
 
     run: ExecutionRun
@@ -78,7 +69,7 @@ class RunAt(_Model):
     waiting: Waiting | None
 
 
-class Change(_Model):
+class Change(Answer):
     """A field that differs between two versions, with the last event that changed it."""
 
     field: str

@@ -131,7 +131,7 @@ class Runs:
         """A run from its events; raises `RunNotFound`."""
         rows = self.store.read_stream(run_id)
         if not rows:
-            raise RunNotFound(f"there is no run {run_id}; `dee runs list` shows those there are")
+            raise RunNotFound.named(run_id)
         return self._open(rows)
 
     def load_many(self, run_ids: Sequence[str]) -> dict[str, LoadedRun]:
