@@ -85,7 +85,8 @@ class ReplaysApi(ApiBase):
 
         `on_progress` is told the sum so far after every page, `on_divergence` the first difference
         of each run that has one. `workers` processes share the work on a database that others can
-        open; a script that asks for several needs the usual `if __name__ == "__main__":`. A run that cannot be read is counted and does not stop the rest.
+        open; a script that asks for several needs the usual `if __name__ == "__main__":`. A run
+        that cannot be read is counted and does not stop the rest.
         """
         if workers < 1:
             raise InvalidInput("workers", "must be a whole number from 1 on")
