@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dee_es.cli.options import chosen_format, format_options
-from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write_json, write_table
+from dee_es.cli.output import (
+    Column,
+    colorful,
+    plain,
+    say,
+    write_csv,
+    write_fields,
+    write_json,
+    write_table,
+)
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.text import counted
+from dee_es.cli.text import counted, printable
 from dee_es.cli.times import iso, local, span, time_option, zone_option
 
 if TYPE_CHECKING:
@@ -169,12 +179,11 @@ def _say_entry(
     outcome = f": {entry.outcome}" if entry.outcome else ""
     who = f" (by {entry.actor})" if entry.actor else ""
     why = f" because {entry.reason}" if entry.reason else ""
-    action = click.style(entry.action, fg=ACTION_COLORS.get(entry.action)) if _in_colour() else (
-        entry.action
-    )  # fmt: skip
+    colour = ACTION_COLORS.get(entry.action) if colorful(sys.stdout) else None
+    action = click.style(entry.action, fg=colour) if colour else entry.action
     click.echo(
         f"{local(entry.time, zone)} {_since(entry.time, began):>8} {where}{entry.version} "
-        f"{action}" + _printable(f"{step}{outcome}{who}{why}")
+        f"{action}" + printable(f"{step}{outcome}{who}{why}")
     )
     if not fully:
         return
@@ -184,20 +193,6 @@ def _say_entry(
         say("    (its personal data was erased)")
     say(f"    checksum {entry.checksum}, position {entry.position}, command {entry.command_id}, "
         f"recorded {iso(entry.recorded_at)}")  # fmt: skip
-
-
-def _in_colour() -> bool:
-    import sys
-
-    from dee_es.cli.output import colorful
-
-    return colorful(sys.stdout)
-
-
-def _printable(text: str) -> str:
-    from dee_es.cli.text import printable
-
-    return printable(text)
 
 
 # --- at a moment ----------------------------------------------------------------------------------
