@@ -107,3 +107,15 @@ class OutcomeUnknownError(DeeError):
 
 class ProjectionStuck(DeeError):
     """A projection met an event that it cannot fold."""
+
+
+class TableGone(StoreUnavailable):
+    """A projection's table was dropped while it was about to be read; another one serves now."""
+
+
+class ProjectionUnavailable(DeeError):
+    """The database serves a version of a projection that this code cannot read."""
+
+
+class RebuildRefused(DeeError):
+    """A rebuild ended before the swap; what was served before is served still."""

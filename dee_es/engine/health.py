@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from dee_es.engine.models import Health
-from dee_es.engine.projector import AnyProjection, Projector
+from dee_es.engine.projecting.manager import Projections
+from dee_es.engine.projecting.models import ParkedStream
+from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import DeeError
 from dee_es.ports import EventStore
 
+_SHOWN: Final = 5
 _PATIENCE_S: Final = 60
 """How long runs may be due before somebody is told, in seconds of logical time."""
 
@@ -23,18 +26,26 @@ class HealthCheck:
         store: EventStore,
         clock: EngineClock,
         projector: Projector,
+        projections: Projections,
         kept_level: AnyProjection,
     ) -> None:
         self._backend = backend
         self._store = store
         self._clock = clock
         self._projector = projector
+        self._projections = projections
         self._kept_level = kept_level
 
     def look(self) -> Health:
         """The state as of now, with a sentence for each problem."""
         found = [self._overdue(), self._backwards(), self._stuck()]
-        problems = tuple(problem for problem in found if problem is not None)
+        problems = [problem for problem in found if problem is not None]
+        parked = self._projections.parked()
+        problems += [_told(each) for each in parked[:_SHOWN]]
+        if len(parked) > _SHOWN:
+            problems.append(f"{len(parked) - _SHOWN:,} more streams are parked")
+        advice = self._projections.advice()
+        lag = self._projections.lag()
         head = self._store.log_head()
         tick = self._clock.now()
         kind: Literal["system", "manual"] = self._clock.kind
@@ -47,11 +58,9 @@ class HealthCheck:
             position=head.position,
             runs=head.ordinal,
             next_due=self._store.next_due(),
-            lag={
-                projection.name: head.position - self._projector.position(projection)
-                for projection in self._projector.projections
-            },
-            problems=problems,
+            lag=lag,
+            problems=tuple(problems),
+            advice=tuple(f"projection {name}: {text}" for name, text in advice.items()),
         )
 
     def _overdue(self) -> str | None:
@@ -79,3 +88,10 @@ class HealthCheck:
         except DeeError as error:
             return str(error)
         return None
+
+
+def _told(each: ParkedStream) -> str:
+    return (
+        f"projection {each.name} has parked {each.stream_id}: {each.event}, entry {each.entry} at "
+        f"position {each.position:,}, cannot be folded ({each.error})"
+    )

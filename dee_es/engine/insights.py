@@ -13,12 +13,13 @@ from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import contact_stream
+from dee_es.core.projection import Build
 from dee_es.core.run import fold
 from dee_es.core.views import ContactEntryRow
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.journal import Journal
 from dee_es.engine.models import Answer, ExecutionRun
-from dee_es.engine.projector import AnyProjection, Projector
+from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import execution_run, row_of
 from dee_es.ports import EventStore, Views
 
@@ -90,12 +91,10 @@ class Insights:
 
     def contact_at(self, contact_id: str, tick: int) -> ContactAt:
         """The contact as of the end of a tick; empty for nobody."""
-        self.projector.catch_up(self.contact_history)
-        lines = self.contact_history.lines
-        assert lines is not None, "a contact's history has entries"
-        entries = [
-            row for row in self.views.rows_by(lines, "contact_id", contact_id) if row.tick <= tick
-        ]
+        told, ids = self.projector.read(
+            self.contact_history, lambda build: self._of_contact(build, contact_id)
+        )
+        entries = [row for row in told if row.tick <= tick]
         rows = self.store.read_stream(contact_stream(contact_id))
         own = [each for each in self.journal.open(rows) if each.meta.tick <= tick]
         listed = contact_state.fold(own).listed
@@ -103,15 +102,19 @@ class Insights:
             contact_id=contact_id,
             tick=tick,
             time=self.scale.time(tick),
-            runs=self._runs(contact_id, tick),
+            runs=self._runs(ids, tick),
             entries=tuple(self._entry(row) for row in entries),
             suppressions=tuple(sorted({f"{level} {scope}".strip() for _, level, scope in listed})),
             consents=_consents(own, tick),
         )
 
-    def _runs(self, contact_id: str, tick: int) -> tuple[ExecutionRun, ...]:
-        table = self.contact_history.table
-        ids = [row.run_id for row in self.views.rows_by(table, "contact_id", contact_id)]
+    def _of_contact(self, build: Build, contact_id: str) -> tuple[list[ContactEntryRow], list[str]]:
+        assert build.lines is not None, "a contact's history has entries"
+        entries: list[ContactEntryRow] = self.views.rows_by(build.lines, "contact_id", contact_id)
+        runs = self.views.rows_by(build.table, "contact_id", contact_id)
+        return entries, [row.run_id for row in runs]
+
+    def _runs(self, ids: list[str], tick: int) -> tuple[ExecutionRun, ...]:
         streams, heads = self.store.read_streams(ids), self.store.heads(ids)
         found = []
         for run_id, rows in streams.items():
@@ -139,8 +142,9 @@ class Insights:
 
     def funnel(self, plan_id: str, version: int | None) -> list[FunnelStep]:
         """The numbers of each step that a run has entered, versions and steps in their order."""
-        self.projector.catch_up(self.step_funnel)
-        counts = self.views.counts(self.step_funnel.table, plan_id)
+        counts = self.projector.read(
+            self.step_funnel, lambda build: self.views.counts(build.table, plan_id)
+        )
         numbers: dict[tuple[int, str], dict[str, Any]] = {}
         for key, n in counts.items():
             _, of_version, step, state, reason = key

@@ -26,7 +26,8 @@ class ExecutionRun(Answer):
     """A single execution of a plan for a contact.
 
     JSON (`model_dump_json(by_alias=True)`) has the names of the Runs page. All times are UTC times
-    of ticks; `variables` is empty when the contact was erased.
+    of ticks; `variables` is empty when the contact was erased. `parked` says that the list could
+    not follow the run's events and shows it as it was at `version`; `get_run` shows it as it is.
     """
 
     id: str
@@ -48,6 +49,7 @@ class ExecutionRun(Answer):
     version: int
     enrollment: int
     ordinal: int
+    parked: bool = False
 
 
 class RunPage(Answer):
@@ -306,7 +308,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the database and its projections stand. Positions count events of the log."""
+    """How the database and its projections stand. Positions count events of the log.
+
+    `advice` says what somebody should do in time; `problems` are wrong now.
+    """
 
     ok: bool
     backend: str
@@ -318,3 +323,4 @@ class Health:
     next_due: int | None
     lag: dict[str, int]
     problems: tuple[str, ...]
+    advice: tuple[str, ...] = ()

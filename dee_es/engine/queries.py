@@ -16,9 +16,9 @@ from dee_es.core.values import check_count
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
-from dee_es.engine.projector import AnyProjection, Projector
-from dee_es.errors import InvalidInput
-from dee_es.ports import EventStore, Views
+from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.errors import InvalidInput, TableGone
+from dee_es.ports import EventStore, RunPageRows, Views
 
 MAX_LIMIT: Final = 10_000
 _PAGE: Final = 500
@@ -52,20 +52,30 @@ class Queries:
         if cursor is not None and offset:
             raise InvalidInput("offset", "a cursor already says where to go on; give one of them")
         before = _read_cursor(cursor, chosen) if cursor is not None else None
-        rows, total = self._rows(chosen, limit, offset, before)
+        found = self._rows(chosen, limit, offset, before)
+        rows = found.rows
         more = len(rows) == limit and rows[-1].ordinal > 1
         following = _write_cursor(rows[-1].ordinal, chosen) if more else None
-        return RunPage(runs=self._runs(rows), total=total, next_cursor=following)
+        parked = self._parked(found)
+        return RunPage(runs=self._runs(rows, parked), total=found.total, next_cursor=following)
+
+    def _parked(self, found: RunPageRows) -> frozenset[str]:
+        """Runs whose rows are not what their events say, because one cannot be folded."""
+        if found.build is None or not found.build.parked:
+            return frozenset()
+        key = found.build.key
+        with self._views.snapshot() as reader:
+            return frozenset(reader.parked(key, [row.run_id for row in found.rows]))
 
     def rows(
         self, chosen: RunFilter, *, limit: int, before_ordinal: int | None = None
     ) -> list[RunRow]:
         """Plain rows by ordinal descending, without personal data."""
-        return self._rows(chosen, limit, 0, before_ordinal)[0]
+        return self._rows(chosen, limit, 0, before_ordinal).rows
 
     def count(self, chosen: RunFilter) -> int:
         """How many runs match."""
-        return self._rows(chosen, 1, 0, None)[1]
+        return self._rows(chosen, 1, 0, None).total
 
     def all_rows(self, chosen: RunFilter) -> list[RunRow]:
         """Every row that matches; for filters that match few, such as one contact."""
@@ -76,18 +86,27 @@ class Queries:
             before = page[-1].ordinal
         return found
 
-    def _rows(
-        self, chosen: RunFilter, limit: int, offset: int, before: int | None
-    ) -> tuple[list[RunRow], int]:
+    def _rows(self, chosen: RunFilter, limit: int, offset: int, before: int | None) -> RunPageRows:
+        build = self._projector.at_hand(self._run_list)
         while True:
-            rows, total, head, folded = self._views.list_runs(
-                self._run_list.table, chosen, limit=limit, offset=offset, before_ordinal=before
-            )
-            if folded >= head:
-                return rows, total
-            self._projector.catch_up(self._run_list)
+            try:
+                found = self._views.list_runs(
+                    build.table, chosen, limit=limit, offset=offset, before_ordinal=before
+                )
+            except TableGone:
+                build = self._projector.catch_up(self._run_list)
+                continue
+            # A build that no longer serves is whole, too; but others may read the new one already.
+            served = found.build
+            if served is not None and served.position >= found.head and served.state == "serving":
+                return found
+            latest = self._projector.catch_up(self._run_list)
+            if latest is build and served is not None and served.position >= found.head:
+                # Code that lacks the version that serves reads the one before it.
+                return found
+            build = latest
 
-    def _runs(self, rows: Sequence[RunRow]) -> tuple[ExecutionRun, ...]:
+    def _runs(self, rows: Sequence[RunRow], parked: frozenset[str]) -> tuple[ExecutionRun, ...]:
         first = self._store.read_first([row.run_id for row in rows])
         self._journal.preload(first.values())
         found = []
@@ -95,7 +114,8 @@ class Queries:
             event = self._journal.open_one(first[row.run_id]).event
             assert isinstance(event, RunScheduled | RunStarted), "a run begins with its enrolment"
             variables = event.personal.variables if event.personal is not None else {}
-            found.append(execution_run(row, variables, self._scale))
+            run = execution_run(row, variables, self._scale)
+            found.append(run.model_copy(update={"parked": True}) if run.id in parked else run)
         return tuple(found)
 
     def filter(

@@ -1,57 +1,233 @@
-"""Projection tables: what queries read and the projector writes."""
+"""Projection tables: what queries read, the projector writes and a rebuild puts in place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
 
 from dee_es.core.projection import CountKey, Key, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 from dee_es.ports.log import StoredRow
 
+BuildKey = tuple[str, int, int]
+"""Name and version of a projection, and the number of one copy of its tables."""
+BuildState = Literal["serving", "building", "checking", "kept"]
 
-class TableTransaction(Protocol):
-    """Projection tables inside one transaction."""
 
-    def checkpoint(self, projection: str, version: int) -> tuple[int, int]:
-        """Position up to which the projection has folded, and last run ordinal it has seen."""
+class BuildRow(msgspec.Struct, frozen=True):
+    """A copy of a projection's tables, as the database knows it.
+
+    `serving` is the one that queries read, one for each name; `building` is to become it;
+    `checking` is compared with it and dropped; `kept` has been it. `position` is that up to which
+    it has folded, `ordinal` the last run's number it has seen, `parked` how many streams it has
+    set aside.
+    """
+
+    name: str
+    version: int
+    number: int
+    state: BuildState
+    position: int
+    ordinal: int
+    parked: int
+
+    @property
+    def key(self) -> BuildKey:
+        """What identifies it."""
+        return self.name, self.version, self.number
+
+
+class ParkedRow(msgspec.Struct, frozen=True):
+    """A stream that a build has set aside: from its entry `version` on, an event called `event` at
+    `position` of the log, nothing of it is folded. `error` says why, without any data."""
+
+    name: str
+    version: int
+    number: int
+    stream_id: str
+    position: int
+    entry: int
+    event: str
+    error: str
+    parked_ms: int
+
+
+class RebuildRow(msgspec.Struct, frozen=True):
+    """How a rebuild went. `started_ms` and `finished_ms` are wall time (ms since 1970 UTC),
+    `worked_ms` is the time spent in it, interruptions and throttling left out."""
+
+    name: str
+    version: int
+    number: int
+    started_ms: int
+    finished_ms: int | None
+    worked_ms: int
+    events: int
+    rows: int
+    digest: str
+
+
+class TableReader(Protocol):
+    """Projection tables and the log, as of one moment."""
+
+    def builds(self, name: str | None = None) -> list[BuildRow]:
+        """All builds, or those of one projection, by version and number."""
         ...
 
-    def save_checkpoint(self, projection: str, version: int, position: int, ordinal: int) -> None:
-        """Move the checkpoint; it commits with the rows."""
+    def parked(self, build: BuildKey, stream_ids: Sequence[str]) -> set[str]:
+        """Those of the streams that the build has set aside."""
         ...
 
     def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]:
         """The rows with these keys that exist."""
         ...
 
-    def write(self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]) -> None:
-        """Insert new rows and replace existing ones, by key."""
+    def scan(self, table: Table[RowT], after: Key | None, limit: int) -> list[RowT]:
+        """Up to `limit` rows behind a key (None: from the first on), by key."""
         ...
 
-    def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None:
-        """Add to the counts beside a counted table."""
+    def all_counts(self, table: Table[Any]) -> dict[CountKey, int]:
+        """All counts beside a counted table; none that is 0."""
         ...
 
     def read_log(self, after: int, limit: int) -> list[StoredRow]:
         """Rows of the log behind position `after`, in order."""
         ...
 
+    def read_stream(self, stream_id: str, after: int = 0) -> list[StoredRow]:
+        """A stream's rows behind entry `after`, in order."""
+        ...
+
+    def head(self) -> int:
+        """The last position of the log."""
+        ...
+
+
+class TableTransaction(TableReader, Protocol):
+    """Projection tables inside one transaction."""
+
+    def held(self, build: BuildKey) -> BuildRow | None:
+        """The build's row, which nobody else can change before this transaction ends."""
+        ...
+
+    def move(self, build: BuildKey, position: int, ordinal: int) -> None:
+        """Move a build's position; it commits with the rows."""
+        ...
+
+    def save_build(self, row: BuildRow) -> None:
+        """Add a build, or replace what is known of it."""
+        ...
+
+    def remove_build(self, build: BuildKey) -> None:
+        """Forget a build and what it has set aside; its tables are dropped separately."""
+        ...
+
+    def park(self, rows: Sequence[ParkedRow]) -> None:
+        """Set streams aside, or replace what is known of those that are."""
+        ...
+
+    def unpark(self, build: BuildKey, stream_ids: Sequence[str]) -> None:
+        """Take streams back that were set aside."""
+        ...
+
+    def write(self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]) -> None:
+        """Insert new rows and replace existing ones, by key."""
+        ...
+
+    def delete(self, table: Table[Any], keys: Sequence[Key]) -> None:
+        """Delete the rows with these keys that exist."""
+        ...
+
+    def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None:
+        """Add to the counts beside a counted table."""
+        ...
+
+    def create(self, tables: Iterable[Table[Any]], *, indexes: bool = True) -> None:
+        """Create the tables, counts and, unless they are put off, indexes that do not exist yet."""
+        ...
+
+    def index(self, tables: Iterable[Table[Any]]) -> None:
+        """Create the indexes that were put off."""
+        ...
+
+    def drop(self, tables: Iterable[Table[Any]]) -> None:
+        """Drop the tables with their indexes and counts."""
+        ...
+
+    def save_rebuild(self, row: RebuildRow) -> None:
+        """Keep how a rebuild goes, or went."""
+        ...
+
+
+class Standing(NamedTuple):
+    """The last position of the log and all builds, of one moment."""
+
+    head: int
+    builds: tuple[BuildRow, ...]
+
+
+class RunPageRows(NamedTuple):
+    """A page of the run list: `total` is exact; the log's head and the build's own row (None if it
+    was dropped) are of the same snapshot."""
+
+    rows: list[RunRow]
+    total: int
+    head: int
+    build: BuildRow | None
+
 
 class Views(Protocol):
-    """Projection tables: what queries read and the projector writes."""
+    """Projection tables: what queries read and the projector writes.
 
-    def prepare(self, tables: Iterable[Table[Any]]) -> None:
-        """Create the tables that do not exist yet."""
+    Methods that read a table raise `TableGone` if it has been dropped meanwhile.
+    """
+
+    @property
+    def indexes_later(self) -> bool:
+        """Whether a new table is better filled before its indexes are made."""
         ...
 
     def transaction(self) -> AbstractContextManager[TableTransaction]:
         """A transaction on the tables, one at a time for the whole database (append lock)."""
         ...
 
-    def position(self, projection: str, version: int) -> int:
-        """Position up to which the projection has folded."""
+    def building(self) -> AbstractContextManager[TableTransaction]:
+        """A transaction for long work on tables that nobody reads yet: it may last, and keeps
+        nobody from appending where the database can have it so."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[TableReader]:
+        """A look at one moment that may last, and keeps nobody from anything."""
+        ...
+
+    def rebuilding(self, name: str) -> AbstractContextManager[None]:
+        """The right to rebuild a projection, which ends with the process at the latest.
+
+        Raises `ConcurrencyConflict` at once if somebody else has it.
+        """
+        ...
+
+    def settle(self, tables: Sequence[Table[Any]]) -> None:
+        """Let the database do at once what it does for tables that were just filled, in time."""
+        ...
+
+    def standing(self) -> Standing:
+        """How far the log and the builds are."""
+        ...
+
+    def parked(self, name: str | None = None) -> list[ParkedRow]:
+        """All streams set aside, by name, version, number and position."""
+        ...
+
+    def rebuilds(self) -> list[RebuildRow]:
+        """What is known of rebuilds, by name, version and number."""
+        ...
+
+    def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
+        """Rows of the first table, and bytes of all with indexes and counts (None: unknown)."""
         ...
 
     def run(self, table: Table[RunRow], run_id: str) -> RunRow | None:
@@ -66,9 +242,9 @@ class Views(Protocol):
         limit: int,
         offset: int = 0,
         before_ordinal: int | None = None,
-    ) -> tuple[list[RunRow], int, int, int]:
-        """Rows by ordinal descending, exact total, log head and folded position, all of one
-        snapshot. `before_ordinal` continues a page; the total does not depend on it."""
+    ) -> RunPageRows:
+        """Rows by ordinal descending and their exact total. `before_ordinal` continues a page; the
+        total does not depend on it. The build is that of the table's name, version and number."""
         ...
 
     def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:

@@ -10,14 +10,14 @@ import pytest
 from dee_es.core.views import AuditFilter, AuditRow
 from dee_es.ports import Views
 from tests.support.counts import count
-from tests.support.rows import AUDIT, chosen_entries, some_entries
+from tests.support.rows import AUDIT, chosen_entries, prepare, some_entries
 
 
 @pytest.fixture
 def rows(views: Views) -> list[AuditRow]:
     """Entries as they are in the audit trail."""
     rows = some_entries(random.Random(5), 1_500)
-    views.prepare([AUDIT])
+    prepare(views, [AUDIT])
     with views.transaction() as tables:
         # Not in log order, as a rebuild may write them.
         tables.write(AUDIT, rows[700:], ())

@@ -14,7 +14,7 @@ from dee_es.ports import Committed, Conflict, EventStore, TableTransaction, View
 from tests.support.backends import Backend
 from tests.support.counts import count
 from tests.support.events import run, unit
-from tests.support.rows import RUNS, add_runs, run_row
+from tests.support.rows import RUNS, add_runs, key_of, listed, prepare, run_row
 from tests.support.writers import Write, in_processes, in_threads, write_much
 
 COMMITS = count(25, 400)
@@ -124,12 +124,12 @@ def test_of_two_partitionings_at_once_one_gets_its_leases(disk_backend: Backend)
 
 
 def test_rows_total_and_positions_are_of_one_snapshot(store: EventStore, views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     rounds = COMMITS
 
     def inline(tables: TableTransaction, before: int, events: Sequence[RecordedEvent]) -> None:
         add_runs(tables, [run_row(e.ordinal) for e in events])
-        tables.save_checkpoint("run_list", 1, before + len(events), events[-1].ordinal)
+        tables.move(key_of(RUNS), before + len(events), events[-1].ordinal)
 
     def write(_: int) -> None:
         for number in range(rounds):
@@ -139,7 +139,7 @@ def test_rows_total_and_positions_are_of_one_snapshot(store: EventStore, views: 
     def read(_: int) -> None:
         total = 0
         while total < rounds * 3:
-            rows, total, head, folded = views.list_runs(RUNS, RunFilter(), limit=5)
+            rows, total, head, folded = listed(views, RUNS, RunFilter(), 5)
             assert total == head == folded
             assert total % 3 == 0
             assert [row.ordinal for row in rows] == list(range(total, max(0, total - 5), -1))
@@ -151,7 +151,7 @@ def test_rows_total_and_positions_are_of_one_snapshot(store: EventStore, views: 
 
 def test_readers_do_not_see_an_open_transaction(disk_backend: Backend) -> None:
     store, views = disk_backend.open()
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     other, other_views = disk_backend.open()
     seen: list[tuple[int, int, object]] = []
 

@@ -19,7 +19,7 @@ from dee_es.ports import (
     Views,
 )
 from tests.support.events import run, unit
-from tests.support.rows import RUNS, add_runs, run_row
+from tests.support.rows import RUNS, add_runs, key_of, listed, place, position, prepare, run_row
 
 
 class Boom(Exception):
@@ -58,20 +58,20 @@ def test_it_is_not_called_when_nothing_was_appended(store: EventStore) -> None:
 
 
 def test_its_rows_commit_with_the_events(store: EventStore, views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     row = run_row(1)
 
     def inline(tables: TableTransaction, before: int, _: Sequence[RecordedEvent]) -> None:
-        assert tables.checkpoint("run_list", 1) == (0, 0)
+        assert place(tables, RUNS) == (0, 0)
         add_runs(tables, [row])
-        tables.save_checkpoint("run_list", 1, before + 1, 1)
-        assert tables.checkpoint("run_list", 1) == (1, 1)
+        tables.move(key_of(RUNS), before + 1, 1)
+        assert place(tables, RUNS) == (1, 1)
         assert tables.rows(RUNS, [row.run_id]) == {row.run_id: row}
 
     assert store.commit([unit(run())], inline=inline) == [Committed(1)]
     assert views.run(RUNS, row.run_id) == row
-    assert views.position("run_list", 1) == 1
-    assert views.list_runs(RUNS, RunFilter(), limit=9) == ([row], 1, 1, 1)
+    assert position(views, RUNS) == 1
+    assert listed(views, RUNS, RunFilter(), 9) == ([row], 1, 1, 1)
 
 
 def test_it_reads_the_log_as_it_was_before_the_append(store: EventStore) -> None:
@@ -87,7 +87,7 @@ def test_it_reads_the_log_as_it_was_before_the_append(store: EventStore) -> None
 
 
 def test_its_failure_undoes_everything(store: EventStore, views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     kept = Suppression("id:kept", "global", "", "kept")
     store.commit(
         [unit(run(1), 0, 2, tick=5, due_tick=6, suppress=(kept,), event_ids=("kept",))],
@@ -99,7 +99,7 @@ def test_its_failure_undoes_everything(store: EventStore, views: Views) -> None:
     def inline(tables: TableTransaction, position: int, _: Sequence[RecordedEvent]) -> None:
         add_runs(tables, [run_row(2)])
         tables.write(RUNS, (), [run_row(1, status="paused")])
-        tables.save_checkpoint("run_list", 1, position + 1, 2)
+        tables.move(key_of(RUNS), position + 1, 2)
         raise Boom
 
     with pytest.raises(Boom):
@@ -125,7 +125,7 @@ def test_its_failure_undoes_everything(store: EventStore, views: Views) -> None:
     assert store.known_event_ids(["kept", "lost"]) == {"kept"}
     assert store.contact_keys(["lost"]) == {}
     assert [s.subject for s in store.suppressions(["id:kept", "id:lost"])] == ["id:kept"]
-    assert views.position("run_list", 1) == 0
+    assert position(views, RUNS) == 0
     assert views.list_runs(RUNS, RunFilter(), limit=9)[:2] == ([run_row(1)], 1)
     assert views.list_runs(RUNS, RunFilter(("active",)), limit=9)[1] == 1
 
@@ -145,7 +145,7 @@ def test_after_a_failure_the_same_units_go_through(store: EventStore) -> None:
 
 
 def test_a_row_that_is_there_already_undoes_the_append(store: EventStore, views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     with views.transaction() as tables:
         add_runs(tables, [run_row(1)])
     with pytest.raises(IntegrityViolation):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from dee_es.core.views import BUCKET, RunFilter, RunRow
 from dee_es.ports import Views
 from tests.support.counts import count
-from tests.support.rows import RUNS, STATUSES, add_runs, chosen_runs, move_runs, some_runs
+from tests.support.rows import RUNS, STATUSES, add_runs, chosen_runs, move_runs, prepare, some_runs
 
 RUN_COUNT = 9_000
 """Three buckets of ordinals, the last one not full."""
@@ -23,7 +23,7 @@ def rows(views: Views) -> list[RunRow]:
     assert RUN_COUNT > 2 * BUCKET
     chance = random.Random(11)
     rows = some_runs(chance, RUN_COUNT)
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     for start in range(0, RUN_COUNT, 2_500):
         with views.transaction() as tables:
             add_runs(tables, rows[start : start + 2_500])

@@ -12,7 +12,19 @@ from dee_es.core.views import AuditFilter, RunFilter
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import EventStore, Views
 from tests.support.events import run, unit
-from tests.support.rows import AUDIT, RUNS, add_runs, move_runs, run_row, some_entries
+from tests.support.rows import (
+    AUDIT,
+    RUNS,
+    add_runs,
+    key_of,
+    listed,
+    move_runs,
+    place,
+    position,
+    prepare,
+    run_row,
+    some_entries,
+)
 
 
 class Boom(Exception):
@@ -36,35 +48,35 @@ MIXED = Table("mixed", 3, Mixed, key="name", indexes=(("number", "name"),))
 
 
 def test_a_prepared_table_is_empty(views: Views) -> None:
-    views.prepare([RUNS, AUDIT])
+    prepare(views, [RUNS, AUDIT])
     assert views.run(RUNS, run()) is None
-    assert views.list_runs(RUNS, RunFilter(), limit=5) == ([], 0, 0, 0)
+    assert listed(views, RUNS, RunFilter(), 5) == ([], 0, 0, 0)
     assert views.list_audit(AUDIT, AuditFilter(), limit=5) == []
-    assert views.position("run_list", 1) == 0
+    assert position(views, RUNS) == 0
 
 
 def test_preparing_again_keeps_what_is_there(views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     with views.transaction() as tables:
         add_runs(tables, [run_row(1)])
-    views.prepare([RUNS, AUDIT])
-    views.prepare([])
+    prepare(views, [RUNS, AUDIT])
+    prepare(views, [])
     assert views.run(RUNS, run_row(1).run_id) == run_row(1)
 
 
 def test_versions_of_a_table_stand_side_by_side(views: Views) -> None:
     newer = Table(RUNS.name, 2, RUNS.row_type, RUNS.key, RUNS.indexes, RUNS.counted)
-    views.prepare([RUNS, newer])
+    prepare(views, [RUNS, newer])
     with views.transaction() as tables:
         add_runs(tables, [run_row(1)])
-        tables.save_checkpoint("run_list", 1, 7, 3)
-        assert tables.checkpoint("run_list", 2) == (0, 0)
-    assert views.list_runs(newer, RunFilter(), limit=5) == ([], 0, 0, 0)
-    assert views.list_runs(RUNS, RunFilter(), limit=5) == ([run_row(1)], 1, 0, 7)
+        tables.move(key_of(RUNS), 7, 3)
+        assert place(tables, newer) == (0, 0)
+    assert listed(views, newer, RunFilter(), 5) == ([], 0, 0, 0)
+    assert listed(views, RUNS, RunFilter(), 5) == ([run_row(1)], 1, 0, 7)
 
 
 def test_rows_come_back_as_they_were_written(views: Views) -> None:
-    views.prepare([MIXED])
+    prepare(views, [MIXED])
     rows = [
         Mixed("full", "ü'\"%", 2**53, -(2**53), True, False, b"\x00\xff", b""),
         Mixed("empty", None, 0, None, False, None, b"", None),
@@ -84,7 +96,7 @@ def test_rows_come_back_as_they_were_written(views: Views) -> None:
 
 
 def test_rows_keyed_by_number(views: Views) -> None:
-    views.prepare([AUDIT])
+    prepare(views, [AUDIT])
     entries = some_entries(random.Random(1), 50)
     with views.transaction() as tables:
         tables.write(AUDIT, entries, ())
@@ -92,7 +104,7 @@ def test_rows_keyed_by_number(views: Views) -> None:
 
 
 def test_more_rows_than_a_statement_has_parameters(views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     rows = [run_row(n) for n in range(1, 4_001)]
     with views.transaction() as tables:
         add_runs(tables, rows)
@@ -103,7 +115,7 @@ def test_more_rows_than_a_statement_has_parameters(views: Views) -> None:
 
 def test_a_transaction_sees_its_own_changes(store: EventStore, views: Views) -> None:
     store.commit([unit(run(), 0, 3)])
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     with views.transaction() as tables:
         add_runs(tables, [run_row(1)])
         assert tables.rows(RUNS, [run_row(1).run_id])
@@ -111,9 +123,9 @@ def test_a_transaction_sees_its_own_changes(store: EventStore, views: Views) -> 
         assert tables.rows(RUNS, [run_row(1).run_id]) == {
             run_row(1).run_id: run_row(1, status="paused")
         }
-        tables.save_checkpoint("run_list", 1, 2, 1)
-        tables.save_checkpoint("run_list", 1, 3, 1)
-        assert tables.checkpoint("run_list", 1) == (3, 1)
+        tables.move(key_of(RUNS), 2, 1)
+        tables.move(key_of(RUNS), 3, 1)
+        assert place(tables, RUNS) == (3, 1)
         assert [row.position for row in tables.read_log(1, 9)] == [2, 3]
         assert [row.position for row in tables.read_log(0, 2)] == [1, 2]
         assert tables.read_log(3, 9) == []
@@ -122,30 +134,30 @@ def test_a_transaction_sees_its_own_changes(store: EventStore, views: Views) -> 
         1,
     )
     assert views.list_runs(RUNS, RunFilter(("active",)), limit=5)[:2] == ([], 0)
-    assert views.list_runs(RUNS, RunFilter(), limit=5)[2:] == (3, 3)
+    assert listed(views, RUNS, RunFilter())[2:] == (3, 3)
 
 
 def test_a_failed_transaction_leaves_nothing(views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     with views.transaction() as tables:
         add_runs(tables, [run_row(1)])
-        tables.save_checkpoint("run_list", 1, 1, 1)
+        tables.move(key_of(RUNS), 1, 1)
 
     def fail() -> None:
         with views.transaction() as tables:
             add_runs(tables, [run_row(2)])
             move_runs(tables, [run_row(1, status="failed")])
-            tables.save_checkpoint("run_list", 1, 9, 2)
+            tables.move(key_of(RUNS), 9, 2)
             raise Boom
 
     with pytest.raises(Boom):
         fail()
-    assert views.list_runs(RUNS, RunFilter(), limit=5) == ([run_row(1)], 1, 0, 1)
+    assert listed(views, RUNS, RunFilter(), 5) == ([run_row(1)], 1, 0, 1)
     assert views.list_runs(RUNS, RunFilter(("failed",)), limit=5)[1] == 0
 
 
 def test_counts_add_up_over_transactions(views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     for number in range(1, 8):
         with views.transaction() as tables:
             add_runs(tables, [run_row(number, plan_id=f"plan_{number % 2}")])
@@ -166,7 +178,7 @@ def test_counts_add_up_over_transactions(views: Views) -> None:
 
 
 def test_a_key_is_inserted_once(views: Views) -> None:
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     with views.transaction() as tables:
         add_runs(tables, [run_row(1)])
     with pytest.raises(IntegrityViolation), views.transaction() as tables:

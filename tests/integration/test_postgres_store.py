@@ -19,7 +19,7 @@ from dee_es.ports import Committed, Head, LogHead
 from tests.support.events import run, unit
 from tests.support.postgres import FreshPostgres
 from tests.support.postgres import _start as start_postgres
-from tests.support.rows import RUNS, add_runs, run_row
+from tests.support.rows import RUNS, add_runs, prepare, run_row
 
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -195,7 +195,7 @@ def _numbered(statement: str) -> str:
 @pytest.mark.parametrize("rows", [3, 100])
 def test_updates_are_the_same_by_array_and_by_copy(url: str, rows: int) -> None:
     store, views = open_postgres(url)
-    views.prepare([RUNS])
+    prepare(views, [RUNS])
     made = [run_row(ordinal) for ordinal in range(1, rows + 1)]
     moved = [run_row(ordinal, status="paused", tick=9) for ordinal in range(1, rows + 1)]
     with views.transaction() as tables:

@@ -18,7 +18,7 @@ from dee_es.ports import Committed, Conflict, EventStore, Unit
 from tests.support.backends import Backend, Kind
 from tests.support.counts import count
 from tests.support.events import append, run, unit
-from tests.support.rows import RUNS
+from tests.support.rows import RUNS, prepare
 
 HOSTILE = "eventsourcing.domain:Snapshot"
 NOT_TEXT = "\ud800"
@@ -133,7 +133,7 @@ def test_many_may_open_a_new_database_at_once(backend: Backend) -> None:
     with ThreadPoolExecutor(6) as threads:
         opened = list(threads.map(lambda _: backend.open(), range(6)))
     for number, (store, views) in enumerate(opened):
-        views.prepare([RUNS])
+        prepare(views, [RUNS])
         assert store.commit([unit(run(number))]) == [Committed(number + 1)]
 
 

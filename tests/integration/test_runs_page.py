@@ -71,6 +71,7 @@ def test_a_run_has_exactly_the_fields_of_the_page(
         "version",
         "enrollment",
         "ordinal",
+        "parked",
     }
     assert shown["contactId"] == "contact_123"
     assert shown["variables"] == {"tier": "gold"}

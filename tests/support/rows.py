@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
-from dee_es.core.projection import CountKey
+from dee_es.core.projection import CountKey, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow, RunStatus, run_counts
-from dee_es.ports import TableTransaction
+from dee_es.ports import BuildKey, BuildRow, TableReader, TableTransaction, Views
 from projections.audit_trail import AuditTrail
 from projections.run_list import RunList
 from tests.support.events import run
@@ -138,3 +139,40 @@ def chosen_entries(rows: Sequence[AuditRow], chosen: AuditFilter) -> list[AuditR
         and (chosen.from_tick is None or row.tick >= chosen.from_tick)
         and (chosen.before_tick is None or row.tick < chosen.before_tick)
     ]
+
+
+def prepare(views: Views, tables: Iterable[Table[Any]]) -> None:
+    """Create the tables that are missing, each as the one build of a projection of its name."""
+    with views.transaction() as tx:
+        there = {row.key for row in tx.builds()}
+        for table in tables:
+            tx.create([table])
+            row = BuildRow(table.name, table.version, table.build, "kept", 0, 0, 0)
+            if row.key not in there:
+                tx.save_build(row)
+
+
+def key_of(table: Table[Any]) -> BuildKey:
+    """What identifies the build whose table this is."""
+    return table.name, table.version, table.build
+
+
+def place(tx: TableReader, table: Table[Any]) -> tuple[int, int]:
+    """Position and last ordinal of the table's build."""
+    (row,) = (row for row in tx.builds(table.name) if row.key == key_of(table))
+    return row.position, row.ordinal
+
+
+def position(views: Views, table: Table[Any]) -> int:
+    """Position of the table's build."""
+    (row,) = (row for row in views.standing().builds if row.key == key_of(table))
+    return row.position
+
+
+def listed(
+    views: Views, table: Table[RunRow], chosen: RunFilter, limit: int = 50
+) -> tuple[list[RunRow], int, int, int]:
+    """A page of the run list: rows, total, the log's head and the build's position."""
+    found = views.list_runs(table, chosen, limit=limit)
+    assert found.build is not None
+    return found.rows, found.total, found.head, found.build.position

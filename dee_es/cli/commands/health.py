@@ -40,5 +40,7 @@ def health(session: Session, as_json: bool) -> None:
         )
         for problem in found.problems:
             say(f"  - {problem}")
+        for advice in found.advice:
+            say(f"  * {advice}")
     if not found.ok:
         raise click.exceptions.Exit(1)

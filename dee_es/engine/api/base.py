@@ -25,7 +25,8 @@ from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
 from dee_es.engine.models import ExecutionRun
 from dee_es.engine.preview import Preview
-from dee_es.engine.projector import AnyProjection, Projector
+from dee_es.engine.projecting.manager import Projections
+from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import Queries, execution_run, row_of
 from dee_es.engine.replay import Replays
 from dee_es.engine.run_transfer import RunTransfer
@@ -70,7 +71,7 @@ class ApiBase:
         self.clock = EngineClock(parts.store, parts.wall, parts.scale, parts.clock)
         self._journal = Journal(parts.keys)
         self._projector = Projector(
-            parts.store, parts.views, self._journal, parts.inline, parts.lazy
+            parts.views, self._journal, parts.inline, parts.lazy, parts.wall
         )
         committer = Committer(parts.store, self._projector.inline)
         self._definitions = Definitions(
@@ -101,8 +102,16 @@ class ApiBase:
             leases,
             parts.max_runs_per_tick,
         )
+        self.projections = Projections(
+            parts.store, parts.views, self._journal, self._projector, parts.wall
+        )
         self._health = HealthCheck(
-            parts.backend, parts.store, self.clock, self._projector, parts.run_list
+            parts.backend,
+            parts.store,
+            self.clock,
+            self._projector,
+            self.projections,
+            parts.run_list,
         )
         self._history = History(parts.store, self._journal, parts.scale)
         self._insights = Insights(

@@ -10,7 +10,15 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from dee_es.adapters.storage.memory.recorder import MemoryRecorder
 from dee_es.core.projection import CountKey, Key
 from dee_es.errors import StoreUnavailable
-from dee_es.ports import Consent, Head, Suppression
+from dee_es.ports import (
+    BuildKey,
+    BuildRow,
+    Consent,
+    Head,
+    ParkedRow,
+    RebuildRow,
+    Suppression,
+)
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
@@ -56,6 +64,12 @@ class Journal:
         else:
             self._steps.append(lambda: table.__delitem__(key))
         table[key] = value
+
+    def drop(self, table: MutableMapping[KeyT, ValueT], key: KeyT) -> None:
+        """Take an entry out, if it is there."""
+        if key in table:
+            old = table.pop(key)
+            self._steps.append(lambda: table.__setitem__(key, old))
 
     def undo(self) -> None:
         """Put everything back as it was."""
@@ -111,7 +125,10 @@ class MemoryDatabase:
         self.event_ids: dict[str, Literal[True]] = {}
         self.leases: dict[tuple[int, int], HeldLease] = {}
         self.views: dict[str, ViewTable] = {}
-        self.checkpoints: dict[tuple[str, int], tuple[int, int]] = {}
+        self.builds: dict[BuildKey, BuildRow] = {}
+        self.parked: dict[tuple[BuildKey, str], ParkedRow] = {}
+        self.rebuilds: dict[BuildKey, RebuildRow] = {}
+        self.claimed: set[str] = set()
         self._sorted_ids: list[str] | None = None
         self._open = True
         self._in_transaction = False

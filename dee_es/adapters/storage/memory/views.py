@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+
+from msgspec.structs import replace
 
 from dee_es.adapters.storage.memory.database import Journal, MemoryDatabase, ViewTable
 from dee_es.core.projection import CountKey, Key, Row, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
-from dee_es.errors import IntegrityViolation
-from dee_es.ports import StoredRow, TableTransaction
+from dee_es.errors import ConcurrencyConflict, IntegrityViolation, TableGone
+from dee_es.ports import (
+    BuildKey,
+    BuildRow,
+    ParkedRow,
+    RebuildRow,
+    RunPageRows,
+    Standing,
+    StoredRow,
+    TableReader,
+    TableTransaction,
+)
 
 
 class MemoryTransaction:
@@ -24,14 +36,71 @@ class MemoryTransaction:
         self._journal = journal
         self._upto = database.recorder.position if upto is None else upto
 
-    def checkpoint(self, projection: str, version: int) -> tuple[int, int]:
-        """See `TableTransaction.checkpoint`."""
-        return self._database.checkpoints.get((projection, version), (0, 0))
+    # --- builds -----------------------------------------------------------------------------------
 
-    def save_checkpoint(self, projection: str, version: int, position: int, ordinal: int) -> None:
-        """See `TableTransaction.save_checkpoint`."""
-        places = self._database.checkpoints
-        self._journal.put(places, (projection, version), (position, ordinal))
+    def builds(self, name: str | None = None) -> list[BuildRow]:
+        """See `TableReader.builds`."""
+        rows = sorted(self._database.builds.values(), key=lambda row: row.key)
+        return [row for row in rows if name in (None, row.name)]
+
+    def held(self, build: BuildKey) -> BuildRow | None:
+        """See `TableTransaction.held`."""
+        return self._database.builds.get(build)
+
+    def move(self, build: BuildKey, position: int, ordinal: int) -> None:
+        """See `TableTransaction.move`."""
+        moved = replace(self._database.builds[build], position=position, ordinal=ordinal)
+        self._journal.put(self._database.builds, build, moved)
+
+    def save_build(self, row: BuildRow) -> None:
+        """See `TableTransaction.save_build`."""
+        serving = (b for b in self.builds(row.name) if b.state == "serving" and b.key != row.key)
+        if row.state == "serving" and any(serving):
+            raise IntegrityViolation(f"{row.name}: another build serves already")
+        self._journal.put(self._database.builds, row.key, row)
+
+    def remove_build(self, build: BuildKey) -> None:
+        """See `TableTransaction.remove_build`."""
+        self._journal.drop(self._database.builds, build)
+        for key in [key for key in self._database.parked if key[0] == build]:
+            self._journal.drop(self._database.parked, key)
+
+    def parked(self, build: BuildKey, stream_ids: Sequence[str]) -> set[str]:
+        """See `TableReader.parked`."""
+        return {stream for stream in stream_ids if (build, stream) in self._database.parked}
+
+    def park(self, rows: Sequence[ParkedRow]) -> None:
+        """See `TableTransaction.park`."""
+        for row in rows:
+            key = ((row.name, row.version, row.number), row.stream_id)
+            self._journal.put(self._database.parked, key, row)
+
+    def unpark(self, build: BuildKey, stream_ids: Sequence[str]) -> None:
+        """See `TableTransaction.unpark`."""
+        for stream in stream_ids:
+            self._journal.drop(self._database.parked, (build, stream))
+
+    def save_rebuild(self, row: RebuildRow) -> None:
+        """See `TableTransaction.save_rebuild`."""
+        self._journal.put(self._database.rebuilds, (row.name, row.version, row.number), row)
+
+    # --- tables -----------------------------------------------------------------------------------
+
+    def create(self, tables: Iterable[Table[Any]], *, indexes: bool = True) -> None:
+        """See `TableTransaction.create`; there are no indexes here."""
+        for table in tables:
+            if table.physical_name not in self._database.views:
+                self._journal.put(self._database.views, table.physical_name, ViewTable())
+
+    def index(self, tables: Iterable[Table[Any]]) -> None:
+        """See `TableTransaction.index`; there are none here."""
+
+    def drop(self, tables: Iterable[Table[Any]]) -> None:
+        """See `TableTransaction.drop`."""
+        for table in tables:
+            self._journal.drop(self._database.views, table.physical_name)
+
+    # --- rows -------------------------------------------------------------------------------------
 
     def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]:
         """See `TableTransaction.rows`."""
@@ -51,6 +120,21 @@ class MemoryTransaction:
                 raise _clash(table, row, "is not there")
             self._journal.put(rows, getattr(row, table.key), row)
 
+    def scan(self, table: Table[RowT], after: Key | None, limit: int) -> list[RowT]:
+        """See `TableReader.scan`."""
+        rows = _table(self._database, table).rows
+        keys = sorted(key for key in rows if after is None or key > after)  # type: ignore[operator]
+        return [rows[key] for key in keys[:limit]]
+
+    def all_counts(self, table: Table[Any]) -> dict[CountKey, int]:
+        """See `TableReader.all_counts`."""
+        return {key: n for key, n in _table(self._database, table).counts.items() if n}
+
+    def delete(self, table: Table[Any], keys: Sequence[Key]) -> None:
+        """See `TableTransaction.delete`."""
+        for key in keys:
+            self._journal.drop(_table(self._database, table).rows, key)
+
     def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None:
         """See `TableTransaction.add_counts`."""
         counts = _table(self._database, table).counts
@@ -61,6 +145,15 @@ class MemoryTransaction:
         """See `TableTransaction.read_log`."""
         return self._database.recorder.log(after, min(limit, self._upto - after))
 
+    def read_stream(self, stream_id: str, after: int = 0) -> list[StoredRow]:
+        """See `TableReader.read_stream`."""
+        rows = self._database.recorder.stream(stream_id, after, None)
+        return [row for row in rows if row.position <= self._upto]
+
+    def head(self) -> int:
+        """See `TableReader.head`."""
+        return self._upto
+
 
 class MemoryViews:
     """`Views` over the same memory, under the same lock, as the store they were opened with."""
@@ -68,11 +161,7 @@ class MemoryViews:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    def prepare(self, tables: Iterable[Table[Any]]) -> None:
-        """See `Views.prepare`."""
-        with self._database.writing():
-            for table in tables:
-                self._database.views.setdefault(table.physical_name, ViewTable())
+    indexes_later = False
 
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:
@@ -80,10 +169,52 @@ class MemoryViews:
         with self._database.writing() as journal:
             yield MemoryTransaction(self._database, journal)
 
-    def position(self, projection: str, version: int) -> int:
-        """See `Views.position`."""
+    def building(self) -> AbstractContextManager[TableTransaction]:
+        """See `Views.building`; nobody else is at work meanwhile."""
+        return self.transaction()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[TableReader]:
+        """See `Views.snapshot`; nobody else is at work meanwhile."""
         with self._database.reading():
-            return self._database.checkpoints.get((projection, version), (0, 0))[0]
+            yield MemoryTransaction(self._database, Journal())
+
+    @contextmanager
+    def rebuilding(self, name: str) -> Iterator[None]:
+        """See `Views.rebuilding`."""
+        with self._database.reading():
+            if name in self._database.claimed:
+                raise ConcurrencyConflict(f"{name} is being rebuilt already; wait for that to end")
+            self._database.claimed.add(name)
+        try:
+            yield
+        finally:
+            self._database.claimed.discard(name)
+
+    def settle(self, tables: Sequence[Table[Any]]) -> None:
+        """See `Views.settle`; there is nothing to do."""
+
+    def standing(self) -> Standing:
+        """See `Views.standing`."""
+        with self._database.reading():
+            rows = sorted(self._database.builds.values(), key=lambda row: row.key)
+            return Standing(self._database.recorder.position, tuple(rows))
+
+    def parked(self, name: str | None = None) -> list[ParkedRow]:
+        """See `Views.parked`."""
+        with self._database.reading():
+            rows = [row for row in self._database.parked.values() if name in (None, row.name)]
+        return sorted(rows, key=lambda row: (row.name, row.version, row.number, row.position))
+
+    def rebuilds(self) -> list[RebuildRow]:
+        """See `Views.rebuilds`."""
+        with self._database.reading():
+            return [row for _, row in sorted(self._database.rebuilds.items())]
+
+    def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
+        """See `Views.size`; nobody counts the bytes of memory."""
+        with self._database.reading():
+            return len(_table(self._database, tables[0]).rows), None
 
     def run(self, table: Table[RunRow], run_id: str) -> RunRow | None:
         """See `Views.run`."""
@@ -99,19 +230,18 @@ class MemoryViews:
         limit: int,
         offset: int = 0,
         before_ordinal: int | None = None,
-    ) -> tuple[list[RunRow], int, int, int]:
-        """See `Views.list_runs`; the folded position is that of the projection of the table's
-        name and version."""
+    ) -> RunPageRows:
+        """See `Views.list_runs`."""
         with self._database.reading():
             held: list[RunRow] = list(_table(self._database, table).rows.values())
             head = self._database.recorder.position
-            folded = self.position(table.name, table.version)
+            build = self._database.builds.get((table.name, table.version, table.build))
         matching = [row for row in held if _run_matches(row, chosen)]
         matching.sort(key=lambda row: row.ordinal, reverse=True)
         total = len(matching)
         if before_ordinal is not None:
             matching = [row for row in matching if row.ordinal < before_ordinal]
-        return matching[offset : offset + limit], total, head, folded
+        return RunPageRows(matching[offset : offset + limit], total, head, build)
 
     def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:
         """See `Views.rows_by`."""
@@ -143,7 +273,7 @@ def _table(database: MemoryDatabase, table: Table[Any]) -> ViewTable:
     try:
         return database.views[table.physical_name]
     except KeyError:
-        raise LookupError(f"table {table.physical_name} was never prepared") from None
+        raise TableGone(f"table {table.physical_name} is not there") from None
 
 
 def _clash(table: Table[Any], row: Row, problem: str) -> IntegrityViolation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,14 +20,26 @@ from psycopg.types.string import StrBinaryDumper
 from psycopg_pool import PoolClosed
 
 from dee_es.adapters.storage.postgres.session import PostgresSession
-from dee_es.adapters.storage.relational.session import Session
-from dee_es.errors import IntegrityViolation, StoreUnavailable
+from dee_es.adapters.storage.relational.session import Session, quoted
+from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
 
 # One number for one purpose; any other user of advisory locks in this database must avoid it.
 _APPEND_LOCK: Final = b"SELECT pg_advisory_xact_lock(4466543286)"
 _BEGIN: Final = b"BEGIN"
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PREPARED: Final = 400
+_CLAIMS: Final = 446654
+_CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
+_BYTES: Final = """
+SELECT CAST(coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS bigint)
+FROM unnest(CAST(? AS text[])) AS name
+"""
+# What is long on purpose; a connection that does nothing inside it is still cut off.
+_UNBOUNDED: Final = """
+SET LOCAL statement_timeout = 0;
+SELECT set_config('transaction_timeout', '0', true)
+    WHERE current_setting('server_version_num')::int >= 170000;
+"""
 
 # One type for all integers and one for all texts: otherwise a statement is prepared anew for every
 # combination of their sizes. The last one registered for a type is the one that is used, so what
@@ -101,7 +114,7 @@ class PostgresDatabase(PostgresDatastore):
             originator_id_type="text",
         )
         # All of the URL counts, TLS settings too, not only the five parts the library knows.
-        self.pool.kwargs = {
+        self._connect_with = self.pool.kwargs = {
             "row_factory": psycopg.rows.dict_row,
             "connect_timeout": max(2, round(bounds.connect_timeout_s)),
             **_KEEPALIVE,
@@ -147,14 +160,56 @@ class PostgresDatabase(PostgresDatastore):
                 session.run(b"COMMIT")
 
     @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        """See `Database.snapshot`."""
+    def lasting(self) -> Iterator[Session]:
+        """See `Database.lasting`."""
         with self._unavailable(), self._connection() as connection:
-            session = PostgresSession(connection, pipelined=True)
+            session = PostgresSession(connection, pipelined=False)
             with self._rollback(connection), session.open():
-                session.run(_BEGIN_SNAPSHOT)
+                session.run(_BEGIN)
+                connection.execute(_UNBOUNDED)
                 yield session
                 session.run(b"COMMIT")
+
+    @contextmanager
+    def snapshot(self, lasting: bool = False) -> Iterator[Session]:
+        """See `Database.snapshot`."""
+        with self._unavailable(), self._connection() as connection:
+            session = PostgresSession(connection, pipelined=not lasting)
+            with self._rollback(connection), session.open():
+                session.run(_BEGIN_SNAPSHOT)
+                if lasting:
+                    connection.execute(_UNBOUNDED)
+                yield session
+                session.run(b"COMMIT")
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[None]:
+        """See `Database.claim`: a lock of a connection of its own, so that it ends with it."""
+        keys = (_CLAIMS, zlib.crc32(f"{self._search_path}.{name}".encode()) - 2**31)
+        with self._unavailable(), self._own() as own:
+            row = own.execute(_CLAIM, keys).fetchone()
+            if row is None or not row["claimed"]:
+                raise ConcurrencyConflict(f"{name} is being rebuilt already; wait for that to end")
+            yield
+
+    def settle(self, tables: Sequence[str]) -> None:
+        """See `Database.settle`: afterwards counting an edge of a range need not look at rows."""
+        with self._unavailable(), self._own() as own:
+            own.execute(f"VACUUM (ANALYZE) {', '.join(map(quoted, tables))}".encode())
+
+    @contextmanager
+    def _own(self) -> Iterator[psycopg.Connection[DictRow]]:
+        """A connection outside the pool, without any of its bounds."""
+        path = psycopg.sql.SQL("SET search_path = {}").format(
+            psycopg.sql.Identifier(self._search_path)
+        )
+        with psycopg.connect(**self._connect_with, autocommit=True) as own:
+            own.execute(path)
+            yield own
+
+    def bytes_of(self, tables: Sequence[str]) -> int | None:
+        """See `Database.bytes_of`."""
+        return int(self.query(_BYTES, ([quoted(table) for table in tables],))[0][0])
 
     def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
         """See `Database.query`. Tried once more if the connection had been lost meanwhile."""
@@ -198,6 +253,8 @@ class PostgresDatabase(PostgresDatastore):
             raise StoreUnavailable(f"{self._where}: {_reason(error)}") from error
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._where}: the connection failed") from error
+        except psycopg.errors.UndefinedTable as error:
+            raise TableGone(f"{self._where}: a table that was to be read is gone") from error
         except psycopg.IntegrityError as error:
             relation = error.diag.table_name or "a table"
             raise IntegrityViolation(

@@ -148,6 +148,57 @@ SELECT 0, 1, owner, epoch, expires_at FROM leases WHERE partition = '0/1'
 """
 _DROP_LEASES: Final = "DROP TABLE leases"
 
+# What was a projection's place in the log has become that of one build of its tables.
+_BUILDS: Final = """
+CREATE TABLE projection_builds (
+    name text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    number bigint NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    ordinal bigint NOT NULL,
+    parked bigint NOT NULL,
+    PRIMARY KEY (name, version, number)
+) WITH (fillfactor = 50)
+"""
+_FIRST_BUILDS: Final = """
+INSERT INTO projection_builds
+SELECT name, version, 1, 'serving', position, ordinal, 0 FROM projections
+"""
+_DROP_PROJECTIONS: Final = "DROP TABLE projections"
+_ONE_SERVES: Final = """
+CREATE UNIQUE INDEX projection_builds_one_serves ON projection_builds (name)
+WHERE state = 'serving'
+"""
+_PARKED: Final = """
+CREATE TABLE parked_streams (
+    name text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    number bigint NOT NULL,
+    stream_id text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    entry bigint NOT NULL,
+    event text COLLATE "C" NOT NULL,
+    error text COLLATE "C" NOT NULL,
+    parked_ms bigint NOT NULL,
+    PRIMARY KEY (name, version, number, stream_id)
+)
+"""
+_REBUILDS: Final = """
+CREATE TABLE projection_rebuilds (
+    name text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    number bigint NOT NULL,
+    started_ms bigint NOT NULL,
+    finished_ms bigint,
+    worked_ms bigint NOT NULL,
+    events bigint NOT NULL,
+    rows bigint NOT NULL,
+    digest text COLLATE "C" NOT NULL,
+    PRIMARY KEY (name, version, number)
+)
+"""
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         _EVENTS,
@@ -172,5 +223,13 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _PARTITION_LEASES,
         _KEEP_LEASE,
         _DROP_LEASES,
+    ),
+    (
+        _BUILDS,
+        _FIRST_BUILDS,
+        _DROP_PROJECTIONS,
+        _ONE_SERVES,
+        _PARKED,
+        _REBUILDS,
     ),
 )

@@ -14,9 +14,11 @@ from dee_es.adapters.storage.postgres.database import Bounds, PostgresDatabase
 from dee_es.adapters.storage.postgres.schema import MIGRATIONS, TABLE_OPTIONS, TYPES
 from dee_es.adapters.storage.relational.migrations import migrate
 from dee_es.adapters.storage.relational.store import RelationalStore
+from dee_es.adapters.storage.relational.tables import Dialect
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.errors import StoreUnavailable
 
+_DIALECT = Dialect(TYPES, TABLE_OPTIONS)
 _DB_FUNCTIONS = "POSTGRES_ENABLE_DB_FUNCTIONS"
 
 
@@ -61,6 +63,7 @@ class PostgresStore(RelationalStore, PostgresApplicationRecorder):
     its insert is refused."""
 
     database: PostgresDatabase
+    dialect = _DIALECT
 
     def __init__(self, database: PostgresDatabase) -> None:
         if database.enable_db_functions:
@@ -111,8 +114,9 @@ def _once(method: Callable[..., Any]) -> Callable[..., Any]:
 class PostgresViews(RelationalViews):
     """Implements `Views`."""
 
-    types = TYPES
-    table_options = TABLE_OPTIONS
+    dialect = _DIALECT
+    # A row whose indexed columns change costs an entry in every index there is.
+    indexes_later = True
 
     def __init__(self, database: PostgresDatabase) -> None:
         self.database = database

@@ -96,12 +96,35 @@ class Database(Protocol):
         """
         ...
 
-    def snapshot(self) -> AbstractContextManager[Session]:
-        """A read-only transaction all of whose statements see the same moment."""
+    def lasting(self) -> AbstractContextManager[Session]:
+        """A transaction without the append lock, where the database can have it so, and without a
+        bound on how long its statements take."""
+        ...
+
+    def snapshot(self, lasting: bool = False) -> AbstractContextManager[Session]:
+        """A read-only transaction all of whose statements see the same moment.
+
+        `lasting` lifts the bound on how long it takes.
+        """
+        ...
+
+    def claim(self, name: str) -> AbstractContextManager[None]:
+        """Sole possession of a name in this database, given up at the latest with the process.
+
+        Raises `ConcurrencyConflict` at once if somebody else has it.
+        """
+        ...
+
+    def settle(self, tables: Sequence[str]) -> None:
+        """Do the housekeeping of tables that were just filled."""
+        ...
+
+    def bytes_of(self, tables: Sequence[str]) -> int | None:
+        """Bytes of the tables with their indexes; None if the database cannot tell."""
         ...
 
     def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
-        """The rows of a single reading statement."""
+        """The rows of a single reading statement; raises `TableGone` if its table is not there."""
         ...
 
 

@@ -62,10 +62,48 @@ COUNTERS: Final = Relation(
     "counters", (("slot", "integer"), ("key", "text"), ("n", "integer")), key=("slot", "key")
 )
 EVENT_IDS: Final = Relation("channel_event_ids", (("event_id", "text"),), key=("event_id",))
-PROJECTIONS: Final = Relation(
-    "projections",
-    (("name", "text"), ("version", "integer"), ("position", "integer"), ("ordinal", "integer")),
-    key=("name", "version"),
+BUILDS: Final = Relation(
+    "projection_builds",
+    (
+        ("name", "text"),
+        ("version", "integer"),
+        ("number", "integer"),
+        ("state", "text"),
+        ("position", "integer"),
+        ("ordinal", "integer"),
+        ("parked", "integer"),
+    ),
+    key=("name", "version", "number"),
+)
+PARKED: Final = Relation(
+    "parked_streams",
+    (
+        ("name", "text"),
+        ("version", "integer"),
+        ("number", "integer"),
+        ("stream_id", "text"),
+        ("position", "integer"),
+        ("entry", "integer"),
+        ("event", "text"),
+        ("error", "text"),
+        ("parked_ms", "integer"),
+    ),
+    key=("name", "version", "number", "stream_id"),
+)
+REBUILDS: Final = Relation(
+    "projection_rebuilds",
+    (
+        ("name", "text"),
+        ("version", "integer"),
+        ("number", "integer"),
+        ("started_ms", "integer"),
+        ("finished_ms", "integer"),
+        ("worked_ms", "integer"),
+        ("events", "integer"),
+        ("rows", "integer"),
+        ("digest", "text"),
+    ),
+    key=("name", "version", "number"),
 )
 
 # --- the log --------------------------------------------------------------------------------------
@@ -201,8 +239,55 @@ UPDATE partition_leases SET owner = '', expires_at = 0 WHERE parts <> ?
 
 # --- projections ----------------------------------------------------------------------------------
 
-READ_CHECKPOINT: Final = "SELECT position, ordinal FROM projections WHERE name = ? AND version = ?"
-READ_CHECKPOINTS: Final = "SELECT name, version, position, ordinal FROM projections"
+READ_BUILDS: Final = """
+SELECT name, version, number, state, position, ordinal, parked FROM projection_builds
+ORDER BY name, version, number
+"""
+READ_BUILDS_OF: Final = """
+SELECT name, version, number, state, position, ordinal, parked FROM projection_builds
+WHERE name = ? ORDER BY version, number
+"""
+# Whoever changes a row, if only to the same, keeps it from all others until the end.
+HOLD_BUILD: Final = """
+UPDATE projection_builds SET position = position WHERE name = ? AND version = ? AND number = ?
+RETURNING name, version, number, state, position, ordinal, parked
+"""
+MOVE_BUILD: Final = """
+UPDATE projection_builds SET position = ?, ordinal = ?
+WHERE name = ? AND version = ? AND number = ?
+"""
+REMOVE_BUILD: Final = """
+DELETE FROM projection_builds WHERE name = ? AND version = ? AND number = ?
+"""
+# The head of the log and builds, from the snapshot of the page that is read with them.
+HEAD_AND_BUILD: Final = """
+SELECT log_head.position, b.name, b.version, b.number, b.state, b.position, b.ordinal, b.parked
+FROM log_head LEFT JOIN projection_builds AS b
+ON b.name = ? AND b.version = ? AND b.number = ?
+"""
+HEAD_AND_BUILDS: Final = """
+SELECT log_head.position, b.name, b.version, b.number, b.state, b.position, b.ordinal, b.parked
+FROM log_head LEFT JOIN projection_builds AS b ON true
+ORDER BY b.name, b.version, b.number
+"""
+READ_PARKED: Final = """
+SELECT name, version, number, stream_id, position, entry, event, error, parked_ms
+FROM parked_streams ORDER BY name, version, number, position
+"""
+PARKED_OF_BUILD: Final = """
+SELECT stream_id FROM parked_streams
+WHERE name = ? AND version = ? AND number = ? AND stream_id IN ??
+"""
+UNPARK: Final = """
+DELETE FROM parked_streams WHERE name = ? AND version = ? AND number = ? AND stream_id IN ??
+"""
+UNPARK_ALL: Final = """
+DELETE FROM parked_streams WHERE name = ? AND version = ? AND number = ?
+"""
+READ_REBUILDS: Final = """
+SELECT name, version, number, started_ms, finished_ms, worked_ms, events, rows, digest
+FROM projection_rebuilds ORDER BY name, version, number
+"""
 
 # --- schema ---------------------------------------------------------------------------------------
 

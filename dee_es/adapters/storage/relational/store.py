@@ -10,7 +10,7 @@ from dee_es.adapters.storage import rules
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
-from dee_es.adapters.storage.relational.tables import Tables
+from dee_es.adapters.storage.relational.tables import Dialect, Tables
 from dee_es.ports import (
     Committed,
     Conflict,
@@ -38,6 +38,7 @@ class RelationalStore:
     """Implements `EventStore` over a `Database`."""
 
     database: Database
+    dialect: Dialect
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -49,7 +50,7 @@ class RelationalStore:
             return []
         events, size = decide.weight(units)
         with self.database.appending(events <= SMALL_EVENTS and size <= SMALL_BYTES) as session:
-            known, tables = _look_up(session, units, inline is not None, lease)
+            known, tables = _look_up(session, self.dialect, units, inline is not None, lease)
             before = known.head
             decider = decide.Decider(known)
             for unit in units:
@@ -200,7 +201,7 @@ class RelationalStore:
 
 
 def _look_up(
-    session: Session, units: Sequence[Unit], inline: bool, lease: Lease | None
+    session: Session, dialect: Dialect, units: Sequence[Unit], inline: bool, lease: Lease | None
 ) -> tuple[decide.Known, Tables]:
     """Read what the units touch; everything is asked before the first answer is fetched."""
     streams = decide.stream_ids(units)
@@ -213,7 +214,7 @@ def _look_up(
     key_rows = session.ask(sql.READ_CONTACT_KEYS, (contacts,)) if contacts else None
     id_rows = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
     count_rows = session.ask(sql.READ_COUNTERS, (slots, counters)) if counters else None
-    checkpoints = session.ask(sql.READ_CHECKPOINTS) if inline else None
+    builds = session.ask(sql.READ_BUILDS) if inline else None
     head = _log_head(head_rows.fetchall())
     if lease and lease_rows and lease_rows.fetchall() != [(lease.owner, lease.epoch)]:
         raise rules.lost(lease)
@@ -231,7 +232,7 @@ def _look_up(
         since = session.ask(sql.CHANGED_SINCE, (subjects, oldest, contacts, oldest))
         for subject, level, scope, epoch in since.fetchall():
             known.changed.setdefault(subject, {})[level, scope] = epoch
-    return known, Tables(session, checkpoints.fetchall() if checkpoints else None)
+    return known, Tables(session, dialect, builds.fetchall() if builds else None)
 
 
 def _save(session: Session, batch: decide.Batch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -11,7 +12,7 @@ import msgspec
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Relation, Session, as_asked, quoted
 from dee_es.core.projection import ColumnKind, CountKey, Key, Row, Table
-from dee_es.ports import StoredRow
+from dee_es.ports import BuildKey, BuildRow, ParkedRow, RebuildRow, StoredRow
 
 RowT = TypeVar("RowT", bound=Row)
 
@@ -36,7 +37,7 @@ def counts_relation(table: Table[Any]) -> Relation:
 def create_statements(
     table: Table[Any], types: Mapping[ColumnKind, str], options: str = ""
 ) -> list[str]:
-    """DDL for a table, its indexes and its counts, each a no-op where it exists already."""
+    """DDL for a table and its counts, each a no-op where it exists already."""
     relation = rows_relation(table)
     columns = [
         f"{quoted(column.name)} {types[column.kind]}" + ("" if column.nullable else " NOT NULL")
@@ -46,12 +47,6 @@ def create_statements(
     statements = [
         f"CREATE TABLE IF NOT EXISTS {quoted(relation.name)} ({', '.join(columns)}) {options}"
     ]
-    for index in table.indexes:
-        name = quoted(f"{relation.name}_by_{'_'.join(index)}")
-        listed = ", ".join(quoted(column) for column in index)
-        statements.append(
-            f"CREATE INDEX IF NOT EXISTS {name} ON {quoted(relation.name)} ({listed})"
-        )
     if table.counted:
         counts = counts_relation(table)
         listed = ", ".join(f"{quoted(n)} {types[kind]} NOT NULL" for n, kind in counts.columns)
@@ -62,6 +57,26 @@ def create_statements(
     return statements
 
 
+def index_statements(table: Table[Any]) -> list[str]:
+    """DDL for a table's indexes, each a no-op where it exists already."""
+    relation = rows_relation(table)
+    return [
+        f"CREATE INDEX IF NOT EXISTS {quoted(f'{relation.name}_by_' + '_'.join(index))} "
+        f"ON {quoted(relation.name)} ({', '.join(quoted(column) for column in index)})"
+        for index in table.indexes
+    ]
+
+
+def relations_of(tables: Iterable[Table[Any]]) -> list[Relation]:
+    """The relations that hold the tables' rows and counts."""
+    found = []
+    for table in tables:
+        found.append(rows_relation(table))
+        if table.counted:
+            found.append(counts_relation(table))
+    return found
+
+
 class RowReader:
     """Rebuilds rows of one table from what a database returns."""
 
@@ -69,12 +84,18 @@ class RowReader:
         self._row_type = table.row_type
         # SQLite keeps booleans as 0 and 1.
         self._booleans = [i for i, c in enumerate(table.columns) if c.kind == "boolean"]
+        names = tuple(column.name for column in table.columns)
+        fields = table.row_type.__struct_fields__
+        # Columns that this version does not have yet are, as a rule, the last ones.
+        self._names = None if names == fields[: len(names)] else names
 
     def rows(self, values: Sequence[Any]) -> list[Any]:
         """The rows, in the order given."""
-        if not self._booleans:
+        if self._booleans:
+            values = [self._typed(list(row)) for row in values]
+        if self._names is None:
             return [self._row_type(*row) for row in values]
-        return [self._row_type(*self._typed(list(row))) for row in values]
+        return [self._row_type(**dict(zip(self._names, row, strict=True))) for row in values]
 
     def _typed(self, row: list[Any]) -> list[Any]:
         for index in self._booleans:
@@ -83,53 +104,151 @@ class RowReader:
         return row
 
 
-# A select's text differs by table and by what is asked, never by data.
+# The text of these statements differs by table and by what is asked, never by data.
 _BY_KEY: Final = "SELECT {columns} FROM {table} WHERE {key} IN ??"
+_FIRST: Final = "SELECT {columns} FROM {table} ORDER BY {key} LIMIT ?"
+_NEXT: Final = "SELECT {columns} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"
+_ALL_COUNTS: Final = "SELECT {columns} FROM {table} WHERE n <> 0"
+_DELETE: Final = "DELETE FROM {table} WHERE {key} IN ??"
+_DROP: Final = "DROP TABLE IF EXISTS {table}"
+_ALL: Final = 2**62
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a backend declares tables."""
+
+    types: Mapping[ColumnKind, str]
+    table_options: str = ""
 
 
 class Tables:
     """Implements `TableTransaction` on an open session."""
 
-    def __init__(self, session: Session, checkpoints: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self, session: Session, dialect: Dialect, builds: Sequence[Any] | None = None
+    ) -> None:
         self._session = session
-        self._checkpoints: dict[tuple[str, int], tuple[int, int]] | None = None
-        if checkpoints is not None:
-            self._checkpoints = {(row[0], row[1]): (row[2], row[3]) for row in checkpoints}
+        self._dialect = dialect
+        self._builds: list[BuildRow] | None = None
+        if builds is not None:
+            self._builds = [BuildRow(*row) for row in builds]
 
-    def checkpoint(self, projection: str, version: int) -> tuple[int, int]:
-        """See `TableTransaction.checkpoint`."""
-        if self._checkpoints is not None:
-            return self._checkpoints.get((projection, version), (0, 0))
-        rows = self._session.ask(sql.READ_CHECKPOINT, (projection, version)).fetchall()
-        return (rows[0][0], rows[0][1]) if rows else (0, 0)
+    # --- builds -----------------------------------------------------------------------------------
 
-    def save_checkpoint(self, projection: str, version: int, position: int, ordinal: int) -> None:
-        """See `TableTransaction.save_checkpoint`."""
-        self._session.upsert(sql.PROJECTIONS, [(projection, version, position, ordinal)])
-        if self._checkpoints is not None:
-            self._checkpoints[projection, version] = (position, ordinal)
+    def builds(self, name: str | None = None) -> list[BuildRow]:
+        """See `TableReader.builds`."""
+        if self._builds is None:
+            asked = (
+                self._session.ask(sql.READ_BUILDS)
+                if name is None
+                else self._session.ask(sql.READ_BUILDS_OF, (name,))
+            )
+            return [BuildRow(*row) for row in asked.fetchall()]
+        return [row for row in self._builds if name in (None, row.name)]
+
+    def held(self, build: BuildKey) -> BuildRow | None:
+        """See `TableTransaction.held`."""
+        rows = self._session.ask(sql.HOLD_BUILD, build).fetchall()
+        return BuildRow(*rows[0]) if rows else None
+
+    def move(self, build: BuildKey, position: int, ordinal: int) -> None:
+        """See `TableTransaction.move`."""
+        self._session.ask(sql.MOVE_BUILD, (position, ordinal, *build))
+        self._builds = None
+
+    def save_build(self, row: BuildRow) -> None:
+        """See `TableTransaction.save_build`."""
+        self._session.upsert(sql.BUILDS, [msgspec.structs.astuple(row)])
+        self._builds = None
+
+    def remove_build(self, build: BuildKey) -> None:
+        """See `TableTransaction.remove_build`."""
+        self._session.ask(sql.UNPARK_ALL, build)
+        self._session.ask(sql.REMOVE_BUILD, build)
+        self._builds = None
+
+    def parked(self, build: BuildKey, stream_ids: Sequence[str]) -> set[str]:
+        """See `TableReader.parked`."""
+        asked = self._session.ask(sql.PARKED_OF_BUILD, (*build, list(stream_ids)))
+        return {row[0] for row in asked.fetchall()}
+
+    def park(self, rows: Sequence[ParkedRow]) -> None:
+        """See `TableTransaction.park`."""
+        self._session.upsert(sql.PARKED, [msgspec.structs.astuple(row) for row in rows])
+
+    def unpark(self, build: BuildKey, stream_ids: Sequence[str]) -> None:
+        """See `TableTransaction.unpark`."""
+        self._session.ask(sql.UNPARK, (*build, list(stream_ids)))
+
+    def save_rebuild(self, row: RebuildRow) -> None:
+        """See `TableTransaction.save_rebuild`."""
+        self._session.upsert(sql.REBUILDS, [msgspec.structs.astuple(row)])
+
+    # --- tables -----------------------------------------------------------------------------------
+
+    def create(self, tables: Iterable[Table[Any]], *, indexes: bool = True) -> None:
+        """See `TableTransaction.create`."""
+        for table in tables:
+            dialect = self._dialect
+            for statement in create_statements(table, dialect.types, dialect.table_options):
+                self._session.ask(statement)
+            if indexes:
+                self.index([table])
+
+    def index(self, tables: Iterable[Table[Any]]) -> None:
+        """See `TableTransaction.index`."""
+        for table in tables:
+            for statement in index_statements(table):
+                self._session.ask(statement)
+
+    def drop(self, tables: Iterable[Table[Any]]) -> None:
+        """See `TableTransaction.drop`."""
+        for relation in relations_of(tables):
+            self._session.ask(_DROP.format(table=quoted(relation.name)))
+
+    # --- rows -------------------------------------------------------------------------------------
 
     def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]:
-        """See `TableTransaction.rows`."""
+        """See `TableReader.rows`."""
         if not keys:
             return {}
         relation = rows_relation(table)
-        statement = _BY_KEY.format(
-            columns=relation.listed, table=quoted(relation.name), key=quoted(table.key)
-        )
-        found = self._session.ask(statement, (list(keys),)).fetchall()
+        found = self._ask(_BY_KEY, relation, (list(keys),))
         at = relation.names.index(table.key)
         rows: list[RowT] = RowReader(table).rows(found)
         by_key = {values[at]: row for values, row in zip(found, rows, strict=True)}
         return as_asked(keys, by_key)
 
+    def scan(self, table: Table[RowT], after: Key | None, limit: int) -> list[RowT]:
+        """See `TableReader.scan`."""
+        relation = rows_relation(table)
+        found = (
+            self._ask(_FIRST, relation, (limit,))
+            if after is None
+            else self._ask(_NEXT, relation, (after, limit))
+        )
+        rows: list[RowT] = RowReader(table).rows(found)
+        return rows
+
+    def all_counts(self, table: Table[Any]) -> dict[CountKey, int]:
+        """See `TableReader.all_counts`."""
+        return {tuple(key): n for *key, n in self._ask(_ALL_COUNTS, counts_relation(table), ())}
+
     def write(self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]) -> None:
         """See `TableTransaction.write`."""
         relation = rows_relation(table)
         if inserts:
-            self._session.insert(relation, [msgspec.structs.astuple(row) for row in inserts])
+            self._session.insert(relation, [table.values(row) for row in inserts])
         if updates:
-            self._session.update(relation, [msgspec.structs.astuple(row) for row in updates])
+            self._session.update(relation, [table.values(row) for row in updates])
+
+    def delete(self, table: Table[Any], keys: Sequence[Key]) -> None:
+        """See `TableTransaction.delete`."""
+        if keys:
+            relation = rows_relation(table)
+            statement = _DELETE.format(table=quoted(relation.name), key=quoted(table.key))
+            self._session.ask(statement, (list(keys),))
 
     def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None:
         """See `TableTransaction.add_counts`."""
@@ -138,7 +257,24 @@ class Tables:
         if rows:
             self._session.add(counts_relation(table), rows)
 
+    def _ask(self, statement: str, relation: Relation, params: Sequence[object]) -> list[Any]:
+        text = statement.format(
+            columns=relation.listed, table=quoted(relation.name), key=quoted(relation.key[0])
+        )
+        return self._session.ask(text, params).fetchall()
+
+    # --- the log ----------------------------------------------------------------------------------
+
     def read_log(self, after: int, limit: int) -> list[StoredRow]:
-        """See `TableTransaction.read_log`."""
+        """See `TableReader.read_log`."""
         rows = self._session.ask(sql.READ_LOG, (after, limit)).fetchall()
         return [StoredRow(*row) for row in rows]
+
+    def read_stream(self, stream_id: str, after: int = 0) -> list[StoredRow]:
+        """See `TableReader.read_stream`."""
+        rows = self._session.ask(sql.READ_STREAM, (stream_id, after, _ALL)).fetchall()
+        return [StoredRow(*row) for row in rows]
+
+    def head(self) -> int:
+        """See `TableReader.head`."""
+        return int(self._session.ask(sql.LOG_HEAD).fetchall()[0][0])

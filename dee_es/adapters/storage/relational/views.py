@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.run_list import RunPages
 from dee_es.adapters.storage.relational.session import Database, quoted
 from dee_es.adapters.storage.relational.tables import (
+    Dialect,
     RowReader,
     Tables,
     counts_relation,
-    create_statements,
+    relations_of,
     rows_relation,
 )
-from dee_es.core.projection import ColumnKind, CountKey, RowT, Table
+from dee_es.core.projection import CountKey, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
-from dee_es.ports import TableTransaction
+from dee_es.ports import (
+    BuildRow,
+    ParkedRow,
+    RebuildRow,
+    RunPageRows,
+    Standing,
+    TableReader,
+    TableTransaction,
+)
 
-# The head of the log and the folded position, in one row, from the snapshot of the page itself.
-_POSITIONS: Final = """
-SELECT position, coalesce(
-    (SELECT position FROM projections WHERE name = ? AND version = ?), 0)
-FROM log_head
-"""
+_SIZE: Final = "SELECT count(*) FROM {table}"
 _RUN: Final = "SELECT {columns} FROM {table} WHERE run_id = ?"
 _BY_COLUMN: Final = "SELECT {columns} FROM {table} WHERE {column} = ? ORDER BY {column}, {key}"
 _COUNTS: Final = "SELECT {columns} FROM {table} WHERE {column} = ? AND n <> 0"
@@ -39,26 +43,54 @@ class RelationalViews:
     """Implements `Views` over a `Database`."""
 
     database: Database
-    types: Mapping[ColumnKind, str]
-    table_options: str = ""
-
-    def prepare(self, tables: Iterable[Table[Any]]) -> None:
-        """See `Views.prepare`."""
-        with self.database.appending() as session:
-            for table in tables:
-                for statement in create_statements(table, self.types, self.table_options):
-                    session.ask(statement)
+    dialect: Dialect
+    indexes_later: bool = False
 
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:
         """See `Views.transaction`."""
         with self.database.appending() as session:
-            yield Tables(session)
+            yield Tables(session, self.dialect)
 
-    def position(self, projection: str, version: int) -> int:
-        """See `Views.position`."""
-        rows = self.database.query(sql.READ_CHECKPOINT, (projection, version))
-        return int(rows[0][0]) if rows else 0
+    @contextmanager
+    def building(self) -> Iterator[TableTransaction]:
+        """See `Views.building`."""
+        with self.database.lasting() as session:
+            yield Tables(session, self.dialect)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[TableReader]:
+        """See `Views.snapshot`."""
+        with self.database.snapshot(lasting=True) as session:
+            yield Tables(session, self.dialect)
+
+    def rebuilding(self, name: str) -> AbstractContextManager[None]:
+        """See `Views.rebuilding`."""
+        return self.database.claim(name)
+
+    def settle(self, tables: Sequence[Table[Any]]) -> None:
+        """See `Views.settle`."""
+        self.database.settle([relation.name for relation in relations_of(tables)])
+
+    def standing(self) -> Standing:
+        """See `Views.standing`."""
+        rows = self.database.query(sql.HEAD_AND_BUILDS)
+        return Standing(rows[0][0], tuple(BuildRow(*row[1:]) for row in rows if row[1] is not None))
+
+    def parked(self, name: str | None = None) -> list[ParkedRow]:
+        """See `Views.parked`."""
+        rows = (ParkedRow(*row) for row in self.database.query(sql.READ_PARKED))
+        return [row for row in rows if name in (None, row.name)]
+
+    def rebuilds(self) -> list[RebuildRow]:
+        """See `Views.rebuilds`."""
+        return [RebuildRow(*row) for row in self.database.query(sql.READ_REBUILDS)]
+
+    def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
+        """See `Views.size`."""
+        names = [relation.name for relation in relations_of(tables)]
+        rows = self.database.query(_SIZE.format(table=quoted(names[0])))[0][0]
+        return int(rows), self.database.bytes_of(names)
 
     def run(self, table: Table[RunRow], run_id: str) -> RunRow | None:
         """See `Views.run`."""
@@ -75,15 +107,16 @@ class RelationalViews:
         limit: int,
         offset: int = 0,
         before_ordinal: int | None = None,
-    ) -> tuple[list[RunRow], int, int, int]:
+    ) -> RunPageRows:
         """See `Views.list_runs`."""
         with self.database.snapshot() as session:
-            positions = session.ask(_POSITIONS, (table.name, table.version))
+            asked = session.ask(sql.HEAD_AND_BUILD, (table.name, table.version, table.build))
             pages = RunPages(session, table, chosen)
             total = pages.total()
             rows = pages.page(limit, offset, before_ordinal)
-            ((head, folded),) = positions.fetchall()
-            return rows, total(), head, folded
+            ((head, *build),) = asked.fetchall()
+            known = BuildRow(*build) if build[0] is not None else None
+            return RunPageRows(rows, total(), head, known)
 
     def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:
         """See `Views.rows_by`."""

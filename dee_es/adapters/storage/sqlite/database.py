@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,11 +19,15 @@ from eventsourcing.persistence import (
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
 from dee_es.adapters.storage.relational.session import Relation, Session, Values, quoted
-from dee_es.errors import IntegrityViolation, StoreUnavailable
+from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
 
 _READERS: Final = 8
 _POLL_S: Final = 0.02
 _LOCKED: Final = ("locked", "busy")
+_BYTES: Final = """
+SELECT coalesce(sum(pgsize), 0) FROM dbstat
+WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name IN ??)
+"""
 
 
 class SqliteDatabase(SQLiteDatastore):
@@ -69,8 +73,40 @@ class SqliteDatabase(SQLiteDatastore):
                 raise
 
     @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        """See `Database.snapshot`."""
+    def lasting(self) -> Iterator[Session]:
+        """See `Database.lasting`: here one transaction writes at a time, whatever it is for."""
+        with self.appending() as session:
+            yield session
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[None]:
+        """See `Database.claim`: a lock on a small file beside the database."""
+        beside = f"{self._path}.{name}.claim"
+        with closing(sqlite3.connect(beside, timeout=0, isolation_level=None)) as own:
+            try:
+                own.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                if not _is_locked(error):
+                    raise StoreUnavailable(f"{beside}: {error}") from error
+                raise ConcurrencyConflict(
+                    f"{name} is being rebuilt already; wait for that to end"
+                ) from None
+            yield
+
+    def settle(self, tables: Sequence[str]) -> None:
+        """See `Database.settle`; statements here depend on no statistics."""
+
+    def bytes_of(self, tables: Sequence[str]) -> int | None:
+        """See `Database.bytes_of`."""
+        try:
+            return int(self.query(_BYTES, (list(tables),))[0][0])
+        except TableGone:
+            # Not every build of SQLite has this table of statistics.
+            return None
+
+    @contextmanager
+    def snapshot(self, lasting: bool = False) -> Iterator[Session]:
+        """See `Database.snapshot`; `lasting` makes no difference here."""
         with self._unavailable(), self.get_connection() as connection:
             _cursor(connection).execute("BEGIN")
             try:
@@ -101,6 +137,8 @@ class SqliteDatabase(SQLiteDatastore):
         try:
             yield
         except (sqlite3.OperationalError, OperationalError, InterfaceError) as error:
+            if str(error).startswith("no such table"):
+                raise TableGone(f"{self._path}: {error}") from error
             raise StoreUnavailable(f"{self._path}: {error}; nothing was written") from error
         except ConnectionPoolClosedError as error:
             raise StoreUnavailable(f"{self._path}: the store is closed") from error

@@ -144,6 +144,57 @@ SELECT 0, 1, owner, epoch, expires_at FROM leases WHERE partition = '0/1'
 """
 _DROP_LEASES: Final = "DROP TABLE leases"
 
+# What was a projection's place in the log has become that of one build of its tables.
+_BUILDS: Final = """
+CREATE TABLE projection_builds (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    parked INTEGER NOT NULL,
+    PRIMARY KEY (name, version, number)
+) WITHOUT ROWID
+"""
+_FIRST_BUILDS: Final = """
+INSERT INTO projection_builds
+SELECT name, version, 1, 'serving', position, ordinal, 0 FROM projections
+"""
+_DROP_PROJECTIONS: Final = "DROP TABLE projections"
+_ONE_SERVES: Final = """
+CREATE UNIQUE INDEX projection_builds_one_serves ON projection_builds (name)
+WHERE state = 'serving'
+"""
+_PARKED: Final = """
+CREATE TABLE parked_streams (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    stream_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    entry INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    error TEXT NOT NULL,
+    parked_ms INTEGER NOT NULL,
+    PRIMARY KEY (name, version, number, stream_id)
+) WITHOUT ROWID
+"""
+_REBUILDS: Final = """
+CREATE TABLE projection_rebuilds (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL,
+    finished_ms INTEGER,
+    worked_ms INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (name, version, number)
+) WITHOUT ROWID
+"""
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         _EVENTS,
@@ -166,5 +217,13 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _PARTITION_LEASES,
         _KEEP_LEASE,
         _DROP_LEASES,
+    ),
+    (
+        _BUILDS,
+        _FIRST_BUILDS,
+        _DROP_PROJECTIONS,
+        _ONE_SERVES,
+        _PARKED,
+        _REBUILDS,
     ),
 )

@@ -10,9 +10,12 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnectionPool
 
 from dee_es.adapters.storage.relational.migrations import migrate
 from dee_es.adapters.storage.relational.store import RelationalStore
+from dee_es.adapters.storage.relational.tables import Dialect
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.adapters.storage.sqlite.database import SqliteDatabase
 from dee_es.adapters.storage.sqlite.schema import MIGRATIONS, TYPES
+
+_DIALECT = Dialect(TYPES)
 
 
 def open_sqlite(path: str, *, lock_timeout_s: float = 10.0) -> tuple[SqliteStore, SqliteViews]:
@@ -36,6 +39,7 @@ class SqliteStore(RelationalStore, SQLiteApplicationRecorder):
     """Implements `EventStore`. The library's selects work beside it; its insert is refused."""
 
     database: SqliteDatabase
+    dialect = _DIALECT
 
     def __init__(self, database: SqliteDatabase) -> None:
         SQLiteApplicationRecorder.__init__(self, database)
@@ -81,7 +85,7 @@ class SqliteStore(RelationalStore, SQLiteApplicationRecorder):
 class SqliteViews(RelationalViews):
     """Implements `Views`."""
 
-    types = TYPES
+    dialect = _DIALECT
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database

@@ -1,0 +1,318 @@
+"""Whether two builds of a projection hold the same, where they are meant to.
+
+Both are read from one snapshot. A build that is behind in it is brought level in memory, so that
+nobody has to stop appending for the comparison.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from dee_es.core.projection import Build, Change, CountKey, Key, Row, RowT, Table
+from dee_es.engine.journal import Journal
+from dee_es.engine.models import Answer
+from dee_es.engine.projecting.folding import fold, open_page
+from dee_es.errors import TableGone
+from dee_es.ports import BuildKey, BuildRow, TableReader
+
+SAMPLES: Final = 10
+"""Differences that are shown; all are counted."""
+_PAGE: Final = 5_000
+_DIGEST_BYTES: Final = 32
+_MODULUS: Final = 2 ** (8 * _DIGEST_BYTES)
+
+
+class Difference(Answer):
+    """A row that is not the same in both: `only_old` and `only_new` hold what one of them has and
+    the other has not, by column; a whole row if the other has none of this key."""
+
+    table: str
+    key: str
+    only_old: dict[str, Any]
+    only_new: dict[str, Any]
+
+
+class Comparison(Answer):
+    """How two builds compare at one position of the log.
+
+    The digests are independent of the order of rows and cover the columns that must match; equal
+    rows have equal digests. `left_out` counts streams that one of the builds has parked.
+    """
+
+    position: int
+    rows: int
+    digest_old: str
+    digest_new: str
+    left_out: int
+    differences: int
+    samples: tuple[Difference, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether everything that must match does."""
+        return not self.differences and self.digest_old == self.digest_new
+
+
+class Overlay:
+    """A build as it will be, on top of a snapshot of it as it is: what `fold` writes stays here.
+
+    With `empty` the snapshot counts as a build without any rows.
+    """
+
+    def __init__(self, reader: TableReader, *, empty: bool = False) -> None:
+        self._reader = reader
+        self._empty = empty
+        self._changed: dict[str, dict[Key, Row]] = {}
+        self._deltas: dict[CountKey, int] = {}
+
+    def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]:
+        """See `TableReader.rows`."""
+        changed: Mapping[Key, Any] = self._changed.get(table.physical_name, {})
+        found: dict[Key, RowT] = {key: changed[key] for key in keys if key in changed}
+        if self._empty:
+            return found
+        return found | self._reader.rows(table, [key for key in keys if key not in changed])
+
+    def write(self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]) -> None:
+        """See `TableTransaction.write`."""
+        changed = self._changed.setdefault(table.physical_name, {})
+        for row in (*inserts, *updates):
+            changed[getattr(row, table.key)] = row
+
+    def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None:
+        """See `TableTransaction.add_counts`."""
+        for key, n in deltas.items():
+            self._deltas[key] = self._deltas.get(key, 0) + n
+
+    def scan(self, table: Table[Any]) -> Iterator[Any]:
+        """All rows by key."""
+        changed = dict(self._changed.get(table.physical_name, {}))
+        new: list[Any] = sorted(changed)
+        at = 0
+        after: Key | None = None
+        while page := self._reader.scan(table, after, _PAGE):
+            for row in page:
+                key: Any = getattr(row, table.key)
+                while at < len(new) and new[at] < key:
+                    yield changed[new[at]]
+                    at += 1
+                if at < len(new) and new[at] == key:
+                    row = changed[key]
+                    at += 1
+                yield row
+            after = getattr(page[-1], table.key)
+        yield from (changed[key] for key in new[at:])
+
+    def counts(self, table: Table[Any]) -> dict[CountKey, int]:
+        """All counts that are not 0."""
+        found = self._reader.all_counts(table)
+        for key, n in self._deltas.items():
+            found[key] = found.get(key, 0) + n
+        return {key: n for key, n in found.items() if n}
+
+
+class Side(NamedTuple):
+    """A build that is compared, and its row as of the snapshot."""
+
+    build: Build
+    row: BuildRow
+
+
+def sides(reader: TableReader, old: Build, new: Build) -> tuple[Side, Side]:
+    """Both builds as the snapshot has them; raises `TableGone` if one was dropped."""
+    rows = {row.key: row for row in reader.builds(old.name)}
+    missing = [build.key for build in (old, new) if build.key not in rows]
+    if missing:
+        raise TableGone(f"version {missing[0][1]} of projection {old.name!r} was dropped meanwhile")
+    return Side(old, rows[old.key]), Side(new, rows[new.key])
+
+
+def compare(
+    reader: TableReader,
+    journal: Journal,
+    old: Build,
+    new: Build,
+    change: Change | None,
+    parked: Callable[[BuildKey], Iterable[str]],
+    on_rows: Callable[[int], None],
+) -> Comparison:
+    """Compare what `new` holds with what `old` does, but for what `change` declares.
+
+    `parked` gives the streams that a build has set aside; they are left out. `on_rows` hears how
+    many rows have been compared, after each page of them.
+    """
+    pair = sides(reader, old, new)
+    target = max(side.row.position for side in pair)
+    out = {stream for side in pair for stream in parked(side.row.key)}
+    views = [_levelled(reader, journal, side, target, out) for side in pair]
+    excluded = _keys(reader, out)
+    found = _Findings(on_rows)
+    mapping = change.as_before if change is not None else None
+    counts = [Counter[CountKey](), Counter[CountKey]()]
+    found.table(
+        old.table,
+        _shared(old.table, new.table, mapping is not None),
+        _keyed(_counted(views[0], old, counts[0]), old.table, excluded),
+        _keyed(_counted(views[1], new, counts[1]), old.table, excluded, mapping),
+    )
+    if old.lines is not None and new.lines is not None:
+        found.table(
+            old.lines,
+            _shared(old.lines, new.lines, False),
+            _keyed(views[0].scan(old.lines), old.lines, excluded),
+            _keyed(views[1].scan(new.lines), new.lines, excluded),
+        )
+    for side, view, expected in zip(pair, views, counts, strict=True):
+        if side.build.table.counted:
+            found.counts(side.build.table, expected, view.counts(side.build.table))
+    return Comparison(
+        position=target,
+        rows=found.rows,
+        digest_old=_hex(found.digests[0]),
+        digest_new=_hex(found.digests[1]),
+        left_out=len(out),
+        differences=found.differences,
+        samples=tuple(found.samples),
+    )
+
+
+def _levelled(
+    reader: TableReader, journal: Journal, side: Side, target: int, parked: set[str]
+) -> Overlay:
+    """The build as it is at the target's position."""
+    overlay = Overlay(reader)
+    position, ordinal = side.row.position, side.row.ordinal
+    while position < target:
+        rows = reader.read_log(position, min(_PAGE, target - position))
+        page = open_page(journal, rows, ordinal)
+        events = [event for event in page.events if event.stream_id not in parked]
+        # What cannot be folded is found out, and parked, by whoever folds it for good.
+        fold(overlay, side.build, events)
+        position, ordinal = page.position, page.ordinal
+    return overlay
+
+
+def _keys(reader: TableReader, streams: Iterable[str]) -> set[Key]:
+    """The keys of all rows that streams may have part in."""
+    rows = (row for stream in streams for row in reader.read_stream(stream))
+    return {key for row in rows for key in (row.stream_id, row.position)}
+
+
+def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator[Any]:
+    """The rows of a build's table, each counted on its way."""
+    tally = build.projection.tally
+    for row in view.scan(build.table):
+        counts.update(tally(row))
+        yield row
+
+
+def _shared(old: Table[Any], new: Table[Any], mapped: bool) -> tuple[str, ...]:
+    """The columns that must match: all of the old ones that the new version still has."""
+    there = {column.name for column in new.columns}
+    names = (column.name for column in old.columns)
+    return tuple(name for name in names if mapped or name in there)
+
+
+def _keyed(
+    rows: Iterable[Any],
+    table: Table[Any],
+    excluded: set[Key],
+    mapping: Callable[[Any], Row | None] | None = None,
+) -> Iterator[tuple[Any, Any]]:
+    for row in rows:
+        before = row if mapping is None else mapping(row)
+        if before is None:
+            continue
+        key: Key = getattr(before, table.key)
+        if key not in excluded:
+            yield key, before
+
+
+class _Findings:
+    """What a comparison has come to so far."""
+
+    def __init__(self, on_rows: Callable[[int], None]) -> None:
+        self._on_rows = on_rows
+        self.rows = 0
+        self.digests = [0, 0]
+        self.differences = 0
+        self.samples: list[Difference] = []
+
+    def table(
+        self,
+        table: Table[Any],
+        columns: Sequence[str],
+        old: Iterator[tuple[Any, Any]],
+        new: Iterator[tuple[Any, Any]],
+    ) -> None:
+        """Walk down both tables, which come in the order of their keys."""
+        values = _getter(columns)
+        name = table.name
+        left, right = next(old, None), next(new, None)
+        while left is not None or right is not None:
+            if right is None or (left is not None and left[0] < right[0]):
+                assert left is not None, "one of the two is there"
+                before = values(left[1])
+                self.digests[0] += _digest(name, before)
+                self._differs(name, left[0], dict(zip(columns, before, strict=True)), {})
+                left = next(old, None)
+            elif left is None or right[0] < left[0]:
+                after = values(right[1])
+                self.digests[1] += _digest(name, after)
+                self._differs(name, right[0], {}, dict(zip(columns, after, strict=True)))
+                right = next(new, None)
+            else:
+                before, after = values(left[1]), values(right[1])
+                digest = _digest(name, before)
+                self.digests[0] += digest
+                self.digests[1] += digest if before == after else _digest(name, after)
+                if before != after:
+                    both = zip(columns, before, after, strict=True)
+                    changed = [(column, was, now) for column, was, now in both if was != now]
+                    self._differs(
+                        name,
+                        left[0],
+                        {column: was for column, was, _ in changed},
+                        {column: now for column, _, now in changed},
+                    )
+                left, right = next(old, None), next(new, None)
+            self.rows += 1
+            if self.rows % _PAGE == 0:
+                self._on_rows(self.rows)
+
+    def counts(
+        self, table: Table[Any], expected: Mapping[CountKey, int], held: Mapping[CountKey, int]
+    ) -> None:
+        """Compare a table's counts with its own rows: equal rows then have equal counts."""
+        for key in sorted(expected.keys() | held.keys()):
+            wanted, there = expected.get(key, 0), held.get(key, 0)
+            if wanted != there:
+                self._differs(f"{table.physical_name}_counts", key, {"n": there}, {"n": wanted})
+
+    def _differs(self, table: str, key: object, old: dict[str, Any], new: dict[str, Any]) -> None:
+        self.differences += 1
+        if len(self.samples) < SAMPLES:
+            self.samples.append(Difference(table=table, key=str(key), only_old=old, only_new=new))
+
+
+def _getter(columns: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes the columns of a row, as a tuple also if there is but one."""
+    if len(columns) == 1:
+        (only,) = columns
+        return lambda row: (getattr(row, only),)
+    return attrgetter(*columns)
+
+
+def _digest(table: str, values: tuple[Any, ...]) -> int:
+    content = msgspec.json.encode((table, values))
+    return int.from_bytes(hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest(), "big")
+
+
+def _hex(total: int) -> str:
+    return f"{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"

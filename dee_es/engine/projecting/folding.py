@@ -1,0 +1,262 @@
+"""One page of events folded into a build's tables; live, catch-up and rebuild all do it here."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, Final, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from dee_es.core.events import RecordedEvent
+from dee_es.core.projection import Build, CountKey, Key, Projection, Row, RowT, Table
+from dee_es.core.registry import CREATING
+from dee_es.engine.journal import Journal
+from dee_es.errors import IntegrityViolation, ProjectionStuck
+from dee_es.ports import BuildRow, ParkedRow, StoredRow, TableTransaction
+
+
+class Rows(Protocol):
+    """The part of a `TableTransaction` that folding reads and writes rows by."""
+
+    def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]: ...
+
+    def write(
+        self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]
+    ) -> None: ...
+
+    def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None: ...
+
+
+class Poison(NamedTuple):
+    """An event that cannot be folded: where it is, and why not, without any data."""
+
+    stream_id: str
+    position: int
+    entry: int
+    event: str
+    error: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.event} at position {self.position} ({self.stream_id} entry {self.entry}): "
+            f"{self.error}"
+        )
+
+
+class Page(NamedTuple):
+    """Events of the log in order, up to and including `position`; `ordinal` is the last run's
+    number then, and `unreadable` are entries that are no events any more."""
+
+    events: Sequence[RecordedEvent]
+    position: int
+    ordinal: int
+    unreadable: tuple[Poison, ...] = ()
+
+
+def open_page(journal: Journal, rows: Sequence[StoredRow], ordinal: int) -> Page:
+    """Read a page; each first event of a run takes the ordinal after the one before.
+
+    Raises `UnknownEventVersion` for an event that newer code has written: nothing can be right
+    without it.
+    """
+    numbers = {}
+    for row in rows:
+        if row.version == 1 and row.name in CREATING:
+            ordinal += 1
+            numbers[row.position] = ordinal
+    unreadable: list[Poison] = []
+    try:
+        events = journal.open_public(rows)
+    except IntegrityViolation:
+        events = []
+        for row in rows:
+            try:
+                events += journal.open_public([row])
+            except IntegrityViolation:
+                unreadable.append(
+                    Poison(row.stream_id, row.position, row.version, row.name, "unreadable")
+                )
+    if numbers:
+        events = [
+            event if event.position not in numbers else numbered(event, numbers[event.position])
+            for event in events
+        ]
+    return Page(events, rows[-1].position, ordinal, tuple(unreadable))
+
+
+def numbered(event: RecordedEvent, ordinal: int) -> RecordedEvent:
+    """The first event of the run of this number."""
+    return RecordedEvent(
+        event.stream_id,
+        event.version,
+        event.name,
+        event.position,
+        event.meta,
+        event.event,
+        ordinal,
+        event.erased,
+    )
+
+
+def advance(
+    tx: TableTransaction, build: Build, row: BuildRow, page: Page, parked_ms: int | None
+) -> BuildRow:
+    """Fold a page into a build and move its position; returns the build's row after it.
+
+    A stream with an event that cannot be folded is parked from that event on (`parked_ms` is the
+    wall time noted for it), the others go on; with None, `ProjectionStuck` is raised instead.
+    """
+    events = page.events
+    if row.parked:
+        held = tx.parked(row.key, sorted({event.stream_id for event in events}))
+        events = [event for event in events if event.stream_id not in held]
+        page = page._replace(
+            events=events, unreadable=tuple(u for u in page.unreadable if u.stream_id not in held)
+        )
+    poisoned = fold(tx, build, events, page.unreadable)
+    if not poisoned:
+        tx.move(row.key, page.position, page.ordinal)
+        return replace(row, position=page.position, ordinal=page.ordinal)
+    if parked_ms is None:
+        raise ProjectionStuck(f"projection {build.name!r} cannot fold {poisoned[0]}")
+    tx.park([parked_row(build, poison, parked_ms) for poison in poisoned])
+    after = replace(
+        row,
+        position=page.position,
+        ordinal=page.ordinal,
+        parked=row.parked + len(poisoned),
+    )
+    tx.save_build(after)
+    return after
+
+
+def parked_row(build: Build, poison: Poison, parked_ms: int) -> ParkedRow:
+    """How the database remembers a stream that is parked."""
+    name, version, number = build.key
+    stream_id, position, entry, event, error = poison
+    return ParkedRow(name, version, number, stream_id, position, entry, event, error, parked_ms)
+
+
+def fold(
+    tx: Rows, build: Build, events: Sequence[RecordedEvent], unreadable: Sequence[Poison] = ()
+) -> list[Poison]:
+    """Fold events into a build's tables; returns, in log order, what could not be folded.
+
+    Of a stream with such an event, all before that event is folded, and nothing from it on.
+    """
+    poisoned = {poison.stream_id: poison for poison in reversed(unreadable)}
+    projection, table = build.projection, build.table
+    while True:
+        changes = _changes(tx, build, events, poisoned)
+        try:
+            deltas = _deltas(projection, changes) if table.counted else {}
+            break
+        except _Uncountable as error:
+            # Its events were folded, but the row cannot be counted: park it from the page's start.
+            first = next(event for event in events if projection.key(event) == error.key)
+            poisoned[first.stream_id] = _poison(first, error.cause)
+    before, after, added = changes
+    inserts = [row for key, row in after.items() if key not in before]
+    updates = [row for key, row in after.items() if key in before and row is not before[key]]
+    tx.write(table, inserts, updates)
+    if build.lines is not None:
+        tx.write(build.lines, added, [])
+    if deltas:
+        tx.add_counts(table, deltas)
+    return sorted(poisoned.values(), key=lambda poison: poison.position)
+
+
+class _Changes(NamedTuple):
+    before: dict[Key, Row]
+    after: dict[Key, Row]
+    added: list[Row]
+
+
+class _Uncountable(Exception):
+    def __init__(self, key: Key, cause: Exception) -> None:
+        self.key, self.cause = key, cause
+
+
+def _changes(
+    tx: Rows, build: Build, events: Sequence[RecordedEvent], poisoned: dict[str, Poison]
+) -> _Changes:
+    projection = build.projection
+    keyed: list[tuple[Key | None, RecordedEvent]] = []
+    known: set[Key] = set()
+    key_of, lines = projection.key, build.lines
+    for event in events:
+        poison = poisoned.get(event.stream_id)
+        if poison is not None and poison.position <= event.position:
+            continue
+        try:
+            key = key_of(event)
+        except Exception as error:
+            poisoned[event.stream_id] = _poison(event, error)
+            continue
+        if key is not None or lines is not None:
+            keyed.append((key, event))
+            # A stream's first event makes its row; only the others have one to read.
+            if key is not None and event.version > 1:
+                known.add(key)
+    before: dict[Key, Row] = {}
+    if known and not projection.appends_only:
+        before = dict(tx.rows(build.table, sorted(known, key=str)))
+    after = dict(before)
+    added: list[Row] = []
+    fold_one = projection.fold
+    for key, event in keyed:
+        if (
+            poisoned
+            and event.stream_id in poisoned
+            and poisoned[event.stream_id].position <= event.position
+        ):
+            continue
+        try:
+            row = None if key is None else fold_one(after.get(key), event)
+            line = None if lines is None else projection.line(row, event)
+        except Exception as error:
+            poisoned[event.stream_id] = _poison(event, error)
+            continue
+        if key is not None and row is not None:
+            after[key] = row
+        if line is not None:
+            added.append(line)
+    return _Changes(before, after, added)
+
+
+def _deltas(projection: Projection[Any], changes: _Changes) -> dict[CountKey, int]:
+    deltas: Counter[CountKey] = Counter()
+    for key, row in changes.after.items():
+        old = changes.before.get(key)
+        if old is row:
+            continue
+        try:
+            new_counts = tuple(projection.tally(row))
+            old_counts = tuple(projection.tally(old)) if old is not None else ()
+        except Exception as error:
+            raise _Uncountable(key, error) from error
+        if new_counts != old_counts:
+            deltas.update(new_counts)
+            deltas.subtract(old_counts)
+    return {key: n for key, n in deltas.items() if n}
+
+
+def _poison(event: RecordedEvent, error: Exception) -> Poison:
+    return Poison(event.stream_id, event.position, event.version, event.name, _where(error))
+
+
+_SHOWN: Final = 2
+"""Parts of a file's path that tell which projection it is."""
+
+
+def _where(error: Exception) -> str:
+    """Kind of an error and the line that raised it; its own text may hold data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    last = frames[-1]
+    path = "/".join(PurePath(last.filename).parts[-_SHOWN:])
+    return f"{type(error).__name__} at {path}:{last.lineno} in {last.name}"

@@ -1,0 +1,163 @@
+"""How every projection stands: what is served, how far it is, and what somebody should do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from dee_es.engine.journal import Journal
+from dee_es.engine.projecting.models import (
+    LastRebuild,
+    OtherBuild,
+    ParkedStream,
+    ProjectionStatus,
+)
+from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.errors import DeeError, ProjectionUnavailable
+from dee_es.ports import BuildRow, EventStore, RebuildRow, Views, WallClock
+
+_MS = 1000
+
+
+class Status:
+    """Looks at the projections; catches nothing up, so that lag can be seen."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        views: Views,
+        journal: Journal,
+        projector: Projector,
+        wall: WallClock,
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._journal = journal
+        self._projector = projector
+        self._wall = wall
+
+    def all(self) -> tuple[ProjectionStatus, ...]:
+        """Every projection of this code, in its order."""
+        standing = self._views.standing()
+        rebuilds = {(row.name, row.version, row.number): row for row in self._views.rebuilds()}
+        found = []
+        for wanted in self._projector.projections:
+            own = [row for row in standing.builds if row.name == wanted.name]
+            serving = next(row for row in own if row.state == "serving")
+            read = self.reads(wanted, own)
+            shown = read or serving
+            build = self._projector.build_of(shown)
+            rows, size = (0, None) if build is None else self._views.size(build.tables)
+            lag = standing.head - shown.position
+            found.append(
+                ProjectionStatus(
+                    name=wanted.name,
+                    version=serving.version,
+                    wanted=wanted.table.version,
+                    read=None if read is None else read.version,
+                    position=shown.position,
+                    lag_events=lag,
+                    lag_seconds=self._lag_seconds(shown.position) if lag else 0.0,
+                    rows=rows,
+                    bytes=size,
+                    parked=serving.parked,
+                    last_rebuild=_last(rebuilds.get(serving.key)),
+                    others=tuple(
+                        OtherBuild(
+                            version=row.version,
+                            number=row.number,
+                            state=row.state,
+                            position=row.position,
+                        )
+                        for row in own
+                        if row.state != "serving"
+                    ),
+                    advice=self.advice(wanted, own),
+                )
+            )
+        return tuple(found)
+
+    def reads(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> BuildRow | None:
+        """The build that this code reads; None if it can read none that is there."""
+        try:
+            return self._projector.readable(wanted, rows)[1]
+        except ProjectionUnavailable:
+            return None
+
+    def advice(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> str | None:
+        """What somebody should do about a projection; None if all is well."""
+        own = [row for row in rows if row.name == wanted.name]
+        serving = next(row for row in own if row.state == "serving")
+        name, version = wanted.name, wanted.table.version
+        if serving.parked:
+            return (
+                f"{serving.parked:,} stream{'' if serving.parked == 1 else 's'} parked: mend the "
+                f"fold, then run `dee projections retry {name}`"
+            )
+        try:
+            self._projector.readable(wanted, own)
+        except ProjectionUnavailable as error:
+            return str(error)
+        if serving.version < version:
+            under_way = any(r.state == "building" and r.version == version for r in own)
+            begun = "go on with" if under_way else "run"
+            return (
+                f"version {serving.version} is served and this code wants {version}: {begun} "
+                f"`dee projections rebuild {name}`"
+            )
+        if serving.version > version:
+            return (
+                f"version {serving.version} is served and this code reads {version}: upgrade "
+                "dee-es before that is dropped"
+            )
+        return None
+
+    def _lag_seconds(self, position: int) -> float:
+        rows = self._store.read_log(position, 1)
+        if not rows:
+            return 0.0
+        try:
+            (event,) = self._journal.open_public(rows)
+        except DeeError:
+            # Unreadable, so of no known age; whoever folds it says what is wrong with it.
+            return 0.0
+        return max(0.0, (self._wall.now_ms() - event.meta.recorded_at) / _MS)
+
+    def parked(self, name: str | None = None) -> tuple[ParkedStream, ...]:
+        """Streams that the builds that serve have set aside, in log order."""
+        rows = self._views.parked(name)
+        serving = {row.key for row in self._views.standing().builds if row.state == "serving"}
+        rows = [row for row in rows if (row.name, row.version, row.number) in serving]
+        heads = self._store.heads(sorted({row.stream_id for row in rows}))
+        return tuple(
+            ParkedStream(
+                name=row.name,
+                version=row.version,
+                stream_id=row.stream_id,
+                position=row.position,
+                entry=row.entry,
+                event=row.event,
+                error=row.error,
+                since=_time(row.parked_ms),
+                held_back=heads[row.stream_id].version - row.entry + 1,
+            )
+            for row in sorted(rows, key=lambda row: (row.name, row.position))
+        )
+
+
+def _last(row: RebuildRow | None) -> LastRebuild | None:
+    if row is None:
+        return None
+    seconds = row.worked_ms / _MS
+    return LastRebuild(
+        started=_time(row.started_ms),
+        finished=None if row.finished_ms is None else _time(row.finished_ms),
+        seconds=seconds,
+        events=row.events,
+        rate=row.events / seconds if seconds else 0.0,
+        digest=row.digest,
+    )
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / _MS, UTC)
