@@ -29,7 +29,7 @@ _COMMANDS: Final = {
     "runs": Lazy("runs:runs", "List runs; show, pause, resume, cancel, retry or resolve one."),
     "history": Lazy("history:history", "Show what happened in a run, in order."),
     "contact": Lazy("contact:contact", "Show and suppress contacts; record consent."),
-    "events": Lazy("events:events", "Take in what happened to messages and calls."),
+    "events": Lazy("events:events", "Take in what happened to messages and calls; event schemas."),
     "explain": Lazy("explain:explain", "Tell why a run does what it does."),
     "debug": Lazy("debug:debug", "Step through a run, and ask what if."),
     "replay": Lazy("replay:replay", "Decide runs again from the log, and compare."),

@@ -13,7 +13,7 @@ import msgspec
 
 from dee_es.core.events import Event, Meta
 from dee_es.core.registry import NAMES, REGISTRY
-from dee_es.core.upcasts import current_entry, lift
+from dee_es.core.upcasts import current_entry, lift, lift_personal
 from dee_es.core.values import check_payload_size
 from dee_es.errors import IntegrityViolation
 
@@ -84,7 +84,18 @@ def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tupl
             old: dict[str, Any] = msgspec.json.decode(envelope.data)
             event = msgspec.convert(lift(name, envelope.schema, old), entry.cls)
         if personal:
-            event = msgspec.structs.replace(event, personal=_personal[name].decode(personal))
+            held = _personal_part(name, envelope.schema, entry.schema, personal)
+            event = msgspec.structs.replace(event, personal=held)
     except (msgspec.DecodeError, ValueError, KeyError, RecursionError) as error:
         raise IntegrityViolation(f"{where}: the payload is not that of a {name}") from error
     return event, envelope.meta
+
+
+def _personal_part(name: str, schema: int, current: int, personal: bytes) -> msgspec.Struct:
+    decoder = _personal[name]
+    if schema == current:
+        held: msgspec.Struct = decoder.decode(personal)
+    else:
+        old: dict[str, Any] = msgspec.json.decode(personal)
+        held = msgspec.convert(lift_personal(name, schema, old), decoder.type)
+    return held

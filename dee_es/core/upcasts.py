@@ -1,21 +1,47 @@
 """Lifts stored payloads of old event versions to the current one, a step at a time.
 
-To change an event's shape: raise its schema in `registry`, add the step from the old shape here,
-and add a golden file of the new one.
+To change an event's shape: raise its schema in `registry`, keep the old shape and the step from it
+here, and add a golden file of the new one (`python -m tests.golden.write`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
+from dee_es.core.events import Event
 from dee_es.core.registry import REGISTRY, Entry
 from dee_es.errors import UnknownEventVersion
 
 Payload = dict[str, Any]
 
-UPCASTS: Final[dict[tuple[str, int], Callable[[Payload], Payload]]] = {}
-"""(event name, schema) -> the same payload in schema + 1."""
+
+def _as_it_was(payload: Payload) -> Payload:
+    return payload
+
+
+@dataclass(frozen=True, slots=True)
+class Upcast:
+    """One step from a schema to the next: pure, and without the payload's context.
+
+    `former` is the shape before it, kept for the description of what is stored. `data` and
+    `personal` lift the plain and the personal part, each as decoded from JSON.
+    """
+
+    former: type[Event]
+    data: Callable[[Payload], Payload] = _as_it_was
+    personal: Callable[[Payload], Payload] = _as_it_was
+
+
+UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
+"""(event name, schema) -> the step to schema + 1."""
+
+
+def shape(name: str, schema: int) -> type[Event]:
+    """The class of a known event in a schema that it has or had."""
+    entry = REGISTRY[name]
+    return entry.cls if schema == entry.schema else UPCASTS[name, schema].former
 
 
 def current_entry(name: str, schema: int, where: str) -> Entry:
@@ -36,8 +62,15 @@ def current_entry(name: str, schema: int, where: str) -> Entry:
     return entry
 
 
-def lift(name: str, schema: int, payload: Payload) -> Payload:
+def lift(name: str, schema: int, data: Payload) -> Payload:
     """Apply every step from `schema` to the current one."""
     for version in range(schema, REGISTRY[name].schema):
-        payload = UPCASTS[name, version](payload)
-    return payload
+        data = UPCASTS[name, version].data(data)
+    return data
+
+
+def lift_personal(name: str, schema: int, personal: Payload) -> Payload:
+    """The same for the personal part."""
+    for version in range(schema, REGISTRY[name].schema):
+        personal = UPCASTS[name, version].personal(personal)
+    return personal

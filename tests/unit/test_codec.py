@@ -142,8 +142,12 @@ def third_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if RunFailed had changed twice: `why` became `reason`, then `cause`."""
     monkeypatch.setitem(REGISTRY, "RunFailed", Entry(e.RunFailed, 3, "run.failed"))
     steps = {
-        ("RunFailed", 1): lambda old: {"reason": old["why"], "step_id": old.get("step_id")},
-        ("RunFailed", 2): lambda old: {"cause": old["reason"], "step_id": old["step_id"]},
+        ("RunFailed", 1): upcasts.Upcast(
+            e.RunFailed, lambda old: {"reason": old["why"], "step_id": old.get("step_id")}
+        ),
+        ("RunFailed", 2): upcasts.Upcast(
+            e.RunFailed, lambda old: {"cause": old["reason"], "step_id": old["step_id"]}
+        ),
     }
     for step, lift in steps.items():
         monkeypatch.setitem(upcasts.UPCASTS, step, lift)
@@ -168,6 +172,15 @@ def test_an_old_event_that_lacks_what_it_must_have_is_told_by_its_place() -> Non
     public = public_of(e.RunFailed("-"), schema=1, data={})
     with pytest.raises(IntegrityViolation, match=WHERE):
         codec.decode("RunFailed", public, None, WHERE)
+
+
+def test_a_personal_part_is_lifted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REGISTRY, "StepFailed", Entry(e.StepFailed, 2, "error.occurred"))
+    step = upcasts.Upcast(e.StepFailed, personal=lambda old: {"data": old["details"]})
+    monkeypatch.setitem(upcasts.UPCASTS, ("StepFailed", 1), step)
+    public = public_of(e.StepFailed("intro", "x"), schema=1)
+    event, _ = codec.decode("StepFailed", public, b'{"details": {"code": 5}}', WHERE)
+    assert event.personal == e.Detail({"code": 5})  # type: ignore[attr-defined]
 
 
 # --- the table of names ---------------------------------------------------------------------------

@@ -30,7 +30,7 @@ _SHOWN: Final = 20
 
 @click.group()
 def events() -> None:
-    """Take in what happened to messages and calls."""
+    """Take in what happened to messages and calls; describe events as they are stored."""
 
 
 @events.command()
@@ -87,6 +87,32 @@ def ingest(
         click.echo(f"... and {more:,} more lines that are not valid", err=True)
     if strict and tally.errors:
         raise click.exceptions.Exit(1)
+
+
+@events.command()
+@click.argument("name", required=False)
+@click.option("--version", type=click.IntRange(1), help="Only this schema.  [default: all]")
+def schema(name: str | None, version: int | None) -> None:
+    """Print the JSON Schema of the event NAME as it is stored, or of all events.
+
+    Each schema an event has or had is there: "public" stands in the log as it is, "personal" is
+    encrypted under the contact's key. The database is not asked.
+    """
+    from dee_es.core.registry import REGISTRY
+    from dee_es.core.schemas import describe, schemas_of
+
+    if name is not None and name not in REGISTRY:
+        raise InvalidInput("name", f"no event is called {name[:64]!r}; `dee events schema` has all")
+    found = [
+        describe(each, number)
+        for each in ([name] if name is not None else REGISTRY)
+        for number in schemas_of(each)
+        if version in (None, number)
+    ]
+    if not found:
+        assert name is not None or version is not None, "every event has a schema"
+        raise InvalidInput("version", f"{name or 'no event'} has no schema {version}")
+    write_json(found)
 
 
 @dataclass(slots=True)

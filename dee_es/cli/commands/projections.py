@@ -12,7 +12,7 @@ from dee_es.cli.output import Column, say, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.cli.times import iso
+from dee_es.cli.times import iso, span
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -43,6 +43,7 @@ _PHASES = {
     "comparing": "Comparing rows",
     "swapping": "Swapping",
 }
+_SHORT_S = 10
 _throttle_option = click.option(
     "--throttle",
     type=click.IntRange(1, 100),
@@ -342,14 +343,8 @@ class _Phases:
 
 
 def _seconds(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s` or `2 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    """`0.4s`, `12s`, `3m20s` or `2h5m`."""
+    return f"{seconds:.1f}s" if seconds < _SHORT_S else span(seconds)
 
 
 def _bytes(size: int) -> str:
