@@ -14,14 +14,15 @@ from dee_es.ports.log import StoredRow
 
 BuildKey = tuple[str, int, int]
 """Name and version of a projection, and the number of one copy of its tables."""
-BuildState = Literal["serving", "building", "checking", "kept"]
+BuildState = Literal["serving", "building", "checking", "kept", "dropping"]
 
 
 class BuildRow(msgspec.Struct, frozen=True):
     """A copy of a projection's tables, as the database knows it.
 
     `serving` is the one that queries read, one for each name; `building` is to become it;
-    `checking` is compared with it and dropped; `kept` has been it. `position` is that up to which
+    `checking` is compared with it and dropped; `kept` has been it; of one that is `dropping` some
+    tables may be gone already. `position` is that up to which
     it has folded, `ordinal` the last run's number it has seen, `parked` how many streams it has
     set aside.
     """
@@ -153,10 +154,6 @@ class TableTransaction(TableReader, Protocol):
         """Create the indexes that were put off."""
         ...
 
-    def drop(self, tables: Iterable[Table[Any]]) -> None:
-        """Drop the tables with their indexes and counts."""
-        ...
-
     def save_rebuild(self, row: RebuildRow) -> None:
         """Keep how a rebuild goes, or went."""
         ...
@@ -212,6 +209,11 @@ class Views(Protocol):
 
     def settle(self, tables: Sequence[Table[Any]]) -> None:
         """Let the database do at once what it does for tables that were just filled, in time."""
+        ...
+
+    def drop(self, tables: Iterable[Table[Any]]) -> None:
+        """Drop the tables with their indexes and counts, each in a transaction of its own: whoever
+        reads several of them can then be waited for one by one."""
         ...
 
     def standing(self) -> Standing:

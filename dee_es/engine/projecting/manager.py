@@ -136,17 +136,14 @@ class Projections:
         projection is being rebuilt.
         """
         self._named(name)
-        gone: list[str] = []
-        with self._views.rebuilding(name), self._views.building() as tx:
-            rows = [row for row in tx.builds(name) if version in (None, row.version)]
+        with self._views.rebuilding(name):
+            rows = [
+                row
+                for row in self._views.standing().builds
+                if row.name == name and version in (None, row.version)
+            ]
             self._refuse_serving(name, version, rows)
-            for row in rows:
-                if row.state != "serving":
-                    tables = self._projector.tables_of(row)
-                    tx.drop(tables)
-                    tx.remove_build(row.key)
-                    gone += [table.physical_name for table in tables]
-        return tuple(gone)
+            return self._projector.drop([row for row in rows if row.state != "serving"])
 
     def _refuse_serving(self, name: str, version: int | None, rows: Sequence[BuildRow]) -> None:
         if all(row.state == "serving" for row in rows):

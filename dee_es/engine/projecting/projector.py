@@ -7,14 +7,17 @@ committed before it began; folding with the append only saves that work.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.projection import Build, Projection, Table, former_of
 from dee_es.engine.journal import Journal
 from dee_es.engine.projecting.folding import Page, advance, open_page
-from dee_es.errors import ProjectionUnavailable, TableGone
+from dee_es.errors import ProjectionUnavailable, TableGone, UnknownEventVersion
 from dee_es.ports import BuildKey, BuildRow, TableTransaction, Views, WallClock
 
 PAGE: Final = 2000
@@ -51,6 +54,7 @@ class Projector:
         self._builds: dict[BuildKey, Build] = {}
         self._at_hand: dict[str, Build] = {}
         self._register()
+        self._level()
 
     def _register(self) -> None:
         """Make the tables of projections that the database does not have yet."""
@@ -64,6 +68,17 @@ class Projector:
                     build = Build(each)
                     tx.create(build.tables)
                     tx.save_build(BuildRow(*build.key, "serving", 0, 0, 0))
+
+    def _level(self) -> None:
+        """Bring builds level that are little behind: only then are appends folded into them."""
+        standing = self._views.standing()
+        for each in self.projections:
+            if each.name in self._inline:
+                # Whoever reads a projection is told what is wrong with it; opening goes on.
+                with suppress(ProjectionUnavailable, UnknownEventVersion):
+                    _, row = self.readable(each, standing.builds)
+                    if 0 < standing.head - row.position <= PAGE:
+                        self.catch_up(each)
 
     # --- versions ---------------------------------------------------------------------------------
 
@@ -85,6 +100,24 @@ class Projector:
             tables = Build(wanted, row.number).tables
             return tuple(replace(table, version=row.version) for table in tables)
         return build.tables
+
+    def drop(self, rows: Sequence[BuildRow]) -> tuple[str, ...]:
+        """Drop builds that serve nobody; returns the names of their tables.
+
+        A build is marked first, so that nobody reads it, and forgotten last: if this is broken off,
+        it can be dropped again.
+        """
+        with self._views.transaction() as tx:
+            for row in rows:
+                tx.save_build(msgspec.structs.replace(row, state="dropping"))
+        gone: list[str] = []
+        for row in rows:
+            tables = self.tables_of(row)
+            self._views.drop(tables)
+            with self._views.transaction() as tx:
+                tx.remove_build(row.key)
+            gone += [table.physical_name for table in tables]
+        return tuple(gone)
 
     def readable(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> tuple[Build, BuildRow]:
         """What this code reads: the build that serves, or one it knows that has served.

@@ -7,7 +7,7 @@ rows and its position are one transaction, so a rebuild that was killed goes on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,9 +43,11 @@ from dee_es.ports import (
 )
 
 _SAMPLE: Final = 5_000
-_TURNS: Final = 1_000
-"""How often the last page may have grown too long meanwhile; more means that the log grows faster
-than it can be folded."""
+_LAST_PAGE: Final = 1_000
+"""Events that may always be folded under the append lock at the end: that is soon done."""
+_ROUNDS: Final = 3
+_NOTED_S: Final = 0.5
+"""How often the database is told how long a rebuild has worked, in seconds of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Rebuilder:
                 self._projector.catch_up(wanted)
                 comparison = work.compare(live)
             finally:
-                self._discard([began.build.key])
+                self._projector.drop([began.row])
         return Verified(
             name=wanted.name,
             version=live.version,
@@ -191,12 +193,12 @@ class Rebuilder:
 
     def _begin(self, wanted: AnyProjection, state: BuildState, *, resume: bool) -> _Began:
         """The build to fold into: one that was broken off, else a new one."""
+        rows = [row for row in self._views.standing().builds if row.name == wanted.name]
+        row = self._resumable(wanted, rows) if resume else None
+        gone = [each for each in rows if each.state in ("checking", "dropping")]
+        gone += [each for each in rows if each.state == "building" and state == "building"]
+        self._projector.drop([each for each in gone if each != row])
         with self._views.building() as tx:
-            rows = tx.builds(wanted.name)
-            row = self._resumable(wanted, rows) if resume else None
-            gone = [each for each in rows if each.state == "checking"]
-            gone += [each for each in rows if each.state == "building" and state == "building"]
-            self._remove(tx, [each for each in gone if each != row])
             if row is None:
                 version = wanted.table.version
                 used = [each.number for each in rows if each.version == version]
@@ -207,15 +209,6 @@ class Rebuilder:
             else:
                 build = Build(wanted, row.number)
             return _Began(build, row, not self._views.indexes_later)
-
-    def _remove(self, tx: TableTransaction, rows: Iterable[BuildRow]) -> None:
-        for row in rows:
-            tx.drop(self._projector.tables_of(row))
-            tx.remove_build(row.key)
-
-    def _discard(self, keys: Sequence[BuildKey]) -> None:
-        with self._views.building() as tx:
-            self._remove(tx, [row for row in tx.builds() if row.key in keys])
 
     def _swap(
         self, work: _Work, served: BuildRow, options: Options, comparison: Comparison | None
@@ -284,6 +277,7 @@ class _Work:
         self._indexed = began.indexed
         self._started_ms = started_ms
         self._before_ms = 0
+        self._noted = -_NOTED_S
         self._since = 0.0
         self._since_done = began.row.position
         for row in self._views.rebuilds():
@@ -342,8 +336,12 @@ class _Work:
         self.tell("reading", self.position, max(head, self.position))
 
     def _fold_pages(self) -> int:
-        """Fold all but the last page, keeping nobody from appending; returns the log's head."""
+        """Fold all but the last page, keeping nobody from appending; returns the log's head.
+
+        The last page is larger than others if the log grows about as fast as it is folded.
+        """
         with _ahead(self._store) as reading:
+            chase = _Chase()
             while True:
                 self._pace.begin()
                 rows = reading.rows(self.position, self._pace.page)
@@ -353,6 +351,14 @@ class _Work:
                     # Strictly below the head: there no append takes this build for level.
                     if head - row.position <= max(self._pace.page, len(rows)):
                         return head
+                    if chase.is_lost(row.position, head):
+                        if head - row.position <= _LAST_PAGE:
+                            return head
+                        raise RebuildRefused(
+                            f"the log grows faster than {self.build.name!r} can be folded; raise "
+                            "--throttle or --page, or try again when less is written; it goes on "
+                            "where it is"
+                        )
                     assert rows[0].position == row.position + 1, "only this rebuild moves it here"
                     page = open_page(self._journal, rows, row.ordinal)
                     # While this page is folded, the database gets the next one ready.
@@ -363,23 +369,17 @@ class _Work:
 
     def level(self, then: Callable[[TableTransaction, BuildRow], None] | None = None) -> None:
         """Fold the last page under the append lock, and do something in that very transaction."""
-        for _ in range(_TURNS):
+        while True:
             with self._views.transaction() as tx:
                 row = self._held(tx)
-                head = tx.head()
-                if head - row.position <= self._pace.page:
+                if tx.head() - row.position <= max(self._pace.page, _LAST_PAGE):
                     self._pace.begin()
-                    while rows := tx.read_log(row.position, self._pace.page):
+                    while rows := tx.read_log(row.position, _LAST_PAGE):
                         row = self._advance(tx, row, open_page(self._journal, rows, row.ordinal))
                     if then is not None:
                         then(tx, row)
                     break
             self._fold_pages()
-        else:
-            raise RebuildRefused(
-                f"the log grows faster than {self.build.name!r} can be folded; raise --throttle "
-                "or try again when less is written"
-            )
         self._pace.rest()
 
     def _held(self, tx: TableTransaction) -> BuildRow:
@@ -392,7 +392,8 @@ class _Work:
         # To become what is read, it must be whole; to be compared, it may lack what the other does.
         checking = row.state == "checking"
         after = advance(tx, self.build, row, page, self._wall.now_ms() if checking else None)
-        if not checking:
+        if not checking and self._pace.worked_s >= self._noted + _NOTED_S:
+            self._noted = self._pace.worked_s
             tx.save_rebuild(self.record(after.position, 0, "", None))
         self.position = after.position
         return after
@@ -421,6 +422,24 @@ class _Work:
             found = compare(reader, self._journal, old, self.build, change, parked, on_rows)
         self._pace.rest()
         return found
+
+
+class _Chase:
+    """Whether folding gains on the log: each round goes as far as the log went when it began."""
+
+    def __init__(self) -> None:
+        self._target = 0
+        self._behind = 0
+        self._vain = 0
+
+    def is_lost(self, position: int, head: int) -> bool:
+        """Whether round after round ended no nearer to the log's end than it began."""
+        if position < self._target:
+            return False
+        behind = head - position
+        self._vain = self._vain + 1 if self._target and behind >= self._behind else 0
+        self._target, self._behind = head, behind
+        return self._vain >= _ROUNDS
 
 
 class _Ahead:

@@ -95,11 +95,6 @@ class MemoryTransaction:
     def index(self, tables: Iterable[Table[Any]]) -> None:
         """See `TableTransaction.index`; there are none here."""
 
-    def drop(self, tables: Iterable[Table[Any]]) -> None:
-        """See `TableTransaction.drop`."""
-        for table in tables:
-            self._journal.drop(self._database.views, table.physical_name)
-
     # --- rows -------------------------------------------------------------------------------------
 
     def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]:
@@ -190,6 +185,12 @@ class MemoryViews:
             yield
         finally:
             self._database.claimed.discard(name)
+
+    def drop(self, tables: Iterable[Table[Any]]) -> None:
+        """See `Views.drop`."""
+        with self._database.writing() as journal:
+            for table in tables:
+                journal.drop(self._database.views, table.physical_name)
 
     def settle(self, tables: Sequence[Table[Any]]) -> None:
         """See `Views.settle`; there is nothing to do."""

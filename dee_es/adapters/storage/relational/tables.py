@@ -110,7 +110,6 @@ _FIRST: Final = "SELECT {columns} FROM {table} ORDER BY {key} LIMIT ?"
 _NEXT: Final = "SELECT {columns} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"
 _ALL_COUNTS: Final = "SELECT {columns} FROM {table} WHERE n <> 0"
 _DELETE: Final = "DELETE FROM {table} WHERE {key} IN ??"
-_DROP: Final = "DROP TABLE IF EXISTS {table}"
 _ALL: Final = 2**62
 
 
@@ -201,11 +200,6 @@ class Tables:
         for table in tables:
             for statement in index_statements(table):
                 self._session.ask(statement)
-
-    def drop(self, tables: Iterable[Table[Any]]) -> None:
-        """See `TableTransaction.drop`."""
-        for relation in relations_of(tables):
-            self._session.ask(_DROP.format(table=quoted(relation.name)))
 
     # --- rows -------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from dee_es.ports import (
     TableTransaction,
 )
 
+_DROP: Final = "DROP TABLE IF EXISTS {table}"
 _SIZE: Final = "SELECT count(*) FROM {table}"
 _RUN: Final = "SELECT {columns} FROM {table} WHERE run_id = ?"
 _BY_COLUMN: Final = "SELECT {columns} FROM {table} WHERE {column} = ? ORDER BY {column}, {key}"
@@ -67,6 +68,12 @@ class RelationalViews:
     def rebuilding(self, name: str) -> AbstractContextManager[None]:
         """See `Views.rebuilding`."""
         return self.database.claim(name)
+
+    def drop(self, tables: Iterable[Table[Any]]) -> None:
+        """See `Views.drop`."""
+        for relation in relations_of(tables):
+            with self.database.lasting() as session:
+                session.ask(_DROP.format(table=quoted(relation.name)))
 
     def settle(self, tables: Sequence[Table[Any]]) -> None:
         """See `Views.settle`."""
