@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 
 from dee_es.core.gate import check_policy
+from tests.support.cli import PLAN
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,11 +54,11 @@ def test_the_python_snippets_run_one_after_the_other(folder: Path) -> None:
     assert list((folder / "outbox").rglob("*.eml"))
 
 
-def run_in_shell(folder: Path, code: str) -> None:
+def run_in_shell(folder: Path, code: str, code_in: Path = ROOT) -> None:
     dee = folder / "dee"
     dee.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dee_es.cli "$@"\n')
     dee.chmod(0o755)
-    env = environment()
+    env = {**environment(), "PYTHONPATH": str(code_in)}
     env["PATH"] = f"{folder}{os.pathsep}{env['PATH']}"
     done = subprocess.run(
         ["bash", "-eu", "-c", code], cwd=folder, env=env, text=True, capture_output=True
@@ -79,6 +83,30 @@ def test_the_policy_it_shows_is_one() -> None:
     (sample,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     checked = check_policy(yaml.safe_load(sample))
     assert checked["limits"]["perDay"]["contact"] == 1
+
+
+def test_the_change_of_a_projection_works_as_it_is_written(tmp_path: Path) -> None:
+    """On a copy of the code, since it is changed: from the patch to the swapped table."""
+    (patch,) = re.findall(r"<!-- tested: diff -->\n```diff\n(.*?)```", README, re.DOTALL)
+    (code,) = snippets("rebuild")
+    assert len([line for line in code.splitlines() if line]) == 5
+    for room in ("dee_es", "projections"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "last-send.patch").write_text(patch, encoding="utf-8")
+    (tmp_path / "plan.yaml").write_text(PLAN, encoding="utf-8")
+    (tmp_path / "contacts.csv").write_text("id,email,firstName\na,a@example.com,Ann\n")
+    for line in (
+        "dee init --clock manual",
+        "dee enroll plan.yaml contacts.csv --var place=here",
+        "dee tick",
+    ):
+        run_in_shell(tmp_path, line, tmp_path)
+    run_in_shell(tmp_path, code, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "dee.db")) as database:
+        assert database.execute("SELECT last_send_tick FROM run_list_v2").fetchall() == [(0,)]
+        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+    assert "run_list_v1" not in tables
+    run_in_shell(tmp_path, "dee projections verify && dee health && dee runs list", tmp_path)
 
 
 @pytest.mark.parametrize("path", re.findall(r"`((?:dee_es|projections|scripts)/[\w/.]*)`", README))
