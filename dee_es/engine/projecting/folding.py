@@ -156,9 +156,9 @@ def fold(
             break
         except _Uncountable as error:
             # Its events were folded, but the row cannot be counted: park it from the page's start.
-            first = next(event for event in events if projection.key(event) == error.key)
+            first = next(event for key, event in changes.keyed if key == error.key)
             poisoned[first.stream_id] = _poison(first, error.cause)
-    before, after, added = changes
+    before, after, added = changes.before, changes.after, changes.added
     inserts = [row for key, row in after.items() if key not in before]
     updates = [row for key, row in after.items() if key in before and row is not before[key]]
     tx.write(table, inserts, updates)
@@ -173,6 +173,7 @@ class _Changes(NamedTuple):
     before: dict[Key, Row]
     after: dict[Key, Row]
     added: list[Row]
+    keyed: list[tuple[Key | None, RecordedEvent]]
 
 
 class _Uncountable(Exception):
@@ -224,7 +225,7 @@ def _changes(
             after[key] = row
         if line is not None:
             added.append(line)
-    return _Changes(before, after, added)
+    return _Changes(before, after, added, keyed)
 
 
 def _deltas(projection: Projection[Any], changes: _Changes) -> dict[CountKey, int]:

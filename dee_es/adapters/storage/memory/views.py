@@ -106,6 +106,8 @@ class MemoryTransaction:
         """See `TableTransaction.write`; inserting a key twice or replacing a row that is not
         there is an `IntegrityViolation`, since either means that the fold lost its place."""
         rows = _table(self._database, table).rows
+        if table.lacks:
+            inserts, updates = _narrow(table, inserts), _narrow(table, updates)
         for row in inserts:
             if getattr(row, table.key) in rows:
                 raise _clash(table, row, "is there already")
@@ -275,6 +277,12 @@ def _table(database: MemoryDatabase, table: Table[Any]) -> ViewTable:
         return database.views[table.physical_name]
     except KeyError:
         raise TableGone(f"table {table.physical_name} is not there") from None
+
+
+def _narrow(table: Table[RowT], given: Sequence[RowT]) -> list[RowT]:
+    """The rows as they come back from a table without some of their columns."""
+    names = [column.name for column in table.columns]
+    return [table.row_type(**dict(zip(names, table.values(row), strict=True))) for row in given]
 
 
 def _clash(table: Table[Any], row: Row, problem: str) -> IntegrityViolation:
