@@ -18,7 +18,7 @@ FORMAT: Final = b"DEE1"
 CHECKSUM_BYTES: Final = 32
 GENESIS: Final = bytes(CHECKSUM_BYTES)
 """The previous checksum of a stream's first event: 64 zeros in hex."""
-_HEADER_BYTES: Final = len(FORMAT) + 2 * CHECKSUM_BYTES
+HEADER_BYTES: Final = len(FORMAT) + 2 * CHECKSUM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ def seal(
 
 def unseal(state: bytes, where: str) -> SealedState:
     """Take a stored state apart; raises `IntegrityViolation` naming `where` if it is malformed."""
-    if len(state) < _HEADER_BYTES or state[: len(FORMAT)] != FORMAT:
+    if len(state) < HEADER_BYTES or state[: len(FORMAT)] != FORMAT:
         raise IntegrityViolation(f"{where}: the stored state is not in a format this code knows")
     middle = len(FORMAT) + CHECKSUM_BYTES
     return SealedState(
-        state[len(FORMAT) : middle], state[middle:_HEADER_BYTES], state[_HEADER_BYTES:]
+        state[len(FORMAT) : middle], state[middle:HEADER_BYTES], state[HEADER_BYTES:]
     )
 
 

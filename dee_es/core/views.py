@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal
 
 from dee_es.core.projection import ColumnKind, CountKey, Row
@@ -68,11 +69,15 @@ RUN_COUNTS: Final[tuple[tuple[str, ColumnKind], ...]] = (
 
 def run_counts(row: RunRow) -> tuple[CountKey, ...]:
     """The eight counts a run is part of: its plan or all, its status or any, its bucket or all."""
-    bucket = row.ordinal // BUCKET
+    return _counts_of(row.plan_id, row.status, row.ordinal // BUCKET)
+
+
+@lru_cache(maxsize=4096)
+def _counts_of(plan_id: str, status: str, bucket: int) -> tuple[CountKey, ...]:
     return tuple(
-        (plan, status, where)
-        for plan in (row.plan_id, ANY)
-        for status in (row.status, ANY)
+        (plan, state, where)
+        for plan in (plan_id, ANY)
+        for state in (status, ANY)
         for where in (bucket, ALL_BUCKETS)
     )
 

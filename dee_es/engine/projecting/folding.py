@@ -239,7 +239,7 @@ def _deltas(projection: Projection[Any], changes: _Changes) -> dict[CountKey, in
             old_counts = tuple(projection.tally(old)) if old is not None else ()
         except Exception as error:
             raise _Uncountable(key, error) from error
-        if new_counts != old_counts:
+        if new_counts is not old_counts and new_counts != old_counts:
             deltas.update(new_counts)
             deltas.subtract(old_counts)
     return {key: n for key, n in deltas.items() if n}

@@ -1,0 +1,369 @@
+"""How fast a projection is built anew, beside what a library and a single statement take for it.
+
+All three make the same run list, counts and indexes included, out of the same events: ours from
+the log as it is stored (sealed, as JSON in bytes), with its comparison and the swap; the
+eventsourcing library's own `ProjectionRunner` from the same log, with the same fold, one event a
+transaction as it works; and one set-based statement from a copy of the events as jsonb, which
+nobody keeps.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from dee_es import Contact, Engine, EngineConfig
+from dee_es.core.projection import Build
+from projections import RUN_LIST
+from scripts.benchmarks.harness import Figure, beside, engine_on, people, percentile, plan, settle
+
+EVENTS_OF_A_RUN = 14
+LIST_BAR, TRAIL_BAR = 50_000, 60_000
+STOCK_BAR = 40
+"""Times as fast as the library's runner."""
+SET_BAR = 50
+"""Per cent of what one statement reaches."""
+MEMORY_BAR = 150
+LATENCY_BAR = 3
+"""Times the idle value that the 99th percentile of `execute` may reach meanwhile."""
+STOCK_EVENTS = 10_000
+CALLS = 1_000
+THROTTLE = 0.25
+
+
+def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figure]:
+    """Rates, ratios, memory and latency, on a log of about so many events."""
+    small = max(events // 10, 1)
+    for name, size in (("small", small), ("rebuilds", events)):
+        with engine_on(url, folder, name) as engine:
+            yield _fill(engine, size)
+        settle(url, name)
+        yield _memory(url, folder, name, size)
+    with Engine(_config(url, folder, "rebuilds")) as engine:
+        ours = yield from _rate(engine, "run_list", LIST_BAR, repeats)
+        engine.projections.rebuild("audit_trail")
+        yield from _rate(engine, "audit_trail", TRAIL_BAR, repeats)
+        if not url.startswith("sqlite"):
+            yield from _beside_others(beside(url, "rebuilds"), engine, ours)
+        yield from _latency(url, folder, engine)
+
+
+def _config(url: str, folder: Path, name: str) -> EngineConfig:
+    sqlite = url.startswith("sqlite")
+    return EngineConfig(
+        f"sqlite:///{folder / name}.db" if sqlite else beside(url, name),
+        keys=f"sqlite:///{folder / name}.keys.db",
+        clock="manual",
+        outbox=str(folder / f"{name}.outbox"),
+        create=False,
+    )
+
+
+def _fill(engine: Engine, events: int) -> Figure:
+    start = time.perf_counter()
+    engine.bulk_execute(plan("rebuilt"), people(events // EVENTS_OF_A_RUN), batch_size=5_000)
+    engine.run_until(1)
+    engine.run_until_idle()
+    engine.list_runs(limit=1)
+    written = engine.health().position
+    rate = written / (time.perf_counter() - start)
+    return Figure(f"filled with {written:,} events", rate, "events/s")
+
+
+def _rate(engine: Engine, name: str, bar: int, repeats: int) -> Generator[Figure, None, float]:
+    rates = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        done = engine.projections.rebuild(name)
+        rates.append(done.events / (time.perf_counter() - start))
+        engine.projections.drop(name)
+    rate = statistics.median(rates)
+    spread = (min(rates), max(rates))
+    yield Figure(f"{name} rebuilt, compared and swapped", rate, "events/s", spread, bar)
+    return rate
+
+
+# --- others ---------------------------------------------------------------------------------------
+
+
+def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Figure]:
+    stock = _stock(database, engine)
+    yield Figure(f"the library's ProjectionRunner, {STOCK_EVENTS:,} events", stock, "events/s")
+    yield Figure("ours to the library's", ours / stock, "times", None, STOCK_BAR)
+    whole = _set_based(database, engine)
+    yield Figure("one statement over the events as jsonb", whole, "events/s")
+    yield Figure("ours to one statement", 100 * ours / whole, "%", None, SET_BAR)
+
+
+def _stock(database: str, engine: Engine) -> float:
+    """The library's runner with a materialised view on PostgreSQL, over the log's beginning."""
+    from eventsourcing.application import Application
+    from eventsourcing.persistence import Notification, Tracking
+    from eventsourcing.postgres import PostgresTrackingRecorder
+    from eventsourcing.projection import Projection, ProjectionRunner
+    from psycopg.conninfo import conninfo_to_dict
+
+    from dee_es.core.registry import CREATING
+    from dee_es.engine.projecting.folding import numbered
+    from dee_es.ports import StoredRow
+
+    journal = engine._journal
+    build = Build(RUN_LIST, 99)
+    names = [column.name for column in build.table.columns]
+    counts = f"{build.table.physical_name}_counts"
+    with engine._parts.views.building() as tx:
+        tx.create(build.tables)
+    # Names of our own tables and columns; values are always bound.
+    upsert = (
+        f"INSERT INTO {build.table.physical_name} ({', '.join(names)}) "
+        f"VALUES ({', '.join(['%s'] * len(names))}) ON CONFLICT (run_id) DO UPDATE SET "
+        + ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+    )
+    add = (
+        f"INSERT INTO {counts} AS c (plan_id, status, bucket, n) VALUES (%s, %s, %s, %s) "
+        "ON CONFLICT (plan_id, status, bucket) DO UPDATE SET n = c.n + excluded.n"
+    )
+
+    class Mapper:
+        """Reads our entries where the library would read its own."""
+
+        ordinal = 0
+
+        def to_domain_event(self, notification: Notification) -> Any:
+            row = StoredRow(
+                notification.id,
+                str(notification.originator_id),
+                notification.originator_version,
+                notification.topic,
+                notification.state,
+            )
+            (event,) = journal.open_public([row])
+            if event.version == 1 and event.name in CREATING:
+                self.ordinal += 1
+                event = numbered(event, self.ordinal)
+            return event
+
+    class Stored(Application):  # type: ignore[type-arg]
+        """The log, by the name that its table has."""
+
+        name = "stored"
+
+        def construct_mapper(self) -> Any:
+            return Mapper()
+
+    class RunsView(PostgresTrackingRecorder):
+        """Rows and counts, written with the place they are from."""
+
+        def save(self, row: Any, deltas: dict[Any, int], tracking: Tracking) -> None:
+            with self.datastore.transaction(commit=True) as cursor:
+                self._insert_tracking(cursor, tracking)
+                if row is not None:
+                    cursor.execute(upsert, build.table.values(row), prepare=True)
+                    for key, n in deltas.items():
+                        if n:
+                            cursor.execute(add, (*key, n), prepare=True)
+
+        def row(self, run_id: str) -> Any:
+            with self.datastore.transaction(commit=False) as cursor:
+                cursor.execute(
+                    f"SELECT {', '.join(names)} FROM {build.table.physical_name} WHERE run_id = %s",
+                    (run_id,),
+                    prepare=True,
+                )
+                found = cursor.fetchone()
+            return None if found is None else build.table.row_type(*found.values())
+
+    class Runs(Projection[RunsView]):
+        """The same fold as ours."""
+
+        name = "runs"
+
+        def process_event(self, domain_event: Any, tracking: Tracking) -> None:  # type: ignore[override]
+            deltas: dict[Any, int] = {}
+            after = None
+            if RUN_LIST.key(domain_event) is not None:
+                before = self.view.row(domain_event.stream_id)
+                after = RUN_LIST.fold(before, domain_event)
+                for row, n in ((after, 1), (before, -1)):
+                    for key in () if row is None else RUN_LIST.tally(row):
+                        deltas[key] = deltas.get(key, 0) + n
+            self.view.save(after, deltas, tracking)
+
+    place = conninfo_to_dict(database)
+    settings = {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_DBNAME": str(place["dbname"]),
+        "POSTGRES_HOST": str(place["host"]),
+        "POSTGRES_PORT": str(place.get("port") or 5432),
+        "POSTGRES_USER": str(place["user"]),
+        "POSTGRES_PASSWORD": str(place.get("password") or "none"),
+        "POSTGRES_ORIGINATOR_ID_TYPE": "text",
+        "STORED_CREATE_TABLE": "no",
+    }
+    start = time.perf_counter()
+    with ProjectionRunner(
+        application_class=Stored, projection_class=Runs, view_class=RunsView, env=settings
+    ) as runner:
+        runner.wait(STOCK_EVENTS, timeout=600)
+        return STOCK_EVENTS / (time.perf_counter() - start)
+
+
+_JSONB = """
+CREATE TABLE events_jsonb (
+    position bigint, run_id text COLLATE "C", version bigint, name text, tick bigint, data jsonb
+)
+"""
+_SET = """
+INSERT INTO {table}
+SELECT run_id, row_number() OVER (ORDER BY first), plan_id, plan_version, contact_id, enrollment,
+    (ARRAY['pending', 'active', 'waiting', 'paused', 'completed', 'failed', 'cancelled'])
+        [state + 1],
+    CASE WHEN state IN (4, 6) THEN NULL ELSE step END, done,
+    CASE WHEN state IN (4, 6) THEN 0 ELSE remaining END,
+    created, start_tick, latest, CASE WHEN state IN (4, 6) THEN latest END, outcome,
+    reason, CASE WHEN state = 2 THEN until END, last
+FROM (
+    SELECT run_id, min(position) AS first, max(version) AS last, max(tick) AS latest,
+        min(tick) AS created,
+        max(data->>'plan_id') FILTER (WHERE version = 1) AS plan_id,
+        max((data->>'plan_version')::bigint) FILTER (WHERE version = 1) AS plan_version,
+        max(data->>'contact_id') FILTER (WHERE version = 1) AS contact_id,
+        max((data->>'enrollment')::bigint) FILTER (WHERE version = 1) AS enrollment,
+        max((data->>'start_tick')::bigint) FILTER (WHERE version = 1) AS start_tick,
+        max(version * 8 + CASE name
+            WHEN 'RunScheduled' THEN 0 WHEN 'RunStarted' THEN 1 WHEN 'StepEntered' THEN 1
+            WHEN 'StepDispatched' THEN 1 WHEN 'StepCompleted' THEN 1 WHEN 'WaitCompleted' THEN 1
+            WHEN 'BranchEvaluated' THEN 1 WHEN 'StepSkipped' THEN 1 WHEN 'RunResumed' THEN 1
+            WHEN 'WaitStarted' THEN 2 WHEN 'StepDeferred' THEN 2 WHEN 'StepRetried' THEN 2
+            WHEN 'StepPending' THEN 2 WHEN 'RunPaused' THEN 3 WHEN 'RunCompleted' THEN 4
+            WHEN 'RunFailed' THEN 5 WHEN 'RunCancelled' THEN 6 END) % 8 AS state,
+        (array_agg(data->>'step_id' ORDER BY version DESC)
+            FILTER (WHERE name = 'StepEntered'))[1] AS step,
+        (array_agg((data->>'steps_remaining')::bigint ORDER BY version DESC)
+            FILTER (WHERE data ? 'steps_remaining'))[1] AS remaining,
+        count(*) FILTER (WHERE name IN ('StepCompleted', 'BranchEvaluated', 'StepSkipped',
+            'WaitCompleted') OR (name = 'RunCompleted' AND data ? 'step_id')) AS done,
+        max(data->>'outcome') FILTER (WHERE name = 'RunCompleted') AS outcome,
+        max(data->>'cause') FILTER (WHERE name IN ('RunFailed', 'RunCancelled')) AS reason,
+        max((data->>'until_tick')::bigint) FILTER (WHERE name = 'WaitStarted') AS until
+    FROM events_jsonb WHERE run_id IS NOT NULL GROUP BY run_id
+) AS runs
+"""
+_SET_COUNTS = """
+INSERT INTO {table}_counts
+SELECT p, s, b, count(*) FROM {table},
+    LATERAL (VALUES (plan_id), ('')) AS plans (p), LATERAL (VALUES (status), ('')) AS states (s),
+    LATERAL (VALUES (ordinal / 4096), (-1)) AS buckets (b)
+GROUP BY p, s, b
+"""
+
+
+def _set_based(database: str, engine: Engine) -> float:
+    """One statement for the rows and one for the counts, indexes there from the beginning."""
+    import msgspec
+
+    build = Build(RUN_LIST, 98)
+    table = build.table.physical_name
+    store, journal = engine._parts.store, engine._journal
+    head = store.log_head().position
+    with closing(psycopg.connect(database, autocommit=True)) as own:
+        own.execute(_JSONB)
+        position = 0
+        while rows := store.read_log(position, 10_000):
+            with own.cursor().copy("COPY events_jsonb FROM STDIN") as copy:
+                for event in journal.open_public(rows):
+                    run = event.stream_id if RUN_LIST.key(event) is not None else None
+                    data = msgspec.json.encode(event.event).decode()
+                    copy.write_row(
+                        (event.position, run, event.version, event.name, event.meta.tick, data)
+                    )
+            position = rows[-1].position
+        own.execute("VACUUM ANALYZE events_jsonb")
+        own.execute("SET jit = off")
+        with engine._parts.views.building() as tx:
+            tx.create(build.tables)
+        start = time.perf_counter()
+        with own.transaction():
+            own.execute(_SET.format(table=table).encode())
+            own.execute(_SET_COUNTS.format(table=table).encode())
+        rate = head / (time.perf_counter() - start)
+        names = ", ".join(column.name for column in build.table.columns)
+        ours = engine._projector.catch_up(RUN_LIST).table.physical_name
+        differing = own.execute(
+            f"SELECT count(*) FROM (SELECT {names} FROM {table} EXCEPT "
+            f"SELECT {names} FROM {ours}) AS differing".encode()
+        ).fetchone()
+        assert differing == (0,), f"the statement makes other rows: {differing}"
+    return rate
+
+
+# --- memory and latency ---------------------------------------------------------------------------
+
+_CHILD = """
+import resource, sys
+from pathlib import Path
+from scripts.benchmarks.rebuilding import _config
+from dee_es import Engine
+url, folder, name, throttle, rounds = sys.argv[1:]
+with Engine(_config(url, Path(folder), name)) as engine:
+    for _ in range(int(rounds)):
+        engine.projections.rebuild("run_list", throttle=float(throttle))
+        engine.projections.drop("run_list")
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+"""
+
+
+def _child(url: str, folder: Path, name: str, throttle: float, rounds: int) -> list[str]:
+    return [sys.executable, "-c", _CHILD, url, str(folder), name, str(throttle), str(rounds)]
+
+
+def _memory(url: str, folder: Path, name: str, events: int) -> Figure:
+    done = subprocess.run(
+        _child(url, folder, name, 1.0, 1), check=True, capture_output=True, text=True
+    )
+    return Figure(
+        f"peak memory of a rebuild of {events:,} events",
+        float(done.stdout),
+        "MiB",
+        None,
+        MEMORY_BAR,
+        False,
+    )
+
+
+def _latency(url: str, folder: Path, engine: Engine) -> Iterator[Figure]:
+    chosen = plan("rebuilt")
+
+    def sample(first: int) -> float:
+        times = []
+        for n in range(CALLS):
+            person = Contact(id=f"late_{first + n}", email=f"late_{first + n}@example.com")
+            start = time.perf_counter()
+            engine.execute(chosen, contact=person)
+            times.append((time.perf_counter() - start) * 1000)
+            time.sleep(0.005)
+        return percentile(times, 0.99)
+
+    sample(0)
+    idle = sample(CALLS)
+    busy_child = subprocess.Popen(
+        _child(url, folder, "rebuilds", THROTTLE, 10**6), stdout=subprocess.DEVNULL
+    )
+    try:
+        time.sleep(2)
+        busy = sample(2 * CALLS)
+        assert busy_child.poll() is None, "the rebuild went on all the time"
+    finally:
+        busy_child.kill()
+        busy_child.wait()
+    yield Figure("execute, nothing else at work", idle, "ms p99")
+    yield Figure(f"execute during a rebuild throttled to {THROTTLE:.0%}", busy, "ms p99")
+    yield Figure("ratio of the two", busy / idle, "times", None, LATENCY_BAR, False)
