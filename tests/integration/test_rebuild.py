@@ -16,12 +16,14 @@ import pytest
 
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.registry import REGISTRY
 from dee_es.errors import (
     ConcurrencyConflict,
     InvalidInput,
     ProjectionStuck,
     ProjectionUnavailable,
     RebuildRefused,
+    UnknownEventVersion,
 )
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.busy import keep_busy, person, prepare
@@ -606,3 +608,27 @@ def test_status(place: Place, engine: Engine) -> None:
     assert last is not None
     assert last.finished is not None
     assert (last.events, last.rate > 0, len(last.digest)) == (head, True, 64)
+
+
+def test_an_event_that_newer_code_wrote_is_refused_by_name(
+    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be right without it, so nothing is shown; but appending goes on."""
+    run = engine.execute(outreach(), contact=person(10**8))
+    with monkeypatch.context() as newer:
+        entry = REGISTRY["RunCancelled"]
+        newer.setitem(REGISTRY, "RunCancelled", entry._replace(schema=2))
+        newer.setattr("dee_es.engine.projecting.projector.Projector.inline", lambda *_: None)
+        place.open().cancel_run(run.id, "by newer code")
+    told = "RunCancelled has schema 2, known up to 1; upgrade dee-es"
+    older = place.open()
+    older.execute(outreach(), contact=person(10**8 + 1))
+    for name in NAMES:
+        with pytest.raises(UnknownEventVersion, match=told):
+            served(older, name)
+        with pytest.raises(UnknownEventVersion, match=told):
+            older.projections.rebuild(name)
+    with pytest.raises(UnknownEventVersion, match=told):
+        older.list_runs()
+    assert any(told in problem for problem in older.health().problems)
+    assert older.projections.parked() == ()
