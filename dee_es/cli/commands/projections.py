@@ -246,8 +246,6 @@ def verify(
             found.append(done)
             if as_json:
                 continue
-            from dee_es.engine.projecting.rebuild import describe
-
             told = done.comparison
             parked = (
                 f", {counted(told.left_out, 'parked stream')} left out" if told.left_out else ""
@@ -260,7 +258,7 @@ def verify(
                 say(f"{name} version {done.version} has DRIFTED: "
                     f"{counted(told.differences, 'difference')} in {at}")  # fmt: skip
                 for each in told.samples:
-                    say(f"  - {describe(each)}")
+                    say(f"  - {each.told}")
     if as_json:
         write_json([each.model_dump(mode="json", by_alias=True) for each in found])
     if not all(each.ok for each in found):

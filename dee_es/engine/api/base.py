@@ -25,6 +25,7 @@ from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
 from dee_es.engine.models import ExecutionRun
 from dee_es.engine.preview import Preview
+from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.manager import Projections
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import Queries, execution_run, row_of
@@ -103,7 +104,7 @@ class ApiBase:
             parts.max_runs_per_tick,
         )
         self.projections = Projections(
-            parts.store, parts.views, self._journal, self._projector, parts.wall
+            Context(parts.store, parts.views, self._journal, self._projector, parts.wall)
         )
         self._health = HealthCheck(
             parts.backend,

@@ -37,6 +37,19 @@ class Difference(Answer):
     only_old: dict[str, Any]
     only_new: dict[str, Any]
 
+    @property
+    def told(self) -> str:
+        """The difference in one line."""
+        if not self.only_new:
+            return f"{self.table} {self.key}: only in the old one"
+        if not self.only_old:
+            return f"{self.table} {self.key}: only in the new one"
+        columns = (
+            f"{name} {self.only_old[name]!r} became {self.only_new[name]!r}"
+            for name in self.only_new
+        )
+        return f"{self.table} {self.key}: {', '.join(columns)}"
+
 
 class Comparison(Answer):
     """How two builds compare at one position of the log.

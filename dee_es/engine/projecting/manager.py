@@ -7,7 +7,7 @@ from typing import Final
 
 from dee_es.core.ids import contact_stream
 from dee_es.core.values import check_count, check_id
-from dee_es.engine.journal import Journal
+from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import (
     OnRebuild,
     ParkedStream,
@@ -18,12 +18,12 @@ from dee_es.engine.projecting.models import (
     Refolded,
     Verified,
 )
-from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.engine.projecting.rebuild import Options, Rebuilder
 from dee_es.engine.projecting.repair import Repairs
 from dee_es.engine.projecting.status import Status
 from dee_es.errors import InvalidInput
-from dee_es.ports import BuildRow, EventStore, Views, WallClock
+from dee_es.ports import BuildRow
 
 PAGE: Final = 5_000
 MOST_PAGE: Final = 100_000
@@ -32,20 +32,13 @@ MOST_PAGE: Final = 100_000
 class Projections:
     """Rebuilds, verifies and repairs projections while everybody else goes on working."""
 
-    def __init__(
-        self,
-        store: EventStore,
-        views: Views,
-        journal: Journal,
-        projector: Projector,
-        wall: WallClock,
-    ) -> None:
-        self._store = store
-        self._views = views
-        self._projector = projector
-        self._rebuilder = Rebuilder(store, views, journal, projector, wall)
-        self._repairs = Repairs(store, views, journal, projector, wall)
-        self._status = Status(store, views, journal, projector, wall)
+    def __init__(self, context: Context) -> None:
+        self._store, self._views = context.store, context.views
+        self._projector = context.projector
+        parts = (context.store, context.views, context.journal, context.projector, context.wall)
+        self._rebuilder = Rebuilder(*parts)
+        self._repairs = Repairs(*parts)
+        self._status = Status(*parts)
 
     @property
     def names(self) -> tuple[str, ...]:

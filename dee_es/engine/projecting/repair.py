@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.projection import Build, CountKey, Key
-from dee_es.engine.journal import Journal
+from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import fold, numbered, open_page, parked_row
 from dee_es.engine.projecting.models import Refolded
-from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import InvalidInput
 from dee_es.ports import (
     BuildRow,
-    EventStore,
     ParkedRow,
     StoredRow,
     TableTransaction,
-    Views,
-    WallClock,
 )
 
 
-class Repairs:
+@dataclass(frozen=True, slots=True)
+class Repairs(Context):
     """Folds what one stream holds, apart from the log's order: its rows are nobody else's."""
-
-    def __init__(
-        self,
-        store: EventStore,
-        views: Views,
-        journal: Journal,
-        projector: Projector,
-        wall: WallClock,
-    ) -> None:
-        self._store = store
-        self._views = views
-        self._journal = journal
-        self._projector = projector
-        self._wall = wall
 
     def retry(self, wanted: AnyProjection, stream_id: str | None) -> Refolded:
         """Fold parked streams from the event that could not be folded on, in log order.
@@ -48,7 +33,7 @@ class Repairs:
         Those that still cannot be folded stay parked, with the event that holds them up now.
         """
         parked = [
-            row for row in self._views.parked(wanted.name) if stream_id in (None, row.stream_id)
+            row for row in self.views.parked(wanted.name) if stream_id in (None, row.stream_id)
         ]
         if stream_id is not None and not parked:
             raise InvalidInput("stream", f"{stream_id} is not parked by {wanted.name!r}")
@@ -59,9 +44,9 @@ class Repairs:
 
     def _retry_one(self, parked: ParkedRow) -> int:
         key = (parked.name, parked.version, parked.number)
-        with self._views.transaction() as tx:
+        with self.views.transaction() as tx:
             row = tx.held(key)
-            build = None if row is None else self._projector.build_of(row)
+            build = None if row is None else self.projector.build_of(row)
             if row is None or build is None or not tx.parked(key, [parked.stream_id]):
                 return 0
             rows = tx.read_stream(parked.stream_id, parked.entry - 1)
@@ -71,8 +56,8 @@ class Repairs:
         """Make the rows of these streams anew, from their first event on."""
         unfolded = 0
         for stream_id in stream_ids:
-            build = self._projector.catch_up(wanted)
-            with self._views.transaction() as tx:
+            build = self.projector.catch_up(wanted)
+            with self.views.transaction() as tx:
                 row = tx.held(build.key)
                 if row is not None:
                     unfolded += self._refold_one(tx, build, row, stream_id)
@@ -108,12 +93,12 @@ class Repairs:
         was = bool(tx.parked(row.key, [stream_id])) if row.parked else False
         if not upto:
             return 0
-        page = open_page(self._journal, upto, 0)
+        page = open_page(self.journal, upto, 0)
         poisoned = fold(tx, build, self._numbered(page.events), page.unreadable)
         if was:
             tx.unpark(row.key, [stream_id])
         if poisoned:
-            tx.park([parked_row(build, poison, self._wall.now_ms()) for poison in poisoned])
+            tx.park([parked_row(build, poison, self.wall.now_ms()) for poison in poisoned])
         change = len(poisoned) - was
         if change:
             tx.save_build(replace(row, parked=row.parked + change))
@@ -124,5 +109,5 @@ class Repairs:
         if not events or not events[0].ordinal:
             return list(events)
         first = events[0]
-        ordinal = self._store.heads([first.stream_id])[first.stream_id].ordinal
+        ordinal = self.store.heads([first.stream_id])[first.stream_id].ordinal
         return [numbered(first, ordinal), *events[1:]]

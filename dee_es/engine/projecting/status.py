@@ -3,51 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dee_es.engine.journal import Journal
+from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import (
     LastRebuild,
     OtherBuild,
     ParkedStream,
     ProjectionStatus,
 )
-from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import DeeError, ProjectionUnavailable
-from dee_es.ports import BuildRow, EventStore, RebuildRow, Views, WallClock
+from dee_es.ports import BuildRow, RebuildRow
 
 _MS = 1000
 
 
-class Status:
+@dataclass(frozen=True, slots=True)
+class Status(Context):
     """Looks at the projections; catches nothing up, so that lag can be seen."""
-
-    def __init__(
-        self,
-        store: EventStore,
-        views: Views,
-        journal: Journal,
-        projector: Projector,
-        wall: WallClock,
-    ) -> None:
-        self._store = store
-        self._views = views
-        self._journal = journal
-        self._projector = projector
-        self._wall = wall
 
     def all(self) -> tuple[ProjectionStatus, ...]:
         """Every projection of this code, in its order."""
-        standing = self._views.standing()
-        rebuilds = {(row.name, row.version, row.number): row for row in self._views.rebuilds()}
+        standing = self.views.standing()
+        rebuilds = {(row.name, row.version, row.number): row for row in self.views.rebuilds()}
         found = []
-        for wanted in self._projector.projections:
+        for wanted in self.projector.projections:
             own = [row for row in standing.builds if row.name == wanted.name]
             serving = next(row for row in own if row.state == "serving")
             read = self.reads(wanted, own)
             shown = read or serving
-            build = self._projector.build_of(shown)
-            rows, size = (0, None) if build is None else self._views.size(build.tables)
+            build = self.projector.build_of(shown)
+            rows, size = (0, None) if build is None else self.views.size(build.tables)
             lag = standing.head - shown.position
             found.append(
                 ProjectionStatus(
@@ -80,7 +68,7 @@ class Status:
     def reads(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> BuildRow | None:
         """The build that this code reads; None if it can read none that is there."""
         try:
-            return self._projector.readable(wanted, rows)[1]
+            return self.projector.readable(wanted, rows)[1]
         except ProjectionUnavailable:
             return None
 
@@ -95,7 +83,7 @@ class Status:
                 f"fold, then run `dee projections retry {name}`"
             )
         try:
-            self._projector.readable(wanted, own)
+            self.projector.readable(wanted, own)
         except ProjectionUnavailable as error:
             return str(error)
         if serving.version < version:
@@ -113,22 +101,22 @@ class Status:
         return None
 
     def _lag_seconds(self, position: int) -> float:
-        rows = self._store.read_log(position, 1)
+        rows = self.store.read_log(position, 1)
         if not rows:
             return 0.0
         try:
-            (event,) = self._journal.open_public(rows)
+            (event,) = self.journal.open_public(rows)
         except DeeError:
             # Unreadable, so of no known age; whoever folds it says what is wrong with it.
             return 0.0
-        return max(0.0, (self._wall.now_ms() - event.meta.recorded_at) / _MS)
+        return max(0.0, (self.wall.now_ms() - event.meta.recorded_at) / _MS)
 
     def parked(self, name: str | None = None) -> tuple[ParkedStream, ...]:
         """Streams that the builds that serve have set aside, in log order."""
-        rows = self._views.parked(name)
-        serving = {row.key for row in self._views.standing().builds if row.state == "serving"}
+        rows = self.views.parked(name)
+        serving = {row.key for row in self.views.standing().builds if row.state == "serving"}
         rows = [row for row in rows if (row.name, row.version, row.number) in serving]
-        heads = self._store.heads(sorted({row.stream_id for row in rows}))
+        heads = self.store.heads(sorted({row.stream_id for row in rows}))
         return tuple(
             ParkedStream(
                 name=row.name,

@@ -1,0 +1,249 @@
+"""Filling one build beside the one that serves, without getting into anybody's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from dee_es.core.projection import Build
+from dee_es.engine.projecting.comparison import Comparison, compare
+from dee_es.engine.projecting.context import Context
+from dee_es.engine.projecting.folding import Page, advance, open_page
+from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
+from dee_es.engine.projecting.pace import Pace
+from dee_es.errors import RebuildRefused
+from dee_es.ports import (
+    BuildKey,
+    BuildRow,
+    EventStore,
+    RebuildRow,
+    StoredRow,
+    TableTransaction,
+)
+
+_LAST_PAGE: Final = 1_000
+"""Events that may always be folded under the append lock at the end: that is soon done."""
+_ROUNDS: Final = 3
+_NOTED_S: Final = 0.5
+"""How often the database is told how long a rebuild has worked, in seconds of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A build to fold into, its row as it is now, and whether it has its indexes."""
+
+    build: Build
+    row: BuildRow
+    indexed: bool
+
+
+class Work:
+    """One build being filled: folded up to the end of the log, kept level, compared."""
+
+    def __init__(
+        self,
+        context: Context,
+        began: Began,
+        pace: Pace,
+        on_progress: OnRebuild,
+        started_ms: int,
+    ) -> None:
+        self._store, self._views = context.store, context.views
+        self._journal, self._wall = context.journal, context.wall
+        self.build = began.build
+        self.position = began.row.position
+        self._began, self._pace, self._on_progress = began, pace, on_progress
+        self._indexed = began.indexed
+        self._started_ms = started_ms
+        self._before_ms = 0
+        self._noted = -_NOTED_S
+        self._since = 0.0
+        self._since_done = began.row.position
+        for row in self._views.rebuilds():
+            if (row.name, row.version, row.number) == self.build.key and began.row.position:
+                self._started_ms, self._before_ms = row.started_ms, row.worked_ms
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds of work, those before an interruption included."""
+        return self._before_ms / 1000 + self._pace.worked_s
+
+    @property
+    def rate(self) -> float:
+        """Events folded a second of work."""
+        return self.position / self.worked_s if self.worked_s else 0.0
+
+    def tell(self, phase: Phase, done: int, total: int) -> None:
+        """Report progress; rate and time left are those of this phase in this process."""
+        spent = self._pace.worked_s - self._since
+        rate = (done - self._since_done) / spent if spent else 0.0
+        left = (total - done) / rate if rate else None
+        self._on_progress(
+            RebuildProgress(self.build.name, self.build.version, phase, done, total, rate, left)
+        )
+
+    def _phase(self, done: int) -> None:
+        self._since, self._since_done = self._pace.worked_s, done
+
+    def record(self, position: int, rows: int, digest: str, finished_ms: int | None) -> RebuildRow:
+        """What the database remembers of this rebuild."""
+        return RebuildRow(
+            *self.build.key,
+            self._started_ms,
+            finished_ms,
+            round(self.worked_s * 1000),
+            position,
+            rows,
+            digest,
+        )
+
+    # --- folding ----------------------------------------------------------------------------------
+
+    def fold(self) -> None:
+        """Fold the log up to its end, and stay level with it from then on."""
+        self._phase(self.position)
+        head = self._fold_pages()
+        if not self._indexed:
+            self.tell("indexing", 0, 1)
+            self._pace.begin()
+            with self._views.building() as tx:
+                tx.index(self.build.tables)
+            self._views.settle(self.build.tables)
+            self._pace.rest()
+            self._indexed = True
+        self.level()
+        self.tell("reading", self.position, max(head, self.position))
+
+    def _fold_pages(self) -> int:
+        """Fold all but the last page, keeping nobody from appending; returns the log's head.
+
+        The last page is larger than others if the log grows about as fast as it is folded.
+        """
+        with _ahead(self._store) as reading:
+            chase = _Chase()
+            while True:
+                self._pace.begin()
+                rows = reading.rows(self.position, self._pace.page)
+                with self._views.building() as tx:
+                    row = self._held(tx)
+                    head = tx.head()
+                    # Strictly below the head: there no append takes this build for level.
+                    if head - row.position <= max(self._pace.page, len(rows)):
+                        return head
+                    if chase.is_lost(row.position, head):
+                        if head - row.position <= _LAST_PAGE:
+                            return head
+                        raise RebuildRefused(
+                            f"the log grows faster than {self.build.name!r} can be folded; raise "
+                            "--throttle or --page, or try again when less is written; it goes on "
+                            "where it is"
+                        )
+                    assert rows[0].position == row.position + 1, "only this rebuild moves it here"
+                    page = open_page(self._journal, rows, row.ordinal)
+                    # While this page is folded, the database gets the next one ready.
+                    reading.prefetch(page.position, self._pace.page)
+                    self._advance(tx, row, page)
+                self._pace.rest()
+                self.tell("reading", self.position, head)
+
+    def level(self, then: Callable[[TableTransaction, BuildRow], None] | None = None) -> None:
+        """Fold the last page under the append lock, and do something in that very transaction."""
+        while True:
+            with self._views.transaction() as tx:
+                row = self._held(tx)
+                if tx.head() - row.position <= max(self._pace.page, _LAST_PAGE):
+                    self._pace.begin()
+                    while rows := tx.read_log(row.position, _LAST_PAGE):
+                        row = self._advance(tx, row, open_page(self._journal, rows, row.ordinal))
+                    if then is not None:
+                        then(tx, row)
+                    break
+            self._fold_pages()
+        self._pace.rest()
+
+    def _held(self, tx: TableTransaction) -> BuildRow:
+        row = tx.held(self.build.key)
+        if row is None:
+            raise RebuildRefused(f"the new build of {self.build.name!r} was dropped meanwhile")
+        return row
+
+    def _advance(self, tx: TableTransaction, row: BuildRow, page: Page) -> BuildRow:
+        # To become what is read, it must be whole; to be compared, it may lack what the other does.
+        checking = row.state == "checking"
+        after = advance(tx, self.build, row, page, self._wall.now_ms() if checking else None)
+        if not checking and self._pace.worked_s >= self._noted + _NOTED_S:
+            self._noted = self._pace.worked_s
+            tx.save_rebuild(self.record(after.position, 0, "", None))
+        self.position = after.position
+        return after
+
+    # --- comparing --------------------------------------------------------------------------------
+
+    def compare(self, old: Build) -> Comparison:
+        """Compare with the build that serves, in one snapshot."""
+        self._phase(0)
+        total = self._views.size([old.table])[0]
+        if old.lines is not None:
+            total += self._views.size([old.lines])[0]
+        self._pace.begin()
+
+        def on_rows(rows: int) -> None:
+            self._pace.rest()
+            self.tell("comparing", rows, max(rows, total))
+
+        def parked(key: BuildKey) -> list[str]:
+            rows = self._views.parked(self.build.name)
+            return [row.stream_id for row in rows if (row.name, row.version, row.number) == key]
+
+        follows = old.version + 1 == self.build.version
+        change = self.build.projection.change if follows else None
+        with self._views.snapshot() as reader:
+            found = compare(reader, self._journal, old, self.build, change, parked, on_rows)
+        self._pace.rest()
+        return found
+
+
+class _Chase:
+    """Whether folding gains on the log: each round goes as far as the log went when it began."""
+
+    def __init__(self) -> None:
+        self._target = 0
+        self._behind = 0
+        self._vain = 0
+
+    def is_lost(self, position: int, head: int) -> bool:
+        """Whether round after round ended no nearer to the log's end than it began."""
+        if position < self._target:
+            return False
+        behind = head - position
+        self._vain = self._vain + 1 if self._target and behind >= self._behind else 0
+        self._target, self._behind = head, behind
+        return self._vain >= _ROUNDS
+
+
+class _Ahead:
+    """Reads a page of the log while the one before it is folded."""
+
+    def __init__(self, store: EventStore, pool: ThreadPoolExecutor) -> None:
+        self._store, self._pool = store, pool
+        self._next: tuple[int, Future[list[StoredRow]]] | None = None
+
+    def prefetch(self, after: int, limit: int) -> None:
+        """Begin to read the rows behind a position."""
+        future = self._pool.submit(self._store.read_log, after, limit)
+        self._next = (after, future)
+
+    def rows(self, after: int, limit: int) -> list[StoredRow]:
+        """The rows behind a position; no more than there are."""
+        ready, self._next = self._next, None
+        rows = ready[1].result() if ready is not None and ready[0] == after else []
+        return rows or self._store.read_log(after, limit)
+
+
+@contextmanager
+def _ahead(store: EventStore) -> Iterator[_Ahead]:
+    with ThreadPoolExecutor(1, "dee-read-ahead") as pool:
+        yield _Ahead(store, pool)

@@ -1,0 +1,20 @@
+"""What everybody who looks after projections works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dee_es.engine.journal import Journal
+from dee_es.engine.projecting.projector import Projector
+from dee_es.ports import EventStore, Views, WallClock
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The log, the tables, and who folds the one into the other; each service adds its methods."""
+
+    store: EventStore
+    views: Views
+    journal: Journal
+    projector: Projector
+    wall: WallClock
