@@ -58,7 +58,8 @@ class ParkedRow(msgspec.Struct, frozen=True):
 
 class RebuildRow(msgspec.Struct, frozen=True):
     """How a rebuild went. `started_ms` and `finished_ms` are wall time (ms since 1970 UTC),
-    `worked_ms` is the time spent in it, interruptions and throttling left out."""
+    `worked_ms` is the time spent in it, interruptions and throttling left out. `code` tells the
+    code that folded from any other."""
 
     name: str
     version: int
@@ -69,6 +70,7 @@ class RebuildRow(msgspec.Struct, frozen=True):
     events: int
     rows: int
     digest: str
+    code: str
 
 
 class TableReader(Protocol):

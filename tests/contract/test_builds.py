@@ -72,7 +72,7 @@ def test_a_failed_transaction_on_builds_leaves_nothing(views: Views) -> None:
             tx.save_build(SECOND)
             tx.park([parked])
             tx.create([RUNS])
-            tx.save_rebuild(RebuildRow(*FIRST.key, 1, None, 2, 3, 4, "d"))
+            tx.save_rebuild(RebuildRow(*FIRST.key, 1, None, 2, 3, 4, "d", "c"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -107,13 +107,13 @@ def test_parked_streams(views: Views) -> None:
 
 
 def test_what_is_known_of_rebuilds(views: Views) -> None:
-    first = RebuildRow("run_list", 1, 2, 1_000, None, 50, 10, 0, "")
+    first = RebuildRow("run_list", 1, 2, 1_000, None, 50, 10, 0, "", "code")
     with views.building() as tx:
         tx.save_rebuild(first)
         tx.save_rebuild(msgspec.structs.replace(first, finished_ms=2_000, digest="ab"))
-        tx.save_rebuild(RebuildRow("audit", 1, 1, 5, 6, 7, 8, 9, "x"))
+        tx.save_rebuild(RebuildRow("audit", 1, 1, 5, 6, 7, 8, 9, "x", "y"))
     assert [row.name for row in views.rebuilds()] == ["audit", "run_list"]
-    assert views.rebuilds()[1].finished_ms == 2_000
+    assert (views.rebuilds()[1].finished_ms, views.rebuilds()[1].code) == (2_000, "code")
 
 
 def test_builds_of_one_version_stand_side_by_side(views: Views) -> None:

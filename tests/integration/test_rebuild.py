@@ -17,6 +17,7 @@ import pytest
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.registry import REGISTRY
+from dee_es.engine.projecting.building import code_of
 from dee_es.errors import (
     ConcurrencyConflict,
     InvalidInput,
@@ -26,6 +27,7 @@ from dee_es.errors import (
     UnknownEventVersion,
 )
 from dee_es.ports import Action, ChannelResult, SendContext
+from projections import RUN_LIST
 from tests.support.busy import keep_busy, person, prepare
 from tests.support.cli import ROOT
 from tests.support.code_versions import (
@@ -341,6 +343,20 @@ def test_both_versions_are_written_while_the_rebuild_runs(place: Place, engine: 
     newer.execute(outreach(), contact=person(10**8 + 2))
     assert newer.projections.rebuild("run_list").resumed_at == head
     assert newer.projections.verify("run_list").ok
+
+
+def test_other_code_does_not_go_on_with_what_was_begun(
+    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with killed_at(engine, 5, committed=True), pytest.raises(Killed):
+        engine.projections.rebuild("run_list", page=50)
+    assert engine.projections.estimate("run_list").resumes_at > 0
+    with monkeypatch.context() as changed:
+        changed.setattr("dee_es.engine.projecting.rebuild.code_of", lambda _: "other")
+        assert engine.projections.estimate("run_list").resumes_at == 0
+        assert engine.projections.rebuild("run_list", page=50).resumed_at == 0
+    assert code_of(RUN_LIST) != code_of(WiderRunList())
+    assert code_of(RUN_LIST) == code_of(RUN_LIST)
 
 
 def test_what_differs_without_being_declared_stops_it(place: Place, engine: Engine) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import Page, advance, open_page
 from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
+from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import RebuildRefused
 from dee_es.ports import (
     BuildKey,
@@ -33,11 +37,13 @@ _NOTED_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A build to fold into, its row as it is now, and whether it has its indexes."""
+    """A build to fold into, its row as it is now, whether it has its indexes, and what tells the
+    code that folds into it from any other."""
 
     build: Build
     row: BuildRow
     indexed: bool
+    code: str
 
 
 class Work:
@@ -98,6 +104,7 @@ class Work:
             position,
             rows,
             digest,
+            self._began.code,
         )
 
     # --- folding ----------------------------------------------------------------------------------
@@ -247,3 +254,11 @@ class _Ahead:
 def _ahead(store: EventStore) -> Iterator[_Ahead]:
     with ThreadPoolExecutor(1, "dee-read-ahead") as pool:
         yield _Ahead(store, pool)
+
+
+def code_of(projection: AnyProjection) -> str:
+    """A digest of the source that folds, so that no other code goes on with what it began."""
+    classes = (type(projection), projection.table.row_type)
+    modules = dict.fromkeys(sys.modules[each.__module__] for each in classes)
+    source = "".join(inspect.getsource(module) for module in modules)
+    return hashlib.sha256(source.encode()).hexdigest()

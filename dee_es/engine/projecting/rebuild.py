@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from dee_es.core.projection import Build
-from dee_es.engine.projecting.building import Began, Work
+from dee_es.engine.projecting.building import Began, Work, code_of
 from dee_es.engine.projecting.comparison import Comparison, Overlay
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import fold, open_page
@@ -150,9 +150,10 @@ class Rebuilder(Context):
         return next(row for row in rows if row.name == wanted.name and row.state == "serving")
 
     def _resumable(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> BuildRow | None:
-        """A build of this version that somebody began and did not end."""
-        version = wanted.table.version
-        found = [row for row in rows if row.state == "building" and row.version == version]
+        """A build of this version that the same code began and did not end."""
+        code = code_of(wanted)
+        begun = {(r.name, r.version, r.number) for r in self.views.rebuilds() if r.code == code}
+        found = [row for row in rows if row.state == "building" and row.key in begun]
         return found[-1] if found else None
 
     def _begin(self, wanted: AnyProjection, state: BuildState, *, resume: bool) -> Began:
@@ -172,7 +173,7 @@ class Rebuilder(Context):
                 tx.save_build(row)
             else:
                 build = Build(wanted, row.number)
-            return Began(build, row, not self.views.indexes_later)
+            return Began(build, row, not self.views.indexes_later, code_of(wanted))
 
     def _swap(
         self, work: Work, served: BuildRow, options: Options, comparison: Comparison | None
@@ -211,5 +212,5 @@ class Rebuilder(Context):
             f"which is served still, in {found.differences:,} place"
             f"{'' if found.differences == 1 else 's'} that its declaration does not "
             f"name:{shown}{also}\nDeclare what is meant to differ, or give --accept; the new "
-            "build is kept, so that the next rebuild goes on from it (--restart begins anew)"
+            "build is kept, and the same code goes on from it"
         )

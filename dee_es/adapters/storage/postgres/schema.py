@@ -195,6 +195,7 @@ CREATE TABLE projection_rebuilds (
     events bigint NOT NULL,
     rows bigint NOT NULL,
     digest text COLLATE "C" NOT NULL,
+    code text COLLATE "C" NOT NULL,
     PRIMARY KEY (name, version, number)
 )
 """

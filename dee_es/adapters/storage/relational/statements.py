@@ -102,6 +102,7 @@ REBUILDS: Final = Relation(
         ("events", "integer"),
         ("rows", "integer"),
         ("digest", "text"),
+        ("code", "text"),
     ),
     key=("name", "version", "number"),
 )
@@ -285,7 +286,7 @@ UNPARK_ALL: Final = """
 DELETE FROM parked_streams WHERE name = ? AND version = ? AND number = ?
 """
 READ_REBUILDS: Final = """
-SELECT name, version, number, started_ms, finished_ms, worked_ms, events, rows, digest
+SELECT name, version, number, started_ms, finished_ms, worked_ms, events, rows, digest, code
 FROM projection_rebuilds ORDER BY name, version, number
 """
 

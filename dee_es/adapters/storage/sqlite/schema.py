@@ -191,6 +191,7 @@ CREATE TABLE projection_rebuilds (
     events INTEGER NOT NULL,
     rows INTEGER NOT NULL,
     digest TEXT NOT NULL,
+    code TEXT NOT NULL,
     PRIMARY KEY (name, version, number)
 ) WITHOUT ROWID
 """
