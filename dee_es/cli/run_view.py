@@ -74,6 +74,12 @@ def _footer(page: RunPage) -> None:
     count = f"{shown:,} of " if shown != page.total else ""
     more = f"; the next ones: --cursor {page.next_cursor}" if page.next_cursor else ""
     say(f"{count}{counted(page.total, 'run')}{more}")
+    parked = [run.id for run in page.runs if run.parked]
+    if parked:
+        say(
+            f"{counted(len(parked), 'run')} shown as of an earlier event, since the list cannot "
+            f"fold a later one (`dee projections status`): {', '.join(parked)}"
+        )
 
 
 def show_run(

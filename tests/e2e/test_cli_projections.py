@@ -139,6 +139,27 @@ def test_an_unreadable_event_parks_its_run_until_it_is_put_right(dee: Dee) -> No
     assert "went on at" not in dee("projections", "rebuild", "run_list").stdout
 
 
+def test_the_run_list_marks_a_run_it_could_not_follow(dee: Dee) -> None:
+    tampered = Tampered(dee)
+    # As after the restoration of a backup in which nothing was folded yet.
+    change(
+        dee,
+        "DELETE FROM run_list_v1",
+        "DELETE FROM run_list_v1_counts",
+        "UPDATE projection_builds SET position = 0, ordinal = 0 WHERE name = 'run_list'",
+    )
+    listed = dee("runs", "list").stdout
+    assert listed.splitlines()[-2] == "3 runs"
+    assert listed.splitlines()[-1].endswith(f"(`dee projections status`): {tampered.run}")
+    runs = {run["id"]: run["parked"] for run in dee.json("runs", "list")["runs"]}
+    assert runs.pop(tampered.run) is True
+    assert not any(runs.values())
+    tampered.put_right()
+    dee("projections", "retry", "run_list")
+    assert dee("runs", "list").stdout.splitlines()[-1] == "3 runs"
+    assert dee("projections", "verify", "run_list").stdout
+
+
 def test_retry_without_anything_parked(dee: Dee) -> None:
     assert dee("projections", "retry").stdout == "nothing is parked\n"
 
