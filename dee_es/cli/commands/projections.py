@@ -108,7 +108,11 @@ def _row(each: ProjectionStatus) -> tuple[str | int | None, ...]:
     rebuilt = None
     if last is not None:
         took = f"{_seconds(last.seconds)}, {last.rate:,.0f} events/s"
-        rebuilt = f"{iso(last.finished)}, {took}" if last.finished is not None else "not finished"
+        rebuilt = (
+            f"{iso(last.finished.replace(microsecond=0))}, {took}"
+            if last.finished is not None
+            else "not finished"
+        )
     version = str(each.version)
     if each.wanted != each.version:
         version += f" (code: {each.wanted})"
@@ -202,7 +206,7 @@ def _estimate(engine: Engine, name: str, *, quiet: bool) -> Any:
                 ("projection", name),
                 ("version", f"{found.version} (served: {found.served_version})"),
                 ("events to fold", found.events),
-                ("goes on at", found.resumes_at or None),
+                *([("goes on at", found.resumes_at)] if found.resumes_at else []),
                 ("rows", f"about {found.rows:,}"),
                 ("room", None if found.bytes is None else f"about {_bytes(found.bytes)}"),
                 ("rate", f"{found.rate:,.0f} events/s, {how}"),
