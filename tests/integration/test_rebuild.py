@@ -345,6 +345,21 @@ def test_both_versions_are_written_while_the_rebuild_runs(place: Place, engine: 
     assert newer.projections.verify("run_list").ok
 
 
+def test_writers_of_both_versions_get_far_ahead_before_the_swap(
+    place: Place, engine: Engine
+) -> None:
+    """Code that knows the new build moves it on; then code that does not leaves it behind."""
+    newer = place.open(run_list=WiderRunList())
+
+    def ahead(progress: Any) -> None:
+        if progress.phase == "swapping":
+            place.open(run_list=WiderRunList()).execute(outreach(), contact=person(10**8))
+            engine.bulk_execute(outreach(), [person(10**7 + n) for n in range(1_300)])
+
+    assert newer.projections.rebuild("run_list", page=100, on_progress=ahead).version == 2
+    assert newer.projections.verify("run_list").ok
+
+
 def test_other_code_does_not_go_on_with_what_was_begun(
     place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,10 @@ class Work:
                 with self._views.building() as tx:
                     row = self._held(tx)
                     head = tx.head()
+                    if rows and rows[0].position != row.position + 1:
+                        # Appends have folded into it since, as long as it was level.
+                        self.position = row.position
+                        continue
                     # Strictly below the head: there no append takes this build for level.
                     if head - row.position <= max(self._pace.page, len(rows)):
                         return head
@@ -148,7 +152,6 @@ class Work:
                             "--throttle or --page, or try again when less is written; it goes on "
                             "where it is"
                         )
-                    assert rows[0].position == row.position + 1, "only this rebuild moves it here"
                     page = open_page(self._journal, rows, row.ordinal)
                     # While this page is folded, the database gets the next one ready.
                     reading.prefetch(page.position, self._pace.page)
