@@ -28,6 +28,7 @@ _APPEND_LOCK: Final = b"SELECT pg_advisory_xact_lock(4466543286)"
 _BEGIN: Final = b"BEGIN"
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PREPARED: Final = 400
+_LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
 _CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
 _BYTES: Final = """
@@ -219,15 +220,17 @@ class PostgresDatabase(PostgresDatastore):
         return int(self.query(_BYTES, ([quoted(table) for table in tables],))[0][0])
 
     def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
-        """See `Database.query`. Tried once more if the connection had been lost meanwhile."""
+        """See `Database.query`. Tried again if the connection had been lost meanwhile: a server
+        that ends several of them may not have come to the next one yet when it is tried."""
         with self._unavailable():
-            try:
-                return self._query_once(sql, params)
-            except psycopg.OperationalError as error:
-                if not _is_lost(error):
-                    raise
-                self.pool.check()
-                return self._query_once(sql, params)
+            for _ in range(_LOST_CONNECTIONS):
+                try:
+                    return self._query_once(sql, params)
+                except psycopg.OperationalError as error:
+                    if not _is_lost(error):
+                        raise
+                    self.pool.check()
+            return self._query_once(sql, params)
 
     def _query_once(self, sql: str, params: Sequence[object]) -> list[Any]:
         with self._connection() as connection:
