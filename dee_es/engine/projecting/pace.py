@@ -7,7 +7,7 @@ from typing import Final
 
 from dee_es.errors import InvalidInput
 
-_TURN_S: Final = 0.01
+_TURN_S: Final = 0.003
 """How long one piece of throttled work may take, about."""
 _LEAST: Final = 20
 _MOST_GROWTH: Final = 2
