@@ -46,7 +46,7 @@ from dee_es.ports import (
     Views,
     WallClock,
 )
-from projections import CONTACT_HISTORY, INLINE, LAZY, RUN_LIST, STEP_FUNNEL
+from projections import AUDIT_TRAIL, CONTACT_HISTORY, INLINE, LAZY, RUN_LIST, STEP_FUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +103,7 @@ class Engine(EngineApi):
                 inline=INLINE,
                 lazy=LAZY,
                 run_list=RUN_LIST,
+                audit_trail=AUDIT_TRAIL,
                 contact_history=CONTACT_HISTORY,
                 step_funnel=STEP_FUNNEL,
                 zones=load_zone,

@@ -33,7 +33,9 @@ _COMMANDS: Final = {
     "explain": Lazy("explain:explain", "Tell why a run does what it does."),
     "debug": Lazy("debug:debug", "Step through a run, and ask what if."),
     "replay": Lazy("replay:replay", "Decide runs again from the log, and compare."),
-    "audit": Lazy("audit:audit", "Verify that the log is what was written."),
+    "audit": Lazy(
+        "audit:audit", "Search the audit trail; verify that the log is what was written."
+    ),
     "projections": Lazy("projections:projections", "Show, rebuild, verify and mend projections."),
     "tick": Lazy("clock:tick", "Do everything that is due now, once."),
     "run-until": Lazy("clock:run_until", "Move a manual clock ahead, doing what becomes due."),

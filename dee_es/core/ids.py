@@ -65,3 +65,15 @@ def definition_stream(kind: str, definition_id: str) -> str:
     if kind not in _PREFIXES:
         raise ValueError(f"no such kind of definition: {kind}")
     return f"{kind}:{definition_id}"
+
+
+_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def ulid(time_ms: int, digest: bytes) -> str:
+    """A ULID out of a time (ms since 1970 UTC) and the first 80 bits of a digest.
+
+    Ids sort by time, to the millisecond. Times before 1970 count as 1970.
+    """
+    number = max(0, time_ms) % 2**48 << 80 | int.from_bytes(digest[:10], "big")
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

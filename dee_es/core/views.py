@@ -95,6 +95,7 @@ class AuditRow(Row, frozen=True):
     contact_id: str | None
     step_id: str | None
     actor: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ class RunFilter:
 class AuditFilter:
     """Which audit entries: every field that is set narrows the choice.
 
-    `from_tick` is inclusive, `before_tick` exclusive; entries follow `after_position` in the log.
+    `from_tick` is inclusive, `before_tick` exclusive. `reasons` are the reasons themselves, as the
+    rows hold them; none at all chooses no entry.
     """
 
     run_id: str | None = None
@@ -128,6 +130,7 @@ class AuditFilter:
     plan_id: str | None = None
     actions: tuple[str, ...] = ()
     actor: str | None = None
+    reasons: tuple[str, ...] | None = None
     from_tick: int | None = None
     before_tick: int | None = None
 

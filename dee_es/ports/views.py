@@ -260,7 +260,21 @@ class Views(Protocol):
         ...
 
     def list_audit(
-        self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0
+        self,
+        table: Table[AuditRow],
+        chosen: AuditFilter,
+        *,
+        limit: int,
+        after: tuple[int, int] | None = None,
     ) -> list[AuditRow]:
-        """Audit rows behind a position, in log order."""
+        """Audit rows by tick, then position, behind `after` (tick and position of a row)."""
+        ...
+
+    def count_audit(self, table: Table[AuditRow], chosen: AuditFilter) -> int:
+        """How many audit rows match."""
+        ...
+
+    def distinct(self, table: Table[Any], column: str) -> list[str]:
+        """The different texts in a column that leads one of the table's indexes, in order of their
+        code points; found by leaping along the index, not by reading all rows."""
         ...

@@ -27,8 +27,8 @@ def rows(views: Views) -> list[AuditRow]:
 
 def test_every_combination_of_filters(views: Views, rows: list[AuditRow]) -> None:
     chance = random.Random(6)
-    for fields in itertools.product((False, True), repeat=7):
-        for _ in range(count(3, 30)):
+    for fields in itertools.product((False, True), repeat=8):
+        for _ in range(count(2, 30)):
             some = chance.choice(rows)
             ticks = sorted(chance.choice(rows).tick for _ in "12")
             actions = tuple(chance.sample(["run.started", "wait.started", "x.y", "no"], 2))
@@ -40,23 +40,48 @@ def test_every_combination_of_filters(views: Views, rows: list[AuditRow]) -> Non
                 actor=chance.choice(["ann", "bob", "none"]) if fields[4] else None,
                 from_tick=ticks[0] if fields[5] else None,
                 before_tick=ticks[1] if fields[6] else None,
+                reasons=tuple(chance.sample(["asked", "Ärger", "no"], 2)) if fields[7] else None,
             )
-            after, limit = (
-                chance.choice([0, 0, chance.randrange(1_600)]),
-                chance.choice([1, 9, 5000]),
-            )
-            expected = [row for row in chosen_entries(rows, chosen) if row.position > after]
-            found = views.list_audit(AUDIT, chosen, limit=limit, after_position=after)
+            expected = chosen_entries(rows, chosen)
+            assert views.count_audit(AUDIT, chosen) == len(expected), chosen
+            last = chance.choice(rows)
+            after = chance.choice([None, (last.tick, last.position)])
+            if after is not None:
+                expected = [row for row in expected if (row.tick, row.position) > after]
+            limit = chance.choice([1, 9, 5000])
+            found = views.list_audit(AUDIT, chosen, limit=limit, after=after)
             assert found == expected[:limit], (chosen, after, limit)
 
 
+def test_no_reason_at_all_chooses_nothing(views: Views, rows: list[AuditRow]) -> None:
+    assert views.list_audit(AUDIT, AuditFilter(reasons=()), limit=5) == []
+    assert views.count_audit(AUDIT, AuditFilter(reasons=(), actor="ann")) == 0
+
+
+def test_more_values_than_are_walked_one_by_one(views: Views, rows: list[AuditRow]) -> None:
+    actions = ("x.y", *(f"no.{number}" for number in range(40)))
+    chosen = AuditFilter(actions=actions)
+    assert views.list_audit(AUDIT, chosen, limit=5000) == chosen_entries(rows, chosen)
+
+
+def test_the_different_texts_of_a_column(views: Views, rows: list[AuditRow]) -> None:
+    assert views.distinct(AUDIT, "reason") == ["asked", "asked again", "Ärger"]
+    assert views.distinct(AUDIT, "actor") == ["ann", "bob"]
+
+
 @pytest.mark.parametrize(
-    "chosen", [AuditFilter(), AuditFilter(actor="ann"), AuditFilter(plan_id="plan_1")]
+    "chosen",
+    [
+        AuditFilter(),
+        AuditFilter(actor="ann"),
+        AuditFilter(actions=("x.y", "run.started")),
+        AuditFilter(plan_id="plan_1"),
+    ],
 )
 def test_pages_follow_each_other(views: Views, rows: list[AuditRow], chosen: AuditFilter) -> None:
     found: list[AuditRow] = []
     while page := views.list_audit(
-        AUDIT, chosen, limit=97, after_position=found[-1].position if found else 0
+        AUDIT, chosen, limit=97, after=(found[-1].tick, found[-1].position) if found else None
     ):
         found += page
     assert found == chosen_entries(rows, chosen)

@@ -226,3 +226,35 @@ def test_a_run_goes_into_a_scratch_database_as_a_file(dee: Dee, tmp_path: Path) 
     assert "--epoch 2025-03-03T08:00:00Z" in Dee(other).fault("runs", "import", bare)
     file.write_text(file.read_text(encoding="utf-8")[:-200], encoding="utf-8")
     assert "is not JSON; it may have been cut off" in scratch.fault("runs", "import", file)
+
+
+# --- audit ----------------------------------------------------------------------------------------
+
+
+def test_the_audit_trail_is_searched(dee: Dee) -> None:
+    run = run_of(dee, "c-4")
+    shown = dee("audit", "log", "--action", "run.cancelled").stdout
+    assert run in shown
+    assert "moved away" in shown
+    assert "1 of 1 entry" in shown
+    found = dee.json("audit", "log", "--text", "MOVED", "--since", "7d")
+    assert [entry["runId"] for entry in found["entries"]] == [run]
+    assert found["entries"][0]["context"]["status"] == "waiting"
+    first = dee("audit", "log", "--contact", "c-1", "--limit", "2").stdout
+    cursor = first.split("--cursor ")[1].strip()
+    second = dee.json("audit", "log", "--contact", "c-1", "--limit", "2", "--cursor", cursor)
+    assert [entry["version"] for entry in second["entries"]] == [3, 4]
+    rows = dee("audit", "log", "--run", run, "--csv").stdout.splitlines()
+    assert rows[0].startswith("id,position,stream,version,tick,timestamp,action,runId")
+    assert len(rows) == 1 + dee.json("audit", "log", "--run", run)["total"]
+    assert "none of" in dee.fault("audit", "log", "--action", "run.lost")
+    assert "ada@example.com" not in dee("audit", "log").stdout
+
+
+def test_what_a_step_read(dee: Dee) -> None:
+    run = run_of(dee, "c-1")
+    step = dee.json("audit", "log", "--run", run, "--action", "step.dispatched")["entries"][0]
+    seen = dee.json("audit", "context", run, step["stepId"])
+    assert seen["contact"]["email"] == "ada@example.com"
+    assert "Example Town" in dee("audit", "context", run, step["stepId"]).stdout
+    assert "has not entered" in dee.fault("audit", "context", run, "nowhere")

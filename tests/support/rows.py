@@ -17,7 +17,7 @@ from projections.run_list import RunList
 from tests.support.events import run
 
 RUNS = RunList.table
-AUDIT = AuditTrail.table
+AUDIT = AuditTrail.lines
 STATUSES = tuple(str(status) for status in RunStatus)
 
 
@@ -103,7 +103,8 @@ def some_entries(chance: random.Random, count: int) -> list[AuditRow]:
     """Audit entries at positions 1 to `count`; not every one belongs to a run or has an actor."""
     rows, tick = [], 0
     for position in range(1, count + 1):
-        tick += chance.choice([0, 0, 1, 5])
+        # Outcomes carry the tick of their send, so that ticks may go back a little.
+        tick = max(0, tick + chance.choice([0, 0, 1, 5, -2]))
         of_run = chance.random() < 0.8
         number = chance.randrange(12)
         rows.append(
@@ -118,27 +119,30 @@ def some_entries(chance: random.Random, count: int) -> list[AuditRow]:
                 contact_id=f"c{number}" if chance.random() < 0.9 else None,
                 step_id=chance.choice([None, "mail"]),
                 actor=chance.choice([None, None, "ann", "bob"]),
+                reason=chance.choice([None, None, "asked", "Ärger", "asked again"]),
             )
         )
     return rows
 
 
 def chosen_entries(rows: Sequence[AuditRow], chosen: AuditFilter) -> list[AuditRow]:
-    """What the filter chooses, in log order."""
+    """What the filter chooses, by tick and position."""
     equal = {
         "run_id": chosen.run_id,
         "contact_id": chosen.contact_id,
         "plan_id": chosen.plan_id,
         "actor": chosen.actor,
     }
-    return [
+    found = [
         row
         for row in rows
         if all(value is None or getattr(row, name) == value for name, value in equal.items())
         and (not chosen.actions or row.action in chosen.actions)
+        and (chosen.reasons is None or row.reason in chosen.reasons)
         and (chosen.from_tick is None or row.tick >= chosen.from_tick)
         and (chosen.before_tick is None or row.tick < chosen.before_tick)
     ]
+    return sorted(found, key=lambda row: (row.tick, row.position))
 
 
 def prepare(views: Views, tables: Iterable[Table[Any]]) -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from dee_es.core import events as e
 from dee_es.core.builders import steps
+from dee_es.core.ids import is_run
 from dee_es.core.registry import ACTIONS, REGISTRY
-from dee_es.core.views import AuditRow
+from dee_es.core.views import AuditRow, ContactRunRow
 from projections import AUDIT_TRAIL
 from tests.support.given import given, plan_of
 
@@ -15,8 +16,9 @@ META = e.Meta(9, "cmd_1", "x", 0, actor="ann", reason="because")
 
 
 def row(stream: str, event: e.Event, meta: e.Meta = META) -> AuditRow:
-    """The row of an event at version 3 of its stream and position 40 of the log."""
-    return AUDIT_TRAIL.fold(None, e.RecordedEvent(stream, 3, type(event).__name__, 40, meta, event))
+    """The entry of an event at version 3 of its stream and position 40 of the log."""
+    of = ContactRunRow(stream, "c", "p") if is_run(stream) else None
+    return AUDIT_TRAIL.line(of, e.RecordedEvent(stream, 3, type(event).__name__, 40, meta, event))
 
 
 def test_a_row_holds_what_a_search_asks_for() -> None:
@@ -27,22 +29,28 @@ def test_a_row_holds_what_a_search_asks_for() -> None:
         action="step.executed",
         tick=9,
         run_id="run_x",
-        plan_id=None,
-        contact_id=None,
+        plan_id="p",
+        contact_id="c",
         step_id="intro",
         actor="ann",
+        reason="because",
     )
 
 
 def test_every_event_has_a_row_of_its_own() -> None:
     plan = plan_of(steps.send_email("intro", "hello", "Hi"), steps.end("over", "done"))
     run = given(plan).enrolled().ticked(0).delivered()
-    keys = [AUDIT_TRAIL.key(event) for event in run.history]
-    assert keys == [event.position for event in run.history]
-    assert len(set(keys)) == len(keys)
-    assert AUDIT_TRAIL.appends_only
-    assert AUDIT_TRAIL.table.key == "position"
-    actions = [AUDIT_TRAIL.fold(None, event).action for event in run.history]
+    assert AUDIT_TRAIL.lines.key == "position"
+    of = None
+    lines = []
+    for event in run.history:
+        assert AUDIT_TRAIL.key(event) == event.stream_id
+        of = AUDIT_TRAIL.fold(of, event)
+        lines.append(AUDIT_TRAIL.line(of, event))
+    assert [line.position for line in lines] == [event.position for event in run.history]
+    assert {line.contact_id for line in lines} == {of.contact_id}
+    assert {line.plan_id for line in lines} == {plan.id}
+    actions = [line.action for line in lines]
     assert actions == [
         "run.started",
         "step.entered",
@@ -57,7 +65,7 @@ def test_every_event_has_a_row_of_its_own() -> None:
     "stream, event, run, plan, contact",
     [
         ("run_x", e.RunStarted("p", 1, "c", 1, 0, 3), "run_x", "p", "c"),
-        ("run_x", e.RunFailed("x"), "run_x", None, None),
+        ("run_x", e.RunFailed("x"), "run_x", "p", "c"),
         ("plan:p", e.PlanPublished({}), None, "p", None),
         ("template:t", e.TemplatePublished({}), None, None, None),
         ("contact:c", e.ContactSuppressed("c", "global"), None, None, "c"),
@@ -92,3 +100,8 @@ def test_an_entry_holds_nothing_personal() -> None:
 
 def test_every_name_has_an_action() -> None:
     assert {entry.action for entry in REGISTRY.values()} == ACTIONS
+
+
+def test_a_long_reason_is_kept_as_far_as_it_can_be_searched() -> None:
+    meta = e.Meta(9, "cmd", "cancel", 0, reason="x" * 3000)
+    assert row("run_x", e.RunCancelled("command"), meta).reason == "x" * 500

@@ -1,24 +1,152 @@
-"""`dee audit`: whether the log still is what was written."""
+"""`dee audit`: what was done and by whom, and whether the log still is what was written."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from dee_es.cli.options import json_option
-from dee_es.cli.output import say, write_json
+from dee_es.cli.options import chosen_format, format_options, json_option
+from dee_es.cli.output import Column, say, write_csv, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
+from dee_es.cli.times import Moment, local, moment_option, zone_option
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
+    from dee_es.engine.auditing.entries import AuditPage
+
+_LOG: Final = (
+    Column("TIME"),
+    Column("ACTION"),
+    Column("RUN OR STREAM", 12),
+    Column("PLAN", 8),
+    Column("CONTACT", 8),
+    Column("STEP", 6),
+    Column("BY", 6),
+    Column("REASON", 10),
+)
+_CSV: Final = (
+    "id", "position", "stream", "version", "tick", "timestamp", "action", "runId", "planId",
+    "contactId", "stepId", "actor", "reason", "command", "commandId", "recordedAt", "erased",
+    "checksum", "previousChecksum",
+)  # fmt: skip
 
 
 @click.group()
 def audit() -> None:
-    """Verify that the log is what was written."""
+    """Search the audit trail, and verify that the log is what was written."""
+
+
+@audit.command()
+@click.option("--run", "run_id", metavar="ID", help="Entries of this run.")
+@click.option("--contact", "contact_id", metavar="ID", help="Entries about this contact.")
+@click.option("--plan", "plan_id", metavar="ID", help="Entries of this plan and its runs.")
+@click.option(
+    "--action",
+    "actions",
+    metavar="ACTION",
+    multiple=True,
+    help="Such as run.cancelled or step.executed; may be given several times.",
+)
+@click.option("--by", "actor", metavar="NAME", help="What this person or program did.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=moment_option,
+    help="At or after this time (ISO 8601 with zone), or 24h, 7d, 90m ago.",
+)
+@click.option("--until", metavar="TIME", callback=moment_option, help="Before this time.")
+@click.option("--text", metavar="TEXT", help="Whose reason has this text in it.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="Most entries to show.",
+)
+@click.option("--cursor", metavar="CURSOR", help="Go on where a page ended, with the same filters.")
+@zone_option
+@format_options
+@pass_session
+def log(
+    session: Session,
+    /,
+    run_id: str | None,
+    contact_id: str | None,
+    plan_id: str | None,
+    actions: Sequence[str],
+    actor: str | None,
+    since: Moment | None,
+    until: Moment | None,
+    text: str | None,
+    limit: int,
+    cursor: str | None,
+    zone: tzinfo,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Show the entries of the whole log that match all filters, by time, with their exact number.
+
+    JSON has all that was recorded, personal data too.
+    """
+    shape = chosen_format(as_json, as_csv)
+    with session.engine() as engine:
+        now = engine.now().now
+        page = engine.audit.query(
+            run_id=run_id,
+            contact_id=contact_id,
+            plan_id=plan_id,
+            actions=actions or None,
+            actor=actor,
+            since=None if since is None else since.before(now),
+            until=None if until is None else until.before(now),
+            text=text,
+            limit=limit,
+            cursor=cursor,
+        )
+    if shape == "json":
+        write_json(page.model_dump(mode="json", by_alias=True))
+    elif shape == "csv":
+        write_csv(_CSV, [entry.model_dump(mode="json", by_alias=True) for entry in page.entries])
+    else:
+        _show(page, zone)
+
+
+def _show(page: AuditPage, zone: tzinfo) -> None:
+    write_table(
+        _LOG,
+        [
+            (
+                local(e.timestamp, zone), e.action, e.run_id or e.stream, e.plan_id, e.contact_id,
+                e.step_id, e.actor, e.reason,
+            )
+            for e in page.entries
+        ],
+    )  # fmt: skip
+    say(f"{len(page.entries):,} of {counted(page.total, 'entry', 'entries')}")
+    if page.next_cursor is not None:
+        say(f"more: --cursor {page.next_cursor}")
+
+
+@audit.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("step_id", metavar="STEP")
+@click.option("--visit", type=click.IntRange(1), help="Which time the run was there; default last.")
+@json_option
+@pass_session
+def context(session: Session, run_id: str, step_id: str, visit: int | None, as_json: bool) -> None:
+    """Show what the decision of a STEP of RUN read; personal data is among it."""
+    with session.engine() as engine:
+        found = engine.audit.get_context_at(run_id, step_id, visit=visit)
+    told = found.model_dump(mode="json", by_alias=True)
+    if as_json:
+        write_json(told)
+    else:
+        write_fields([(name, str(value)) for name, value in told.items() if value is not None])
 
 
 @audit.command()

@@ -10,7 +10,9 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_id, check_text
-from dee_es.engine.audit import Audit
+from dee_es.engine.auditing.manager import Audit
+from dee_es.engine.auditing.trail import Trail
+from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.channel_events import ChannelEvents
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
@@ -55,6 +57,7 @@ class Parts:
     inline: Sequence[AnyProjection]
     lazy: Sequence[AnyProjection]
     run_list: AnyProjection
+    audit_trail: AnyProjection
     contact_history: AnyProjection
     step_funnel: AnyProjection
     zones: ZoneSource
@@ -129,7 +132,17 @@ class ApiBase:
         self._replays = Replays(
             parts.store, self._journal, self._history, self._definitions, self._queries
         )
-        self.audit = Audit(parts.store, self._journal)
+        self.audit = Audit(
+            Trail(
+                parts.store,
+                parts.views,
+                self._journal,
+                self._projector,
+                parts.audit_trail,
+                parts.scale,
+            ),
+            Verification(parts.store, self._journal),
+        )
 
     def _shown(self, loaded: LoadedRun) -> ExecutionRun:
         state = loaded.state

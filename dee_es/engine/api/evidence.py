@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
-from dee_es.engine.audit import OnVerified
+from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.models import ChainVerdict, Health, LogVerdict, Metrics
 
 

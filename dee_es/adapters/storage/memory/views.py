@@ -260,16 +260,33 @@ class MemoryViews:
         return {key: n for key, n in held.items() if key[0] == first and n}
 
     def list_audit(
-        self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0
+        self,
+        table: Table[AuditRow],
+        chosen: AuditFilter,
+        *,
+        limit: int,
+        after: tuple[int, int] | None = None,
     ) -> list[AuditRow]:
         """See `Views.list_audit`."""
+        found = self._entries(table, chosen)
+        place = after or (0, 0)
+        return [row for row in found if after is None or (row.tick, row.position) > place][:limit]
+
+    def count_audit(self, table: Table[AuditRow], chosen: AuditFilter) -> int:
+        """See `Views.count_audit`."""
+        return len(self._entries(table, chosen))
+
+    def _entries(self, table: Table[AuditRow], chosen: AuditFilter) -> list[AuditRow]:
         with self._database.reading():
             held: list[AuditRow] = list(_table(self._database, table).rows.values())
-        matching = [
-            row for row in held if row.position > after_position and _entry_matches(row, chosen)
-        ]
-        matching.sort(key=lambda row: row.position)
-        return matching[:limit]
+        matching = [row for row in held if _entry_matches(row, chosen)]
+        return sorted(matching, key=lambda row: (row.tick, row.position))
+
+    def distinct(self, table: Table[Any], column: str) -> list[str]:
+        """See `Views.distinct`."""
+        with self._database.reading():
+            held = list(_table(self._database, table).rows.values())
+        return sorted({getattr(row, column) for row in held} - {None})
 
 
 def _table(database: MemoryDatabase, table: Table[Any]) -> ViewTable:
@@ -306,6 +323,7 @@ def _entry_matches(row: AuditRow, chosen: AuditFilter) -> bool:
         and (chosen.plan_id is None or row.plan_id == chosen.plan_id)
         and (not chosen.actions or row.action in chosen.actions)
         and (chosen.actor is None or row.actor == chosen.actor)
+        and (chosen.reasons is None or row.reason in chosen.reasons)
         and (chosen.from_tick is None or row.tick >= chosen.from_tick)
         and (chosen.before_tick is None or row.tick < chosen.before_tick)
     )

@@ -58,11 +58,16 @@ def create_statements(
 
 
 def index_statements(table: Table[Any]) -> list[str]:
-    """DDL for a table's indexes, each a no-op where it exists already."""
+    """DDL for a table's indexes, each a no-op where it exists already.
+
+    Rows without a value in the first column are not in the index: nobody looks for them by it.
+    """
     relation = rows_relation(table)
+    nullable = {column.name for column in table.columns if column.nullable}
     return [
         f"CREATE INDEX IF NOT EXISTS {quoted(f'{relation.name}_by_' + '_'.join(index))} "
         f"ON {quoted(relation.name)} ({', '.join(quoted(column) for column in index)})"
+        + (f" WHERE {quoted(index[0])} IS NOT NULL" if index[0] in nullable else "")
         for index in table.indexes
     ]
 

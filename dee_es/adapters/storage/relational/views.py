@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
+from dee_es.adapters.storage.relational import audit
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.run_list import RunPages
 from dee_es.adapters.storage.relational.session import Database, quoted
@@ -34,9 +35,15 @@ _SIZE: Final = "SELECT count(*) FROM {table}"
 _RUN: Final = "SELECT {columns} FROM {table} WHERE run_id = ?"
 _BY_COLUMN: Final = "SELECT {columns} FROM {table} WHERE {column} = ? ORDER BY {column}, {key}"
 _COUNTS: Final = "SELECT {columns} FROM {table} WHERE {column} = ? AND n <> 0"
-_AUDIT: Final = """
-SELECT {columns} FROM {table} WHERE {where}
-ORDER BY {order} LIMIT ?
+# Asks for the next value again and again: as many look-ups as there are values.
+_DISTINCT: Final = """
+WITH RECURSIVE found(value) AS (
+    SELECT min({column}) FROM {table} WHERE {column} IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min({column}) FROM {table} WHERE {column} IS NOT NULL AND {column} > found.value)
+    FROM found WHERE found.value IS NOT NULL
+)
+SELECT value FROM found WHERE value IS NOT NULL
 """
 
 
@@ -148,49 +155,23 @@ class RelationalViews:
         return {tuple(key): n for *key, n in self.database.query(statement, (first,))}
 
     def list_audit(
-        self, table: Table[AuditRow], chosen: AuditFilter, *, limit: int, after_position: int = 0
+        self,
+        table: Table[AuditRow],
+        chosen: AuditFilter,
+        *,
+        limit: int,
+        after: tuple[int, int] | None = None,
     ) -> list[AuditRow]:
         """See `Views.list_audit`."""
-        where, order, params = _audit_condition(table, chosen, after_position)
-        relation = rows_relation(table)
-        statement = _AUDIT.format(
-            columns=relation.listed, table=quoted(relation.name), where=where, order=order
-        )
-        return RowReader(table).rows(self.database.query(statement, (*params, limit)))
+        statement, params = audit.page(table, chosen, limit, after)
+        return RowReader(table).rows(self.database.query(statement, params))
 
+    def count_audit(self, table: Table[AuditRow], chosen: AuditFilter) -> int:
+        """See `Views.count_audit`."""
+        statement, params = audit.count(table, chosen)
+        return int(self.database.query(statement, params)[0][0])
 
-def _audit_condition(
-    table: Table[AuditRow], chosen: AuditFilter, after: int
-) -> tuple[str, str, list[object]]:
-    """Condition, order and values: along the index of the first field that has one, from the
-    narrowest field to the widest, and the other fields filtered on the way."""
-    fields: dict[str, object] = {
-        "run_id": chosen.run_id,
-        "contact_id": chosen.contact_id,
-        "actor": chosen.actor,
-        "plan_id": chosen.plan_id,
-    }
-    fields = {name: value for name, value in fields.items() if value is not None}
-    indexed = {index[0] for index in table.indexes if index[1:] == ("position",)}
-    lead = next((name for name in fields if name in indexed), None)
-    if lead is None:
-        where, order = ["position > ?"], "position"
-        params: list[object] = [after]
-    else:
-        where = [f"({lead}, position) > (?, ?)", f"{lead} <= ?"]
-        order = f"{lead}, position"
-        params = [fields[lead], after, fields[lead]]
-    for name, value in fields.items():
-        if name != lead:
-            where.append(f"{name} || '' = ?")
-            params.append(value)
-    if chosen.actions:
-        where.append("action IN ??")
-        params.append(list(chosen.actions))
-    if chosen.from_tick is not None:
-        where.append("tick >= ?")
-        params.append(chosen.from_tick)
-    if chosen.before_tick is not None:
-        where.append("tick < ?")
-        params.append(chosen.before_tick)
-    return " AND ".join(where), order, params
+    def distinct(self, table: Table[Any], column: str) -> list[str]:
+        """See `Views.distinct`."""
+        statement = _DISTINCT.format(table=quoted(rows_relation(table).name), column=quoted(column))
+        return [row[0] for row in self.database.query(statement)]

@@ -17,7 +17,7 @@ _MOST_PROBLEMS: Final = 100
 OnVerified = Callable[[int], None]
 
 
-class Audit:
+class Verification:
     """Checks chains and the order of the log. Needs no key and no event class for it."""
 
     def __init__(self, store: EventStore, journal: Journal) -> None:

@@ -1,0 +1,67 @@
+"""`engine.audit`: the audit trail, and its verification."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from dee_es.core.values import check_id, check_text
+from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
+from dee_es.engine.auditing.trail import Trail
+from dee_es.engine.auditing.verification import OnVerified, Verification
+from dee_es.engine.models import ChainVerdict, LogVerdict
+from dee_es.engine.time_travel import RunContext
+
+
+class Audit:
+    """What auditors ask; every entry committed before a query began is in its answer."""
+
+    def __init__(self, trail: Trail, verification: Verification) -> None:
+        self._trail = trail
+        self._verification = verification
+
+    def get_by_run(self, run_id: str) -> list[AuditLogEntry]:
+        """All entries of a run, in order. Raises `RunNotFound`, `IntegrityViolation`."""
+        return self._trail.by_run(check_id("run_id", run_id))
+
+    def query(
+        self,
+        run_id: str | None = None,
+        contact_id: str | None = None,
+        plan_id: str | None = None,
+        actions: Collection[str] | None = None,
+        actor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> AuditPage:
+        """Entries that match all filters given, by time; `total` counts them all exactly.
+
+        `since` is inclusive, `until` exclusive; `text` is looked for in the first 500 characters of
+        the reasons, without regard to case. Raises `InvalidInput` naming the filter.
+        """
+        if text is not None:
+            check_text("text", text, blank=False)
+        chosen = self._trail.filter(run_id, contact_id, plan_id, actions, actor, since, until)
+        return self._trail.query(chosen, text, limit, cursor)
+
+    def get_context_at(self, run_id: str, step_id: str, *, visit: int | None = None) -> RunContext:
+        """What the decision of a step read: the run just before the entry that says what became of
+        it, or as it stands if none does yet.
+
+        `visit` counts the times the run entered the step, from 1; the last one by default. Raises
+        `RunNotFound`, and `InvalidInput` if the run has not been there.
+        """
+        return self._trail.context_at(
+            check_id("run_id", run_id), check_id("step_id", step_id), visit
+        )
+
+    def verify_run(self, run_id: str) -> ChainVerdict:
+        """Check a run's chain of checksums; raises `RunNotFound`. An empty chain is never valid."""
+        return self._verification.verify_run(check_id("run_id", run_id))
+
+    def verify_log(self, on_progress: OnVerified | None = None) -> LogVerdict:
+        """Check every chain and the order of the whole log, as it stands when this begins."""
+        return self._verification.verify_log(on_progress)

@@ -1,0 +1,181 @@
+"""Questions to the audit trail: which entries of the whole log match, in the order of time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from dee_es.core import events as e
+from dee_es.core.clock import TimeScale, require_utc
+from dee_es.core.ids import is_run
+from dee_es.core.projection import Build
+from dee_es.core.registry import ACTIONS
+from dee_es.core.values import check_count, check_id, check_text
+from dee_es.core.views import AuditFilter, AuditRow
+from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage, entries_of
+from dee_es.engine.journal import Journal
+from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.engine.time_travel import RunContext, context_of, states
+from dee_es.errors import InvalidInput, RunNotFound
+from dee_es.ports import EventStore, Views
+
+MAX_LIMIT: Final = 1_000
+_NOT_A_CURSOR: Final = "is not one that a page gave"
+
+
+class Trail:
+    """Reads the audit trail, caught up with the log first, and the events behind its rows."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        views: Views,
+        journal: Journal,
+        projector: Projector,
+        audit_trail: AnyProjection,
+        scale: TimeScale,
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._journal = journal
+        self._projector = projector
+        self._audit_trail = audit_trail
+        self._scale = scale
+
+    def by_run(self, run_id: str) -> list[AuditLogEntry]:
+        """All entries of a run, in order; raises `RunNotFound`."""
+        rows = self._store.read_stream(run_id)
+        if not rows or not is_run(run_id):
+            raise RunNotFound.named(run_id)
+        return list(entries_of(rows, self._journal, self._scale))
+
+    def context_at(self, run_id: str, step_id: str, visit: int | None) -> RunContext:
+        """What the decision of a step read: as of the entry that says what became of it."""
+        rows = self._store.read_stream(run_id)
+        if not rows or not is_run(run_id):
+            raise RunNotFound.named(run_id)
+        history = self._journal.open(rows)
+        entered = [
+            at
+            for at, recorded in enumerate(history)
+            if isinstance(recorded.event, e.StepEntered) and recorded.event.step_id == step_id
+        ]
+        if not entered:
+            raise InvalidInput("step_id", f"run {run_id} has not entered step {step_id!r}")
+        if visit is not None and not 1 <= visit <= len(entered):
+            raise InvalidInput("visit", f"must be 1 to {len(entered)}")
+        first = entered[-1 if visit is None else visit - 1]
+        decided = next(
+            (
+                at
+                for at in range(first + 1, len(history))
+                if getattr(history[at].event, "step_id", None) == step_id
+                and not isinstance(history[at].event, e.ChannelEventReceived)
+            ),
+            first + 1,
+        )
+        *_, state = states(history[:decided])
+        return context_of(state)
+
+    def query(
+        self, chosen: AuditFilter, text: str | None, limit: int, cursor: str | None
+    ) -> AuditPage:
+        """A page of the entries that match, with their exact number."""
+        check_count("limit", limit, MAX_LIMIT)
+        digest = hashlib.sha256(repr((chosen, text)).encode()).hexdigest()[:16]
+        after = None if cursor is None else _read_cursor(cursor, digest)
+        total, rows = self._projector.read(
+            self._audit_trail, lambda build: self._ask(build, chosen, text, limit, after)
+        )
+        following = None
+        if len(rows) == limit:
+            last = json.dumps([rows[-1].tick, rows[-1].position, digest])
+            following = base64.urlsafe_b64encode(last.encode()).decode()
+        return AuditPage(entries=tuple(self._entries(rows)), total=total, next_cursor=following)
+
+    def _ask(
+        self,
+        build: Build,
+        chosen: AuditFilter,
+        text: str | None,
+        limit: int,
+        after: tuple[int, int] | None,
+    ) -> tuple[int, list[AuditRow]]:
+        table = build.lines
+        assert table is not None, "the audit trail has entries"
+        if text is not None:
+            wanted = text.casefold()
+            known = self._views.distinct(table, "reason")
+            reasons = tuple(reason for reason in known if wanted in reason.casefold())
+            chosen = replace(chosen, reasons=reasons)
+        rows = self._views.list_audit(table, chosen, limit=limit, after=after)
+        if chosen == AuditFilter():
+            # Every event has an entry: how many there are is known without counting.
+            for row in self._views.standing().builds:
+                if row.key == build.key and not row.parked:
+                    return row.position, rows
+        return self._views.count_audit(table, chosen), rows
+
+    def _entries(self, rows: list[AuditRow]) -> list[AuditLogEntry]:
+        wanted: dict[str, set[int]] = defaultdict(set)
+        for row in rows:
+            wanted[row.stream_id].add(row.version)
+        streams = self._store.read_streams(list(wanted))
+        self._journal.preload(stored for stream in streams.values() for stored in stream[:1])
+        found = {
+            entry.position: entry
+            for stream, stored in streams.items()
+            for entry in entries_of(stored, self._journal, self._scale, wanted[stream])
+        }
+        return [found[row.position] for row in rows]
+
+    def filter(
+        self,
+        run_id: str | None,
+        contact_id: str | None,
+        plan_id: str | None,
+        actions: Collection[str] | None,
+        actor: str | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> AuditFilter:
+        """Check the filters; raises `InvalidInput` naming the one that is wrong."""
+        for field, value in (("run_id", run_id), ("contact_id", contact_id), ("plan_id", plan_id)):
+            if value is not None:
+                check_id(field, value)
+        if actor is not None:
+            check_text("actor", actor, blank=False)
+        start = None if since is None else self._scale.tick_from(require_utc("since", since))
+        end = None if until is None else self._scale.tick_from(require_utc("until", until))
+        return AuditFilter(run_id, contact_id, plan_id, _actions(actions), actor, None, start, end)
+
+
+def _actions(given: object) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    several: object = [given] if isinstance(given, str) else given
+    if not isinstance(several, Collection) or isinstance(several, bytes) or not several:
+        raise InvalidInput("actions", "must be a list of at least one action")
+    for action in several:
+        if action not in ACTIONS:
+            known = ", ".join(sorted(ACTIONS))
+            raise InvalidInput("actions", f"{str(action)[:64]!r} is none of {known}")
+    return tuple(sorted(set(several)))
+
+
+def _read_cursor(cursor: object, digest: str) -> tuple[int, int]:
+    try:
+        tick, position, of = json.loads(base64.urlsafe_b64decode(str(cursor).encode()))
+    except (ValueError, TypeError):
+        raise InvalidInput("cursor", _NOT_A_CURSOR) from None
+    if type(tick) is not int or type(position) is not int:
+        raise InvalidInput("cursor", _NOT_A_CURSOR)
+    if of != digest:
+        raise InvalidInput("cursor", "belongs to other filters; start again without it")
+    return tick, position
