@@ -37,10 +37,12 @@ from dee_es.engine.models import TickReport
 from dee_es.engine.scheduler import OnTick
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import (
+    Anchor,
     Channel,
     EventStore,
     IdSource,
     KeyStore,
+    Signer,
     StreamAppend,
     Unit,
     Views,
@@ -107,6 +109,8 @@ class Engine(EngineApi):
                 contact_history=CONTACT_HISTORY,
                 step_funnel=STEP_FUNNEL,
                 zones=load_zone,
+                anchors=_anchors(config),
+                signers=_Signers(config),
                 partition=config.partition,
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
@@ -250,6 +254,50 @@ def _master_key(config: EngineConfig) -> MasterKey:
     if not path.exists() and config.create:
         return create_master_key(path)
     return load_master_key(path)
+
+
+class _Signers:
+    """A `SignerSource` over the key file of the settings."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._opened: Signer | None = None
+
+    def open(self, name: str, *, create: bool) -> Signer | None:
+        """See `SignerSource.open`."""
+        if self._opened is None or self._opened.key.name != name:
+            from dee_es.adapters.anchors import create_signer, load_signer
+
+            path = signing_key_path(self._config)
+            if path is not None and path.exists():
+                self._opened = load_signer(path, name)
+            elif path is not None and create:
+                self._opened = create_signer(path, name)
+            elif create:
+                raise InvalidInput(
+                    "audit_key_file",
+                    "name a file for the key that signs checkpoints, as in "
+                    "DEE_AUDIT_KEY_FILE=audit.key",
+                )
+            else:
+                return None
+        return self._opened
+
+
+def signing_key_path(config: EngineConfig) -> Path | None:
+    """The file of the key that signs checkpoints: as configured, else beside an SQLite database."""
+    if config.audit_key_file is not None:
+        return Path(config.audit_key_file)
+    path = sqlite_path(config.database)
+    return None if path is None else path.with_name(path.stem + ".audit.key")
+
+
+def _anchors(config: EngineConfig) -> list[Anchor]:
+    if not config.checkpoints:
+        return []
+    from dee_es.adapters.anchors import open_anchor
+
+    return [open_anchor(place) for place in config.checkpoints.split()]
 
 
 def _channels(config: EngineConfig) -> dict[str, Channel]:

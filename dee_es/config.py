@@ -27,6 +27,10 @@ class EngineConfig:
     needs an explicit URL. `master_key` is base64 text; without it `master_key_file` is read, by
     default a file beside the keys, made with the database.
 
+    `checkpoints` are the places outside the database that keep signed checkpoints of the log,
+    separated by spaces: folders, `git:FOLDER`, or URLs such as `s3://bucket/path`. `audit_key_file`
+    holds the key that signs them, by default beside an SQLite database; it is made with the first.
+
     `clock`, `epoch` (aware datetime) and `resolution_ms` matter only while a database is made.
     `outbox` is the folder that the outbox channel writes to; `email` and `voice` name the channel
     that serves them. `twilio_callback_url` is the public address under which Twilio reaches the
@@ -45,6 +49,8 @@ class EngineConfig:
     keys: str | None = None
     master_key: str | None = field(default=None, repr=False)
     master_key_file: str | None = None
+    audit_key_file: str | None = None
+    checkpoints: str | None = None
     clock: Literal["system", "manual"] = "system"
     epoch: datetime | None = None
     resolution_ms: int = 1000

@@ -113,6 +113,11 @@ class TableGone(StoreUnavailable):
     """A projection's table was dropped while it was about to be read; another one serves now."""
 
 
+class AnchorUnavailable(DeeError):
+    """A place for checkpoints, exports or archives cannot be reached; nothing is known to be
+    written there."""
+
+
 class ProjectionUnavailable(DeeError):
     """The database serves a version of a projection that this code cannot read."""
 

@@ -51,6 +51,7 @@ REGISTRY: Final[dict[str, Entry]] = {
     "ConsentGranted": Entry(events.ConsentGranted, 1, "consent.granted"),
     "ConsentRevoked": Entry(events.ConsentRevoked, 1, "consent.revoked"),
     "EnrollmentRefused": Entry(events.EnrollmentRefused, 1, "enrollment.refused"),
+    "CheckpointSigned": Entry(events.CheckpointSigned, 1, "checkpoint.signed"),
     "ClockStarted": Entry(events.ClockStarted, 1, "clock.started"),
 }
 

@@ -272,7 +272,10 @@ class RenderedTemplate:
 
 @dataclass(frozen=True, slots=True)
 class ChainVerdict:
-    """Whether a run's chain verifies, and if not, at which entry it breaks and how."""
+    """Whether a run's chain verifies, and if not, at which entry it breaks and how.
+
+    `anchored_through` is the last entry that a signed checkpoint covers, 0 if there is none.
+    """
 
     stream_id: str
     valid: bool
@@ -282,16 +285,29 @@ class ChainVerdict:
     first_bad_entry: int | None = None
     problem: str | None = None
     head: str | None = None
+    anchored_through: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LogVerdict:
-    """Whether the whole log verifies; `problems` names the first bad entries."""
+    """Two verdicts about the whole log.
+
+    Integrity: `valid` says that every chain verifies, positions have no gap, and everything is what
+    was signed; `problems` names the first bad entries. Completeness: `anchored_through` is the last
+    position that one of the `checkpoints` covers (0 if there is none); behind it are
+    `unanchored_events`, the oldest `unanchored_seconds` old by the log's clock, whose loss nobody
+    could prove. `unchecked` says what could not be looked at.
+    """
 
     valid: bool
     entries: int
     streams: int
     problems: tuple[str, ...]
+    checkpoints: int = 0
+    anchored_through: int = 0
+    unanchored_events: int = 0
+    unanchored_seconds: float = 0.0
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

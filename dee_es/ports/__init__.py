@@ -1,5 +1,10 @@
 """What the engine needs from the outside, as small protocols that adapters fulfil."""
 
+from dee_es.ports.anchors import (
+    Anchor,
+    Signer,
+    SignerSource,
+)
 from dee_es.ports.channels import (
     Action,
     Channel,
@@ -49,6 +54,7 @@ from dee_es.ports.views import (
 
 __all__ = [
     "Action",
+    "Anchor",
     "BuildKey",
     "BuildRow",
     "BuildState",
@@ -71,6 +77,8 @@ __all__ = [
     "RunPageRows",
     "SealedEvent",
     "SendContext",
+    "Signer",
+    "SignerSource",
     "Standing",
     "StoredRow",
     "StreamAppend",

@@ -258,3 +258,24 @@ def test_what_a_step_read(dee: Dee) -> None:
     assert seen["contact"]["email"] == "ada@example.com"
     assert "Example Town" in dee("audit", "context", run, step["stepId"]).stdout
     assert "has not entered" in dee.fault("audit", "context", run, "nowhere")
+
+
+def test_checkpoints_and_proofs(dee: Dee, tmp_path: Path) -> None:
+    run = run_of(dee, "c-1")
+    assert "DEE_CHECKPOINTS" in dee.fault("audit", "checkpoint")
+    assert "no signed checkpoint was compared" in dee("audit", "verify").stdout
+    place = {"DEE_CHECKPOINTS": str(tmp_path / "evidence")}
+    said = dee("audit", "checkpoint", **place).stdout
+    assert f"kept in {tmp_path / 'evidence'}" in said
+    verified = dee("audit", "verify", **place).stdout
+    assert "complete up to position" in verified
+    assert "not signed yet: the last 1 entry" in verified
+    dee("audit", "prove", run, "--entry", "2", "--output", str(tmp_path / "proof.json"), **place)
+    assert '"format": "dee-proof/1"' in (tmp_path / "proof.json").read_text()
+    assert "signed up to entry" in dee("audit", "verify", run).stdout
+    assert "has no entry 99" in dee.fault("audit", "prove", run, "--entry", "99")
+    (key,) = dee.folder.glob("*.audit.key")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    key.rename(key.with_name("away"))
+    assert "NOT CHECKED: the key" in dee("audit", "verify", **place).stdout
+    key.with_name("away").rename(key)

@@ -102,6 +102,9 @@ EXAMPLES: Final[dict[str, e.Event]] = {
     "EnrollmentRefused": e.EnrollmentRefused(
         "contact_123", "welcome", "suppression", "channel email"
     ),
+    "CheckpointSigned": e.CheckpointSigned(
+        3, "ab" * 32, ("cd" * 32, "ef" * 32), "dee-es/00\n3\nq80=\n\n\u2014 k c2ln\n", ("anchors",)
+    ),
     "ClockStarted": e.ClockStarted(1_735_689_600_000, 1000, "manual"),
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from dee_es.cli.options import chosen_format, format_options, json_option
-from dee_es.cli.output import Column, say, write_csv, write_fields, write_json, write_table
+from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
@@ -172,6 +174,7 @@ def _run(engine: Engine, run_id: str, as_json: bool) -> bool:
         entries = counted(verdict.entries, "entry", "entries")
         ticks = f"ticks {verdict.first_tick:,} to {verdict.last_tick:,}"
         say(f"{run_id} is valid: {entries}, {ticks}, head {verdict.head}")
+        say(f"signed up to entry {verdict.anchored_through:,}")
     else:
         say(f"{run_id} is NOT valid: entry {verdict.first_bad_entry}: {verdict.problem}")
     return verdict.valid
@@ -188,4 +191,63 @@ def _log(engine: Engine, as_json: bool) -> bool:
     say(f"the log is valid: {what}" if verdict.valid else f"the log is NOT valid, of {what}:")
     for problem in verdict.problems:
         say(f"  - {problem}")
+    if verdict.checkpoints:
+        signed = counted(verdict.checkpoints, "signed checkpoint")
+        say(f"complete up to position {verdict.anchored_through:,}, by {signed}")
+    else:
+        say("no signed checkpoint was compared: a log cut at its end would look the same")
+    if verdict.checkpoints and verdict.unanchored_events:
+        tail = counted(verdict.unanchored_events, "entry", "entries")
+        say(f"not signed yet: the last {tail}, the oldest {verdict.unanchored_seconds:,.0f} s old")
+    for told in verdict.unchecked:
+        say(f"NOT CHECKED: {told}")
     return verdict.valid
+
+
+@audit.command()
+@json_option
+@pass_session
+def checkpoint(session: Session, as_json: bool) -> None:
+    """Put the log as it stands under a signed root, and keep that outside the database.
+
+    The places are those of DEE_CHECKPOINTS, separated by spaces: folders, git:FOLDER, or URLs such
+    as s3://bucket/path. Exits with 1 if one of them could not be reached.
+    """
+    with session.engine() as engine:
+        done = engine.audit.checkpoint(session.actor)
+    if as_json:
+        write_json(done)
+    else:
+        say(f"signed {counted(done.size, 'entry', 'entries')}, root {done.root}")
+        for place in done.places:
+            say(f"  kept in {place}")
+        for failed in done.failed:
+            say(f"  NOT kept: {failed}")
+    if done.failed:
+        raise click.exceptions.Exit(1)
+
+
+@audit.command()
+@click.argument("stream", metavar="RUN")
+@click.option("--entry", type=click.IntRange(1), required=True, help="Which entry of it.")
+@click.option(
+    "--output",
+    "path",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Where to write the proof; without it, to standard output.",
+)
+@pass_session
+def prove(session: Session, stream: str, entry: int, path: Path | None) -> None:
+    """Write a proof that an entry of RUN (or of another stream) is in the signed log.
+
+    It holds the entry as stored, what is personal encrypted, and can be checked without the
+    database.
+    """
+    with session.engine() as engine:
+        proof = engine.audit.prove(stream, entry)
+    if path is None:
+        write_json(proof)
+        return
+    path.write_text(json.dumps(plain(proof), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    say(f"{path}: entry {entry} of {stream} is in the log of {proof.size:,} entries")

@@ -17,6 +17,7 @@ from dee_es.core.events.base import (
     Seen,
 )
 from dee_es.core.events.others import (
+    CheckpointSigned,
     ClockStarted,
     ConsentGranted,
     ConsentRevoked,
@@ -61,6 +62,7 @@ from dee_es.core.events.steps import (
 __all__ = [
     "BranchEvaluated",
     "ChannelEventReceived",
+    "CheckpointSigned",
     "ClockStarted",
     "ConsentGranted",
     "ConsentRevoked",

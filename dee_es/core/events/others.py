@@ -81,6 +81,21 @@ class EnrollmentRefused(Event, frozen=True, omit_defaults=True):
     suppression: str
 
 
+class CheckpointSigned(Event, frozen=True, omit_defaults=True):
+    """The first `size` entries of the log were put under a signed root, and that was kept in
+    `places` outside the database.
+
+    `edge` is the right edge of the Merkle tree of that size, in hex, from which the next one goes
+    on; `note` is the checkpoint as it was signed.
+    """
+
+    size: int
+    root: str
+    edge: tuple[str, ...]
+    note: str
+    places: tuple[str, ...] = ()
+
+
 class ClockStarted(Event, frozen=True, omit_defaults=True):
     """The database's time: epoch in ms since 1970 UTC, resolution in ms, system or manual clock."""
 

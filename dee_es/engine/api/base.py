@@ -10,6 +10,7 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_id, check_text
+from dee_es.engine.auditing.anchoring import Anchoring
 from dee_es.engine.auditing.manager import Audit
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
@@ -38,7 +39,17 @@ from dee_es.engine.suppression_import import SuppressionImport
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import Committer, LoadedRun, Runs
 from dee_es.errors import InvalidInput
-from dee_es.ports import Channel, EventStore, IdSource, KeyStore, Views, WallClock, ZoneSource
+from dee_es.ports import (
+    Anchor,
+    Channel,
+    EventStore,
+    IdSource,
+    KeyStore,
+    SignerSource,
+    Views,
+    WallClock,
+    ZoneSource,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ class Parts:
     contact_history: AnyProjection
     step_funnel: AnyProjection
     zones: ZoneSource
+    anchors: Sequence[Anchor]
+    signers: SignerSource
     max_runs_per_tick: int
     max_concurrent_sends: int
     partition: tuple[int, int] = (0, 1)
@@ -132,6 +145,7 @@ class ApiBase:
         self._replays = Replays(
             parts.store, self._journal, self._history, self._definitions, self._queries
         )
+        anchoring = Anchoring(parts.store, self._journal, committer, parts.anchors, parts.signers)
         self.audit = Audit(
             Trail(
                 parts.store,
@@ -141,7 +155,9 @@ class ApiBase:
                 parts.audit_trail,
                 parts.scale,
             ),
-            Verification(parts.store, self._journal),
+            Verification(parts.store, anchoring, self.clock, parts.scale),
+            anchoring,
+            self._meta,
         )
 
     def _shown(self, loaded: LoadedRun) -> ExecutionRun:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 
-from dee_es.core.values import check_id, check_text
+from dee_es.core.events import Meta
+from dee_es.core.values import check_count, check_id, check_text
+from dee_es.engine.auditing.anchoring import Anchoring, Proof, SignedCheckpoint
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import OnVerified, Verification
@@ -16,9 +18,17 @@ from dee_es.engine.time_travel import RunContext
 class Audit:
     """What auditors ask; every entry committed before a query began is in its answer."""
 
-    def __init__(self, trail: Trail, verification: Verification) -> None:
+    def __init__(
+        self,
+        trail: Trail,
+        verification: Verification,
+        anchoring: Anchoring,
+        meta: Callable[[str, str | None, str | None, str | None], Callable[[], Meta]],
+    ) -> None:
         self._trail = trail
         self._verification = verification
+        self._anchoring = anchoring
+        self._meta = meta
 
     def get_by_run(self, run_id: str) -> list[AuditLogEntry]:
         """All entries of a run, in order. Raises `RunNotFound`, `IntegrityViolation`."""
@@ -65,3 +75,29 @@ class Audit:
     def verify_log(self, on_progress: OnVerified | None = None) -> LogVerdict:
         """Check every chain and the order of the whole log, as it stands when this begins."""
         return self._verification.verify_log(on_progress)
+
+    def checkpoint(
+        self, actor: str | None = None, *, command_id: str | None = None
+    ) -> SignedCheckpoint:
+        """Put the log as it stands under a signed root and keep that outside the database.
+
+        Nothing is signed anew if nothing happened since the last one. Raises `InvalidInput` if no
+        place is set, `AnchorUnavailable` if none could be reached, and `IntegrityViolation` if the
+        log is not what was signed before.
+        """
+        return self._anchoring.sign(self._meta("checkpoint", command_id, actor, None))
+
+    def prove(self, stream_id: str, entry: int) -> Proof:
+        """That an entry of a run (or of another stream) is in the log of the last checkpoint.
+
+        Raises `RunNotFound`, and `InvalidInput` for an entry that does not exist or that no
+        checkpoint covers yet.
+        """
+        return self._anchoring.prove(check_text("stream_id", stream_id, blank=False), entry)
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """The proof that the log of its first `new` entries begins with that of its first `old`.
+
+        Raises `InvalidInput` for sizes that the log has not.
+        """
+        return self._anchoring.consistency(check_count("old", old, least=0), new)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from dee_es.core import chain, codec
+from dee_es.core.clock import TimeScale
 from dee_es.core.ids import is_run
-from dee_es.engine.journal import Journal
+from dee_es.core.merkle import Edge
+from dee_es.engine.auditing.anchoring import Anchoring
 from dee_es.engine.models import ChainVerdict, LogVerdict
+from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import DeeError, RunNotFound
 from dee_es.ports import EventStore, Head, StoredRow
 
@@ -20,9 +24,13 @@ OnVerified = Callable[[int], None]
 class Verification:
     """Checks chains and the order of the log. Needs no key and no event class for it."""
 
-    def __init__(self, store: EventStore, journal: Journal) -> None:
+    def __init__(
+        self, store: EventStore, anchoring: Anchoring, clock: EngineClock, scale: TimeScale
+    ) -> None:
         self._store = store
-        self._journal = journal
+        self._anchoring = anchoring
+        self._clock = clock
+        self._scale = scale
 
     def verify_run(self, run_id: str) -> ChainVerdict:
         """Check a run's chain; raises `RunNotFound`. An empty chain is never valid."""
@@ -50,6 +58,7 @@ class Verification:
             bad,
             problem,
             previous.hex() if problem is None else None,
+            self._anchoring.covered(rows),
         )
 
     def _tick(self, row: StoredRow) -> int:
@@ -60,6 +69,8 @@ class Verification:
         """Check every chain and that positions have no gap, up to the end of the log as it stands
         when this begins."""
         end = self._store.log_head().position
+        known = self._anchoring.known()
+        roots = _Roots(known.roots)
         position = 0
         heads: dict[str, tuple[int, bytes]] = {}
         problems: list[str] = []
@@ -70,6 +81,7 @@ class Verification:
             if not page:
                 problems.append(f"positions {position + 1} to {end} are missing from the log")
                 break
+            problems += roots.take(page)
             for row in page:
                 if row.position != position + 1:
                     problems.append(
@@ -91,7 +103,28 @@ class Verification:
                 break
         else:
             problems.extend(self._stale_heads(heads, broken))
-        return LogVerdict(not problems, position, len(heads), tuple(problems[:_MOST_PROBLEMS]))
+            problems.extend(roots.unreached())
+        problems = [*known.problems, *problems]
+        rest = position - roots.anchored
+        return LogVerdict(
+            valid=not problems,
+            entries=position,
+            streams=len(heads),
+            problems=tuple(problems[:_MOST_PROBLEMS]),
+            checkpoints=roots.matched,
+            anchored_through=roots.anchored,
+            unanchored_events=rest,
+            unanchored_seconds=self._age(roots.anchored) if rest else 0.0,
+            unchecked=known.unchecked,
+        )
+
+    def _age(self, anchored: int) -> float:
+        """Seconds since the first entry that no checkpoint covers."""
+        for row in self._store.read_log(anchored, 1):
+            with suppress(DeeError):
+                ticks = self._clock.now() - self._tick(row)
+                return max(0, ticks) * self._scale.resolution_ms / 1000
+        return 0.0
 
     def _stale_heads(self, seen: dict[str, tuple[int, bytes]], broken: set[str]) -> list[str]:
         """Streams whose last entries do not agree with what the write side keeps about them."""
@@ -108,6 +141,48 @@ class Verification:
                     if not grown:
                         problems.append(f"{stream} entry {head.version}: {fault or 'is missing'}")
         return problems
+
+
+class _Roots:
+    """The Merkle tree over what is read, compared with every checkpoint that it reaches."""
+
+    def __init__(self, roots: Mapping[int, tuple[bytes, str]]) -> None:
+        self._left = sorted(roots.items(), reverse=True)
+        self._edge = Edge()
+        self._broken = False
+        self.matched = 0
+        self.anchored = 0
+
+    def take(self, page: Sequence[StoredRow]) -> list[str]:
+        """Take in rows; returns what does not agree with a checkpoint."""
+        problems = []
+        leaves = [_stored_checksum(row) for row in page]
+        while self._left and self._left[-1][0] <= self._edge.size + len(leaves):
+            size, (root, where) = self._left.pop()
+            part = size - self._edge.size
+            self._edge, leaves = self._edge.extended(leaves[:part]), leaves[part:]
+            if self._edge.root == root:
+                self.matched += 1
+                self.anchored = size
+            elif not self._broken:
+                # After the first, all others must differ, too.
+                self._broken = True
+                problems.append(
+                    f"positions {self.anchored + 1} to {size}: what is stored is not what was "
+                    f"signed ({where})"
+                )
+        self._edge = self._edge.extended(leaves)
+        return problems
+
+    def unreached(self) -> list[str]:
+        """Checkpoints of more entries than there are."""
+        if not self._left:
+            return []
+        size, (_, where) = self._left[0]
+        return [
+            f"the log ends at position {self._edge.size}, but one of {size} entries was signed "
+            f"({where}): positions {self._edge.size + 1} to {size} are missing at the end"
+        ]
 
 
 def _fault(row: StoredRow, expected: int, previous: bytes) -> str | None:

@@ -1,0 +1,94 @@
+"""The key that signs checkpoints: an Ed25519 key in a file of mode 0600."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from dee_es.core.checkpoint import VerifierKey
+from dee_es.errors import InvalidInput
+
+_FORBIDDEN_BITS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class FileSigner:
+    """A `Signer` with its private key in memory; it does not show itself in reprs."""
+
+    def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self._public = private.public_key()
+        self.key = VerifierKey(name, self._public.public_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        """See `Signer.sign`."""
+        return self._private.sign(message)
+
+    def verify(self, signature: bytes, message: bytes) -> bool:
+        """See `Signer.verify`."""
+        try:
+            self._public.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def create_signer(path: str | Path, name: str) -> FileSigner:
+    """Make a key in a new file, and its public half beside it (`.pub`, as `NAME+ID+KEY`).
+
+    Raises `InvalidInput` if the file is there already: it is never replaced.
+    """
+    path = Path(path)
+    field = f"signing key file {path}"
+    private = Ed25519PrivateKey.generate()
+    text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    signer = FileSigner(name, private)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        public = path.with_name(path.name + ".pub")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(aside, path)
+        finally:
+            aside.unlink()
+        public.write_text(f"{signer.key}\n", encoding="ascii")
+    except FileExistsError:
+        raise InvalidInput(field, "exists already and is never replaced") from None
+    except OSError as error:
+        raise InvalidInput(field, f"cannot be written: {error.strerror}") from error
+    return signer
+
+
+def load_signer(path: str | Path, name: str) -> FileSigner:
+    """Read a key from a file that only its owner may read; raises `InvalidInput`."""
+    field = f"signing key file {path}"
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if os.name == "posix" and mode & _FORBIDDEN_BITS:
+                raise InvalidInput(
+                    field, f"has mode {stat.S_IMODE(mode):04o}; others may use it: chmod 600 it"
+                )
+            private = load_pem_private_key(file.read(4096), None)
+    except OSError as error:
+        raise InvalidInput(field, f"cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError):
+        # `from None`: what was read must not reach a traceback.
+        raise InvalidInput(field, "is no private key in PEM") from None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise InvalidInput(field, "is no Ed25519 key")
+    return FileSigner(name, private)

@@ -1,0 +1,100 @@
+"""The text of signed checkpoints: as others write it, and refused when it was touched."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from dee_es.adapters.anchors import create_signer, load_signer
+from dee_es.core.checkpoint import Checkpoint, opened, origin_of, parse_body, parse_key, signed
+from dee_es.errors import InvalidInput
+
+STATED = Checkpoint("dee-es/abc", 42, bytes(range(32)))
+
+
+def test_the_text_is_that_of_the_specification(tmp_path: Path) -> None:
+    signer = create_signer(tmp_path / "key", "dee-es/abc")
+    note = signed(STATED, signer.key, signer.sign)
+    origin, size, root, empty, signature, end = note.split("\n")
+    assert (origin, size, empty, end) == ("dee-es/abc", "42", "", "")
+    assert base64.b64decode(root) == STATED.root
+    dash, name, encoded = signature.split(" ")
+    assert (dash, name) == ("\u2014", "dee-es/abc")
+    held = base64.b64decode(encoded)
+    # By hand, from the specification: id of the key, then a signature of the text before.
+    public = signer.key.public
+    assert held[:4] == hashlib.sha256(b"dee-es/abc\n\x01" + public).digest()[:4]
+    text = f"{origin}\n{size}\n{root}\n".encode()
+    Ed25519PublicKey.from_public_bytes(public).verify(held[4:], text)
+    assert opened(note, signer.key, signer.verify) == STATED
+
+
+def test_a_signature_of_somebody_else_beside_it_does_no_harm(tmp_path: Path) -> None:
+    ours = create_signer(tmp_path / "ours", "dee-es/abc")
+    other = create_signer(tmp_path / "other", "witness.example")
+    note = signed(STATED, other.key, other.sign)
+    with pytest.raises(InvalidInput, match="not signed by dee-es/abc"):
+        opened(note, ours.key, ours.verify)
+    line = signed(STATED, ours.key, ours.sign).splitlines()[-1]
+    assert opened(note + line + "\n", ours.key, ours.verify) == STATED
+
+
+@pytest.mark.parametrize("place", range(0, 150, 3))
+def test_a_touched_checkpoint_is_refused(tmp_path: Path, place: int) -> None:
+    signer = create_signer(tmp_path / "key", "dee-es/abc")
+    note = signed(STATED, signer.key, signer.sign)
+    touched = note[:place] + ("x" if note[place] != "x" else "y") + note[place + 1 :]
+    with pytest.raises(InvalidInput, match="checkpoint"):
+        opened(touched, signer.key, signer.verify)
+
+
+@pytest.mark.parametrize("note", ["", "\n\n", "a\n1\n", "a\n1\nAAAA\n\n\u2014 x y\n", "x" * 99_999])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, note: str) -> None:
+    signer = create_signer(tmp_path / "key", "x")
+    with pytest.raises(InvalidInput):
+        opened(note, signer.key, signer.verify)
+
+
+@pytest.mark.parametrize("body", ["a\n01\n", "a\n-1\n", "\n1\n", "a\n1\nAAAA", "a\n1", "a\nx\n"])
+def test_a_body_has_origin_size_and_root(body: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_body(body)
+
+
+def test_keys_are_handed_on_as_text(tmp_path: Path) -> None:
+    signer = create_signer(tmp_path / "key", "dee-es/abc")
+    assert parse_key((tmp_path / "key.pub").read_text()) == signer.key
+    for text in ("", "a+b", "a+b+c", str(signer.key).replace("abc", "abd"), str(signer.key)[:-4]):
+        with pytest.raises(InvalidInput, match="verifier key"):
+            parse_key(text)
+
+
+def test_the_key_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    made = create_signer(path, "n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert load_signer(path, "n").key == made.key
+    assert "PRIVATE" not in repr(made)
+    with pytest.raises(InvalidInput, match="exists already"):
+        create_signer(path, "n")
+    path.chmod(0o640)
+    with pytest.raises(InvalidInput, match="chmod 600"):
+        load_signer(path, "n")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        load_signer(tmp_path / "none", "n")
+    other = tmp_path / "other"
+    other.write_text("secret text")
+    other.chmod(0o600)
+    with pytest.raises(InvalidInput, match="no private key") as caught:
+        load_signer(other, "n")
+    assert "secret text" not in str(caught.value)
+
+
+def test_logs_have_different_origins() -> None:
+    assert origin_of(b"a" * 32) != origin_of(b"b" * 32)
+    assert origin_of(bytes(32)) == "dee-es/" + "00" * 16
