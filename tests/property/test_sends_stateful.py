@@ -560,7 +560,7 @@ class Sends(RuleBasedStateMachine):
         assert verdict.valid, verdict.problems
         rows = self.first._parts.store.read_log(self.checked, 100_000)
         for row in rows:
-            tick = self.first.audit._tick(row)
+            tick = self.first._journal.open_public([row])[0].meta.tick
             assert tick >= self.stream_ticks.get(row.stream_id, 0), row
             self.stream_ticks[row.stream_id] = tick
         self.checked += len(rows)
