@@ -93,6 +93,10 @@ class IntegrityViolation(DeeError):
     """The log contradicts itself: a row was changed, cut or forged."""
 
 
+class KeyDestroyed(IntegrityViolation):
+    """The key of an erased contact was asked to encrypt; nothing more is stored about it."""
+
+
 class UnknownEventVersion(DeeError):
     """The log holds an event, or an event version, that this code does not know."""
 

@@ -100,6 +100,7 @@ _KINDS: Final[dict[type[e.Event], str]] = {
     e.ChannelEventReceived: "event",
     e.ContactSuppressed: "contact",
     e.ContactUnsuppressed: "contact",
+    e.ContactErased: "contact",
     e.ConsentGranted: "contact",
     e.ConsentRevoked: "contact",
 }

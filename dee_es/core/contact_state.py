@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from dee_es.core import events as e
+from dee_es.errors import InvalidInput
 
 Listed = tuple[str, str, str]
 """A suppression of one subject: subject, level and scope."""
@@ -20,6 +21,7 @@ class ContactState(msgspec.Struct, frozen=True):
     listed: frozenset[Listed] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
     command_ids: frozenset[str] = frozenset()
+    erased: bool = False
 
 
 def evolve(state: ContactState, recorded: e.RecordedEvent) -> ContactState:
@@ -34,6 +36,8 @@ def evolve(state: ContactState, recorded: e.RecordedEvent) -> ContactState:
         return replace(state, listed=state.listed | _listed(event))
     if isinstance(event, e.ContactUnsuppressed):
         return replace(state, listed=state.listed - _listed(event))
+    if isinstance(event, e.ContactErased):
+        return replace(state, erased=True)
     if isinstance(event, e.EnrollmentRefused):
         return replace(state, refused=state.refused | {(event.plan_id, event.suppression)})
     return state
@@ -57,7 +61,10 @@ def suppress(
 
 def unsuppress(state: ContactState, contact_id: str, level: e.Level, scope: str) -> list[e.Event]:
     """The event that lifts a suppression of this contact from every subject it listed; none if
-    there is no such suppression."""
+    there is no such suppression. Raises `InvalidInput` for what keeps an erased contact from
+    being written to."""
+    if state.erased and level == "regulatory":
+        raise InvalidInput("contact_id", f"{contact_id!r} was erased, and stays suppressed")
     lifted = sorted(s for s, at, where in state.listed if (at, where) == (level, scope))
     return [e.ContactUnsuppressed(contact_id, level, scope, tuple(lifted))] if lifted else []
 
@@ -67,6 +74,15 @@ def refuse(state: ContactState, contact_id: str, plan_id: str, suppression: str)
     if (plan_id, suppression) in state.refused:
         return []
     return [e.EnrollmentRefused(contact_id, plan_id, "suppression", suppression)]
+
+
+def erase(
+    state: ContactState, contact_id: str, subjects: Iterable[str], key_id: str
+) -> list[e.Event]:
+    """The events of an erasure: all that the contact is known by stays on the regulatory list, so
+    that nobody writes to it again; none if it was erased and is on that list already."""
+    events = suppress(state, contact_id, subjects, "regulatory", "")
+    return events if state.erased else [*events, e.ContactErased(contact_id, key_id)]
 
 
 def _listed(event: e.ContactSuppressed | e.ContactUnsuppressed) -> frozenset[Listed]:

@@ -48,6 +48,7 @@ REGISTRY: Final[dict[str, Entry]] = {
     "PolicyPublished": Entry(events.PolicyPublished, 1, "policy.published"),
     "ContactSuppressed": Entry(events.ContactSuppressed, 1, "contact.suppressed"),
     "ContactUnsuppressed": Entry(events.ContactUnsuppressed, 1, "contact.unsuppressed"),
+    "ContactErased": Entry(events.ContactErased, 1, "contact.erased"),
     "ConsentGranted": Entry(events.ConsentGranted, 1, "consent.granted"),
     "ConsentRevoked": Entry(events.ConsentRevoked, 1, "consent.revoked"),
     "EnrollmentRefused": Entry(events.EnrollmentRefused, 1, "enrollment.refused"),

@@ -253,9 +253,14 @@ _SENTENCES: Final[dict[type[e.Event], _Told]] = {
     ),
     e.ContactSuppressed: lambda n, x, _: f"The contact was suppressed {_suppressed(x)}",
     e.ContactUnsuppressed: lambda n, x, _: f"A suppression was lifted {_suppressed(x)}",
+    e.ContactErased: lambda n, x, _: "The contact's personal data was erased; nobody can read it",
     e.ConsentGranted: _granted,
     e.ConsentRevoked: lambda n, x, _: _consent("revoked", x),
     e.EnrollmentRefused: _refused,
+    e.CheckpointSigned: lambda n, x, _: (
+        f"A checkpoint of the first {x.size} entries of the log was signed, and written to "
+        f"{len(x.places)} place{'s' if len(x.places) != 1 else ''}"
+    ),
 }
 
 

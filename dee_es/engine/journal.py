@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from dee_es.core import chain, codec
 from dee_es.core.events import Event, Meta, RecordedEvent
-from dee_es.errors import IntegrityViolation, UnknownEventVersion
+from dee_es.errors import IntegrityViolation, KeyDestroyed, UnknownEventVersion
 from dee_es.ports import KeyStore, SealedEvent, StoredRow
 
 KEY_ID_BYTES: Final = 16
@@ -40,7 +42,12 @@ class Journal:
             name, public, personal = codec.encode(event, meta)
             if personal:
                 assert key_id is not None, f"{name} has personal data but its contact has no key"
-                personal = key_id + self._keys.encrypt(key_id, stream_id, version, personal)
+                try:
+                    personal = key_id + self._keys.encrypt(key_id, stream_id, version, personal)
+                except KeyDestroyed:
+                    # What still arrives about an erased contact is recorded without it.
+                    event = msgspec.structs.replace(event, personal=None)
+                    personal = b""
             payload = codec.join(public, personal)
             previous, state = chain.seal(stream_id, version, name, previous, payload)
             recorded = RecordedEvent(stream_id, version, name, 0, meta, event)

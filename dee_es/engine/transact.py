@@ -164,6 +164,11 @@ class Runs:
             while len(self._cache) > _CACHED_RUNS:
                 self._cache.popitem(last=False)
 
+    def forget(self) -> None:
+        """Keep no state any more: what it holds of an erased contact must not be used."""
+        with self._cache_lock:
+            self._cache.clear()
+
     def append(
         self, loaded: LoadedRun, events: Sequence[Event], meta: Meta
     ) -> tuple[StreamAppend, LoadedRun]:

@@ -15,7 +15,10 @@ class KeyStore(Protocol):
         ...
 
     def encrypt(self, key_id: bytes, stream_id: str, version: int, plaintext: bytes) -> bytes:
-        """AES-256-GCM-SIV with stream id and version as associated data; same input, same bytes."""
+        """AES-256-GCM-SIV with stream id and version as associated data; same input, same bytes.
+
+        Raises `KeyDestroyed` if the key was.
+        """
         ...
 
     def decrypt(
@@ -44,6 +47,11 @@ class KeyStore(Protocol):
     def digest(self, kind: str, normalized: str) -> str:
         """Keyed digest of a normalized address, as 64 hex digits: equal for equal addresses, and
         of no use to who has not the key."""
+        ...
+
+    def destroy(self, key_id: bytes) -> None:
+        """Destroy a key for ever, durably; again changes nothing. Raises `IntegrityViolation` for
+        an unknown one."""
         ...
 
     def close(self) -> None:

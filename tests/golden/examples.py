@@ -105,6 +105,7 @@ EXAMPLES: Final[dict[str, e.Event]] = {
     "CheckpointSigned": e.CheckpointSigned(
         3, "ab" * 32, ("cd" * 32, "ef" * 32), "dee-es/00\n3\nq80=\n\n\u2014 k c2ln\n", ("anchors",)
     ),
+    "ContactErased": e.ContactErased("c-1", "ab" * 16),
     "ClockStarted": e.ClockStarted(1_735_689_600_000, 1000, "manual"),
 }
 

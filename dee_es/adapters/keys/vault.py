@@ -12,7 +12,7 @@ from dee_es.adapters.keys import cipher
 from dee_es.adapters.keys.cipher import KEY_BYTES, KEY_ID_BYTES, Wrapper
 from dee_es.adapters.keys.master import MasterKey
 from dee_es.adapters.keys.source import KeySource, KeyTable
-from dee_es.errors import IntegrityViolation
+from dee_es.errors import IntegrityViolation, KeyDestroyed
 
 FIRST_CHUNK: Final = 32
 """Keys a new pool is filled with; small, since a short-lived process leaves most of them unused."""
@@ -105,11 +105,11 @@ class KeyVault:
         )
 
     def encrypt(self, key_id: bytes, stream_id: str, version: int, plaintext: bytes) -> bytes:
-        """See `KeyStore.encrypt`. Raises `IntegrityViolation` if the key is unknown or destroyed:
-        nothing personal may be stored about somebody who was erased."""
+        """See `KeyStore.encrypt`. Raises `IntegrityViolation` if the key is unknown, and
+        `KeyDestroyed`: nothing personal may be stored about somebody who was erased."""
         key = self._key(key_id, stream_id, version)
         if key == _DESTROYED:
-            raise IntegrityViolation(
+            raise KeyDestroyed(
                 f"{stream_id}, version {version}: key {key_id.hex()} was destroyed; "
                 "nothing can be encrypted with it"
             )

@@ -21,13 +21,14 @@ _COMMANDS: Final = {
     "show": Lazy("contact_show:show", "Show a contact, now or as of any time."),
     "suppress": Lazy("contact:suppress", "Put a contact on the suppression list."),
     "unsuppress": Lazy("contact:unsuppress", "Lift a suppression."),
+    "erase": Lazy("contact_erase:erase", "Make a contact's personal data unreadable for ever."),
     "consent": Lazy("consent:consent", "Record consent to a channel, or its withdrawal."),
 }
 
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS)
 def contact() -> None:
-    """Show contacts, suppress them, and record what they consented to."""
+    """Show, suppress and erase contacts, and record what they consented to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,14 @@ class ConsentRevoked(Event, frozen=True, omit_defaults=True):
     purpose: str = ""
 
 
+class ContactErased(Event, frozen=True, omit_defaults=True):
+    """The contact's personal data is to be unreadable for ever: its key is destroyed, its open runs
+    are cancelled. `key_id` (hex, empty if it had none) names the key."""
+
+    contact_id: str
+    key_id: str = ""
+
+
 class EnrollmentRefused(Event, frozen=True, omit_defaults=True):
     """A suppressed contact was not enrolled; recorded once per plan and suppression."""
 

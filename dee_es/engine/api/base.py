@@ -19,6 +19,7 @@ from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
 from dee_es.engine.enroll import Enrollment
+from dee_es.engine.erasure import Erasure
 from dee_es.engine.gatekeeping import Gatekeeper
 from dee_es.engine.health import HealthCheck
 from dee_es.engine.history import History
@@ -104,6 +105,7 @@ class ApiBase:
             parts.store, self._journal, self._contacts, committer, self.clock
         )
         self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
+        self._erasure = Erasure(self._runs, self._queries, self._contacts, parts.keys)
         self._lifecycle = Lifecycle(self._runs, self._queries)
         self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
         leases = self._leases = LeaseKeeper(parts.store, parts.ids, parts.partition)

@@ -11,7 +11,8 @@ from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, ConsentRevoked, Level
 from dee_es.core.values import check_count, check_id, check_text
-from dee_es.engine.api.base import ApiBase
+from dee_es.engine.api.base import ApiBase, checked_reason
+from dee_es.engine.erasure import Erased
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
 from dee_es.engine.suppression_import import Listing
 from dee_es.errors import InvalidInput
@@ -180,6 +181,24 @@ class ContactsApi(ApiBase):
         who, agreed = check_id("contact_id", contact_id), _channel(channel)
         event = ConsentRevoked(who, agreed, _purpose(purpose))
         return self._contacts.consent(event, self._meta("consent", command_id, actor, reason))
+
+    def erase_contact(
+        self,
+        contact_id: str,
+        reason: str,
+        actor: str | None = None,
+        *,
+        command_id: str | None = None,
+    ) -> Erased:
+        """Make all personal data of a contact unreadable for ever, and cancel its open runs.
+
+        Nothing of the log is rewritten: it verifies as before, and reads show that the data was
+        erased. The contact stays on the regulatory suppression list, as keyed digests. Calling it
+        again finishes an erasure that was broken off. What has left before, such as messages, is
+        not called back. Raises `InvalidInput` for a contact that nobody knows.
+        """
+        meta = self._meta("erase", command_id, actor, checked_reason(reason))
+        return self._erasure.erase(check_id("contact_id", contact_id), meta)
 
     def contact_id_for(self, *, email: str | None = None, phone: str | None = None) -> str:
         """The opaque id of a contact known by an address only: a keyed digest, equal for equal

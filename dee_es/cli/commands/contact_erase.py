@@ -1,0 +1,35 @@
+"""`dee contact erase`: a contact's personal data, made unreadable for ever."""
+
+from __future__ import annotations
+
+import click
+
+from dee_es.cli.options import json_option
+from dee_es.cli.output import say, write_json
+from dee_es.cli.session import Session, pass_session
+from dee_es.cli.text import counted
+
+
+@click.command()
+@click.argument("contact_id", metavar="ID")
+@click.option("--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@json_option
+@pass_session
+def erase(session: Session, contact_id: str, reason: str, yes: bool, as_json: bool) -> None:
+    """Make all personal data of the contact ID unreadable for ever, and cancel its open runs.
+
+    Nothing of the log is rewritten, and everything verifies as before. The contact stays suppressed
+    under keyed digests of its addresses. If this is broken off, call it again.
+    """
+    with session.engine() as engine:
+        if not yes:
+            click.confirm(f"Erase {contact_id!r}? This cannot be undone", abort=True, err=True)
+        done = engine.erase_contact(contact_id, reason, session.actor)
+    if as_json:
+        write_json(done)
+        return
+    runs = counted(len(done.runs), "run")
+    say(f"erased {done.contact_id}: {runs}, {len(done.cancelled)} of them cancelled now")
+    if not done.key_destroyed:
+        say("it had no key: nothing personal of it was in the log")

@@ -1,0 +1,150 @@
+"""Erasure: nothing personal of the erased is left to be read, and everything still verifies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dee_es import Contact, Engine
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
+from tests.support.counts import count
+from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics
+
+PEOPLE = count(40, 1_000)
+ERASED = [f"c{number}" for number in range(0, PEOPLE, 10)]
+
+
+def person(number: int) -> Contact:
+    return Contact(
+        id=f"c{number}",
+        email=f"mail{number}x@example.com",
+        phone=f"+1555{number:06d}",
+        firstName=f"Forename{number}x",
+    )
+
+
+def strings(number: int) -> list[bytes]:
+    """What must not be found of a contact: name, address, phone, variable, body of its message."""
+    return [
+        f"mail{number}x@".encode(),
+        f"1555{number:06d}".encode(),
+        f"Forename{number}x".encode(),
+        f"secret{number}x".encode(),
+    ]
+
+
+@dataclass
+class Case:
+    folder: Path
+    kind: str
+    engine: Engine
+    channel: MemoryChannel
+
+
+@pytest.fixture(params=BACKENDS)
+def case(
+    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> Iterator[Case]:
+    url = database_url(request.param, tmp_path, fresh_postgres)
+    channel = MemoryChannel()
+    keys = tmp_path / "keys.db"
+    with open_engine(url, channel=channel, keys=keys) as engine:
+        publish_basics(engine)
+        for number in range(PEOPLE):
+            engine.execute(outreach(), person(number), {"note": f"secret{number}x"})
+        engine.tick()
+        yield Case(tmp_path, request.param, engine, channel)
+
+
+def test_the_erased_are_gone_and_the_rest_goes_on(case: Case) -> None:
+    engine = case.engine
+    for contact in ERASED:
+        done = engine.erase_contact(contact, "asked in writing", "ann")
+        assert done.key_destroyed
+        assert len(done.cancelled) == 1
+    sent = len(case.channel.sent)
+    engine.run_until_idle()
+    later = case.channel.sent[sent:]
+    for run in engine.list_runs(limit=PEOPLE).runs:
+        erased = run.contact_id in ERASED
+        assert (run.status == "cancelled") == erased
+        assert bool(run.variables) != erased
+        assert engine.verify_audit_chain(run.id).valid
+        result = engine.replay(run.id)
+        assert result.verdict in (("erased", "identical") if erased else ("identical",))
+        entries = engine.audit.get_by_run(run.id)
+        assert entries[0].erased == erased
+        if erased:
+            assert run.status_reason == "asked in writing"
+            for text in strings(int(run.contact_id[1:])):
+                assert text.decode() not in repr(entries) + repr(engine.get_logs(run.id))
+    assert engine.verify_log().valid
+    told = repr(later)
+    for contact in ERASED:
+        assert not any(text.decode() in told for text in strings(int(contact[1:])))
+    (first, *_) = engine.audit.query(actions=["contact.erased"]).entries
+    assert (first.actor, first.reason, first.contact_id) == ("ann", "asked in writing", "c0")
+
+
+def test_the_erased_cannot_be_enrolled_again(case: Case) -> None:
+    engine = case.engine
+    engine.erase_contact("c0", "asked")
+    same = person(0)
+    for contact in (
+        same,
+        Contact(id="c0", email="new@example.com"),
+        Contact(id="other", email="MAIL0X@example.com"),
+        Contact(id="third", email="new@example.com", phone=same.phone),
+    ):
+        with pytest.raises((ContactSuppressed, AlreadyEnrolled)) as caught:
+            engine.execute(outreach("another"), contact)
+        assert isinstance(caught.value, ContactSuppressed)
+    with pytest.raises(InvalidInput, match="stays suppressed"):
+        engine.unsuppress("c0", level="regulatory")
+    # Another person is not touched.
+    assert engine.execute(outreach("another"), person(1)).status == "active"
+
+
+def test_what_arrives_afterwards_is_recorded_without_what_is_personal(case: Case) -> None:
+    engine = case.engine
+    run = engine.list_runs(contact_id="c0").runs[0].id
+    engine.erase_contact("c0", "asked")
+    engine.ingest_event("email.replied", "c0", run, "intro", {"text": "my name is secret0x"})
+    last = engine.audit.get_by_run(run)[-1]
+    assert last.action == "event.received"
+    assert "secret0x" not in repr(last)
+    assert engine.verify_log().valid
+
+
+def test_an_erasure_can_be_repeated(case: Case) -> None:
+    engine = case.engine
+    first = engine.erase_contact("c0", "asked")
+    head = engine.health().position
+    again = engine.erase_contact("c0", "asked again")
+    assert again.cancelled == ()
+    assert again.runs == first.runs
+    assert engine.health().position == head
+
+
+def test_whoever_is_not_known_cannot_be_erased(case: Case) -> None:
+    with pytest.raises(InvalidInput, match="nothing is known of 'nobody'"):
+        case.engine.erase_contact("nobody", "asked")
+    with pytest.raises(InvalidInput, match="reason"):
+        case.engine.erase_contact("c0", " ")
+    # Somebody who was only ever suppressed is known.
+    case.engine.suppress("only-listed")
+    assert not case.engine.erase_contact("only-listed", "asked").key_destroyed
+
+
+def test_no_plaintext_is_in_any_file(case: Case) -> None:
+    """Neither before nor after: database, write-ahead log and key store hold ciphertext only."""
+    case.engine.erase_contact("c0", "asked")
+    case.engine.run_until_idle()
+    case.engine.projections.rebuild("audit_trail")
+    held = b"".join(path.read_bytes() for path in case.folder.rglob("*") if path.is_file())
+    for number in range(PEOPLE):
+        assert not any(text in held for text in strings(number))
