@@ -42,6 +42,7 @@ from dee_es.ports import (
     EventStore,
     IdSource,
     KeyStore,
+    Place,
     Signer,
     StreamAppend,
     Unit,
@@ -111,6 +112,7 @@ class Engine(EngineApi):
                 zones=load_zone,
                 anchors=_anchors(config),
                 signers=_Signers(config),
+                places=_place,
                 partition=config.partition,
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
@@ -298,6 +300,12 @@ def _anchors(config: EngineConfig) -> list[Anchor]:
     from dee_es.adapters.anchors import open_anchor
 
     return [open_anchor(place) for place in config.checkpoints.split()]
+
+
+def _place(url: str) -> Place:
+    from dee_es.adapters.places import FilePlace
+
+    return FilePlace(url)
 
 
 def _channels(config: EngineConfig) -> dict[str, Channel]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dee_es.core import events as e
-from dee_es.core.ids import is_run
+from dee_es.core.ids import SYSTEM_STREAM, is_run
 from dee_es.core.projection import OneTable, Table
 from dee_es.core.registry import REGISTRY
 from dee_es.core.views import AuditRow, ContactRunRow
@@ -64,6 +64,9 @@ class AuditTrail(OneTable):
             contact_id: str | None = row.contact_id
         else:
             kind, _, name = event.stream_id.partition(":")
+            if event.stream_id == SYSTEM_STREAM:
+                # Exports and holds are found by the run that they are about.
+                run_id = getattr(held, "run_id", None)
             plan_id = getattr(held, "plan_id", name if kind == "plan" else None)
             contact_id = getattr(held, "contact_id", name if kind == "contact" else None)
         return AuditRow(

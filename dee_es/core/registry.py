@@ -53,6 +53,10 @@ REGISTRY: Final[dict[str, Entry]] = {
     "ConsentRevoked": Entry(events.ConsentRevoked, 1, "consent.revoked"),
     "EnrollmentRefused": Entry(events.EnrollmentRefused, 1, "enrollment.refused"),
     "CheckpointSigned": Entry(events.CheckpointSigned, 1, "checkpoint.signed"),
+    "LogExported": Entry(events.LogExported, 1, "log.exported"),
+    "LogArchived": Entry(events.LogArchived, 1, "log.archived"),
+    "HoldPlaced": Entry(events.HoldPlaced, 1, "hold.placed"),
+    "HoldLifted": Entry(events.HoldLifted, 1, "hold.lifted"),
     "ClockStarted": Entry(events.ClockStarted, 1, "clock.started"),
 }
 

@@ -209,6 +209,24 @@ def _granted(narrator: Narrator, event: e.ConsentGranted, _: bool) -> str:
     return _consent("granted", event, "" if ends is None else f" until {narrator.when(ends)}")
 
 
+def _exported(_: Narrator, event: e.LogExported, __: bool) -> str:
+    scope = "the log"
+    if event.run_id is not None:
+        scope = f"run {event.run_id}"
+    elif event.contact_id is not None:
+        scope = f"contact {event.contact_id}"
+    told = "with" if event.personal_data else "without"
+    where = f" to {event.target}" if event.target else ""
+    return (
+        f"Of {scope} {event.entries} entries were given out{where} as {event.format}, {told} what "
+        "is personal"
+    )
+
+
+def _held(event: e.HoldPlaced) -> str:
+    return f"run {event.run_id}" if event.run_id is not None else f"contact {event.contact_id}"
+
+
 _SENTENCES: Final[dict[type[e.Event], _Told]] = {
     e.RunScheduled: _start,
     e.RunStarted: _start,
@@ -261,6 +279,16 @@ _SENTENCES: Final[dict[type[e.Event], _Told]] = {
         f"A checkpoint of the first {x.size} entries of the log was signed, and written to "
         f"{len(x.places)} place{'s' if len(x.places) != 1 else ''}"
     ),
+    e.LogExported: _exported,
+    e.LogArchived: lambda n, x, _: (
+        f"Of {x.runs} ended run{'s' if x.runs != 1 else ''} {x.entries} entries left the log for "
+        f"the archive {x.name}, after that was read back"
+    ),
+    e.HoldPlaced: lambda n, x, _: (
+        f"The legal hold {x.hold_id} was placed on {_held(x)}: nothing of it may be erased or "
+        "archived"
+    ),
+    e.HoldLifted: lambda n, x, _: f"The legal hold {x.hold_id} was lifted",
 }
 
 

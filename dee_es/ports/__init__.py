@@ -11,6 +11,9 @@ from dee_es.ports.channels import (
     ChannelResult,
     SendContext,
 )
+from dee_es.ports.documents import (
+    DocumentWriter,
+)
 from dee_es.ports.keys import (
     KeyStore,
 )
@@ -29,6 +32,10 @@ from dee_es.ports.log import (
     Suppression,
     SuppressionGuard,
     Unit,
+)
+from dee_es.ports.places import (
+    Place,
+    PlaceSource,
 )
 from dee_es.ports.store import (
     EventStore,
@@ -64,6 +71,7 @@ __all__ = [
     "Conflict",
     "Consent",
     "CounterUse",
+    "DocumentWriter",
     "EventStore",
     "Head",
     "IdSource",
@@ -73,6 +81,8 @@ __all__ = [
     "LeaseRow",
     "LogHead",
     "ParkedRow",
+    "Place",
+    "PlaceSource",
     "RebuildRow",
     "RunPageRows",
     "SealedEvent",

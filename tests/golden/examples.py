@@ -106,6 +106,14 @@ EXAMPLES: Final[dict[str, e.Event]] = {
         3, "ab" * 32, ("cd" * 32, "ef" * 32), "dee-es/00\n3\nq80=\n\n\u2014 k c2ln\n", ("anchors",)
     ),
     "ContactErased": e.ContactErased("c-1", "ab" * 16),
+    "LogExported": e.LogExported(
+        "export", "csv", 900, 12, STREAM, "contact_123", 10, 500, "ab" * 32, "out/run.csv", True
+    ),
+    "LogArchived": e.LogArchived(
+        1, 500, 2, 28, 11, 70, "ab" * 32, "cd" * 32, "s3://evidence/archives", "archive-1.jsonl"
+    ),
+    "HoldPlaced": e.HoldPlaced("hold_1", STREAM, "contact_123"),
+    "HoldLifted": e.HoldLifted("hold_1"),
     "ClockStarted": e.ClockStarted(1_735_689_600_000, 1000, "manual"),
 }
 

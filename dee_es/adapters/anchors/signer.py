@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from dee_es.core.checkpoint import VerifierKey
+from dee_es.core.signed_note import VerifierKey
 from dee_es.errors import InvalidInput
 
 _FORBIDDEN_BITS: Final = stat.S_IRWXG | stat.S_IRWXO

@@ -59,6 +59,13 @@ from dee_es.core.events.steps import (
     WaitCompleted,
     WaitStarted,
 )
+from dee_es.core.events.system import (
+    ExportKind,
+    HoldLifted,
+    HoldPlaced,
+    LogArchived,
+    LogExported,
+)
 
 __all__ = [
     "BranchEvaluated",
@@ -74,7 +81,12 @@ __all__ = [
     "Enrolled",
     "EnrollmentRefused",
     "Event",
+    "ExportKind",
+    "HoldLifted",
+    "HoldPlaced",
     "Level",
+    "LogArchived",
+    "LogExported",
     "Message",
     "Meta",
     "OutcomeUnknown",

@@ -37,6 +37,7 @@ from dee_es.engine.replay import Replays
 from dee_es.engine.run_transfer import RunTransfer
 from dee_es.engine.scheduler import Scheduler
 from dee_es.engine.suppression_import import SuppressionImport
+from dee_es.engine.system_log import SystemLog
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import Committer, LoadedRun, Runs
 from dee_es.errors import InvalidInput
@@ -46,6 +47,7 @@ from dee_es.ports import (
     EventStore,
     IdSource,
     KeyStore,
+    PlaceSource,
     SignerSource,
     Views,
     WallClock,
@@ -75,6 +77,7 @@ class Parts:
     zones: ZoneSource
     anchors: Sequence[Anchor]
     signers: SignerSource
+    places: PlaceSource
     max_runs_per_tick: int
     max_concurrent_sends: int
     partition: tuple[int, int] = (0, 1)
@@ -96,6 +99,7 @@ class ApiBase:
             parts.store, self._journal, self.clock, lambda units: committer.commit(units)
         )
         self._runs = Runs(parts.store, self._journal, self._definitions, self.clock, committer)
+        self._system_log = SystemLog(parts.store, self._journal, committer, self.clock)
         self._queries = Queries(
             parts.store, parts.views, self._journal, self._projector, parts.run_list, parts.scale
         )

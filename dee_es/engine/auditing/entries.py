@@ -12,7 +12,7 @@ from pydantic import Field
 from dee_es.core import chain
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
-from dee_es.core.ids import is_run, ulid
+from dee_es.core.ids import SYSTEM_STREAM, is_run, ulid
 from dee_es.core.registry import REGISTRY
 from dee_es.core.run import evolve
 from dee_es.core.run_state import RunState
@@ -100,7 +100,7 @@ def _entry(
         position=recorded.position,
         stream=recorded.stream_id,
         version=recorded.version,
-        run_id=None if state is None else state.run_id,
+        run_id=_run_id(recorded, state),
         plan_id=_of(state, held, "plan_id", name if kind == "plan" else None),
         contact_id=_of(state, held, "contact_id", name if kind == "contact" else None),
         step_id=getattr(held, "step_id", None),
@@ -119,6 +119,14 @@ def _entry(
         checksum=sealed.checksum.hex(),
         previous_checksum=sealed.previous.hex(),
     )
+
+
+def _run_id(recorded: e.RecordedEvent, state: RunState | None) -> str | None:
+    """The run itself, or the one that an event of the system is about."""
+    if state is not None:
+        return state.run_id
+    about = recorded.stream_id == SYSTEM_STREAM
+    return getattr(recorded.event, "run_id", None) if about else None
 
 
 def _of(state: RunState | None, held: e.Event, name: str, otherwise: str | None) -> str | None:

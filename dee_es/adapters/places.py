@@ -1,0 +1,107 @@
+"""Folders, and whatever else fsspec has a name for, as places for files about the log."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import fsspec
+
+from dee_es.errors import AnchorUnavailable
+
+_CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
+_PIECE: Final = 1 << 20
+
+
+class FilePlace:
+    """A `Place` in a folder, or under a URL such as `s3://bucket/path`."""
+
+    def __init__(self, url: str) -> None:
+        self.address = _CREDENTIALS.sub("", url)
+        with self._bounded():
+            # Typed by nobody: fsspec has no annotations.
+            filesystem, path = fsspec.core.url_to_fs(url)
+            self._files: Any = filesystem
+            self._folder = str(path).rstrip("/") or "/"
+            self._local = "file" in _protocols(filesystem)
+
+    def write(self, name: str, content: Iterable[bytes]) -> None:
+        """See `Place.write`."""
+        with self._bounded():
+            self._files.makedirs(self._folder, exist_ok=True)
+            if self._local:
+                _write_durably(self._folder, name, content)
+                return
+            # Object stores show a file only when all of it is there.
+            with self._files.open(self._path(name), "wb") as file:
+                for piece in content:
+                    file.write(piece)
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """See `Place.read`."""
+        with self._bounded(), self._files.open(self._path(name), "rb") as file:
+            while piece := file.read(_PIECE):
+                yield bytes(piece)
+
+    def exists(self, name: str) -> bool:
+        """See `Place.exists`."""
+        with self._bounded():
+            self._files.invalidate_cache(self._folder)
+            return bool(self._files.exists(self._path(name)))
+
+    def names(self) -> list[str]:
+        """See `Place.names`."""
+        with self._bounded():
+            self._files.invalidate_cache(self._folder)
+            if not self._files.exists(self._folder):
+                return []
+            paths = self._files.ls(self._folder, detail=False)
+        return sorted(str(path).rsplit("/", 1)[-1] for path in paths)
+
+    def _path(self, name: str) -> str:
+        if not name or "/" in name or name.startswith("."):
+            raise ValueError(f"not a plain file name: {name!r}")
+        return f"{self._folder.rstrip('/')}/{name}"
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ImportError) as error:
+            kind = type(error).__name__
+            said = error.strerror if isinstance(error, OSError) and error.strerror else kind
+            raise AnchorUnavailable(f"{self.address}: {said}") from error
+        except ValueError as error:
+            # What fsspec raises for a protocol that it does not know, among others.
+            raise AnchorUnavailable(f"{self.address}: is not a place for files") from error
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    names = filesystem.protocol
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _write_durably(folder: str, name: str, content: Iterable[bytes]) -> None:
+    """Write aside and rename, so that nobody ever reads half a file, and not even a power cut
+    leaves one."""
+    aside = f"{folder}/.{name}.{os.getpid()}"
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            for piece in content:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, f"{folder}/{name}")
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(aside)
+        raise
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""The database's own events about its evidence: what left it, what was archived, what is held."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dee_es.core.events.base import Event
+
+ExportKind = Literal["export", "bundle", "run_file", "report", "query"]
+
+
+class LogExported(Event, frozen=True, omit_defaults=True):
+    """Somebody was given what the log holds: who, when and why stand beside it.
+
+    The scope is a run, a contact, or all entries of `from_tick <= tick < before_tick` (None: no
+    bound), none behind position `through`. `digest` is the SHA-256 (hex) of what was written and
+    `target` where to; both are empty if it was only shown. `personal_data` says that such data was
+    readable in it.
+    """
+
+    kind: ExportKind
+    format: str
+    through: int
+    entries: int
+    run_id: str | None = None
+    contact_id: str | None = None
+    from_tick: int | None = None
+    before_tick: int | None = None
+    digest: str = ""
+    target: str = ""
+    personal_data: bool = False
+
+
+class LogArchived(Event, frozen=True, omit_defaults=True):
+    """Runs that ended before `before_tick` left the log for a file that was read back first.
+
+    `name` is the file in `place`, `digest` its SHA-256 (hex). `root` is the Merkle root over the
+    checksums of its `entries` entries of `runs` runs, in log order, which the tombstones in the
+    database must lead to.
+    """
+
+    number: int
+    before_tick: int
+    runs: int
+    entries: int
+    first: int
+    last: int
+    root: str
+    digest: str
+    place: str
+    name: str
+
+
+class HoldPlaced(Event, frozen=True, omit_defaults=True):
+    """Nothing of this run, or of this contact, may be erased or archived until the hold is
+    lifted."""
+
+    hold_id: str
+    run_id: str | None = None
+    contact_id: str | None = None
+
+
+class HoldLifted(Event, frozen=True, omit_defaults=True):
+    """The hold is over."""
+
+    hold_id: str

@@ -1,0 +1,85 @@
+"""Appends to the system's own stream, where checkpoints, exports, archives and holds are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dee_es.core import events as e
+from dee_es.core.ids import SYSTEM_STREAM
+from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.timekeeping import EngineClock
+from dee_es.engine.transact import Committer
+from dee_es.errors import ConcurrencyConflict
+from dee_es.ports import Committed, EventStore, StreamAppend, Unit
+
+_ATTEMPTS: Final = 20
+_RECENT: Final = 8
+"""Rows at the end among which a repeated command is looked for."""
+
+
+class SystemLog:
+    """Reads and extends the stream of the system's own events."""
+
+    def __init__(
+        self, store: EventStore, journal: Journal, committer: Committer, clock: EngineClock
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._committer = committer
+        self._clock = clock
+
+    def history(self) -> list[e.RecordedEvent]:
+        """All of the system's own events; raises `IntegrityViolation` if they do not verify."""
+        return self._journal.open(self._store.read_stream(SYSTEM_STREAM))
+
+    def record(self, event: e.Event, meta: Callable[[], e.Meta]) -> int:
+        """Append an event; returns its position in the log.
+
+        What the same command recorded a moment ago is not recorded again. Reads the end of the
+        stream only. Raises `ConcurrencyConflict` if others kept appending.
+        """
+        for _ in range(_ATTEMPTS):
+            head = self._store.heads([SYSTEM_STREAM])[SYSTEM_STREAM]
+            given = meta()
+            for row in self._store.read_stream(SYSTEM_STREAM, max(0, head.version - _RECENT)):
+                if self._journal.open_one(row).meta.command_id == given.command_id:
+                    return row.position
+            if position := self._append(head.version, head.checksum, event, given):
+                return position
+        raise self._contended()
+
+    def decide(
+        self,
+        choose: Callable[[Sequence[e.RecordedEvent]], e.Event | None],
+        meta: Callable[[], e.Meta],
+    ) -> int:
+        """Append the event that `choose` makes of the history, anew whenever that has grown;
+        returns its position, or 0 if it chose none."""
+        for _ in range(_ATTEMPTS):
+            rows = self._store.read_stream(SYSTEM_STREAM)
+            history = self._journal.open(rows)
+            given = meta()
+            for known in reversed(history):
+                if known.meta.command_id == given.command_id:
+                    return known.position
+            event = choose(history)
+            if event is None:
+                return 0
+            if position := self._append(len(rows), checksum_of(rows[-1]), event, given):
+                return position
+        raise self._contended()
+
+    def _append(self, version: int, previous: bytes, event: e.Event, meta: e.Meta) -> int:
+        """The position of the event, 0 if somebody else has appended since."""
+        sealed = self._journal.seal(SYSTEM_STREAM, version, previous, [event], meta, None)
+        append = StreamAppend(SYSTEM_STREAM, version, sealed)
+        result = self._committer.commit([Unit((append,), min_tick=meta.tick)])[0]
+        if isinstance(result, Committed):
+            return result.position
+        self._clock.refresh()
+        return 0
+
+    @staticmethod
+    def _contended() -> ConcurrencyConflict:
+        return ConcurrencyConflict("the system's own stream kept changing; try again")

@@ -1,0 +1,39 @@
+"""Where files about the log are written: exports, archives, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+
+class Place(Protocol):
+    """A folder, or something like one, outside the database.
+
+    Methods raise `AnchorUnavailable` naming the place.
+    """
+
+    @property
+    def address(self) -> str:
+        """How people call it; without credentials."""
+        ...
+
+    def write(self, name: str, content: Iterable[bytes]) -> None:
+        """Write a file, durably and for its owner only; it appears whole or not at all, in place
+        of one of that name."""
+        ...
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """The file's content, in pieces."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def names(self) -> list[str]:
+        """The files there are, in order of their names."""
+        ...
+
+
+PlaceSource = Callable[[str], Place]
+"""The place behind a folder's name or a URL such as `s3://bucket/path`."""
