@@ -31,6 +31,7 @@ from dee_es.ports.log import (
     StreamAppend,
     Suppression,
     SuppressionGuard,
+    Tombstone,
     Unit,
 )
 from dee_es.ports.places import (
@@ -39,6 +40,7 @@ from dee_es.ports.places import (
 )
 from dee_es.ports.store import (
     EventStore,
+    Forget,
     Inline,
 )
 from dee_es.ports.surroundings import (
@@ -73,6 +75,7 @@ __all__ = [
     "CounterUse",
     "DocumentWriter",
     "EventStore",
+    "Forget",
     "Head",
     "IdSource",
     "Inline",
@@ -96,6 +99,7 @@ __all__ = [
     "SuppressionGuard",
     "TableReader",
     "TableTransaction",
+    "Tombstone",
     "Unit",
     "Views",
     "WallClock",

@@ -62,6 +62,17 @@ class StreamAppend(msgspec.Struct, frozen=True):
     slice: int = -1
 
 
+class Tombstone(msgspec.Struct, frozen=True):
+    """What stays of an event that was archived: its place, its checksum, and in which archive it
+    is."""
+
+    position: int
+    stream_id: str
+    version: int
+    checksum: bytes
+    archive: int
+
+
 class Suppression(msgspec.Struct, frozen=True):
     """A subject (`id:...`, `email:<digest>`, `phone:<digest>`) that must not be contacted.
 

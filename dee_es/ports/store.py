@@ -16,12 +16,16 @@ from dee_es.ports.log import (
     LogHead,
     StoredRow,
     Suppression,
+    Tombstone,
     Unit,
 )
 from dee_es.ports.views import TableTransaction
 
 Inline = Callable[[TableTransaction, int, Sequence[RecordedEvent]], None]
 """Called in the append's transaction with the head position before it and the events appended."""
+
+Forget = Callable[[TableTransaction], None]
+"""Called in the transaction that archives, to take what was archived out of projection tables."""
 
 
 class EventStore(Protocol):
@@ -40,6 +44,29 @@ class EventStore(Protocol):
         takes the next ordinal. Raises `ConcurrencyConflict` without writing anything if `lease` is
         no longer held.
         """
+        ...
+
+    def archive(
+        self, unit: Unit, stones: Sequence[Tombstone], *, inline: Inline, forget: Forget
+    ) -> Committed | Conflict:
+        """Commit a unit and replace events by their tombstones, all of one archive, in the same
+        transaction.
+
+        The database lets an event go only if its tombstone names its very stream, version,
+        position and checksum. Raises `IntegrityViolation` if an event is not there or is another.
+        """
+        ...
+
+    def tombstones(self, after: int, limit: int) -> list[Tombstone]:
+        """Tombstones behind position `after`, in order."""
+        ...
+
+    def tombstones_of(self, stream_ids: Sequence[str]) -> dict[str, list[Tombstone]]:
+        """The tombstones of those streams that were archived, in order."""
+        ...
+
+    def archived(self) -> int:
+        """How many events were archived."""
         ...
 
     def read_stream(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import partial
 
 from dee_es.adapters.storage.memory.commit import Commit
 from dee_es.adapters.storage.memory.database import HeldLease, MemoryDatabase
 from dee_es.adapters.storage.memory.views import MemoryTransaction
 from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
+from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
     Conflict,
     Consent,
+    Forget,
     Head,
     Inline,
     Lease,
@@ -20,6 +23,7 @@ from dee_es.ports import (
     LogHead,
     StoredRow,
     Suppression,
+    Tombstone,
     Unit,
     WallClock,
 )
@@ -50,6 +54,51 @@ class MemoryStore:
             if commit.appended:
                 database.recorder.wake()
             return answers
+
+    def archive(
+        self, unit: Unit, stones: Sequence[Tombstone], *, inline: Inline, forget: Forget
+    ) -> Committed | Conflict:
+        """See `EventStore.archive`."""
+        database = self._database
+        recorder = database.recorder
+        with database.writing() as journal:
+            before = recorder.position
+            commit = Commit(database, journal)
+            outcome = commit.take(unit)
+            if isinstance(outcome, Conflict):
+                return outcome
+            inline(MemoryTransaction(database, journal, before), before, commit.appended)
+            for stone in stones:
+                if not recorder.holds(stone):
+                    raise IntegrityViolation(
+                        f"position {stone.position} that was to be archived is not in the log; "
+                        "run `dee audit verify`"
+                    )
+                journal.on_undo(partial(recorder.raise_up, stone))
+                recorder.bury(stone)
+            forget(MemoryTransaction(database, journal))
+        recorder.forget_buried(stones)
+        recorder.wake()
+        return outcome
+
+    def tombstones(self, after: int, limit: int) -> list[Tombstone]:
+        """See `EventStore.tombstones`."""
+        with self._database.reading():
+            stones = self._database.recorder.stones
+            return [stones[at] for at in sorted(stones) if at > after][: max(limit, 0)]
+
+    def tombstones_of(self, stream_ids: Sequence[str]) -> dict[str, list[Tombstone]]:
+        """See `EventStore.tombstones_of`."""
+        with self._database.reading():
+            found: dict[str, list[Tombstone]] = {}
+            for _, stone in sorted(self._database.recorder.stones.items()):
+                found.setdefault(stone.stream_id, []).append(stone)
+            return {stream: found[stream] for stream in stream_ids if stream in found}
+
+    def archived(self) -> int:
+        """See `EventStore.archived`."""
+        with self._database.reading():
+            return len(self._database.recorder.stones)
 
     def read_stream(
         self, stream_id: str, after: int = 0, upto: int | None = None

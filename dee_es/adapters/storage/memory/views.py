@@ -140,7 +140,8 @@ class MemoryTransaction:
 
     def read_log(self, after: int, limit: int) -> list[StoredRow]:
         """See `TableTransaction.read_log`."""
-        return self._database.recorder.log(after, min(limit, self._upto - after))
+        rows = self._database.recorder.log(after, min(limit, self._upto - after))
+        return [row for row in rows if row.position <= self._upto]
 
     def read_stream(self, stream_id: str, after: int = 0) -> list[StoredRow]:
         """See `TableReader.read_stream`."""

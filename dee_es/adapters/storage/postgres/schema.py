@@ -199,6 +199,64 @@ CREATE TABLE projection_rebuilds (
     PRIMARY KEY (name, version, number)
 )
 """
+# What was archived leaves a tombstone, and only what has one can leave the log.
+_TOMBSTONES: Final = """
+CREATE TABLE tombstones (
+    position bigint PRIMARY KEY,
+    stream_id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    checksum bytea NOT NULL,
+    archive bigint NOT NULL,
+    UNIQUE (stream_id, version)
+)
+"""
+_ARCHIVES: Final = "CREATE TABLE archives (number bigint PRIMARY KEY, entries bigint NOT NULL)"
+_REFUSE_STONES: Final = """
+CREATE FUNCTION tombstones_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'tombstones is append-only: % is refused', TG_OP
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+"""
+_TOMBSTONES_STAY: Final = """
+CREATE TRIGGER tombstones_append_only
+BEFORE UPDATE OR DELETE OR TRUNCATE ON tombstones
+FOR EACH STATEMENT EXECUTE FUNCTION tombstones_refuse()
+"""
+_TOMBSTONES_ALWAYS: Final = """
+ALTER TABLE tombstones ENABLE ALWAYS TRIGGER tombstones_append_only
+"""
+_DROP_REFUSE_CHANGE: Final = "DROP TRIGGER stored_events_append_only ON stored_events"
+_REFUSE_REWRITE: Final = """
+CREATE TRIGGER stored_events_append_only
+BEFORE UPDATE OR TRUNCATE ON stored_events
+FOR EACH STATEMENT EXECUTE FUNCTION stored_events_refuse()
+"""
+# The checksum stands behind the format tag and the previous one; see `core/chain.py`.
+_ARCHIVED_ONLY: Final = """
+CREATE FUNCTION stored_events_archived_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT 1 FROM tombstones WHERE position = OLD.notification_id
+            AND stream_id = OLD.originator_id AND version = OLD.originator_version
+            AND checksum = substr(OLD.state, 37, 32)
+    ) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'stored_events is append-only: DELETE is refused'
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+"""
+_REFUSE_UNARCHIVED: Final = """
+CREATE TRIGGER stored_events_archived_only
+BEFORE DELETE ON stored_events
+FOR EACH ROW EXECUTE FUNCTION stored_events_archived_only()
+"""
+_UNARCHIVED_ALWAYS: Final = """
+ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_archived_only
+"""
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -232,5 +290,18 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _ONE_SERVES,
         _PARKED,
         _REBUILDS,
+    ),
+    (
+        _TOMBSTONES,
+        _ARCHIVES,
+        _REFUSE_STONES,
+        _TOMBSTONES_STAY,
+        _TOMBSTONES_ALWAYS,
+        _DROP_REFUSE_CHANGE,
+        _REFUSE_REWRITE,
+        _REFUSE_ALWAYS,
+        _ARCHIVED_ONLY,
+        _REFUSE_UNARCHIVED,
+        _UNARCHIVED_ALWAYS,
     ),
 )

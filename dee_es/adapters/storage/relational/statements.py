@@ -106,6 +106,20 @@ REBUILDS: Final = Relation(
     ),
     key=("name", "version", "number"),
 )
+TOMBSTONES: Final = Relation(
+    "tombstones",
+    (
+        ("position", "integer"),
+        ("stream_id", "text"),
+        ("version", "integer"),
+        ("checksum", "bytes"),
+        ("archive", "integer"),
+    ),
+    key=("position",),
+)
+ARCHIVES: Final = Relation(
+    "archives", (("number", "integer"), ("entries", "integer")), key=("number",)
+)
 
 # --- the log --------------------------------------------------------------------------------------
 
@@ -132,6 +146,17 @@ READ_FIRST: Final = (
 WHERE originator_id IN ?? AND originator_version = 1
 """
 )
+_STONE = "SELECT position, stream_id, version, checksum, archive FROM tombstones "
+READ_TOMBSTONES: Final = _STONE + "WHERE position > ? ORDER BY position LIMIT ?"
+READ_TOMBSTONES_OF: Final = _STONE + "WHERE stream_id IN ?? ORDER BY stream_id, version"
+COUNT_ARCHIVED: Final = "SELECT CAST(coalesce(sum(entries), 0) AS bigint) FROM archives"
+# The tombstones are there already: without them the database refuses.
+TAKE_OUT: Final = """
+DELETE FROM stored_events WHERE notification_id IN (
+    SELECT position FROM tombstones WHERE position >= ? AND position <= ? AND archive = ?
+)
+RETURNING notification_id
+"""
 READ_LOG: Final = (
     _STORED
     + """

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import msgspec
+
 from dee_es.adapters.storage import rules
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.tables import Dialect, Tables
+from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
     Conflict,
     Consent,
+    Forget,
     Head,
     Inline,
     Lease,
@@ -22,6 +26,7 @@ from dee_es.ports import (
     LogHead,
     StoredRow,
     Suppression,
+    Tombstone,
     Unit,
 )
 
@@ -50,22 +55,48 @@ class RelationalStore:
             return []
         events, size = decide.weight(units)
         with self.database.appending(events <= SMALL_EVENTS and size <= SMALL_BYTES) as session:
-            known, tables = _look_up(session, self.dialect, units, inline is not None, lease)
-            before = known.head
-            decider = decide.Decider(known)
-            for unit in units:
-                decider.take(unit)
-            batch = decider.batch
-            if inline is not None and batch.recorded:
-                inline(tables, before.position, batch.recorded)
-            _save(session, batch)
-            if decider.head != before:
-                after = decider.head
-                session.ask(
-                    sql.MOVE_LOG_HEAD,
-                    (after.position, after.ordinal, after.tick, after.suppression_epoch),
-                )
+            return self._apply(session, units, inline, lease)
+
+    def _apply(
+        self, session: Session, units: Sequence[Unit], inline: Inline | None, lease: Lease | None
+    ) -> list[Committed | Conflict]:
+        """Decide the units and write what follows, inside a transaction under the append lock."""
+        known, tables = _look_up(session, self.dialect, units, inline is not None, lease)
+        before = known.head
+        decider = decide.Decider(known)
+        for unit in units:
+            decider.take(unit)
+        batch = decider.batch
+        if inline is not None and batch.recorded:
+            inline(tables, before.position, batch.recorded)
+        _save(session, batch)
+        if decider.head != before:
+            after = decider.head
+            session.ask(
+                sql.MOVE_LOG_HEAD,
+                (after.position, after.ordinal, after.tick, after.suppression_epoch),
+            )
         return batch.outcomes
+
+    def archive(
+        self, unit: Unit, stones: Sequence[Tombstone], *, inline: Inline, forget: Forget
+    ) -> Committed | Conflict:
+        """See `EventStore.archive`."""
+        first, last, number = stones[0].position, stones[-1].position, stones[0].archive
+        with self.database.appending() as session:
+            (outcome,) = self._apply(session, [unit], inline, None)
+            if isinstance(outcome, Committed):
+                rows = [msgspec.structs.astuple(stone) for stone in stones]
+                session.insert(sql.TOMBSTONES, rows)
+                session.insert(sql.ARCHIVES, [(number, len(stones))])
+                gone = session.ask(sql.TAKE_OUT, (first, last, number)).fetchall()
+                if len(gone) != len(stones):
+                    raise IntegrityViolation(
+                        f"{len(stones) - len(gone)} events that were to be archived are not in the "
+                        "log; run `dee audit verify`"
+                    )
+                forget(Tables(session, self.dialect))
+        return outcome
 
     def advance_clock(self, tick: int) -> int:
         """See `EventStore.advance_clock`."""
@@ -134,6 +165,20 @@ class RelationalStore:
     def read_log(self, after: int, limit: int) -> list[StoredRow]:
         """See `EventStore.read_log`."""
         return [StoredRow(*row) for row in self._query(sql.READ_LOG, (after, limit))]
+
+    def tombstones(self, after: int, limit: int) -> list[Tombstone]:
+        """See `EventStore.tombstones`."""
+        return [Tombstone(*row) for row in self._query(sql.READ_TOMBSTONES, (after, limit))]
+
+    def tombstones_of(self, stream_ids: Sequence[str]) -> dict[str, list[Tombstone]]:
+        """See `EventStore.tombstones_of`."""
+        rows = (Tombstone(*row) for row in self._of(sql.READ_TOMBSTONES_OF, stream_ids))
+        found = {stream: list(group) for stream, group in groupby(rows, lambda r: r.stream_id)}
+        return as_asked(stream_ids, found)
+
+    def archived(self) -> int:
+        """See `EventStore.archived`."""
+        return int(self._query(sql.COUNT_ARCHIVED)[0][0])
 
     def log_head(self) -> LogHead:
         """See `EventStore.log_head`."""

@@ -195,6 +195,37 @@ CREATE TABLE projection_rebuilds (
     PRIMARY KEY (name, version, number)
 ) WITHOUT ROWID
 """
+# What was archived leaves a tombstone, and only what has one can leave the log.
+_TOMBSTONES: Final = """
+CREATE TABLE tombstones (
+    position INTEGER PRIMARY KEY,
+    stream_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    checksum BLOB NOT NULL,
+    archive INTEGER NOT NULL,
+    UNIQUE (stream_id, version)
+)
+"""
+_ARCHIVES: Final = "CREATE TABLE archives (number INTEGER PRIMARY KEY, entries INTEGER NOT NULL)"
+_TOMBSTONES_STAY: Final = """
+CREATE TRIGGER tombstones_refuse_{verb} BEFORE {verb} ON tombstones
+BEGIN
+    SELECT RAISE(ABORT, 'tombstones is append-only: {verb} is refused');
+END
+"""
+_DROP_REFUSE_DELETE: Final = "DROP TRIGGER stored_events_refuse_delete"
+# The checksum stands behind the format tag and the previous one; see `core/chain.py`.
+_REFUSE_UNARCHIVED: Final = """
+CREATE TRIGGER stored_events_refuse_delete BEFORE DELETE ON stored_events
+WHEN NOT EXISTS (
+    SELECT 1 FROM tombstones WHERE position = OLD.notification_id
+        AND stream_id = OLD.originator_id AND version = OLD.originator_version
+        AND checksum = substr(OLD.state, 37, 32)
+)
+BEGIN
+    SELECT RAISE(ABORT, 'stored_events is append-only: DELETE is refused');
+END
+"""
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -226,5 +257,13 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _ONE_SERVES,
         _PARKED,
         _REBUILDS,
+    ),
+    (
+        _TOMBSTONES,
+        _ARCHIVES,
+        _TOMBSTONES_STAY.format(verb="UPDATE"),
+        _TOMBSTONES_STAY.format(verb="DELETE"),
+        _DROP_REFUSE_DELETE,
+        _REFUSE_UNARCHIVED,
     ),
 )
