@@ -44,6 +44,7 @@ from dee_es.ports import (
     KeyStore,
     Place,
     Signer,
+    SignerSource,
     StreamAppend,
     Unit,
     Views,
@@ -69,7 +70,7 @@ class Engine(EngineApi):
     `sqlite:///dee.db`. A database that does not exist is made, unless the config says otherwise.
 
     The keyword arguments replace what the engine takes from its surroundings: wall time, command
-    ids and channels.
+    ids, channels, the contacts' keys and the key that signs.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Engine(EngineApi):
         wall: WallClock | None = None,
         ids: IdSource | None = None,
         keys: KeyStore | None = None,
+        signers: SignerSource | None = None,
     ) -> None:
         config = _config(database)
         wall, ids = wall or SystemWallClock(), ids or RandomIds()
@@ -111,8 +113,10 @@ class Engine(EngineApi):
                 step_funnel=STEP_FUNNEL,
                 zones=load_zone,
                 anchors=_anchors(config),
-                signers=_Signers(config),
+                signers=signers or _signers(config),
                 places=_place,
+                archives=config.archives,
+                certificates=config.certificates,
                 partition=config.partition,
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
@@ -256,6 +260,14 @@ def _master_key(config: EngineConfig) -> MasterKey:
     if not path.exists() and config.create:
         return create_master_key(path)
     return load_master_key(path)
+
+
+def _signers(config: EngineConfig) -> SignerSource:
+    if config.database == _MEMORY and config.audit_key_file is None:
+        from dee_es.adapters.anchors import MemorySigners
+
+        return MemorySigners()
+    return _Signers(config)
 
 
 class _Signers:

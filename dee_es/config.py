@@ -31,6 +31,9 @@ class EngineConfig:
     separated by spaces: folders, `git:FOLDER`, or URLs such as `s3://bucket/path`. `audit_key_file`
     holds the key that signs them, by default beside an SQLite database; it is made with the first.
 
+    `archives` is where ended runs are archived to, and `certificates` where certificates of erasure
+    are written to: a folder or such a URL.
+
     `clock`, `epoch` (aware datetime) and `resolution_ms` matter only while a database is made.
     `outbox` is the folder that the outbox channel writes to; `email` and `voice` name the channel
     that serves them. `twilio_callback_url` is the public address under which Twilio reaches the
@@ -51,6 +54,8 @@ class EngineConfig:
     master_key_file: str | None = None
     audit_key_file: str | None = None
     checkpoints: str | None = None
+    archives: str | None = None
+    certificates: str = "certificates"
     clock: Literal["system", "manual"] = "system"
     epoch: datetime | None = None
     resolution_ms: int = 1000

@@ -51,6 +51,22 @@ class RunNotFound(DeeError):
         return cls(f"there is no run {run_id}; `dee runs list` shows those there are")
 
 
+class RunArchived(RunNotFound):
+    """The run has ended and left the log for an archive."""
+
+    @classmethod
+    def within(cls, run_id: str, archive: int) -> RunArchived:
+        """The error for a run that is in the archive of this number."""
+        return cls(
+            f"run {run_id} has left the log for archive {archive}: "
+            f"`dee archive export {run_id} FILE` takes it out of there"
+        )
+
+
+class HoldInForce(DeeError):
+    """A legal hold keeps something from being erased or archived; nothing was written."""
+
+
 class InvalidTransition(DeeError):
     """The status table has no such transition; nothing was written."""
 

@@ -14,6 +14,7 @@ from dee_es.engine.api.contacts import ContactsApi
 from dee_es.engine.api.definitions import DefinitionsApi
 from dee_es.engine.api.evidence import EvidenceApi
 from dee_es.engine.api.history import HistoryApi
+from dee_es.engine.api.holds import HoldsApi
 from dee_es.engine.api.insights import InsightsApi
 from dee_es.engine.api.portable import PortableApi
 from dee_es.engine.api.replays import ReplaysApi
@@ -27,6 +28,7 @@ class EngineApi(
     RunsApi,
     BulkApi,
     ContactsApi,
+    HoldsApi,
     ChannelEventsApi,
     ClockApi,
     HistoryApi,

@@ -13,8 +13,8 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.ids import contact_stream
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.missing import missing_run
 from dee_es.engine.models import LogEntry, TimelineEntry
-from dee_es.errors import RunNotFound
 from dee_es.ports import EventStore, StoredRow
 
 
@@ -30,7 +30,7 @@ class History:
         """All events of a run, verified against their chain; raises `RunNotFound`."""
         rows = self._store.read_stream(run_id)
         if not rows:
-            raise RunNotFound.named(run_id)
+            raise missing_run(self._store, run_id)
         return self._journal.open(rows)
 
     def timeline(self, run_id: str) -> list[TimelineEntry]:
@@ -41,7 +41,7 @@ class History:
         """The run's events with all that was recorded; raises `RunNotFound`."""
         rows = self._store.read_stream(run_id)
         if not rows:
-            raise RunNotFound.named(run_id)
+            raise missing_run(self._store, run_id)
         return self._logs(rows)
 
     def contact_logs(self, contact_id: str, run_ids: Sequence[str]) -> list[LogEntry]:

@@ -52,12 +52,16 @@ class Queries:
         if cursor is not None and offset:
             raise InvalidInput("offset", "a cursor already says where to go on; give one of them")
         before = _read_cursor(cursor, chosen) if cursor is not None else None
-        found = self._rows(chosen, limit, offset, before)
-        rows = found.rows
+        while True:
+            found = self._rows(chosen, limit, offset, before)
+            rows = found.rows
+            runs = self._runs(rows, self._parked(found))
+            # Otherwise one of them was archived between the two looks.
+            if len(runs) == len(rows):
+                break
         more = len(rows) == limit and rows[-1].ordinal > 1
         following = _write_cursor(rows[-1].ordinal, chosen) if more else None
-        parked = self._parked(found)
-        return RunPage(runs=self._runs(rows, parked), total=found.total, next_cursor=following)
+        return RunPage(runs=runs, total=found.total, next_cursor=following)
 
     def _parked(self, found: RunPageRows) -> frozenset[str]:
         """Runs whose rows are not what their events say, because one cannot be folded."""
@@ -107,10 +111,13 @@ class Queries:
             build = latest
 
     def _runs(self, rows: Sequence[RunRow], parked: frozenset[str]) -> tuple[ExecutionRun, ...]:
+        """The rows with their variables, but for runs that are in the log no more."""
         first = self._store.read_first([row.run_id for row in rows])
         self._journal.preload(first.values())
         found = []
         for row in rows:
+            if row.run_id not in first:
+                continue
             event = self._journal.open_one(first[row.run_id]).event
             assert isinstance(event, RunScheduled | RunStarted), "a run begins with its enrolment"
             variables = event.personal.variables if event.personal is not None else {}

@@ -6,7 +6,7 @@ not told of it, so that nothing is sent for it unless somebody acts on it there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -40,21 +40,24 @@ class RunTransfer:
         keys: KeyStore,
         committer: Committer,
         scale: TimeScale,
+        archived: Callable[[str], list[StoredRow]],
     ) -> None:
         self._store = store
         self._journal = journal
         self._keys = keys
         self._committer = committer
         self._scale = scale
+        self._archived = archived
 
     # --- out --------------------------------------------------------------------------------------
 
     def take_out(self, run_id: str, personal: bool) -> RunFile:
         """The run and what it decided by; with `personal` also the keys to its personal data.
 
-        Raises `RunNotFound`, and `IntegrityViolation` for a run that does not verify.
+        A run that was archived is taken out of its archive. Raises `RunNotFound`, and
+        `IntegrityViolation` for a run that does not verify.
         """
-        rows = self._store.read_stream(run_id)
+        rows = self._store.read_stream(run_id) or self._archived(run_id)
         if not rows:
             raise RunNotFound.named(run_id)
         history = self._journal.open(rows)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from dee_es.core import events as e
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.journal import Journal, checksum_of
@@ -16,6 +18,9 @@ from dee_es.ports import Committed, EventStore, StreamAppend, Unit
 _ATTEMPTS: Final = 20
 _RECENT: Final = 8
 """Rows at the end among which a repeated command is looked for."""
+
+Guard = Callable[[], tuple[StreamAppend, ...]]
+"""Looks at other streams, and says at which versions they must still be."""
 
 
 class SystemLog:
@@ -45,41 +50,54 @@ class SystemLog:
             for row in self._store.read_stream(SYSTEM_STREAM, max(0, head.version - _RECENT)):
                 if self._journal.open_one(row).meta.command_id == given.command_id:
                     return row.position
-            if position := self._append(head.version, head.checksum, event, given):
-                return position
-        raise self._contended()
+            done = self._append(head.version, head.checksum, event, given, ())
+            if done is not None:
+                return done.position
+        raise _contended()
 
     def decide(
         self,
-        choose: Callable[[Sequence[e.RecordedEvent]], e.Event | None],
+        choose: Callable[[Sequence[e.RecordedEvent]], e.Event],
         meta: Callable[[], e.Meta],
-    ) -> int:
-        """Append the event that `choose` makes of the history, anew whenever that has grown;
-        returns its position, or 0 if it chose none."""
+        guard: Guard = tuple,
+    ) -> e.RecordedEvent:
+        """Append the event that `choose` makes of the history, anew whenever that has grown.
+
+        What the same command recorded before is returned instead. Raises what `choose` and `guard`
+        raise, and `ConcurrencyConflict` if others kept appending.
+        """
         for _ in range(_ATTEMPTS):
+            # Before the history is read: what comes later is then noticed by one of the two.
+            others = guard()
             rows = self._store.read_stream(SYSTEM_STREAM)
             history = self._journal.open(rows)
             given = meta()
             for known in reversed(history):
                 if known.meta.command_id == given.command_id:
-                    return known.position
+                    return known
             event = choose(history)
-            if event is None:
-                return 0
-            if position := self._append(len(rows), checksum_of(rows[-1]), event, given):
-                return position
-        raise self._contended()
+            done = self._append(len(rows), checksum_of(rows[-1]), event, given, others)
+            if done is not None:
+                return done
+        raise _contended()
 
-    def _append(self, version: int, previous: bytes, event: e.Event, meta: e.Meta) -> int:
-        """The position of the event, 0 if somebody else has appended since."""
+    def _append(
+        self,
+        version: int,
+        previous: bytes,
+        event: e.Event,
+        meta: e.Meta,
+        others: tuple[StreamAppend, ...],
+    ) -> e.RecordedEvent | None:
+        """The event as recorded; None if somebody else has appended since."""
         sealed = self._journal.seal(SYSTEM_STREAM, version, previous, [event], meta, None)
         append = StreamAppend(SYSTEM_STREAM, version, sealed)
-        result = self._committer.commit([Unit((append,), min_tick=meta.tick)])[0]
+        result = self._committer.commit([Unit((append, *others), min_tick=meta.tick)])[0]
         if isinstance(result, Committed):
-            return result.position
+            return replace(sealed[0].recorded, position=result.position)
         self._clock.refresh()
-        return 0
+        return None
 
-    @staticmethod
-    def _contended() -> ConcurrencyConflict:
-        return ConcurrencyConflict("the system's own stream kept changing; try again")
+
+def _contended() -> ConcurrencyConflict:
+    return ConcurrencyConflict("the system's own stream kept changing; try again")

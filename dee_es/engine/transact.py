@@ -14,8 +14,9 @@ from dee_es.core.ids import slice_of
 from dee_es.core.run import RunState, decide, evolve, fold
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.journal import Journal, checksum_of, key_id_of
+from dee_es.engine.missing import missing_run
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict, RunNotFound, StoreUnavailable
+from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import (
     Committed,
     Conflict,
@@ -131,7 +132,7 @@ class Runs:
         """A run from its events; raises `RunNotFound`."""
         rows = self.store.read_stream(run_id)
         if not rows:
-            raise RunNotFound.named(run_id)
+            raise missing_run(self.store, run_id)
         return self._open(rows)
 
     def load_many(self, run_ids: Sequence[str]) -> dict[str, LoadedRun]:

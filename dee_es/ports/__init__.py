@@ -9,7 +9,9 @@ from dee_es.ports.channels import (
     Action,
     Channel,
     ChannelResult,
+    LeavesFiles,
     SendContext,
+    Sent,
 )
 from dee_es.ports.documents import (
     DocumentWriter,
@@ -82,6 +84,7 @@ __all__ = [
     "KeyStore",
     "Lease",
     "LeaseRow",
+    "LeavesFiles",
     "LogHead",
     "ParkedRow",
     "Place",
@@ -90,6 +93,7 @@ __all__ = [
     "RunPageRows",
     "SealedEvent",
     "SendContext",
+    "Sent",
     "Signer",
     "SignerSource",
     "Standing",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -47,6 +47,17 @@ class ChannelResult(msgspec.Struct, frozen=True):
     detail: Mapping[str, Any] = {}
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """An attempt that was made: what of it is known without its message."""
+
+    run_id: str
+    step_id: str
+    channel: str
+    key: str
+    attempt: int
+    time_ms: int
+
+
 class Channel(Protocol):
     """A way out. `send` is called outside any transaction, at most once for an attempt."""
 
@@ -64,4 +75,13 @@ class Channel(Protocol):
 
     def close(self) -> None:
         """Finish and release connections."""
+        ...
+
+
+@runtime_checkable
+class LeavesFiles(Protocol):
+    """A channel whose sends are files in this installation."""
+
+    def files_of(self, sent: Sent) -> Sequence[str]:
+        """The files of an attempt, whether or not somebody has fetched them since."""
         ...

@@ -108,6 +108,10 @@ class TableReader(Protocol):
         """The last position of the log."""
         ...
 
+    def ordinals(self, run_ids: Sequence[str]) -> dict[str, int] | None:
+        """The numbers of runs; None if no run was ever archived, so that they can be counted."""
+        ...
+
 
 class TableTransaction(TableReader, Protocol):
     """Projection tables inside one transaction."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dee_es import Engine, EngineConfig, ExecutionPlan, create_plan, steps
+from dee_es.adapters.anchors import MemorySigners
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import MasterKey, new_master_key, open_memory_keys, open_sqlite_keys
 from dee_es.engine.facade import EngineApi
@@ -42,17 +43,25 @@ def open_engine(
     `keys`, the key store is that file, which other processes may open as well.
     """
     channel = channel or MemoryChannel()
-    config = EngineConfig(url, clock="manual", epoch=EPOCH, max_concurrent_sends=1)
+    config = EngineConfig(
+        url,
+        clock="manual",
+        epoch=EPOCH,
+        max_concurrent_sends=1,
+        certificates="memory://certificates",
+    )
+    signers = MemorySigners(str(seed).encode())
     channels = {"email": channel, "voice": channel}
     if seed is None:
         store = open_memory_keys() if keys is None else open_sqlite_keys(str(keys), master_of(keys))
-        return Engine(config, channels=channels, keys=store)
+        return Engine(config, channels=channels, keys=store, signers=signers)
     return Engine(
         config,
         channels=channels,
         wall=FixedWallClock(),
         ids=SeededIds(seed),
         keys=open_memory_keys(SeededKeySource(seed)),
+        signers=signers,
     )
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dee_es.adapters.anchors.files import FileAnchor
 from dee_es.adapters.anchors.git import GitAnchor
-from dee_es.adapters.anchors.signer import FileSigner, create_signer, load_signer
+from dee_es.adapters.anchors.signer import FileSigner, MemorySigners, create_signer, load_signer
 from dee_es.ports import Anchor
 
-__all__ = ["FileAnchor", "FileSigner", "GitAnchor", "create_signer", "load_signer", "open_anchor"]
+__all__ = [
+    "FileAnchor",
+    "FileSigner",
+    "GitAnchor",
+    "MemorySigners",
+    "create_signer",
+    "load_signer",
+    "open_anchor",
+]
 
 _GIT = "git:"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -41,6 +42,22 @@ class FileSigner:
         except InvalidSignature:
             return False
         return True
+
+
+class MemorySigners:
+    """A `SignerSource` whose key is forgotten with the process, for databases in memory."""
+
+    def __init__(self, seed: bytes | None = None) -> None:
+        self._private = (
+            Ed25519PrivateKey.generate()
+            if seed is None
+            else Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest())
+        )
+
+    def open(self, name: str, *, create: bool) -> FileSigner:
+        """See `SignerSource.open`."""
+        del create
+        return FileSigner(name, self._private)
 
 
 def create_signer(path: str | Path, name: str) -> FileSigner:

@@ -23,7 +23,7 @@ import msgspec
 from dee_es.adapters.channels.mime import build_mail
 from dee_es.core.message import message_id
 from dee_es.errors import InvalidInput
-from dee_es.ports import Action, ChannelResult, SendContext
+from dee_es.ports import Action, ChannelResult, SendContext, Sent
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -76,6 +76,12 @@ class OutboxChannel:
             return self._problem("unknown", error, retryable=False)
         own_id = message_id(action.key)
         return ChannelResult("pending" if suffix == ".json" else "delivered", own_id)
+
+    def files_of(self, sent: Sent) -> list[str]:
+        """See `LeavesFiles.files_of`."""
+        moment = _moment(sent.time_ms)
+        suffix = ".eml" if sent.channel == "email" else ".json"
+        return [str(self._folder / moment.strftime("%Y-%m-%d") / (_stem(sent, moment) + suffix))]
 
     def close(self) -> None:
         """Nothing is held open between sends."""
@@ -135,7 +141,7 @@ def _moment(time_ms: int) -> datetime:
         raise InvalidInput("time", "is outside of the years 1 to 9999") from None
 
 
-def _stem(action: Action, moment: datetime) -> str:
+def _stem(action: Action | Sent, moment: datetime) -> str:
     run, step = (
         _UNSAFE.sub("_", part)[:_MAX_NAME_PART] for part in (action.run_id, action.step_id)
     )

@@ -19,7 +19,6 @@ from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
 from dee_es.engine.enroll import Enrollment
-from dee_es.engine.erasure import Erasure
 from dee_es.engine.gatekeeping import Gatekeeper
 from dee_es.engine.health import HealthCheck
 from dee_es.engine.history import History
@@ -34,6 +33,10 @@ from dee_es.engine.projecting.manager import Projections
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import Queries, execution_run, row_of
 from dee_es.engine.replay import Replays
+from dee_es.engine.retention.archiver import Archiver
+from dee_es.engine.retention.certificate import Certificates
+from dee_es.engine.retention.erasure import Erasure
+from dee_es.engine.retention.holds import Holds
 from dee_es.engine.run_transfer import RunTransfer
 from dee_es.engine.scheduler import Scheduler
 from dee_es.engine.suppression_import import SuppressionImport
@@ -78,6 +81,8 @@ class Parts:
     anchors: Sequence[Anchor]
     signers: SignerSource
     places: PlaceSource
+    archives: str | None
+    certificates: str
     max_runs_per_tick: int
     max_concurrent_sends: int
     partition: tuple[int, int] = (0, 1)
@@ -109,7 +114,35 @@ class ApiBase:
             parts.store, self._journal, self._contacts, committer, self.clock
         )
         self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
-        self._erasure = Erasure(self._runs, self._queries, self._contacts, parts.keys)
+        self._holds = Holds(parts.store, self._system_log, parts.scale)
+        self._archiver = Archiver(
+            self._runs,
+            self._queries,
+            self._projector,
+            parts.views,
+            self._holds,
+            self._system_log,
+            parts.places,
+            parts.scale,
+        )
+        self._erasure = Erasure(
+            self._runs,
+            self._queries,
+            self._contacts,
+            parts.keys,
+            self._holds,
+            self._archiver,
+            Certificates(
+                parts.store,
+                self._journal,
+                self._system_log,
+                self._archiver,
+                parts.channels,
+                parts.scale,
+            ),
+            parts.signers,
+            parts.places,
+        )
         self._lifecycle = Lifecycle(self._runs, self._queries)
         self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
         leases = self._leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
@@ -147,7 +180,9 @@ class ApiBase:
             parts.contact_history,
             parts.step_funnel,
         )
-        self._transfer = RunTransfer(parts.store, self._journal, parts.keys, committer, parts.scale)
+        self._transfer = RunTransfer(
+            parts.store, self._journal, parts.keys, committer, parts.scale, self._archiver.stream
+        )
         self._replays = Replays(
             parts.store, self._journal, self._history, self._definitions, self._queries
         )
@@ -163,6 +198,9 @@ class ApiBase:
             ),
             Verification(parts.store, anchoring, self.clock, parts.scale),
             anchoring,
+            self._archiver,
+            parts.archives,
+            parts.scale,
             self._meta,
         )
 

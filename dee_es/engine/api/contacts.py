@@ -12,8 +12,8 @@ from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, ConsentRevoked, Level
 from dee_es.core.values import check_count, check_id, check_text
 from dee_es.engine.api.base import ApiBase, checked_reason
-from dee_es.engine.erasure import Erased
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
+from dee_es.engine.retention.erasure import Erased
 from dee_es.engine.suppression_import import Listing
 from dee_es.errors import InvalidInput
 
@@ -188,17 +188,24 @@ class ContactsApi(ApiBase):
         reason: str,
         actor: str | None = None,
         *,
+        certificate: str | None = None,
         command_id: str | None = None,
     ) -> Erased:
         """Make all personal data of a contact unreadable for ever, and cancel its open runs.
 
         Nothing of the log is rewritten: it verifies as before, and reads show that the data was
-        erased. The contact stays on the regulatory suppression list, as keyed digests. Calling it
-        again finishes an erasure that was broken off. What has left before, such as messages, is
-        not called back. Raises `InvalidInput` for a contact that nobody knows.
+        erased. The contact stays on the regulatory suppression list, as keyed digests. A signed
+        certificate is written into the place of the settings, or the folder or URL `certificate`:
+        it lists what has left before, such as messages and exports, which nobody calls back.
+        Calling it again finishes an erasure that was broken off, or writes the certificate again.
+
+        Raises `InvalidInput` for a contact that nobody knows, `HoldInForce` while a legal hold is
+        on it or on one of its runs, and `AnchorUnavailable` if a place cannot be reached.
         """
         meta = self._meta("erase", command_id, actor, checked_reason(reason))
-        return self._erasure.erase(check_id("contact_id", contact_id), meta)
+        who = check_id("contact_id", contact_id)
+        place = self._parts.certificates if certificate is None else certificate
+        return self._erasure.erase(who, meta, check_text("certificate", place, blank=False))
 
     def contact_id_for(self, *, email: str | None = None, phone: str | None = None) -> str:
         """The opaque id of a contact known by an address only: a keyed digest, equal for equal

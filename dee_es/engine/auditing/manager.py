@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 
+from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import Meta
 from dee_es.core.values import check_count, check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring, Proof, SignedCheckpoint
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import OnVerified, Verification
-from dee_es.engine.models import ChainVerdict, LogVerdict
+from dee_es.engine.models import (
+    Archive,
+    ArchiveResult,
+    ArchiveVerdict,
+    ChainVerdict,
+    LogVerdict,
+    OnArchive,
+)
+from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.time_travel import RunContext
+from dee_es.errors import InvalidInput
 
 
 class Audit:
@@ -23,11 +33,17 @@ class Audit:
         trail: Trail,
         verification: Verification,
         anchoring: Anchoring,
+        archiver: Archiver,
+        archives: str | None,
+        scale: TimeScale,
         meta: Callable[[str, str | None, str | None, str | None], Callable[[], Meta]],
     ) -> None:
         self._trail = trail
         self._verification = verification
         self._anchoring = anchoring
+        self._archiver = archiver
+        self._archives = archives
+        self._scale = scale
         self._meta = meta
 
     def get_by_run(self, run_id: str) -> list[AuditLogEntry]:
@@ -101,3 +117,49 @@ class Audit:
         Raises `InvalidInput` for sizes that the log has not.
         """
         return self._anchoring.consistency(check_count("old", old, least=0), new)
+
+    def archive(
+        self,
+        before: datetime,
+        *,
+        place: str | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+        dry_run: bool = False,
+        on_progress: OnArchive | None = None,
+        command_id: str | None = None,
+    ) -> ArchiveResult:
+        """Take runs that ended before a time (UTC) out of the log, into verified files.
+
+        `place` is a folder or URL; without it that of the settings. A file is read back and
+        verified before anything of it leaves the log; tombstones stay, and everything verifies as
+        before. What a legal hold is on stays, and is counted. Archived runs are no longer in lists,
+        counts and queries. Broken off, it is continued by the same call.
+
+        Raises `InvalidInput` if no place is named, `AnchorUnavailable` if it cannot be reached,
+        `IntegrityViolation` for a run that does not verify, and `ConcurrencyConflict` while a
+        projection is being rebuilt.
+        """
+        chosen = place or self._archives
+        if chosen is None and not dry_run:
+            raise InvalidInput(
+                "place", "name a place for archives, as in DEE_ARCHIVES=s3://bucket/path"
+            )
+        tick = self._scale.tick_from(require_utc("before", before))
+        meta = self._meta("archive", command_id, actor, reason)
+        return self._archiver.archive(tick, chosen or "", meta, dry_run, on_progress or _silent)
+
+    def archives(self) -> list[Archive]:
+        """All archives that were written, in order."""
+        return self._archiver.archives()
+
+    def verify_archives(
+        self, place: str | None = None, on_progress: OnArchive | None = None
+    ) -> list[ArchiveVerdict]:
+        """Read every archive, from `place` if they were moved there, and compare it with what the
+        log says of it."""
+        return self._archiver.verify(place, on_progress or _silent)
+
+
+def _silent(_: ArchiveResult) -> None:
+    """Nobody wants to hear of it."""

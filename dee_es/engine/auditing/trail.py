@@ -20,9 +20,10 @@ from dee_es.core.values import check_count, check_id, check_text
 from dee_es.core.views import AuditFilter, AuditRow
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage, entries_of
 from dee_es.engine.journal import Journal
+from dee_es.engine.missing import missing_run
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.time_travel import RunContext, context_of, states
-from dee_es.errors import InvalidInput, RunNotFound
+from dee_es.errors import InvalidInput
 from dee_es.ports import EventStore, Views
 
 MAX_LIMIT: Final = 1_000
@@ -52,14 +53,14 @@ class Trail:
         """All entries of a run, in order; raises `RunNotFound`."""
         rows = self._store.read_stream(run_id)
         if not rows or not is_run(run_id):
-            raise RunNotFound.named(run_id)
+            raise missing_run(self._store, run_id)
         return list(entries_of(rows, self._journal, self._scale))
 
     def context_at(self, run_id: str, step_id: str, visit: int | None) -> RunContext:
         """What the decision of a step read: as of the entry that says what became of it."""
         rows = self._store.read_stream(run_id)
         if not rows or not is_run(run_id):
-            raise RunNotFound.named(run_id)
+            raise missing_run(self._store, run_id)
         history = self._journal.open(rows)
         entered = [
             at
@@ -117,9 +118,11 @@ class Trail:
         rows = self._views.list_audit(table, chosen, limit=limit, after=after)
         if chosen == AuditFilter():
             # Every event has an entry: how many there are is known without counting.
+            archived = self._store.archived()
             for row in self._views.standing().builds:
-                if row.key == build.key and not row.parked:
-                    return row.position, rows
+                unmoved = row.key == build.key and archived == self._store.archived()
+                if unmoved and not row.parked:
+                    return row.position - archived, rows
         return self._views.count_audit(table, chosen), rows
 
     def _entries(self, rows: list[AuditRow]) -> list[AuditLogEntry]:
@@ -133,7 +136,8 @@ class Trail:
             for stream, stored in streams.items()
             for entry in entries_of(stored, self._journal, self._scale, wanted[stream])
         }
-        return [found[row.position] for row in rows]
+        # What was archived since the rows were read is not there any more.
+        return [found[row.position] for row in rows if row.position in found]
 
     def filter(
         self,

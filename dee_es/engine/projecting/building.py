@@ -137,7 +137,7 @@ class Work:
                 with self._views.building() as tx:
                     row = self._held(tx)
                     head = tx.head()
-                    if rows and rows[0].position != row.position + 1:
+                    if row.position != self.position:
                         # Appends have folded into it since, as long as it was level.
                         self.position = row.position
                         continue
@@ -152,7 +152,7 @@ class Work:
                             "--throttle or --page, or try again when less is written; it goes on "
                             "where it is"
                         )
-                    page = open_page(self._journal, rows, row.ordinal)
+                    page = open_page(self._journal, rows, row.ordinal, tx)
                     # While this page is folded, the database gets the next one ready.
                     reading.prefetch(page.position, self._pace.page)
                     self._advance(tx, row, page)
@@ -167,7 +167,9 @@ class Work:
                 if tx.head() - row.position <= max(self._pace.page, _LAST_PAGE):
                     self._pace.begin()
                     while rows := tx.read_log(row.position, _LAST_PAGE):
-                        row = self._advance(tx, row, open_page(self._journal, rows, row.ordinal))
+                        row = self._advance(
+                            tx, row, open_page(self._journal, rows, row.ordinal, tx)
+                        )
                     if then is not None:
                         then(tx, row)
                     break

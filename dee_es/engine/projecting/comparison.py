@@ -203,7 +203,11 @@ def _levelled(
     position, ordinal = side.row.position, side.row.ordinal
     while position < target:
         rows = reader.read_log(position, min(_PAGE, target - position))
-        page = open_page(journal, rows, ordinal)
+        rows = [row for row in rows if row.position <= target]
+        if not rows:
+            # What was archived has left a gap up to there.
+            break
+        page = open_page(journal, rows, ordinal, reader)
         events = [event for event in page.events if event.stream_id not in parked]
         # What cannot be folded is found out, and parked, by whoever folds it for good.
         fold(overlay, side.build, events)

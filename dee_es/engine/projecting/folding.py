@@ -15,7 +15,7 @@ from dee_es.core.projection import Build, CountKey, Key, Projection, Row, RowT, 
 from dee_es.core.registry import CREATING
 from dee_es.engine.journal import Journal
 from dee_es.errors import IntegrityViolation, ProjectionStuck
-from dee_es.ports import BuildRow, ParkedRow, StoredRow, TableTransaction
+from dee_es.ports import BuildRow, ParkedRow, StoredRow, TableReader, TableTransaction
 
 
 class Rows(Protocol):
@@ -56,17 +56,21 @@ class Page(NamedTuple):
     unreadable: tuple[Poison, ...] = ()
 
 
-def open_page(journal: Journal, rows: Sequence[StoredRow], ordinal: int) -> Page:
+def open_page(
+    journal: Journal, rows: Sequence[StoredRow], ordinal: int, reader: TableReader | None = None
+) -> Page:
     """Read a page; each first event of a run takes the ordinal after the one before.
 
+    Where runs were archived, counting would miss them: `reader` then says which numbers runs have.
     Raises `UnknownEventVersion` for an event that newer code has written: nothing can be right
     without it.
     """
+    first = [row for row in rows if row.version == 1 and row.name in CREATING]
+    known = reader.ordinals([row.stream_id for row in first]) if reader and first else None
     numbers = {}
-    for row in rows:
-        if row.version == 1 and row.name in CREATING:
-            ordinal += 1
-            numbers[row.position] = ordinal
+    for row in first:
+        ordinal = ordinal + 1 if known is None else known.get(row.stream_id, ordinal + 1)
+        numbers[row.position] = ordinal
     unreadable: list[Poison] = []
     try:
         events = journal.open_public(rows)
@@ -167,6 +171,25 @@ def fold(
     if deltas:
         tx.add_counts(table, deltas)
     return sorted(poisoned.values(), key=lambda poison: poison.position)
+
+
+def take_out(
+    tx: TableTransaction, build: Build, stream_ids: Sequence[str], positions: Sequence[int]
+) -> None:
+    """Take all that a build holds of some streams out of it: their rows, and the lines of their
+    events, which are those at `positions`."""
+    table, tally = build.table, build.projection.tally
+    by_position = table.key_kind == "integer"
+    keys: list[Key] = list(positions) if by_position else list(stream_ids)
+    old = tx.rows(table, keys)
+    tx.delete(table, keys)
+    if build.lines is not None:
+        tx.delete(build.lines, list(positions))
+    if table.counted:
+        counts: Counter[CountKey] = Counter()
+        for held in old.values():
+            counts.subtract(tally(held))
+        tx.add_counts(table, {key: n for key, n in counts.items() if n})
 
 
 class _Changes(NamedTuple):

@@ -178,7 +178,7 @@ class Projector:
                 rows = tx.read_log(row.position, PAGE)
                 if not rows:
                     break
-                page = open_page(self._journal, rows, row.ordinal)
+                page = open_page(self._journal, rows, row.ordinal, tx)
                 for along in tx.builds(wanted.name):
                     other = self.build_of(along) if along.state in FOLDED_ALONG else None
                     if other is None or along.position != row.position or along.key == row.key:

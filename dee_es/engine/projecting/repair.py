@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from dee_es.core.events import RecordedEvent
-from dee_es.core.projection import Build, CountKey, Key
+from dee_es.core.projection import Build
 from dee_es.engine.projecting.context import Context
-from dee_es.engine.projecting.folding import fold, numbered, open_page, parked_row
+from dee_es.engine.projecting.folding import fold, numbered, open_page, parked_row, take_out
 from dee_es.engine.projecting.models import Refolded
 from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import InvalidInput
@@ -65,19 +64,8 @@ class Repairs(Context):
 
     def _refold_one(self, tx: TableTransaction, build: Build, row: BuildRow, stream_id: str) -> int:
         rows = tx.read_stream(stream_id)
-        upto = [each for each in rows if each.position <= row.position]
-        keys: list[Key] = [stream_id]
-        if build.table.key_kind == "integer":
-            keys = [each.position for each in upto]
-        old = tx.rows(build.table, keys)
-        counts: Counter[CountKey] = Counter()
-        for held in old.values():
-            counts.subtract(build.projection.tally(held))
-        tx.delete(build.table, keys)
-        if build.lines is not None:
-            tx.delete(build.lines, [each.position for each in upto])
-        if build.table.counted:
-            tx.add_counts(build.table, {key: n for key, n in counts.items() if n})
+        upto = [each.position for each in rows if each.position <= row.position]
+        take_out(tx, build, [stream_id], upto)
         return self._fold_stream(tx, build, row, stream_id, rows)
 
     def _fold_stream(

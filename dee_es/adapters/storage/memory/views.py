@@ -152,6 +152,13 @@ class MemoryTransaction:
         """See `TableReader.head`."""
         return self._upto
 
+    def ordinals(self, run_ids: Sequence[str]) -> dict[str, int] | None:
+        """See `TableReader.ordinals`."""
+        if not self._database.recorder.stones:
+            return None
+        heads = self._database.heads
+        return {run_id: heads[run_id].ordinal for run_id in run_ids if run_id in heads}
+
 
 class MemoryViews:
     """`Views` over the same memory, under the same lock, as the store they were opened with."""

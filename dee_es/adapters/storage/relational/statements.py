@@ -149,6 +149,8 @@ WHERE originator_id IN ?? AND originator_version = 1
 _STONE = "SELECT position, stream_id, version, checksum, archive FROM tombstones "
 READ_TOMBSTONES: Final = _STONE + "WHERE position > ? ORDER BY position LIMIT ?"
 READ_TOMBSTONES_OF: Final = _STONE + "WHERE stream_id IN ?? ORDER BY stream_id, version"
+ANY_ARCHIVE: Final = "SELECT number FROM archives LIMIT 1"
+READ_ORDINALS: Final = "SELECT stream_id, ordinal FROM heads WHERE stream_id IN ??"
 COUNT_ARCHIVED: Final = "SELECT CAST(coalesce(sum(entries), 0) AS bigint) FROM archives"
 # The tombstones are there already: without them the database refuses.
 TAKE_OUT: Final = """

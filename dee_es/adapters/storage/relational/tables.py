@@ -277,3 +277,9 @@ class Tables:
     def head(self) -> int:
         """See `TableReader.head`."""
         return int(self._session.ask(sql.LOG_HEAD).fetchall()[0][0])
+
+    def ordinals(self, run_ids: Sequence[str]) -> dict[str, int] | None:
+        """See `TableReader.ordinals`."""
+        if not self._session.ask(sql.ANY_ARCHIVE).fetchall():
+            return None
+        return dict(self._session.ask(sql.READ_ORDINALS, (list(run_ids),)).fetchall())

@@ -1,0 +1,187 @@
+"""Erasing a contact: its key is destroyed, and all that was written about it stays as it is.
+
+Each step can be repeated: an erasure that was broken off is finished by calling it again. First the
+contact is put on the regulatory list under all that it is known by, together with the record of the
+erasure, so that no new run can begin; then its open runs are cancelled; then the key goes, and last
+the certificate is written, which follows from the log alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from dee_es.core import commands as c
+from dee_es.core import contact_state
+from dee_es.core import events as e
+from dee_es.core.checkpoint import origin_of
+from dee_es.core.ids import SYSTEM_STREAM, contact_stream, run_id
+from dee_es.core.signed_note import sign_note
+from dee_es.core.views import RunFilter, RunStatus
+from dee_es.engine.contacts import Contacts
+from dee_es.engine.journal import checksum_of
+from dee_es.engine.queries import Queries
+from dee_es.engine.retention.archiver import Archiver
+from dee_es.engine.retention.certificate import Certificates
+from dee_es.engine.retention.holds import Holds
+from dee_es.engine.transact import Runs
+from dee_es.errors import ConcurrencyConflict, InvalidInput, InvalidTransition
+from dee_es.ports import Committed, KeyStore, PlaceSource, Signer, SignerSource
+
+CAUSE: Final = "erasure"
+_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure did: the runs it cancelled now, all runs of the contact, and the signed
+    certificate with the place it was written to."""
+
+    contact_id: str
+    cancelled: tuple[str, ...]
+    runs: tuple[str, ...]
+    key_destroyed: bool
+    certificate: str
+    written_to: str
+
+
+class Erasure:
+    """Erases contacts."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        queries: Queries,
+        contacts: Contacts,
+        keys: KeyStore,
+        holds: Holds,
+        archiver: Archiver,
+        certificates: Certificates,
+        signers: SignerSource,
+        places: PlaceSource,
+    ) -> None:
+        self._runs = runs
+        self._queries = queries
+        self._contacts = contacts
+        self._keys = keys
+        self._holds = holds
+        self._archiver = archiver
+        self._certificates = certificates
+        self._signers = signers
+        self._places = places
+        self._store = runs.store
+
+    def erase(self, contact_id: str, meta: Callable[[], e.Meta], place: str) -> Erased:
+        """Erase a contact, or finish its erasure, and write the certificate into a place.
+
+        Raises `InvalidInput` for a contact that nobody knows and for a signing key that cannot be
+        had, `HoldInForce` while a hold is on the contact or one of its runs, and
+        `AnchorUnavailable` if one of its runs is in an archive that cannot be read.
+        """
+        key_id = self._store.contact_keys([contact_id]).get(contact_id)
+        archived = self._archived(contact_id)
+        if key_id is None and not archived and not self._rows(contact_id):
+            stream = contact_stream(contact_id)
+            if stream not in self._store.heads([stream]):
+                raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
+        # What may be missing is asked for before anything is done.
+        signer = self._signer()
+        kept = self._places(place)
+        # Twice: a run that began before the first was committed may know another address.
+        for _ in range(2):
+            self._record(contact_id, archived, key_id, meta)
+            key_id = self._store.contact_keys([contact_id]).get(contact_id)
+        cancelled = tuple(
+            run_id for run_id, ended in self._rows(contact_id) if not ended
+            if self._cancel(run_id, meta)
+        )  # fmt: skip
+        if key_id is not None:
+            self._keys.destroy(key_id)
+            self._runs.forget()
+        runs = (*(run_id for run_id, _ in self._rows(contact_id)), *archived)
+        text = self._certificates.text(contact_id, runs)
+        note = sign_note(text, signer.key, signer.sign)
+        name = f"erasure-{contact_id.replace(':', '_')}.txt"
+        kept.write(name, [note.encode()])
+        where = f"{kept.address.rstrip('/')}/{name}"
+        return Erased(contact_id, cancelled, runs, key_id is not None, note, where)
+
+    def _signer(self) -> Signer:
+        (first,) = self._store.read_stream(SYSTEM_STREAM, 0, 1)
+        signer = self._signers.open(origin_of(checksum_of(first)), create=True)
+        assert signer is not None, "it is made if there is none"
+        return signer
+
+    def _rows(self, contact_id: str) -> list[tuple[str, bool]]:
+        rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
+        return [(row.run_id, RunStatus(row.status).ended) for row in rows]
+
+    def _archived(self, contact_id: str) -> list[str]:
+        """The contact's runs that were archived: no list has them, but their ids are computed."""
+        found: list[str] = []
+        after = ""
+        while streams := self._store.stream_ids("plan:", after):
+            after = streams[-1]
+            plans = [stream.removeprefix("plan:") for stream in streams]
+            number = 1
+            while plans:
+                ids = {run_id(plan, contact_id, number): plan for plan in plans}
+                known = self._store.heads(list(ids))
+                found += self._store.tombstones_of(list(known))
+                plans = [ids[each] for each in known]
+                number += 1
+        return found
+
+    def _record(
+        self,
+        contact_id: str,
+        archived: list[str],
+        key_id: bytes | None,
+        meta: Callable[[], e.Meta],
+    ) -> None:
+        stream = contact_stream(contact_id)
+        for _ in range(_ATTEMPTS):
+            standing = self._holds.standing()
+            rows = self._store.read_stream(stream)
+            state = contact_state.fold(self._runs.journal.open(rows))
+            mine = [*(run_id for run_id, _ in self._rows(contact_id)), *archived]
+            if not state.erased:
+                self._holds.refuse(standing, contact_id, mine)
+            subjects = self._subjects(contact_id, state, archived)
+            key = "" if key_id is None else key_id.hex()
+            events = contact_state.erase(state, contact_id, subjects, key)
+            if not events:
+                return
+            unit = self._contacts.unit(stream, rows, events, meta())
+            if not state.erased:
+                unit = replace(unit, appends=(*unit.appends, standing.guard()))
+            if isinstance(self._runs.committer.commit([unit])[0], Committed):
+                return
+            self._runs.clock.refresh()
+        raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
+
+    def _subjects(
+        self, contact_id: str, state: contact_state.ContactState, archived: list[str]
+    ) -> set[str]:
+        """All that the contact is known by: its id, what was listed for it, and every address that
+        one of its runs began with."""
+        subjects = {f"id:{contact_id}"} | {subject for subject, _, _ in state.listed}
+        ids = [run_id for run_id, _ in self._rows(contact_id)]
+        people = [run.state.contact for run in self._runs.load_many(ids).values()]
+        for each in () if state.erased else archived:
+            start = self._runs.journal.open_one(self._archiver.stream(each)[0]).event
+            if isinstance(start, e.Start) and start.personal is not None:
+                people.append(start.personal)
+        for person in people:
+            subjects.update(self._contacts.subjects(contact_id, person.email, person.phone))
+        return subjects
+
+    def _cancel(self, run_id: str, meta: Callable[[], e.Meta]) -> bool:
+        try:
+            self._runs.change(run_id, lambda given: c.Cancel(given, CAUSE), meta)
+        except InvalidTransition:
+            return False  # it ended meanwhile
+        return True

@@ -1,0 +1,405 @@
+"""Archiving: ended runs leave the log for files, and nothing else notices but by their absence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dee_es import Contact, Engine
+from dee_es.engine.retention import archiver as archiving
+from dee_es.errors import (
+    AnchorUnavailable,
+    ConcurrencyConflict,
+    HoldInForce,
+    IntegrityViolation,
+    InvalidInput,
+    RunArchived,
+    RunNotFound,
+)
+from tests.support.busy import keep_busy, person, prepare
+from tests.support.counts import count
+from tests.support.engines import (
+    BACKENDS,
+    DAY,
+    EPOCH,
+    assert_replays,
+    database_url,
+    open_engine,
+    outreach,
+)
+
+EVENTS = count(400, 20_000)
+NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")
+
+
+@dataclass
+class Case:
+    """A busy database, and a folder for its archives."""
+
+    engine: Engine
+    folder: Path
+    url: str
+
+    @property
+    def place(self) -> str:
+        return str(self.folder / "archives")
+
+    def archive(self, days: float = 0.25, **options: object) -> archiving.ArchiveResult:
+        before = self.engine.now().now - timedelta(days=days)
+        return self.engine.audit.archive(before, place=self.place, actor="ann", **options)  # type: ignore[arg-type]
+
+    def ended(self, days: float = 0.25) -> set[str]:
+        before = self.engine.now().now - timedelta(days=days)
+        return {
+            run.id
+            for run in every_run(self.engine)
+            if run.completed_at is not None and run.completed_at < before
+        }
+
+
+def every_run(engine: Engine) -> list[object]:
+    found, cursor = [], None
+    while True:
+        page = engine.list_runs(limit=500, cursor=cursor)
+        found += page.runs
+        cursor = page.next_cursor
+        if cursor is None:
+            assert len(found) == page.total
+            return found
+
+
+@pytest.fixture(params=BACKENDS)
+def case(
+    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> Iterator[Case]:
+    url = database_url(request.param, tmp_path, fresh_postgres)
+    with open_engine(url, keys=tmp_path / "keys.db") as engine:
+        prepare(engine)
+        keep_busy(engine, EVENTS, seed=1)
+        engine.run_until(engine.now().tick + 7 * DAY)
+        keep_busy(engine, EVENTS // 3, seed=2, first=1_000)
+        yield Case(engine, tmp_path, url)
+
+
+def test_ended_runs_leave_and_all_else_stays_as_it_was(case: Case) -> None:
+    engine = case.engine
+    gone = case.ended()
+    before = {run.id: run for run in every_run(engine)}
+    entries = {run_id: engine.audit.get_by_run(run_id) for run_id in gone}
+    head = engine.health().position
+    assert len(gone) > 5
+    assert len(gone) < len(before)
+    result = case.archive()
+    assert (result.runs, result.held) == (len(gone), 0)
+    assert result.entries == sum(map(len, entries.values()))
+    after = {run.id: run for run in every_run(engine)}
+    assert after == {run_id: run for run_id, run in before.items() if run_id not in gone}
+    for run_id in gone:
+        with pytest.raises(RunArchived, match=f"{run_id} has left the log for archive 1"):
+            engine.get_run(run_id)
+        with pytest.raises(RunNotFound):
+            engine.get_timeline(run_id)
+        with pytest.raises(RunNotFound):
+            engine.ingest_event("email.replied", before[run_id].contact_id, run_id)
+    (archive,) = engine.audit.archives()
+    assert (archive.runs, archive.entries, archive.actor) == (len(gone), result.entries, "ann")
+    assert engine.health().position == head + 1
+    # All the trail has is what the log has: every other entry, and that of the archive.
+    assert engine.audit.query(limit=1).total == head + 1 - result.entries
+    assert_replays(engine)
+    assert case.archive().runs == 0
+
+
+def test_projections_are_what_a_rebuild_makes_of_the_rest(case: Case) -> None:
+    engine = case.engine
+    engine.audit.query(limit=1)
+    gone = case.ended()
+    case.archive()
+    for name in NAMES:
+        assert engine.projections.verify(name).ok, name
+    runs = {run.id: run for run in every_run(engine)}
+    for name in NAMES:
+        engine.projections.rebuild(name)
+        assert engine.projections.verify(name).ok, name
+    # Runs keep their numbers, although those of others are missing now.
+    assert {run.id: run for run in every_run(engine)} == runs
+    assert not gone & runs.keys()
+    keep_busy(engine, 100, seed=3, first=10_000)
+    case.archive(0)
+    for name in NAMES:
+        assert engine.projections.verify(name).ok, name
+    assert_replays(engine)
+
+
+def test_a_projection_that_was_behind_misses_nothing(case: Case) -> None:
+    """The lazy ones have folded nothing of the runs that leave."""
+    engine = case.engine
+    case.archive()
+    for name in NAMES:
+        assert engine.projections.verify(name).ok, name
+    total = engine.audit.query(limit=1).total
+    assert total == engine.health().position - engine._parts.store.archived()
+
+
+def test_whoever_was_archived_is_enrolled_anew_under_the_next_number(case: Case) -> None:
+    engine = case.engine
+    runs = {run.contact_id: run for run in every_run(engine) if run.id in case.ended()}
+    chosen = next(run for run in runs.values() if run.plan_id == "outreach")
+    case.archive()
+    again = engine.execute(outreach(), Contact(id=chosen.contact_id, email="new@example.com"))
+    assert again.enrollment == chosen.enrollment + 1
+    assert again.ordinal > chosen.ordinal
+    engine.run_until_idle()
+    assert engine.verify_audit_chain(again.id).valid
+
+
+def test_a_file_holds_the_runs_as_they_were_stored(case: Case) -> None:
+    engine = case.engine
+    stored = {run_id: engine._parts.store.read_stream(run_id) for run_id in case.ended()}
+    case.archive()
+    (archive,) = engine.audit.archives()
+    path = case.folder / "archives" / archive.name
+    assert path.stat().st_mode & 0o777 == 0o600
+    lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    assert lines[0]["format"] == "dee-archive/1"
+    assert [line["position"] for line in lines[1:-1]] == sorted(
+        row.position for rows in stored.values() for row in rows
+    )
+    assert (lines[-1]["runs"], lines[-1]["entries"]) == (len(stored), archive.entries)
+    assert b"@example.com" not in gzip.decompress(path.read_bytes())
+    for run_id, rows in stored.items():
+        assert engine._archiver.stream(run_id) == rows
+
+
+def test_an_archived_run_is_taken_out_and_looked_at_elsewhere(case: Case, tmp_path: Path) -> None:
+    engine = case.engine
+    chosen = sorted(case.ended())[0]
+    before = engine.get_run(chosen)
+    timeline = engine.get_timeline(chosen)
+    case.archive()
+    content = engine.export_run(chosen)
+    with open_engine(f"sqlite:///{tmp_path / 'scratch.db'}") as scratch:
+        assert scratch.import_run(content) == chosen
+        found = scratch.get_run(chosen)
+        assert found.variables == before.variables
+        assert (found.status, found.outcome) == (before.status, before.outcome)
+        assert scratch.get_timeline(chosen) == timeline
+        assert scratch.replay(chosen).identical
+
+
+def test_several_files_where_there_is_much(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = case.ended()
+    monkeypatch.setattr(archiving, "RUNS_A_FILE", 7)
+    monkeypatch.setattr(archiving, "BYTES_A_FILE", 20_000)
+    told: list[int] = []
+    result = case.archive(on_progress=lambda so_far: told.append(so_far.runs))
+    assert result.runs == len(gone)
+    assert told == sorted(told)
+    assert told[-1] == len(gone)
+    archives = case.engine.audit.archives()
+    assert [each.number for each in archives] == list(range(1, len(archives) + 1))
+    assert len(archives) > len(gone) / 7
+    verdicts = case.engine.audit.verify_archives()
+    assert all(verdict.valid for verdict in verdicts)
+    assert len(verdicts) == len(archives)
+
+
+def test_counting_first_writes_nothing(case: Case) -> None:
+    head = case.engine.health().position
+    result = case.archive(dry_run=True)
+    assert result.runs == len(case.ended())
+    assert result.archives == []
+    assert case.engine.health().position == head
+    assert not Path(case.place).exists()
+    assert result.entries == case.archive().entries
+
+
+# --- holds ----------------------------------------------------------------------------------------
+
+
+def test_what_is_held_stays(case: Case) -> None:
+    engine = case.engine
+    gone = sorted(case.ended())
+    runs = {run.id: run for run in every_run(engine)}
+    first = engine.place_hold(run_id=gone[0], reason="Smith v. Jones", actor="lawyer")
+    second = engine.place_hold(contact_id=runs[gone[1]].contact_id, reason="inquiry")
+    held = {run for run in gone if runs[run].contact_id == runs[gone[1]].contact_id} | {gone[0]}
+    assert [hold.hold_id for hold in engine.holds()] == ["hold_1", "hold_2"]
+    assert (first.run_id, first.actor, first.reason) == (gone[0], "lawyer", "Smith v. Jones")
+    result = case.archive()
+    assert (result.runs, result.held) == (len(gone) - len(held), len(held))
+    assert result.holds == {"hold_1", "hold_2"}
+    for run in held:
+        assert engine.get_run(run).id == run
+    engine.lift_hold(second.hold_id, "inquiry is over")
+    engine.lift_hold(first.hold_id, "settled")
+    assert engine.holds() == []
+    assert case.archive().runs == len(held)
+    assert engine.place_hold(run_id=gone[0], reason="again").hold_id == "hold_3"
+
+
+def test_a_hold_stops_an_erasure(case: Case) -> None:
+    engine = case.engine
+    run = every_run(engine)[0]
+    head = engine.health().position
+    hold = engine.place_hold(run_id=run.id, reason="Smith v. Jones", actor="lawyer")
+    with pytest.raises(HoldInForce, match=r"legal hold hold_1, placed by lawyer at .*Smith"):
+        engine.erase_contact(run.contact_id, "asked")
+    assert engine.health().position == head + 1
+    engine.lift_hold(hold.hold_id, "settled")
+    again = engine.place_hold(contact_id=run.contact_id, reason="inquiry")
+    with pytest.raises(HoldInForce, match="hold_2"):
+        engine.erase_contact(run.contact_id, "asked")
+    engine.lift_hold(again.hold_id, "over")
+    assert engine.erase_contact(run.contact_id, "asked").key_destroyed
+    with pytest.raises(InvalidInput, match="was erased; there is nothing to hold"):
+        engine.place_hold(contact_id=run.contact_id, reason="late")
+
+
+def test_a_hold_keeps_an_archived_run_readable(case: Case) -> None:
+    engine = case.engine
+    chosen = sorted(case.ended())[0]
+    contact = engine.get_run(chosen).contact_id
+    case.archive()
+    engine.place_hold(run_id=chosen, reason="Smith v. Jones")
+    with pytest.raises(HoldInForce):
+        engine.erase_contact(contact, "asked")
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        ({"reason": "x"}, "either a run or a contact"),
+        ({"reason": " ", "contact_id": "contact_0"}, "reason"),
+        ({"reason": "x", "contact_id": "nobody"}, "nothing is known"),
+        ({"reason": "x", "contact_id": "contact_0", "run_id": "run_x"}, "either"),
+    ],
+)
+def test_a_hold_on_nothing_is_refused(case: Case, given: dict[str, str], problem: str) -> None:
+    head = case.engine.health().position
+    with pytest.raises(InvalidInput, match=problem):
+        case.engine.place_hold(**given)  # type: ignore[arg-type]
+    with pytest.raises(RunNotFound):
+        case.engine.place_hold(run_id="run_" + "a" * 26, reason="x")
+    with pytest.raises(InvalidInput, match="no hold 'hold_9' is in force"):
+        case.engine.lift_hold("hold_9", "x")
+    assert case.engine.health().position == head
+
+
+def test_a_hold_is_placed_once_for_one_command(case: Case) -> None:
+    engine = case.engine
+    first = engine.place_hold(contact_id="contact_0", reason="x", command_id="cmd_1")
+    assert engine.place_hold(contact_id="contact_0", reason="x", command_id="cmd_1") == first
+    assert len(engine.holds()) == 1
+
+
+# --- what can be wrong ----------------------------------------------------------------------------
+
+
+def test_a_place_that_lies_lets_nothing_go(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = case.engine
+    runs, head = every_run(engine), engine.health().position
+    real = engine._archiver._places
+
+    class Lossy:
+        """Gives back less than was written, as a full disk might."""
+
+        def __init__(self, url: str) -> None:
+            self._inner = real(url)
+            self.address = self._inner.address
+            self.write = self._inner.write
+
+        def read(self, name: str) -> Iterator[bytes]:
+            yield b"".join(self._inner.read(name))[:-20]
+
+    monkeypatch.setattr(engine._archiver, "_places", Lossy)
+    with pytest.raises(IntegrityViolation, match=r"cannot be read back|was cut off"):
+        case.archive()
+    assert every_run(engine) == runs
+    assert engine.health().position == head
+    assert engine.audit.archives() == []
+
+
+def test_a_run_that_does_not_verify_is_not_archived(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = case.engine._parts.store
+    real = store.read_streams
+
+    def damaged(ids: list[str]) -> dict[str, list[object]]:
+        found = real(ids)
+        for rows in found.values():
+            del rows[1]
+        return found  # type: ignore[return-value]
+
+    monkeypatch.setattr(store, "read_streams", damaged, raising=False)
+    with pytest.raises(IntegrityViolation, match=r"entry 2 is missing .* was not archived"):
+        case.archive()
+    assert store.tombstones(0, 1) == []
+
+
+def test_a_place_that_is_not_there(case: Case) -> None:
+    (case.folder / "file").write_text("x")
+    before = case.engine.now().now
+    with pytest.raises(AnchorUnavailable, match="file"):
+        case.engine.audit.archive(before, place=str(case.folder / "file" / "inside"))
+    with pytest.raises(InvalidInput, match="DEE_ARCHIVES"):
+        case.engine.audit.archive(before)
+    assert case.engine.audit.archives() == []
+
+
+def test_no_rebuild_runs_beside_it(case: Case) -> None:
+    with case.engine._parts.views.rebuilding("run_list"), pytest.raises(ConcurrencyConflict):
+        case.archive()
+
+
+def test_an_archive_that_was_touched_is_named(case: Case) -> None:
+    engine = case.engine
+    case.archive()
+    (archive,) = engine.audit.archives()
+    path = case.folder / "archives" / archive.name
+    content = path.read_bytes()
+    for damaged in (content[:-9], content[:50] + b"x" + content[51:], b""):
+        path.write_bytes(damaged)
+        (verdict,) = engine.audit.verify_archives()
+        assert not verdict.valid
+        assert "is not the file that was archived" in str(verdict.problem)
+    moved = case.folder / "elsewhere"
+    moved.mkdir()
+    (moved / archive.name).write_bytes(content)
+    path.unlink()
+    assert not engine.audit.verify_archives()[0].valid
+    assert engine.audit.verify_archives(place=str(moved))[0].valid
+    shutil.rmtree(moved)
+
+
+def test_an_erasure_knows_the_addresses_of_archived_runs(case: Case) -> None:
+    engine = case.engine
+    chosen = sorted(case.ended())[0]
+    contact = engine.get_run(chosen).contact_id
+    others = [run.id for run in every_run(engine) if run.contact_id == contact]
+    number = int(contact.removeprefix("contact_"))
+    case.archive()
+    done = engine.erase_contact(contact, "asked")
+    assert set(others) == set(done.runs)
+    told = json.loads(done.certificate.partition("\n\n")[0])
+    assert [each["number"] for each in told["left"]["archives"]] == [1]
+    same = person(number)
+    with pytest.raises(Exception, match="suppressed"):
+        engine.execute(outreach("other"), Contact(id="somebody-else", email=same.email))
+    # What is archived can be read, but for what is personal.
+    with open_engine(f"sqlite:///{case.folder / 'scratch.db'}") as scratch:
+        scratch.import_run(engine.export_run(chosen))
+        assert scratch.get_run(chosen).variables == {}
+        assert scratch.replay(chosen).verdict in ("erased", "identical")
+
+
+def test_time_goes_by_the_log(case: Case) -> None:
+    assert case.engine.audit.archive(EPOCH, place=case.place).runs == 0
