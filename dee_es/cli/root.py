@@ -36,6 +36,8 @@ _COMMANDS: Final = {
     "audit": Lazy(
         "audit:audit", "Search the audit trail; verify that the log is what was written."
     ),
+    "archive": Lazy("archive:archive", "Take ended runs out of the log into verified files."),
+    "hold": Lazy("hold:hold", "Keep runs and contacts from being erased or archived."),
     "projections": Lazy("projections:projections", "Show, rebuild, verify and mend projections."),
     "tick": Lazy("clock:tick", "Do everything that is due now, once."),
     "run-until": Lazy("clock:run_until", "Move a manual clock ahead, doing what becomes due."),

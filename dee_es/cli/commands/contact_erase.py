@@ -13,19 +13,35 @@ from dee_es.cli.text import counted
 @click.command()
 @click.argument("contact_id", metavar="ID")
 @click.option("--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable.")
+@click.option(
+    "--certificate",
+    metavar="PLACE",
+    help="Folder or URL to write the signed certificate to.  [DEE_CERTIFICATES; default"
+    " certificates]",
+)
 @click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @json_option
 @pass_session
-def erase(session: Session, contact_id: str, reason: str, yes: bool, as_json: bool) -> None:
+def erase(
+    session: Session,
+    /,
+    contact_id: str,
+    reason: str,
+    certificate: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Make all personal data of the contact ID unreadable for ever, and cancel its open runs.
 
     Nothing of the log is rewritten, and everything verifies as before. The contact stays suppressed
-    under keyed digests of its addresses. If this is broken off, call it again.
+    under keyed digests of its addresses. A signed certificate says so, and lists what had left
+    before: messages, files of the outbox, exports, archives. A backup of the key store that was
+    made before still holds the key: replace it. If this is broken off, call it again.
     """
     with session.engine() as engine:
         if not yes:
             click.confirm(f"Erase {contact_id!r}? This cannot be undone", abort=True, err=True)
-        done = engine.erase_contact(contact_id, reason, session.actor)
+        done = engine.erase_contact(contact_id, reason, session.actor, certificate=certificate)
     if as_json:
         write_json(done)
         return
@@ -33,3 +49,4 @@ def erase(session: Session, contact_id: str, reason: str, yes: bool, as_json: bo
     say(f"erased {done.contact_id}: {runs}, {len(done.cancelled)} of them cancelled now")
     if not done.key_destroyed:
         say("it had no key: nothing personal of it was in the log")
+    say(f"certificate: {done.written_to}")

@@ -36,6 +36,17 @@ def export_run(
     """
     with session.engine() as engine:
         content = engine.export_run(run_id, personal_data=not no_personal_data)
+    write_private(path, content, force)
+    say(f"{run_id} written to {path}: {len(content):,} bytes")
+    if not no_personal_data:
+        click.echo(
+            "dee: the file holds personal data; give it only to whom you would show the contact",
+            err=True,
+        )
+
+
+def write_private(path: Path, content: bytes, force: bool) -> None:
+    """Write a file that only its owner may read; raises `InvalidInput` if it is there already."""
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
         handle = os.open(path, flags, 0o600)
@@ -44,12 +55,6 @@ def export_run(
     with os.fdopen(handle, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(content)
-    say(f"{run_id} written to {path}: {len(content):,} bytes")
-    if not no_personal_data:
-        click.echo(
-            "dee: the file holds personal data; give it only to whom you would show the contact",
-            err=True,
-        )
 
 
 @click.command("import")
