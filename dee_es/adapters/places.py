@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import fsspec
 
@@ -86,22 +87,35 @@ def _protocols(filesystem: Any) -> tuple[str, ...]:
 
 def _write_durably(folder: str, name: str, content: Iterable[bytes]) -> None:
     """Write aside and rename, so that nobody ever reads half a file, and not even a power cut
-    leaves one."""
-    aside = f"{folder}/.{name}.{os.getpid()}"
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
+    leaves one. What a killed process left aside is written over."""
+    aside = f"{folder}/.{name}.part"
+    with _alone(aside) as file:
+        file.truncate()
+        try:
             for piece in content:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, f"{folder}/{name}")
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(aside)
-        raise
+            os.replace(aside, f"{folder}/{name}")
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(aside)
+            raise
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[BinaryIO]:
+    """The file, made for its owner only, while nobody else writes it; raises `OSError`."""
+    while True:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it before may have put it in its place since it was opened here.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    yield file
+                    return

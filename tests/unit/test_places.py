@@ -1,0 +1,85 @@
+"""Places for files: whole or not at all, for their owner only, and named in errors."""
+
+from __future__ import annotations
+
+import fcntl
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dee_es.adapters.places import FilePlace
+from dee_es.errors import AnchorUnavailable
+
+
+@pytest.fixture(params=["folder", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> FilePlace:
+    if request.param == "folder":
+        return FilePlace(str(tmp_path / "deep" / "folder"))
+    return FilePlace(f"memory://{tmp_path.name}/deep")
+
+
+def test_what_was_written_is_read(place: FilePlace) -> None:
+    assert place.names() == []
+    assert not place.exists("b.txt")
+    place.write("b.txt", [b"one ", b"two"])
+    place.write("a.txt", [])
+    assert b"".join(place.read("b.txt")) == b"one two"
+    assert place.names() == ["a.txt", "b.txt"]
+    place.write("b.txt", [b"three"])
+    assert b"".join(place.read("b.txt")) == b"three"
+    assert place.exists("b.txt")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "x/y", ".hidden"])
+def test_a_name_leads_nowhere_else(place: FilePlace, name: str) -> None:
+    with pytest.raises(AnchorUnavailable):
+        list(place.read(name))
+
+
+def test_a_file_is_its_owners_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    place = FilePlace(str(tmp_path))
+    (tmp_path / ".x.part").write_bytes(b"left by somebody who was killed, and longer")
+    place.write("x", [b"new"])
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"new"
+    place.write("y", [b"new"])
+    assert stat.S_IMODE((tmp_path / "y").stat().st_mode) == 0o600
+
+
+def test_a_writer_that_fails_changes_nothing(tmp_path: Path) -> None:
+    place = FilePlace(str(tmp_path))
+    place.write("x", [b"old"])
+
+    def failing() -> Iterator[bytes]:
+        yield b"half"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        place.write("x", failing())
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"old"
+
+
+def test_two_do_not_write_one_file_at_once(tmp_path: Path) -> None:
+    place = FilePlace(str(tmp_path))
+    with (tmp_path / ".x.part").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(AnchorUnavailable):
+            place.write("x", [b"mine"])
+    place.write("x", [b"mine"])
+    assert (tmp_path / "x").read_bytes() == b"mine"
+
+
+def test_a_place_that_cannot_be_had_is_named_without_its_password(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    inside = FilePlace(str(tmp_path / "file" / "inside"))
+    with pytest.raises(AnchorUnavailable, match="inside"):
+        inside.write("x", [b""])
+    with pytest.raises(AnchorUnavailable) as caught:
+        FilePlace("nothing://user:secret@host/path")
+    assert "secret" not in str(caught.value)
+    assert "host/path" in str(caught.value)
+    with pytest.raises(AnchorUnavailable):
+        list(FilePlace(str(tmp_path)).read("missing"))
