@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from dee_es import Contact, Engine
+from dee_es import Contact, Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.signed_note import open_note
 from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
 from tests.support.counts import count
 from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics
@@ -41,6 +45,7 @@ def strings(number: int) -> list[bytes]:
 class Case:
     folder: Path
     kind: str
+    url: str
     engine: Engine
     channel: MemoryChannel
 
@@ -57,7 +62,7 @@ def case(
         for number in range(PEOPLE):
             engine.execute(outreach(), person(number), {"note": f"secret{number}x"})
         engine.tick()
-        yield Case(tmp_path, request.param, engine, channel)
+        yield Case(tmp_path, request.param, url, engine, channel)
 
 
 def test_the_erased_are_gone_and_the_rest_goes_on(case: Case) -> None:
@@ -145,6 +150,94 @@ def test_no_plaintext_is_in_any_file(case: Case) -> None:
     case.engine.erase_contact("c0", "asked")
     case.engine.run_until_idle()
     case.engine.projections.rebuild("audit_trail")
-    held = b"".join(path.read_bytes() for path in case.folder.rglob("*") if path.is_file())
-    for number in range(PEOPLE):
-        assert not any(text in held for text in strings(number))
+    case.engine.audit.archive(case.engine.now().now, place=str(case.folder / "archives"))
+    found = [path for path in files_of(case) if PERSONAL.search(path.read_bytes())]
+    assert found == []
+
+
+def test_the_search_finds_what_is_there(case: Case, tmp_path: Path) -> None:
+    """The test above could not fail otherwise."""
+    for text in strings(17):
+        (tmp_path / "leak").write_bytes(bytes(5000) + text + bytes(5000))
+        assert PERSONAL.search((tmp_path / "leak").read_bytes())
+    assert len(files_of(case)) > (20 if case.kind == "postgres" else 0)
+
+
+PERSONAL = re.compile(rb"mail\d+x@|1555\d{6}|Forename\d+x|secret\d+x", re.IGNORECASE)
+
+
+def files_of(case: Case) -> list[Path]:
+    """Every file of the database, of the server's write-ahead log, of keys and archives."""
+    folders = [case.folder]
+    if case.kind == "postgres":
+        with psycopg.connect(case.url, autocommit=True) as raw:
+            raw.execute("CHECKPOINT")
+            row = raw.execute(
+                "SELECT current_setting('data_directory'), oid FROM pg_database "
+                "WHERE datname = current_database()"
+            ).fetchone()
+        assert row is not None
+        data = Path(row[0])
+        folders += [data / "base" / str(row[1]), data / "pg_wal"]
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+# --- the certificate ------------------------------------------------------------------------------
+
+
+def test_the_certificate_says_what_was_erased_and_what_had_left(case: Case) -> None:
+    engine = case.engine
+    run = engine.list_runs(contact_id="c0").runs[0].id
+    done = engine.erase_contact("c0", "asked in writing", "ann")
+    signer = engine._parts.signers.open(
+        json.loads(done.certificate.partition("\n\n")[0])["log"], create=False
+    )
+    assert signer is not None
+    told = json.loads(open_note(done.certificate, "certificate", signer.key, signer.verify))
+    (entry,) = engine.audit.query(actions=["contact.erased"]).entries
+    assert told["entry"] == {
+        "stream": "contact:c0",
+        "version": entry.version,
+        "position": entry.position,
+        "checksum": entry.checksum,
+    }
+    assert (told["contact"], told["actor"], told["reason"]) == ("c0", "ann", "asked in writing")
+    assert told["keyDestroyed"] == engine._parts.store.contact_keys(["c0"])["c0"].hex()
+    assert [each["run"] for each in told["runs"]] == [run]
+    (message,) = told["left"]["messages"]
+    assert (message["run"], message["step"], message["outcome"]) == (run, "intro", "delivered")
+    assert {each.partition(":")[0] for each in told["suppressed"]} == {"id", "email", "phone"}
+    assert not PERSONAL.search(done.certificate.encode())
+
+
+def test_the_certificate_names_files_of_the_outbox(tmp_path: Path) -> None:
+    with Engine(
+        EngineConfig(
+            f"sqlite:///{tmp_path / 'dee.db'}",
+            clock="manual",
+            outbox=str(tmp_path / "outbox"),
+            certificates=str(tmp_path / "certificates"),
+        )
+    ) as engine:
+        publish_basics(engine)
+        engine.execute(outreach(), person(0), {"note": "secret0x"})
+        engine.tick()
+        done = engine.erase_contact("c0", "asked")
+        assert Path(done.written_to).read_text(encoding="utf-8") == done.certificate
+        told = json.loads(done.certificate.partition("\n\n")[0])
+        (file,) = told["left"]["messages"][0]["files"]
+        assert b"mail0x@" in Path(file).read_bytes()
+        again = engine.erase_contact("c0", "asked again")
+        assert again.certificate == done.certificate
+
+
+def test_an_erasure_that_cannot_be_certified_does_not_begin(
+    tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    config = EngineConfig(fresh_postgres(), clock="manual", keys=f"sqlite:///{tmp_path / 'k.db'}")
+    with Engine(config) as engine:
+        engine.suppress("c0", reason="x")
+        head = engine.health().position
+        with pytest.raises(InvalidInput, match="audit_key_file"):
+            engine.erase_contact("c0", "asked")
+        assert engine.health().position == head
