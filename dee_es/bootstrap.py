@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -22,15 +22,17 @@ from dee_es.adapters.keys import (
     open_sqlite_keys,
     parse_master_key,
 )
-from dee_es.adapters.processes import shared
+from dee_es.adapters.processes import helped, shared
 from dee_es.adapters.system import RandomIds, SystemWallClock
 from dee_es.adapters.zones import load_zone
 from dee_es.config import EngineConfig, load_config
 from dee_es.core.chain import GENESIS
+from dee_es.core.chunk_check import Chunk, ChunkReport
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import ClockStarted, Meta
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.api.definitions import checked_policy
+from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.engine.facade import EngineApi, Parts
 from dee_es.engine.journal import Journal
 from dee_es.engine.models import TickReport
@@ -89,7 +91,7 @@ class Engine(EngineApi):
             backend, store, views = _open_store(config)
             undo.callback(store.close)
             # Before the keys, which an empty database does not have either.
-            if not config.create and not store.read_stream(SYSTEM_STREAM):
+            if not config.create and not store.read_stream(SYSTEM_STREAM, 0, 1):
                 raise StoreUnavailable("this database is empty; make it ready with `dee init`")
             opened_keys = keys or _open_keys(config)
             undo.callback(opened_keys.close)
@@ -120,6 +122,7 @@ class Engine(EngineApi):
                 partition=config.partition,
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
+                share_checks=None if backend == "memory" else partial(_checks, config, store),
             )
             super().__init__(parts)
             # Others can open the same database only if all of it comes from the settings.
@@ -155,6 +158,21 @@ def _replayer(config: EngineConfig) -> Callable[[list[str]], ReplayedPage]:
     engine = Engine(config)
     atexit.register(engine.close)
     return engine.replay_page
+
+
+def _checks(
+    config: EngineConfig, store: EventStore, chunks: Iterable[Chunk], workers: int
+) -> Generator[ChunkReport, None, None]:
+    """Have the log checked by several processes; the others need the database and no key."""
+    begin = partial(_checker, replace(config, create=False))
+    return helped(begin, ChunkReader(store).check, chunks, workers)
+
+
+def _checker(config: EngineConfig) -> Callable[[Chunk], ChunkReport]:
+    """What a process that verifies for another one does with a chunk."""
+    _, store, _ = _open_store(config)
+    atexit.register(store.close)
+    return ChunkReader(store).check
 
 
 def _config(database: str | EngineConfig | None) -> EngineConfig:
@@ -206,7 +224,7 @@ def is_initialised(config: EngineConfig) -> bool:
         return False
     _, store, _ = _open_store(config)
     try:
-        return bool(store.read_stream(SYSTEM_STREAM))
+        return bool(store.read_stream(SYSTEM_STREAM, 0, 1))
     finally:
         store.close()
 
@@ -452,8 +470,8 @@ def _clock_of(
     store: EventStore, journal: Journal, config: EngineConfig, wall: WallClock, ids: IdSource
 ) -> ClockStarted:
     """The clock the database was made with; made now if this is its first opening."""
-    rows = store.read_stream(SYSTEM_STREAM)
-    if not rows:
+    first = store.read_stream(SYSTEM_STREAM, 0, 1)
+    if not first:
         now = wall.now_ms()
         epoch_ms = now - now % 1000
         if config.epoch is not None:
@@ -463,7 +481,7 @@ def _clock_of(
         sealed = journal.seal(SYSTEM_STREAM, 0, GENESIS, [event], meta, None)
         # Another process may be making it as well; whoever is first has decided.
         store.commit([Unit((StreamAppend(SYSTEM_STREAM, 0, sealed),))])
-        rows = store.read_stream(SYSTEM_STREAM)
-    started = journal.open(rows)[0].event
+        first = store.read_stream(SYSTEM_STREAM, 0, 1)
+    started = journal.open(first)[0].event
     assert isinstance(started, ClockStarted), "the system's stream begins with its clock"
     return started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _AHEAD = 2
 """Items that wait for each process, so that none is ever idle."""
+_MOST_KEPT = 4
+"""Results for each process that wait for one before them."""
 
 _work: list[Callable[[Any], Any]] = []
 """In a process that works for another one: what it does with an item."""
@@ -34,6 +36,42 @@ def shared(
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+def helped(
+    begin: Callable[[], Callable[[Item], Result]],
+    here: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+) -> Generator[Result, None, None]:
+    """The results for the items, where this process is one of those that work: it does with an item
+    what `here` does, while the others start and ever after. They are as those of `shared`."""
+    context = multiprocessing.get_context("spawn")
+    others = workers - 1
+    with ProcessPoolExecutor(others, context, _begin, (begin,)) as pool:
+        started = [pool.submit(_nothing) for _ in range(others)]
+        results: deque[Future[Result]] = deque()
+        for item in items:
+            waiting = sum(not result.done() for result in results)
+            ready = sum(each.done() for each in started)
+            if waiting < _AHEAD * ready:
+                results.append(pool.submit(_do, item))
+            else:
+                results.append(_done(here(item)))
+            while results and (results[0].done() or len(results) > _MOST_KEPT * workers):
+                yield results.popleft().result()
+        while results:
+            yield results.popleft().result()
+
+
+def _done(value: Result) -> Future[Result]:
+    result: Future[Result] = Future()
+    result.set_result(value)
+    return result
+
+
+def _nothing() -> None:
+    """What a process is asked first, to see when it has begun."""
 
 
 def _begin(begin: Callable[[], Callable[[Any], Any]]) -> None:

@@ -8,6 +8,7 @@ be checked without a class of this project, without a key, and after an erasure.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,21 @@ CHECKSUM_BYTES: Final = 32
 GENESIS: Final = bytes(CHECKSUM_BYTES)
 """The previous checksum of a stream's first event: 64 zeros in hex."""
 HEADER_BYTES: Final = len(FORMAT) + 2 * CHECKSUM_BYTES
+
+Entry = tuple[int, str, int, str, bytes]
+"""Position, stream, version, name and state of an entry, as they came from the database: of types
+that only the engine vouches for, and of nothing else."""
+Checksum = Callable[[str, int, str, bytes, bytes], bytes]
+
+MALFORMED: Final = "the stored state is malformed"
+NOT_LINKED: Final = "the previous checksum is not that of the entry before it"
+NOT_ITS_CHECKSUM: Final = "the checksum does not match what is stored"
+NOT_TYPED_ERRORS: Final = (AttributeError, OverflowError, TypeError, ValueError)
+"""What using an entry as one raises if a column holds something else than it ever could."""
+NOT_TYPED: Final = "a column of it holds what the engine never writes"
+
+_SMALL: Final = 4096
+_LENGTHS: Final = tuple(number.to_bytes(4, "big") for number in range(_SMALL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +79,55 @@ def unseal(state: bytes, where: str) -> SealedState:
     )
 
 
+def is_malformed(state: bytes) -> bool:
+    """Whether a stored state cannot be taken apart."""
+    return len(state) < HEADER_BYTES or state[: len(FORMAT)] != FORMAT
+
+
 def fault(stream_id: str, version: int, name: str, previous: bytes, state: bytes) -> str | None:
     """Say what is wrong with a stored event that follows `previous`, or None if it verifies."""
     try:
+        if is_malformed(state):
+            return MALFORMED
         sealed = unseal(state, "entry")
-    except IntegrityViolation:
-        return "the stored state is malformed"
-    if sealed.previous != previous:
-        return "the previous checksum is not that of the entry before it"
-    if sealed.checksum != checksum(stream_id, version, name, previous, sealed.payload):
-        return "the checksum does not match what is stored"
+        if sealed.previous != previous:
+            return NOT_LINKED
+        if sealed.checksum != checksum(stream_id, version, name, previous, sealed.payload):
+            return NOT_ITS_CHECKSUM
+    except NOT_TYPED_ERRORS:
+        return NOT_TYPED
     return None
+
+
+def hasher() -> Checksum:
+    """`checksum` for many entries: it keeps the bytes that names and versions have in common."""
+    sha256, join = hashlib.sha256, b"".join
+    start = length_prefixed((FORMAT,))
+    middles: dict[tuple[int, str], bytes] = {}
+
+    def of(stream_id: str, version: int, name: str, previous: bytes, payload: bytes) -> bytes:
+        stream = stream_id.encode()
+        middle = middles.get((version, name))
+        if middle is None:
+            middle = length_prefixed((version.to_bytes(8, "big"), name.encode()))
+            middle += CHECKSUM_BYTES.to_bytes(4, "big")
+            if len(middles) < _SMALL:
+                middles[version, name] = middle
+        size = len(payload)
+        return sha256(
+            join(
+                (
+                    start,
+                    _LENGTHS[len(stream)]
+                    if len(stream) < _SMALL
+                    else len(stream).to_bytes(4, "big"),
+                    stream,
+                    middle,
+                    previous,
+                    _LENGTHS[size] if size < _SMALL else size.to_bytes(4, "big"),
+                    payload,
+                )
+            )
+        ).digest()
+
+    return of

@@ -64,6 +64,26 @@ class Edge:
             level = [sha256(_NODE + left + right).digest() for left, right in pairs]
         return Edge(self.size + len(entries), tuple(after))
 
+    def joined(self, right: Edge) -> Edge:
+        """The edge after all leaves of another tree.
+
+        Raises `ValueError` if that one does not fit: the size of this one must be a multiple of a
+        power of two that is not smaller than the other.
+        """
+        lowest = self.size & -self.size
+        if self.size and right.size > lowest:
+            raise ValueError(f"a tree of {right.size} does not fit behind one of {self.size}")
+        size = self.size + right.size
+        if not self.size or right.size < lowest:
+            return Edge(size, right.hashes + self.hashes)
+        # The other is full, as is the smallest subtree here: they make one, and so on.
+        (node,) = right.hashes
+        held = list(self.hashes)
+        while self.size & lowest:
+            node = node_hash(held.pop(0), node)
+            lowest <<= 1
+        return Edge(size, (node, *held))
+
     @property
     def root(self) -> bytes:
         """The root of the tree."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from dee_es.core.chain import Entry
 from dee_es.core.events import RecordedEvent
 from dee_es.ports.log import (
     Committed,
@@ -85,6 +86,18 @@ class EventStore(Protocol):
 
     def read_log(self, after: int, limit: int) -> list[StoredRow]:
         """Rows of the whole log behind position `after`, in order."""
+        ...
+
+    def read_entries(self, after: int, upto: int) -> list[Entry]:
+        """What there is with `after < position <= upto`, in order of position.
+
+        This is how verification reads the log. Nothing is taken for granted: positions may be
+        missing, or taken twice, and columns may hold what could never be there.
+        """
+        ...
+
+    def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
+        """Stream, version and checksum of the heads behind stream `after`, in order of stream."""
         ...
 
     def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:

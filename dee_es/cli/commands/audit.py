@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import tzinfo
 from pathlib import Path
@@ -153,15 +154,26 @@ def context(session: Session, run_id: str, step_id: str, visit: int | None, as_j
 
 @audit.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=None,
+    help="Processes that share the work on a long log.  [default: as many as there are cores]",
+)
 @json_option
 @pass_session
-def verify(session: Session, run_id: str | None, as_json: bool) -> None:
+def verify(session: Session, run_id: str | None, workers: int | None, as_json: bool) -> None:
     """Check the chain of checksums of RUN, or of the whole log without one.
 
     Exits with 1 if anything was changed, cut or put in; the entry is named.
     """
+    if run_id is not None and workers is not None:
+        raise click.UsageError("--workers goes with the whole log, not with a RUN")
     with session.engine() as engine:
-        valid = _run(engine, run_id, as_json) if run_id is not None else _log(engine, as_json)
+        if run_id is not None:
+            valid = _run(engine, run_id, as_json)
+        else:
+            valid = _log(engine, workers or os.cpu_count() or 1, as_json)
     if not valid:
         raise click.exceptions.Exit(1)
 
@@ -180,9 +192,9 @@ def _run(engine: Engine, run_id: str, as_json: bool) -> bool:
     return verdict.valid
 
 
-def _log(engine: Engine, as_json: bool) -> bool:
+def _log(engine: Engine, workers: int, as_json: bool) -> bool:
     with Progress("Verifying entries", engine.health().position) as progress:
-        verdict = engine.verify_log(progress.update)
+        verdict = engine.verify_log(progress.update, workers=workers)
     if as_json:
         write_json(verdict)
         return verdict.valid

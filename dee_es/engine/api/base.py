@@ -11,6 +11,7 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring
+from dee_es.engine.auditing.chunks import ShareChecks
 from dee_es.engine.auditing.manager import Audit
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
@@ -86,6 +87,7 @@ class Parts:
     max_runs_per_tick: int
     max_concurrent_sends: int
     partition: tuple[int, int] = (0, 1)
+    share_checks: ShareChecks | None = None
 
 
 class ApiBase:
@@ -196,7 +198,7 @@ class ApiBase:
                 parts.audit_trail,
                 parts.scale,
             ),
-            Verification(parts.store, anchoring, self.clock, parts.scale),
+            Verification(parts.store, anchoring, self.clock, parts.scale, parts.share_checks),
             anchoring,
             self._archiver,
             parts.archives,

@@ -15,9 +15,9 @@ class EvidenceApi(ApiBase):
         """Check a run's chain of checksums; raises `RunNotFound`."""
         return self.audit.verify_run(checked_run_id(run_id))
 
-    def verify_log(self, on_progress: OnVerified | None = None) -> LogVerdict:
-        """Check every chain and the order of the whole log."""
-        return self.audit.verify_log(on_progress)
+    def verify_log(self, on_progress: OnVerified | None = None, *, workers: int = 1) -> LogVerdict:
+        """Check every chain and the order of the whole log; see `Audit.verify_log`."""
+        return self.audit.verify_log(on_progress, workers=workers)
 
     def metrics(self) -> Metrics:
         """Numbers to watch, as they are now; raises `StoreUnavailable`."""

@@ -88,9 +88,14 @@ class Audit:
         """Check a run's chain of checksums; raises `RunNotFound`. An empty chain is never valid."""
         return self._verification.verify_run(check_id("run_id", run_id))
 
-    def verify_log(self, on_progress: OnVerified | None = None) -> LogVerdict:
-        """Check every chain and the order of the whole log, as it stands when this begins."""
-        return self._verification.verify_log(on_progress)
+    def verify_log(self, on_progress: OnVerified | None = None, *, workers: int = 1) -> LogVerdict:
+        """Check every chain and the order of the whole log, as it stands when this begins.
+
+        `on_progress` is told the position reached. `workers` processes share the work on a long
+        log, this one among them, if others can open the database; a script that asks for several
+        needs the usual `if __name__ == "__main__":`. Raises `InvalidInput` for fewer than one.
+        """
+        return self._verification.verify_log(on_progress, workers)
 
     def checkpoint(
         self, actor: str | None = None, *, command_id: str | None = None

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from typing import Final
 
 from dee_es.core import chain, codec
+from dee_es.core.chunk_check import (
+    MOST_PROBLEMS,
+    Chunk,
+    ChunkReport,
+    Problem,
+    missing_before,
+    named,
+    printable,
+)
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import is_run
-from dee_es.core.merkle import Edge
 from dee_es.engine.auditing.anchoring import Anchoring
+from dee_es.engine.auditing.chunks import CHUNK, ShareChecks, check_here
+from dee_es.engine.auditing.roots import Roots
+from dee_es.engine.auditing.stream_ends import StreamEnds
 from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import DeeError, RunNotFound
-from dee_es.ports import EventStore, Head, StoredRow
+from dee_es.errors import DeeError, InvalidInput, RunNotFound
+from dee_es.ports import EventStore, StoredRow
 
-_PAGE: Final = 5000
-_MOST_PROBLEMS: Final = 100
+_HEADS: Final = 5000
+_WORTH_SHARING: Final = 8
+"""Chunks: a process more has begun only when this one has checked about as many."""
 OnVerified = Callable[[int], None]
 
 
@@ -25,12 +37,20 @@ class Verification:
     """Checks chains and the order of the log. Needs no key and no event class for it."""
 
     def __init__(
-        self, store: EventStore, anchoring: Anchoring, clock: EngineClock, scale: TimeScale
+        self,
+        store: EventStore,
+        anchoring: Anchoring,
+        clock: EngineClock,
+        scale: TimeScale,
+        share: ShareChecks | None = None,
     ) -> None:
         self._store = store
         self._anchoring = anchoring
         self._clock = clock
         self._scale = scale
+        self._share = share
+
+    # --- one stream -------------------------------------------------------------------------------
 
     def verify_run(self, run_id: str) -> ChainVerdict:
         """Check a run's chain; raises `RunNotFound`. An empty chain is never valid."""
@@ -46,7 +66,8 @@ class Verification:
                 break
             previous = chain.unseal(row.state, "").checksum
         if problem is None:
-            problem = _head_fault(head, len(rows), previous)
+            known = None if head is None else (head.version, head.checksum)
+            problem = _head_fault(known, len(rows), previous)
             bad = len(rows) if problem is not None else None
         ticks = [] if problem is not None else [self._tick(rows[0]), self._tick(rows[-1])]
         return ChainVerdict(
@@ -65,52 +86,36 @@ class Verification:
         public, _ = codec.split(chain.unseal(row.state, "entry").payload, "entry")
         return codec.decode(row.name, public, None, "entry")[1].tick
 
-    def verify_log(self, on_progress: OnVerified | None = None) -> LogVerdict:
+    # --- the whole log ----------------------------------------------------------------------------
+
+    def verify_log(self, on_progress: OnVerified | None = None, workers: int = 1) -> LogVerdict:
         """Check every chain and that positions have no gap, up to the end of the log as it stands
-        when this begins."""
+        when this begins. Raises `InvalidInput` unless there is at least one worker."""
+        if workers < 1:
+            raise InvalidInput("workers", "must be a whole number from 1 on")
         end = self._store.log_head().position
         known = self._anchoring.known()
-        roots = _Roots(known.roots)
-        position = 0
-        heads: dict[str, tuple[int, bytes]] = {}
-        problems: list[str] = []
-        broken: set[str] = set()
-        while position < end:
-            page = self._store.read_log(position, _PAGE)
-            page = [row for row in page if row.position <= end]
-            if not page:
-                problems.append(f"positions {position + 1} to {end} are missing from the log")
-                break
-            problems += roots.take(page)
-            for row in page:
-                if row.position != position + 1:
-                    problems.append(
-                        f"position {position + 1} is missing; the next entry found is "
-                        f"{row.stream_id} entry {row.version} (position {row.position})"
-                    )
-                position = row.position
-                version, previous = heads.get(row.stream_id, (0, chain.GENESIS))
-                fault = _fault(row, version + 1, previous)
-                if fault is not None and row.stream_id not in broken:
-                    broken.add(row.stream_id)
-                    problems.append(
-                        f"{row.stream_id} entry {row.version} (position {row.position}): {fault}"
-                    )
-                heads[row.stream_id] = (row.version, _stored_checksum(row))
-            if on_progress is not None:
-                on_progress(position)
-            if len(problems) >= _MOST_PROBLEMS:
-                break
-        else:
-            problems.extend(self._stale_heads(heads, broken))
-            problems.extend(roots.unreached())
-        problems = [*known.problems, *problems]
-        rest = position - roots.anchored
+        course = _Course(self._store, Roots(known.roots), end)
+        chunks = list(course.chunks())
+        if len(chunks) < _WORTH_SHARING * workers:
+            workers = 1
+        share = check_here(self._store) if self._share is None or workers == 1 else self._share
+        with closing(share(chunks, workers)) as reports:
+            for report in reports:
+                course.take(report)
+                if on_progress is not None:
+                    on_progress(course.position)
+                if course.full:
+                    break
+            else:
+                course.end()
+        roots, rest = course.roots, course.position - course.roots.anchored
+        problems = (*known.problems, *course.problems)
         return LogVerdict(
             valid=not problems,
-            entries=position,
-            streams=len(heads),
-            problems=tuple(problems[:_MOST_PROBLEMS]),
+            entries=course.position,
+            streams=len(course.streams),
+            problems=problems[:MOST_PROBLEMS],
             checkpoints=roots.matched,
             anchored_through=roots.anchored,
             unanchored_events=rest,
@@ -126,83 +131,120 @@ class Verification:
                 return max(0, ticks) * self._scale.resolution_ms / 1000
         return 0.0
 
-    def _stale_heads(self, seen: dict[str, tuple[int, bytes]], broken: set[str]) -> list[str]:
-        """Streams whose last entries do not agree with what the write side keeps about them."""
-        problems = []
-        after = ""
-        while ids := self._store.stream_ids("", after):
-            after = ids[-1]
-            for stream, head in self._store.heads(ids).items():
-                version, checksum = seen.get(stream, (0, chain.GENESIS))
-                # More may have been appended since the end of the log was noted.
-                fault = _head_fault(head, version, checksum) if head.version <= version else None
-                if stream not in seen or (fault is not None and stream not in broken):
-                    grown = stream not in seen and self._store.read_stream(stream, 0, 1)
-                    if not grown:
-                        problems.append(f"{stream} entry {head.version}: {fault or 'is missing'}")
-        return problems
 
+class _Course:
+    """What is known of the log up to a position, as its chunks are joined in order."""
 
-class _Roots:
-    """The Merkle tree over what is read, compared with every checkpoint that it reaches."""
+    def __init__(self, store: EventStore, roots: Roots, end: int) -> None:
+        self._store = store
+        self._end = end
+        self._broken: set[str] = set()
+        self.roots = roots
+        self.streams = StreamEnds()
+        self.position = 0
+        self.problems: list[str] = []
 
-    def __init__(self, roots: Mapping[int, tuple[bytes, str]]) -> None:
-        self._left = sorted(roots.items(), reverse=True)
-        self._edge = Edge()
-        self._broken = False
-        self.matched = 0
-        self.anchored = 0
+    @property
+    def full(self) -> bool:
+        """Whether as many problems were found as are named."""
+        return len(self.problems) >= MOST_PROBLEMS
 
-    def take(self, page: Sequence[StoredRow]) -> list[str]:
-        """Take in rows; returns what does not agree with a checkpoint."""
-        problems = []
-        leaves = [_stored_checksum(row) for row in page]
-        while self._left and self._left[-1][0] <= self._edge.size + len(leaves):
-            size, (root, where) = self._left.pop()
-            part = size - self._edge.size
-            self._edge, leaves = self._edge.extended(leaves[:part]), leaves[part:]
-            if self._edge.root == root:
-                self.matched += 1
-                self.anchored = size
-            elif not self._broken:
-                # After the first, all others must differ, too.
-                self._broken = True
-                problems.append(
-                    f"positions {self.anchored + 1} to {size}: what is stored is not what was "
-                    f"signed ({where})"
+    def chunks(self) -> Iterator[Chunk]:
+        """The log up to its end, in pieces."""
+        for start in range(0, self._end, CHUNK):
+            end = min(start + CHUNK, self._end)
+            yield Chunk(start, end, self.roots.sizes(start, end))
+
+    def take(self, report: ChunkReport) -> None:
+        """Join the next chunk."""
+        found = [*report.problems, *self.roots.take(report)]
+        for unfit in self.streams.follow(report.spans):
+            stream, name = self._entry_at(unfit.position)
+            found.append(Problem(unfit.position, unfit.rank, stream, f"{name}: {unfit.text}"))
+        if report.first is not None:
+            if report.first_position > self.position + 1:
+                self._say(
+                    f"position {self.position + 1} is missing; the next entry found is "
+                    f"{report.first}"
                 )
-        self._edge = self._edge.extended(leaves)
-        return problems
+            self.position = report.last
+        for problem in sorted(found, key=lambda each: (each.position, each.rank)):
+            if not problem.stream:
+                self._say(problem.text)
+            elif problem.stream not in self._broken:
+                self._broken.add(problem.stream)
+                self._say(problem.text)
 
-    def unreached(self) -> list[str]:
-        """Checkpoints of more entries than there are."""
-        if not self._left:
-            return []
-        size, (_, where) = self._left[0]
-        return [
-            f"the log ends at position {self._edge.size}, but one of {size} entries was signed "
-            f"({where}): positions {self._edge.size + 1} to {size} are missing at the end"
-        ]
+    def end(self) -> None:
+        """Compare what was read with what the write side keeps about the log and each stream."""
+        if self.position < self._end:
+            self._say(f"positions {self.position + 1} to {self._end} are missing from the log")
+        self._look_behind()
+        self._look_at_heads()
+        for problem in self.roots.unreached(self._end):
+            self._say(problem)
+
+    def _say(self, problem: str) -> None:
+        if not self.full:
+            self.problems.append(problem)
+
+    def _entry_at(self, position: int) -> tuple[str, str]:
+        """The stream of an entry, and how problems name it."""
+        for _, stream, version, *_ in self._store.read_entries(position - 1, position):
+            return printable(stream), named(stream, version, position)
+        return f"position {position}", f"the entry at position {position}"
+
+    def _look_behind(self) -> None:
+        """Entries behind the end of the log that its own head names: it was set back."""
+        after = self._store.log_head().position
+        for row in self._store.read_log(after, 1):
+            # What was appended meanwhile has moved the head as well.
+            if row.position > self._store.log_head().position:
+                name = named(row.stream_id, row.version, row.position)
+                self._say(f"the log's head says that it ends at position {after}, before {name}")
+
+    def _look_at_heads(self) -> None:
+        """Streams whose last entries do not agree with what the write side keeps about them."""
+        after, heads = "", 0
+        while not self.full and (page := self._store.stream_ends(after, _HEADS)):
+            after = page[-1][0]
+            heads += len(page)
+            for stream, version, checksum in page:
+                seen = self.streams.find(stream)
+                last = (0, chain.GENESIS) if seen is None else (seen.version, seen.checksum)
+                if (version, checksum) != last and printable(stream) not in self._broken:
+                    self._differing(stream, (version, checksum), last)
+        if not self.full and heads < len(self.streams):
+            for end in self.streams.never_found():
+                stream, name = self._entry_at(end.position)
+                if stream not in self._broken:
+                    self._say(f"{name}: the stream's head is missing")
+
+    def _differing(self, stream: str, head: tuple[int, bytes], last: tuple[int, bytes]) -> None:
+        version, checksum = last
+        try:
+            # More may have been appended since the end of the log was noted.
+            if head[0] > version:
+                grown = self._store.read_stream(stream, version, version + 1)
+                if grown and grown[0].position > self._end:
+                    return
+            fault = _head_fault(head, version, checksum)
+        except chain.NOT_TYPED_ERRORS:
+            fault = chain.NOT_TYPED
+        self._say(f"{printable(stream)} entry {printable(head[0])}: {fault}")
 
 
 def _fault(row: StoredRow, expected: int, previous: bytes) -> str | None:
     if row.version != expected:
-        return f"entry {expected} is missing before it"
+        return missing_before(expected)
     return chain.fault(row.stream_id, row.version, row.name, previous, row.state)
 
 
-def _head_fault(head: Head | None, version: int, checksum: bytes) -> str | None:
+def _head_fault(head: tuple[int, bytes] | None, version: int, checksum: bytes) -> str | None:
     if head is None:
         return "the stream's head is missing"
-    if head.version > version:
-        return f"entries {version + 1} to {head.version} are missing at the end"
-    if head.version < version or head.checksum != checksum:
+    if head[0] > version:
+        return f"entries {version + 1} to {head[0]} are missing at the end"
+    if head[0] < version or head[1] != checksum:
         return "the last entry is not the one that the stream's head names"
     return None
-
-
-def _stored_checksum(row: StoredRow) -> bytes:
-    try:
-        return chain.unseal(row.state, "entry").checksum
-    except DeeError:
-        return chain.GENESIS

@@ -10,6 +10,7 @@ from dee_es.adapters.storage.memory.commit import Commit
 from dee_es.adapters.storage.memory.database import HeldLease, MemoryDatabase
 from dee_es.adapters.storage.memory.views import MemoryTransaction
 from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
+from dee_es.core.chain import Entry
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
@@ -125,6 +126,17 @@ class MemoryStore:
         """See `EventStore.read_log`."""
         with self._database.reading():
             return self._database.recorder.log(after, limit)
+
+    def read_entries(self, after: int, upto: int) -> list[Entry]:
+        """See `EventStore.read_entries`."""
+        with self._database.reading():
+            rows = self._database.recorder.log(after, upto - max(after, 0))
+            return [(r.position, r.stream_id, r.version, r.name, r.state) for r in rows]
+
+    def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
+        """See `EventStore.stream_ends`."""
+        heads = self.heads(self.stream_ids("", after, limit)).values()
+        return [(head.stream_id, head.version, head.checksum) for head in heads]
 
     def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
         """See `EventStore.heads`."""

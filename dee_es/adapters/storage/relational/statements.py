@@ -166,6 +166,13 @@ WHERE notification_id > ?
 ORDER BY notification_id LIMIT ?
 """
 )
+READ_ENTRIES: Final = (
+    _STORED
+    + """
+WHERE notification_id > ? AND notification_id <= ?
+ORDER BY notification_id
+"""
+)
 
 # --- the head of the log --------------------------------------------------------------------------
 
@@ -180,6 +187,9 @@ ADVANCE_CLOCK: Final = "UPDATE log_head SET tick = ? WHERE tick < ?"
 READ_HEADS: Final = """
 SELECT stream_id, version, checksum, due_tick, ended, slice, ordinal FROM heads
 WHERE stream_id IN ??
+"""
+STREAM_ENDS: Final = """
+SELECT stream_id, version, checksum FROM heads WHERE stream_id > ? ORDER BY stream_id LIMIT ?
 """
 STREAM_IDS: Final = """
 SELECT stream_id FROM heads

@@ -13,6 +13,7 @@ from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.tables import Dialect, Tables
+from dee_es.core.chain import Entry
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
@@ -180,6 +181,10 @@ class RelationalStore:
         """See `EventStore.archived`."""
         return int(self._query(sql.COUNT_ARCHIVED)[0][0])
 
+    def read_entries(self, after: int, upto: int) -> list[Entry]:
+        """See `EventStore.read_entries`."""
+        return self._query(sql.READ_ENTRIES, (after, upto))
+
     def log_head(self) -> LogHead:
         """See `EventStore.log_head`."""
         return _log_head(self._query(sql.LOG_HEAD))
@@ -189,6 +194,10 @@ class RelationalStore:
     def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
         """See `EventStore.heads`."""
         return as_asked(stream_ids, _heads(self._of(sql.READ_HEADS, stream_ids)))
+
+    def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
+        """See `EventStore.stream_ends`."""
+        return self._query(sql.STREAM_ENDS, (after, limit))
 
     def stream_ids(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:
         """See `EventStore.stream_ids`."""

@@ -1,0 +1,60 @@
+"""Reading the log for verification, and how the work on it is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import Final
+
+from dee_es.core.chunk_check import Chunk, ChunkCheck, ChunkReport
+from dee_es.ports import EventStore
+
+CHUNK: Final = 1 << 14
+"""Positions of a chunk: a power of two, so that the tree over it is a subtree of the log's."""
+_MOST_ROWS: Final = 4096
+_PAGE_BYTES: Final = 4 << 20
+"""What the states of a page may take; they are small as a rule, but need not be."""
+_SAMPLED: Final = 16
+
+ShareChecks = Callable[[Iterable[Chunk], int], Generator[ChunkReport, None, None]]
+"""Has chunks checked by so many processes, this one among them; reports come in order."""
+
+
+class ChunkReader:
+    """Checks chunks of a log, page by page in flat memory."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._rows = _MOST_ROWS // 8
+
+    def check(self, chunk: Chunk) -> ChunkReport:
+        """Read a chunk and check it; raises `StoreUnavailable`."""
+        check = ChunkCheck(chunk)
+        after, upto = chunk.after, chunk.start
+        while upto < chunk.end:
+            upto = min(upto + self._rows, chunk.end)
+            entries = self._store.read_entries(after, upto)
+            check.take(entries)
+            after = upto
+            some = entries[::_SAMPLED]
+            if some:
+                size = sum(_size(entry[4]) for entry in some)
+                fitting = _PAGE_BYTES * len(some) // max(size, 1)
+                self._rows = max(min(fitting, _MOST_ROWS, 2 * self._rows), 1)
+        return check.report()
+
+
+def _size(state: object) -> int:
+    """Of another type than bytes it is a matter of the check."""
+    return len(state) if isinstance(state, bytes) else 0
+
+
+def check_here(store: EventStore) -> ShareChecks:
+    """Has all chunks checked by this process."""
+
+    def share(chunks: Iterable[Chunk], workers: int) -> Generator[ChunkReport, None, None]:
+        del workers
+        reader = ChunkReader(store)
+        for chunk in chunks:
+            yield reader.check(chunk)
+
+    return share

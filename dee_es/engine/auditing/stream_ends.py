@@ -1,0 +1,118 @@
+"""The last entry of every stream, in little memory: a log may have millions of streams."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from dee_es.core import chain
+from dee_es.core.chunk_check import OF_LINK, OF_VERSION, missing_before, stream_key, unpack_spans
+
+_RECORD: Final = struct.Struct(">QQqq32s")
+_FIRST_SLOTS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The last entry seen of a stream, and the position of one of its entries."""
+
+    version: int
+    position: int
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """An entry that does not continue its stream: where it is, what is wrong, and why."""
+
+    position: int
+    rank: int
+    text: str
+
+
+class StreamEnds:
+    """A hash table of records of 64 bytes, with open addressing: a dict of objects would take
+    three times as much."""
+
+    def __init__(self) -> None:
+        self._records = bytearray()
+        self._slots = array("I", bytes(4 * _FIRST_SLOTS))
+        self._count = 0
+        self._found = bytearray()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def follow(self, spans: bytes) -> list[Unfit]:
+        """Go on by what a chunk has of each stream; returns what does not fit."""
+        unfit = []
+        records, slots, mask = self._records, self._slots, len(self._slots) - 1
+        unpack, size = _RECORD.unpack_from, _RECORD.size
+        for high, low, position, first, previous, version, checksum in unpack_spans(spans):
+            slot = high & mask
+            last, expected = chain.GENESIS, 1
+            while number := slots[slot]:
+                at = (number - 1) * size
+                held_high, held_low, held_version, _, held = unpack(records, at)
+                if held_low == low and held_high == high:
+                    last, expected = held, held_version + 1
+                    _RECORD.pack_into(records, at, high, low, version, position, checksum)
+                    break
+                slot = (slot + 1) & mask
+            else:
+                self._count += 1
+                slots[slot] = self._count
+                records += _RECORD.pack(high, low, version, position, checksum)
+                if 2 * self._count > len(slots):
+                    slots = self._grow()
+                    mask = len(slots) - 1
+            if first != expected:
+                unfit.append(Unfit(position, OF_VERSION, missing_before(expected)))
+            elif previous != last:
+                unfit.append(Unfit(position, OF_LINK, chain.NOT_LINKED))
+        return unfit
+
+    def find(self, stream: str) -> StreamEnd | None:
+        """The end of a stream, which is then no longer among those never found."""
+        high, low = stream_key(stream)
+        slots, mask = self._slots, len(self._slots) - 1
+        slot = high & mask
+        while number := slots[slot]:
+            held_high, held_low, version, position, checksum = _RECORD.unpack_from(
+                self._records, (number - 1) * _RECORD.size
+            )
+            if held_low == low and held_high == high:
+                self._mark(number)
+                return StreamEnd(version, position, checksum)
+            slot = (slot + 1) & mask
+        return None
+
+    def never_found(self) -> Iterator[StreamEnd]:
+        """The ends of the streams that nobody looked for."""
+        self._mark(0)
+        for number in range(1, self._count + 1):
+            if not self._found[number]:
+                _, _, version, position, checksum = _RECORD.unpack_from(
+                    self._records, (number - 1) * _RECORD.size
+                )
+                yield StreamEnd(version, position, checksum)
+
+    def _mark(self, number: int) -> None:
+        if len(self._found) <= self._count:
+            self._found += bytes(self._count + 1 - len(self._found))
+        self._found[number] = 1
+
+    def _grow(self) -> array[int]:
+        slots = array("I", bytes(8 * len(self._slots)))
+        mask = len(slots) - 1
+        for number in range(1, self._count + 1):
+            (high,) = struct.unpack_from(">Q", self._records, (number - 1) * _RECORD.size)
+            slot = high & mask
+            while slots[slot]:
+                slot = (slot + 1) & mask
+            slots[slot] = number
+        self._slots = slots
+        return slots
