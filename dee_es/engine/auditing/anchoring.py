@@ -11,6 +11,7 @@ from dee_es.core import events as e
 from dee_es.core.checkpoint import Checkpoint
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.merkle import Edge, Span, SpanRoots
+from dee_es.engine.auditing.system_stream import read_system
 from dee_es.engine.journal import Journal, checksum_of, place
 from dee_es.engine.transact import Committer
 from dee_es.errors import (
@@ -19,6 +20,7 @@ from dee_es.errors import (
     IntegrityViolation,
     InvalidInput,
     RunNotFound,
+    UnknownEventVersion,
 )
 from dee_es.ports import (
     Anchor,
@@ -112,16 +114,16 @@ class Anchoring:
                 "checkpoints", "name a place outside the database, as in DEE_CHECKPOINTS=FOLDER"
             )
         for _ in range(_ATTEMPTS):
-            rows = self._store.read_stream(SYSTEM_STREAM)
-            last = self._last(rows)
-            signer = self._signer(rows, create=last is None)
+            system = read_system(self._store, self._journal)
+            last, origin = system.checkpoint, system.origin
+            signer = self._signer(origin, create=last is None)
             head = self._store.log_head().position
             if last is not None:
                 self._trusted(last, signer)
-                if head == last.size + 1 and rows[-1].position == head:
+                if head == last.size + 1 and system.end.position == head:
                     # What was appended since is the record of the checkpoint itself.
                     kept, failed = self._keep(last.size, last.note)
-                    return _shown(last, checkpoint.origin_of(checksum_of(rows[0])), kept, failed)
+                    return _shown(last, origin, kept, failed)
             edge = Edge() if last is None else _edge_of(last)
             for page in self._pages(edge.size, head):
                 for row in page:
@@ -132,22 +134,21 @@ class Anchoring:
                     if fault is not None:
                         raise IntegrityViolation(f"{place(row)}: {fault}; nothing was signed")
                 edge = edge.extended([checksum_of(row) for row in page])
-            origin = checkpoint.origin_of(checksum_of(rows[0]))
             stated = Checkpoint(origin, edge.size, edge.root)
             note = checkpoint.signed(stated, signer.key, signer.sign)
             kept, failed = self._keep(edge.size, note)
             event = e.CheckpointSigned(
                 edge.size, edge.root.hex(), tuple(each.hex() for each in edge.hashes), note, kept
             )
-            if self._record(rows, event, meta()):
+            if self._record(system.end, event, meta()):
                 return _shown(event, origin, kept, failed)
         raise ConcurrencyConflict("checkpoints kept being signed elsewhere; try again")
 
-    def _record(self, rows: Sequence[StoredRow], event: e.Event, meta: e.Meta) -> bool:
+    def _record(self, end: StoredRow, event: e.Event, meta: e.Meta) -> bool:
         sealed = self._journal.seal(
-            SYSTEM_STREAM, len(rows), checksum_of(rows[-1]), [event], meta, None
+            SYSTEM_STREAM, end.version, checksum_of(end), [event], meta, None
         )
-        append = StreamAppend(SYSTEM_STREAM, len(rows), sealed)
+        append = StreamAppend(SYSTEM_STREAM, end.version, sealed)
         return isinstance(self._committer.commit([Unit((append,))])[0], Committed)
 
     def _keep(self, size: int, note: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -164,8 +165,8 @@ class Anchoring:
             raise AnchorUnavailable("; ".join(failed))
         return tuple(kept), tuple(failed)
 
-    def _signer(self, rows: Sequence[StoredRow], *, create: bool) -> Signer:
-        signer = self._signers.open(checkpoint.origin_of(checksum_of(rows[0])), create=create)
+    def _signer(self, origin: str, *, create: bool) -> Signer:
+        signer = self._signers.open(origin, create=create)
         if signer is None:
             raise InvalidInput(
                 "audit_key_file", "the key that signed this log's checkpoints is not there"
@@ -182,12 +183,6 @@ class Anchoring:
         if (stated.size, stated.root) != (edge.size, edge.root):
             raise IntegrityViolation("the last checkpoint in the log is not what was signed")
         return stated
-
-    def _last(self, rows: Sequence[StoredRow]) -> e.CheckpointSigned | None:
-        for recorded in reversed(self._journal.open(rows)):
-            if isinstance(recorded.event, e.CheckpointSigned):
-                return recorded.event
-        return None
 
     def _pages(self, after: int, end: int) -> Iterator[list[StoredRow]]:
         """The rows from `after` to `end`, whose positions have no gap."""
@@ -219,7 +214,7 @@ class Anchoring:
         recorded: dict[str, int] = {}
         unchecked: list[str] = []
         if signer is None:
-            signed = any(row.name == "CheckpointSigned" for row in rows)
+            signed = any(row.name == "CheckpointSigned" for row in rows) or self._any_kept()
             told = ("the key that signs checkpoints is not here: none was looked at",)
             return Known({}, (), told if signed else ())
         for row in rows:
@@ -227,7 +222,7 @@ class Anchoring:
                 continue
             try:
                 event = self._journal.open_one(row).event
-            except IntegrityViolation:
+            except (IntegrityViolation, UnknownEventVersion):
                 continue  # its chain is broken, which verification says
             assert isinstance(event, e.CheckpointSigned), "named so"
             problems += _add(roots, event.note, place(row), origin, signer, event.size)
@@ -248,13 +243,27 @@ class Anchoring:
                 )
         return Known(roots, tuple(problems), tuple(unchecked))
 
-    def covered(self, rows: Sequence[StoredRow]) -> int:
-        """How many of a stream's entries the last checkpoint in the log covers."""
+    def _any_kept(self) -> bool:
+        """Whether some place holds a checkpoint, or cannot say."""
         try:
-            last = self._last(self._store.read_stream(SYSTEM_STREAM))
+            return any(next(iter(anchor.notes()), None) is not None for anchor in self._anchors)
+        except AnchorUnavailable:
+            return True
+
+    def covered(self, rows: Sequence[StoredRow]) -> int:
+        """How many of a stream's entries the last checkpoint in the log covers: 0 if that is not
+        what the log's key has signed. Where the key is not at hand, it is taken at its word."""
+        try:
+            system = read_system(self._store, self._journal)
+            last = system.checkpoint
+            signer = None if last is None else self._signers.open(system.origin, create=False)
+            if last is None:
+                return 0
+            if signer is not None:
+                self._trusted(last, signer)
         except IntegrityViolation:
             return 0
-        return 0 if last is None else sum(row.position <= last.size for row in rows)
+        return sum(row.position <= last.size for row in rows)
 
     # --- proving ----------------------------------------------------------------------------------
 
@@ -270,13 +279,13 @@ class Anchoring:
                 raise RunNotFound.named(run_id)
             raise InvalidInput("entry", f"{run_id} has no entry {entry}")
         (row,) = rows
-        system = self._store.read_stream(SYSTEM_STREAM)
-        last = self._last(system)
+        system = read_system(self._store, self._journal)
+        last = system.checkpoint
         if last is None or row.position > last.size:
             raise InvalidInput(
                 "entry", "no checkpoint covers it yet; sign one with `dee audit checkpoint`"
             )
-        signer = self._signer(system, create=False)
+        signer = self._signer(system.origin, create=False)
         stated = self._trusted(last, signer)
         index = row.position - 1
         path = self._roots(merkle.inclusion_spans(index, last.size), last.size)
