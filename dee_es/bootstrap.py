@@ -37,7 +37,7 @@ from dee_es.engine.facade import EngineApi, Parts
 from dee_es.engine.journal import Journal
 from dee_es.engine.models import TickReport
 from dee_es.engine.scheduler import OnTick
-from dee_es.errors import InvalidInput, StoreUnavailable
+from dee_es.errors import IntegrityViolation, InvalidInput, StoreUnavailable
 from dee_es.ports import (
     Anchor,
     Channel,
@@ -47,6 +47,7 @@ from dee_es.ports import (
     Place,
     Signer,
     SignerSource,
+    StoredRow,
     StreamAppend,
     Unit,
     Views,
@@ -91,7 +92,7 @@ class Engine(EngineApi):
             backend, store, views = _open_store(config)
             undo.callback(store.close)
             # Before the keys, which an empty database does not have either.
-            if not config.create and not store.read_stream(SYSTEM_STREAM, 0, 1):
+            if not config.create and not _first_entry(store):
                 raise StoreUnavailable("this database is empty; make it ready with `dee init`")
             opened_keys = keys or _open_keys(config)
             undo.callback(opened_keys.close)
@@ -224,7 +225,7 @@ def is_initialised(config: EngineConfig) -> bool:
         return False
     _, store, _ = _open_store(config)
     try:
-        return bool(store.read_stream(SYSTEM_STREAM, 0, 1))
+        return bool(_first_entry(store))
     finally:
         store.close()
 
@@ -466,11 +467,24 @@ def serve_call_events(
             yield server.port
 
 
+def _first_entry(store: EventStore) -> list[StoredRow]:
+    """The first entry of a log, if it has any; raises `IntegrityViolation` if only that is gone."""
+    first = store.read_stream(SYSTEM_STREAM, 0, 1)
+    if not first and store.log_head().position:
+        # A head of the log without one: it may have been made between the two reads.
+        first = store.read_stream(SYSTEM_STREAM, 0, 1)
+        if not first:
+            raise IntegrityViolation(
+                f"{SYSTEM_STREAM} entry 1 (position 1) is missing: the log has lost its beginning"
+            )
+    return first
+
+
 def _clock_of(
     store: EventStore, journal: Journal, config: EngineConfig, wall: WallClock, ids: IdSource
 ) -> ClockStarted:
     """The clock the database was made with; made now if this is its first opening."""
-    first = store.read_stream(SYSTEM_STREAM, 0, 1)
+    first = _first_entry(store)
     if not first:
         now = wall.now_ms()
         epoch_ms = now - now % 1000
@@ -481,7 +495,7 @@ def _clock_of(
         sealed = journal.seal(SYSTEM_STREAM, 0, GENESIS, [event], meta, None)
         # Another process may be making it as well; whoever is first has decided.
         store.commit([Unit((StreamAppend(SYSTEM_STREAM, 0, sealed),))])
-        first = store.read_stream(SYSTEM_STREAM, 0, 1)
+        first = _first_entry(store)
     started = journal.open(first)[0].event
     assert isinstance(started, ClockStarted), "the system's stream begins with its clock"
     return started

@@ -24,7 +24,7 @@ _MOST_KEPT: Final = 2 * MOST_PROBLEMS
 """Of one chunk: up to `MOST_PROBLEMS` may be of streams that are known to be broken already."""
 _BEFORE_ALL: Final = -(2**63)
 
-OF_TREE, OF_ORDER, OF_VERSION, OF_FORM, OF_LINK, OF_CHECKSUM = range(6)
+OF_ORDER, OF_VERSION, OF_FORM, OF_LINK, OF_CHECKSUM, OF_TREE = range(6)
 """What is wrong first, where several things are at one position."""
 
 _SPAN: Final = struct.Struct(">QQqq32sq32s")
@@ -60,8 +60,8 @@ class ChunkReport:
     """What came out of a chunk.
 
     `first` is the first entry in words and `last` the last position, if there are any. `edge` is of
-    the tree over its leaves, up to the first position that is not as it should be; `marks` are the
-    same at each of the chunk's `sizes` that it reached. `spans` are packed, one for each stream:
+    the tree over its leaves, up to the first position that is not as it should be (`dense` says
+    that there is none); `marks` are the same at each of the chunk's `sizes` that it reached. `spans` are packed, one for each stream:
     `unpack_spans` reads them.
     """
 
@@ -69,6 +69,7 @@ class ChunkReport:
     first: str | None
     first_position: int
     last: int
+    dense: bool
     edge: Edge
     marks: tuple[Edge, ...]
     problems: tuple[Problem, ...]
@@ -183,7 +184,8 @@ class ChunkCheck:
         name = named(stream, version, place)
         text = None
         if place < expected:
-            text = f"position {place} is taken twice or none of the log's: {name}"
+            what = "taken twice" if place > 0 else "none of the log's"
+            text = f"position {place} is {what}: {name}"
         elif name != self._first:
             text = f"position {expected} is missing; the next entry found is {name}"
         # Before the first entry, it depends on the chunk before this one what is missing.
@@ -245,6 +247,7 @@ class ChunkCheck:
             self._first,
             self._first_position,
             self._position,
+            self._dense,
             self._edge,
             tuple(self._marks),
             (*self._out_of_order, *self._broken.values()),

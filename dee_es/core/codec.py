@@ -84,7 +84,7 @@ def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tupl
     `IntegrityViolation` for a payload that is not one; both name `where`.
     """
     if not personal:
-        with suppress(msgspec.DecodeError, KeyError, RecursionError):
+        with suppress(msgspec.DecodeError, ValueError, KeyError, RecursionError):
             stored = _current[name].decode(public)
             if stored.schema == REGISTRY[name].schema:
                 return stored.data, stored.meta

@@ -40,7 +40,7 @@ class Roots:
                 self._broken = True
                 text = f"positions {self.anchored + 1} to {size}: what is stored is not what was"
                 problems.append(Problem(size, OF_TREE, "", f"{text} signed ({where})"))
-        if report.edge.size == chunk.end - chunk.start:
+        if report.dense and report.edge.size == chunk.end - chunk.start:
             self._edge = self._edge.joined(report.edge)
         else:
             self._whole = False

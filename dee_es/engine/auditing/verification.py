@@ -216,9 +216,9 @@ class _Course:
                     self._differing(stream, (version, checksum), last)
         if not self.full and heads < len(self.streams):
             for end in self.streams.never_found():
-                stream, name = self._entry_at(end.position)
+                stream, _ = self._entry_at(end.position)
                 if stream not in self._broken:
-                    self._say(f"{name}: the stream's head is missing")
+                    self._say(f"{stream} entry {end.version}: {_head_fault(None, 0, b'')}")
 
     def _differing(self, stream: str, head: tuple[int, bytes], last: tuple[int, bytes]) -> None:
         version, checksum = last

@@ -24,6 +24,7 @@ from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavaila
 _READERS: Final = 8
 _POLL_S: Final = 0.02
 _LOCKED: Final = ("locked", "busy")
+_UNDECODED: Final = "Could not decode to UTF-8"
 _BYTES: Final = """
 SELECT coalesce(sum(pgsize), 0) FROM dbstat
 WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name IN ??)
@@ -117,7 +118,16 @@ class SqliteDatabase(SQLiteDatastore):
     def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
         """See `Database.query`."""
         with self._unavailable(), self.get_connection() as connection:
-            return SqliteSession(connection).ask(sql, params).fetchall()
+            session = SqliteSession(connection)
+            try:
+                return session.ask(sql, params).fetchall()
+            except sqlite3.OperationalError as error:
+                if not str(error).startswith(_UNDECODED):
+                    raise
+            # Somebody edited a text into what is none. As long as it can be read at all, whoever
+            # checks it can say which one that is.
+            with _lenient(connection):
+                return session.ask(sql, params).fetchall()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -189,6 +199,17 @@ class _Pool(SQLiteConnectionPool):
 
 def _is_locked(error: sqlite3.OperationalError) -> bool:
     return any(word in str(error) for word in _LOCKED)
+
+
+@contextmanager
+def _lenient(connection: SQLiteConnection) -> Iterator[None]:
+    """Texts that are not UTF-8 are read with surrogates in them."""
+    raw = _cursor(connection).connection
+    raw.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    try:
+        yield
+    finally:
+        raw.text_factory = str
 
 
 def _cursor(connection: SQLiteConnection) -> sqlite3.Cursor:
