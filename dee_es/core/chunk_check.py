@@ -61,8 +61,8 @@ class ChunkReport:
 
     `first` is the first entry in words and `last` the last position, if there are any. `edge` is of
     the tree over its leaves, up to the first position that is not as it should be (`dense` says
-    that there is none); `marks` are the same at each of the chunk's `sizes` that it reached. `spans` are packed, one for each stream:
-    `unpack_spans` reads them.
+    that there is none); `marks` are the same at each of the chunk's `sizes` that it reached.
+    `spans` are packed, one for each stream: `unpack_spans` reads them.
     """
 
     chunk: Chunk

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.benchmarks import enrollment, rebuilding, replaying, run_list
+from scripts.benchmarks import enrollment, rebuilding, replaying, run_list, verifying
 from scripts.benchmarks.harness import Figure, machine, workplace
 
-MEASUREMENTS = ("enroll", "lists", "replay", "rebuild")
+MEASUREMENTS = ("enroll", "lists", "replay", "rebuild", "verify")
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--database", help="measure on this server, or sqlite, instead")
     parser.add_argument("--contacts", type=int, help="contacts to enroll (default: 100,000)")
     parser.add_argument("--runs", type=int, help="runs to list (default: 1,000,000)")
-    parser.add_argument("--events", type=int, help="events to fold anew (default: 1,000,000)")
+    parser.add_argument("--events", type=int, help="events to fold or verify (default: 1,000,000)")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything, once")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     given = parser.parse_args()
@@ -54,6 +54,9 @@ def _measure(given: argparse.Namespace, url: str, folder: Path) -> Iterator[Figu
     if "rebuild" in wanted:
         events = given.events or 1_000_000 // small
         yield from rebuilding.measure(url, folder, events, 1 if given.quick else 3)
+    if "verify" in wanted:
+        events = given.events or 1_000_000 // small
+        yield from verifying.measure(url, folder, events, 1 if given.quick else 3)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,155 @@
+"""How fast the whole log is verified, by one process and by two, and in how much memory.
+
+Beside it stands what hashing alone takes in the same run: a bare SHA-256 chain over as many bytes,
+in memory. For the memory the log is made five times as long, by entries that are written to its
+table directly, sealed as the engine does it; on SQLite the log is taken as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+
+from dee_es import Engine
+from dee_es.core import chain
+from dee_es.core.ids import run_id
+from scripts.benchmarks.harness import Figure, beside, engine_on, settle
+from scripts.benchmarks.rebuilding import EVENTS_OF_A_RUN, _config, _fill
+
+RATE_BAR = 300_000
+"""Entries a second, by two processes on PostgreSQL."""
+MEMORY_BAR = 150
+LONGER = 5
+_AT_ONCE = 2_000
+"""Runs that are at work between each other's entries, as in a tick."""
+_HASHED = 200_000
+
+
+def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figure]:
+    """Rates, their ratio to bare hashing, and memory, on a log of about so many events."""
+    with engine_on(url, folder, "verified") as engine:
+        yield _fill(engine, events)
+    settle(url, "verified")
+    with Engine(_config(url, folder, "verified")) as engine:
+        bare = _bare(engine, repeats)
+        yield Figure("a bare SHA-256 chain over the same bytes", bare, "entries/s")
+        for workers in (1, 2):
+            rates = [_rate(engine, workers) for _ in range(repeats)]
+            rate = statistics.median(rates)
+            shared = f"{workers} process{'es' if workers > 1 else ''}"
+            barred = workers == 2 and not url.startswith("sqlite")
+            yield Figure(
+                f"the log verified by {shared}",
+                rate,
+                "entries/s",
+                (min(rates), max(rates)),
+                RATE_BAR if barred else None,
+            )
+            yield Figure(f"ratio to the bare chain, {shared}", 100 * rate / bare, "%")
+    if not url.startswith("sqlite"):
+        _lengthen(beside(url, "verified"), (LONGER - 1) * events)
+        settle(url, "verified")
+    yield from _memory(url, folder)
+
+
+def _bare(engine: Engine, repeats: int) -> float:
+    states = [state for *_, state in engine._parts.store.read_entries(0, _HASHED)]
+    rates = []
+    for _ in range(repeats):
+        start, previous = time.perf_counter(), chain.GENESIS
+        for state in states:
+            previous = hashlib.sha256(previous + state).digest()
+        rates.append(len(states) / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def _rate(engine: Engine, workers: int) -> float:
+    start = time.perf_counter()
+    verdict = engine.verify_log(workers=workers)
+    rate = verdict.entries / (time.perf_counter() - start)
+    assert verdict.valid, verdict.problems
+    return rate
+
+
+def _lengthen(database: str, events: int) -> None:
+    """Append the entries of many runs to the log's table, with heads and the log's head."""
+    payload = bytes(240)
+    with closing(psycopg.connect(database)) as own, own.transaction():
+        (position,) = own.execute("SELECT position FROM log_head").fetchone() or (0,)
+        end = position + events // EVENTS_OF_A_RUN * EVENTS_OF_A_RUN
+        entries = "COPY stored_events (notification_id, originator_id, originator_version, topic, "
+        with own.cursor().copy((entries + "state) FROM STDIN (FORMAT BINARY)").encode()) as copy:
+            copy.set_types(["int8", "text", "int8", "text", "bytea"])
+            heads = []
+            for first in range(position, end, _AT_ONCE * EVENTS_OF_A_RUN):
+                count = min(_AT_ONCE, (end - first) // EVENTS_OF_A_RUN)
+                runs = {
+                    run_id("lengthened", str(first + n), 1): chain.GENESIS for n in range(count)
+                }
+                for version in range(1, EVENTS_OF_A_RUN + 1):
+                    for run, previous in runs.items():
+                        position += 1
+                        own_sum, state = chain.seal(run, version, "StepEntered", previous, payload)
+                        runs[run] = own_sum
+                        copy.write_row((position, run, version, "StepEntered", state))
+                heads += runs.items()
+        columns = "stream_id, version, checksum, ended, slice, ordinal"
+        with own.cursor().copy(
+            f"COPY heads ({columns}) FROM STDIN (FORMAT BINARY)".encode()
+        ) as copy:
+            copy.set_types(["text", "int8", "bytea", "bool", "int8", "int8"])
+            for run, own_sum in heads:
+                copy.write_row((run, EVENTS_OF_A_RUN, own_sum, True, 0, 0))
+        own.execute("UPDATE log_head SET position = %s", (position,))
+
+
+_CHILD = """
+import multiprocessing, sys
+from pathlib import Path
+from scripts.benchmarks.rebuilding import _config
+from dee_es import Engine
+
+def peak(pid):
+    # What getrusage tells would include the process that started this one.
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+def main():
+    url, folder = sys.argv[1:]
+    helpers = {}
+    def look(_):
+        for each in multiprocessing.active_children():
+            helpers[each.pid] = peak(each.pid)
+    with Engine(_config(url, Path(folder), "verified")) as engine:
+        verdict = engine.verify_log(look, workers=2)
+    assert verdict.valid, verdict.problems
+    print(verdict.entries, verdict.streams, peak("self"), *helpers.values())
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def _memory(url: str, folder: Path) -> Iterator[Figure]:
+    # A file, because the processes that help look for what they begin with in one.
+    script = folder / "verify_once.py"
+    script.write_text(_CHILD, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), url, str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    entries, streams, own, *helpers = done.stdout.split()
+    what = f"of {int(entries):,} entries in {int(streams):,} streams"
+    for whose, peak in (("", own), *((", a helper", each) for each in helpers)):
+        yield Figure(f"peak MiB {what}{whose}", float(peak), "MiB", None, MEMORY_BAR, False)

@@ -1,0 +1,137 @@
+"""The ends of many streams in little memory, against a dict; and how chunks of a log are joined."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tracemalloc
+
+import pytest
+
+from dee_es.core import chain
+from dee_es.core.chain import Entry
+from dee_es.core.chunk_check import Chunk, ChunkCheck, unpack_spans
+from dee_es.core.merkle import Edge
+from dee_es.engine.auditing.stream_ends import StreamEnd, StreamEnds
+
+
+def log(streams: int, entries: int, seed: int = 1) -> list[Entry]:
+    """A log in which these streams take turns as chance will have it."""
+    chance = random.Random(seed)
+    ends: dict[str, tuple[int, bytes]] = {}
+    rows: list[Entry] = []
+    for position in range(1, entries + 1):
+        stream = f"plan:{chance.randrange(streams)}"
+        version, previous = ends.get(stream, (0, chain.GENESIS))
+        own, state = chain.seal(stream, version + 1, "Name", previous, chance.randbytes(20))
+        ends[stream] = (version + 1, own)
+        rows.append((position, stream, version + 1, "Name", state))
+    return rows
+
+
+def spans(rows: list[Entry], start: int, end: int) -> bytes:
+    check = ChunkCheck(Chunk(start, end))
+    check.take(rows[start:end])
+    report = check.report()
+    assert report.problems == ()
+    return report.spans
+
+
+def test_the_ends_are_those_of_a_dict_however_the_log_is_cut() -> None:
+    rows = log(3_000, 10_000)
+    expected = {stream: (version, state[36:68]) for _, stream, version, _, state in rows}
+    for size in (1, 7, 512, 10_000):
+        ends = StreamEnds()
+        for start in range(0, len(rows), size):
+            assert ends.follow(spans(rows, start, start + size)) == []
+        assert len(ends) == len(expected)
+        missed = [stream for stream in expected if stream.endswith("7")]
+        for stream, (version, checksum) in expected.items():
+            if stream not in missed:
+                found = ends.find(stream)
+                assert found is not None
+                assert (found.version, found.checksum) == (version, checksum)
+        assert ends.find("plan:none") is None
+        left: list[StreamEnd] = list(ends.never_found())
+        assert sorted(end.checksum for end in left) == sorted(expected[s][1] for s in missed)
+        assert all(rows[end.position - 1][1] in missed for end in left)
+
+
+def test_what_does_not_fit_is_told_with_its_position() -> None:
+    rows = log(50, 400)
+    victim = next(row for row in rows[100:200] if row[2] > 1)
+    cut = [row for row in rows if row[:3] != victim[:3]]
+    follower = next(row for row in cut if row[1] == victim[1] and row[2] == victim[2] + 1)
+    ends = StreamEnds()
+    unfit = [each for row in cut for each in ends.follow(_alone(row))]
+    (told,) = unfit
+    assert told.position == follower[0]
+    assert told.text == f"entry {victim[2]} is missing before it"
+
+
+def _alone(row: Entry) -> bytes:
+    check = ChunkCheck(Chunk(row[0] - 1, row[0]))
+    check.take([row])
+    return check.report().spans
+
+
+def test_a_stream_takes_less_than_a_hundred_bytes() -> None:
+    streams = 20_000
+    ends = StreamEnds()
+    pages = []
+    for first in range(0, streams, 1_000):
+        check = ChunkCheck(Chunk(first, first + 1_000))
+        check.take(
+            [
+                (n + 1, f"run_{n}", 1, "N", chain.seal(f"run_{n}", 1, "N", chain.GENESIS, b"")[1])
+                for n in range(first, first + 1_000)
+            ]
+        )
+        pages.append(check.report().spans)
+    tracemalloc.start()
+    try:
+        for page in pages:
+            ends.follow(page)
+        assert tracemalloc.get_traced_memory()[0] < 100 * streams
+    finally:
+        tracemalloc.stop()
+    assert len(ends) == streams
+
+
+def test_a_chunk_is_a_subtree_and_marks_what_was_signed() -> None:
+    rows = log(5, 100)
+    leaves = [state[36:68] for *_, state in rows]
+    check = ChunkCheck(Chunk(32, 64, (33, 50, 64)))
+    for first in range(32, 64, 5):
+        check.take(rows[first : min(first + 5, 64)])
+    report = check.report()
+    assert report.edge == Edge().extended(leaves[32:64])
+    before = Edge().extended(leaves[:32])
+    assert [before.joined(mark) for mark in report.marks] == [
+        Edge().extended(leaves[:size]) for size in (33, 50, 64)
+    ]
+    assert sum(1 for _ in unpack_spans(report.spans)) == 5
+
+
+def test_the_tree_of_a_chunk_ends_where_something_is_missing() -> None:
+    rows = log(5, 100)
+    check = ChunkCheck(Chunk(32, 64, (40, 60)))
+    check.take(rows[32:49] + rows[50:64])
+    report = check.report()
+    assert not report.dense
+    assert report.edge.size == 17
+    assert len(report.marks) == 1
+    (gap,) = [problem for problem in report.problems if not problem.stream]
+    assert gap.text.startswith("position 50 is missing; the next entry found is plan:")
+
+
+@pytest.mark.parametrize("name", ["Name", "N" * 5_000])
+def test_the_quick_hasher_is_the_slow_one(name: str) -> None:
+    chance = random.Random(3)
+    of = chain.hasher()
+    for version in [1, 2, 5, 4095, 4096, 2**40, *range(6_000, 12_000, 3)]:
+        stream = "s" * chance.choice((1, 30, 4_095, 4_096, 5_000))
+        payload = bytes(chance.choice((0, 1, 400, 4_095, 4_096, 70_000)))
+        previous = hashlib.sha256(stream.encode()).digest()
+        expected = chain.checksum(stream, version, name, previous, payload)
+        assert of(stream, version, name, previous, payload) == expected
