@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
+from functools import cache
 
 import pymerkle
 import pytest
 
 from dee_es.core import merkle
 from dee_es.core.merkle import Edge, SpanRoots
+from tests.support.counts import FULL, count
 
 # The leaves and roots that implementations of RFC 6962 share as test vectors.
 LEAVES = [
@@ -39,6 +42,43 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
+INCLUSION = {
+    (0, 1): [],
+    (0, 8): [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ],
+    (5, 8): [
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ],
+    (2, 3): ["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"],
+    (1, 5): [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
+}
+CONSISTENCY = {
+    (1, 1): [],
+    (1, 8): [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ],
+    (6, 8): [
+        "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ],
+    (2, 5): [
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
+}
+MOST = 300
 
 
 def entries(count: int) -> list[bytes]:
@@ -66,6 +106,22 @@ def proof(leaves: list[bytes], spans: list[merkle.Span]) -> list[bytes]:
 @pytest.mark.parametrize("size", range(9))
 def test_the_known_roots(size: int) -> None:
     assert Edge().extended(LEAVES[:size]).root.hex() == ROOTS[size]
+
+
+@pytest.mark.parametrize("index, size", INCLUSION)
+def test_the_known_proofs_of_inclusion(index: int, size: int) -> None:
+    path = proof(LEAVES[:size], merkle.inclusion_spans(index, size))
+    assert [each.hex() for each in path] == INCLUSION[index, size]
+    found = merkle.root_of_inclusion(LEAVES[index], index, size, path)
+    assert found == bytes.fromhex(ROOTS[size])
+
+
+@pytest.mark.parametrize("old, new", CONSISTENCY)
+def test_the_known_proofs_of_consistency(old: int, new: int) -> None:
+    path = proof(LEAVES[:new], merkle.consistency_spans(old, new))
+    assert [each.hex() for each in path] == CONSISTENCY[old, new]
+    roots = [bytes.fromhex(root) for root in ROOTS]
+    assert merkle.is_consistent(old, new, roots[old], roots[new], path)
 
 
 def test_roots_agree_with_the_definition_however_the_leaves_come() -> None:
@@ -161,3 +217,100 @@ def test_an_independent_library_agrees_about_roots_and_proofs() -> None:
             assert merkle.is_consistent(index, size, old, edge.root, path)
             # Its own proofs of consistency have another form; they are of the same two roots.
             pymerkle.verify_consistency(old, edge.root, other.prove_consistency(index, size))
+
+
+# --- all pairs of sizes ---------------------------------------------------------------------------
+
+Subtree = Callable[[int, int], bytes]
+
+
+def subtrees(leaves: list[bytes]) -> Subtree:
+    """MTH of a stretch of the leaves, as RFC 6962 defines it."""
+
+    @cache
+    def root(start: int, end: int) -> bytes:
+        if end - start == 1:
+            return hashlib.sha256(b"\x00" + leaves[start]).digest()
+        k = start + largest_power(end - start)
+        return hashlib.sha256(b"\x01" + root(start, k) + root(k, end)).digest()
+
+    return root
+
+
+def largest_power(size: int) -> int:
+    k = 1
+    while 2 * k < size:
+        k *= 2
+    return k
+
+
+def audit_path(root: Subtree, m: int, start: int, end: int) -> list[bytes]:
+    """PATH(m, D[n]) of RFC 6962, section 2.1.1."""
+    if end - start == 1:
+        return []
+    k = largest_power(end - start)
+    if m < k:
+        return [*audit_path(root, m, start, start + k), root(start + k, end)]
+    return [*audit_path(root, m - k, start + k, end), root(start, start + k)]
+
+
+def subproof(root: Subtree, m: int, start: int, end: int, whole: bool) -> list[bytes]:
+    """SUBPROOF(m, D[n], b) of RFC 6962, section 2.1.2."""
+    if m == end - start:
+        return [] if whole else [root(start, end)]
+    k = largest_power(end - start)
+    if m <= k:
+        return [*subproof(root, m, start, start + k, whole), root(start + k, end)]
+    return [*subproof(root, m - k, start + k, end, False), root(start, start + k)]
+
+
+def pairs(at_most: int) -> list[tuple[int, int]]:
+    """Pairs (smaller, size) with 0 <= smaller < size <= 300: all of them in full, else some."""
+    found = [(small, size) for size in range(1, MOST + 1) for small in range(size)]
+    return found if FULL else random.Random(5).sample(found, at_most)
+
+
+def test_proofs_of_all_pairs_are_those_of_the_definition() -> None:
+    leaves = entries(MOST)
+    root = subtrees(leaves)
+    for index, size in pairs(4_000):
+        path = [root(*span) for span in merkle.inclusion_spans(index, size)]
+        assert path == audit_path(root, index, 0, size)
+        assert merkle.root_of_inclusion(leaves[index], index, size, path) == root(0, size)
+    for old, new in pairs(4_000):
+        path = [root(*span) for span in merkle.consistency_spans(old, new)]
+        assert path == (subproof(root, old, 0, new, True) if old else [])
+        before = root(0, old) if old else merkle.EMPTY_ROOT
+        assert merkle.is_consistent(old, new, before, root(0, new), path)
+        if old:
+            assert not merkle.is_consistent(old, new, root(0, 1)[::-1], root(0, new), path)
+
+
+def test_an_independent_library_agrees_about_all_pairs() -> None:
+    leaves = entries(MOST)
+    root = subtrees(leaves)
+    other = pymerkle.InmemoryTree(algorithm="sha256")
+    for leaf in leaves:
+        other.append_entry(leaf)
+    for index, size in pairs(1_000):
+        assert other.get_root(size) == root(0, size)
+        path = [root(*span) for span in merkle.inclusion_spans(index, size)]
+        theirs = other.prove_inclusion(index + 1, size)
+        assert [merkle.leaf_hash(leaves[index]), *path] == theirs.path
+        if index:
+            proof = other.prove_consistency(index, size)
+            pymerkle.verify_consistency(root(0, index), root(0, size), proof)
+
+
+def test_a_tree_is_joined_from_trees_that_fit() -> None:
+    leaves = entries(1_024)
+    chance = random.Random(9)
+    for _ in range(count(300, 5_000)):
+        size = 1 << chance.randrange(8)
+        edge, end = Edge(), chance.randrange(1_024)
+        for start in range(0, end, size):
+            edge = edge.joined(Edge().extended(leaves[start : min(start + size, end)]))
+        assert edge == Edge().extended(leaves[:end])
+        assert edge.joined(Edge()) == edge
+    with pytest.raises(ValueError, match="a tree of 3 does not fit behind one of 6"):
+        Edge().extended(leaves[:6]).joined(Edge().extended(leaves[:3]))
