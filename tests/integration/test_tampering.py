@@ -1,4 +1,7 @@
-"""Rows edited by hand, past the engine: verification names the entry, and nothing hostile runs."""
+"""Rows edited by hand, past the engine: they are refused where they are read, and nothing runs.
+
+That verification finds every kind of it, the tamper matrix shows.
+"""
 
 from __future__ import annotations
 
@@ -57,71 +60,17 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Fresh) 
         yield Case(request.param, url, engine, runs)
 
 
-CHANGES = {
-    "topic": "topic = 'RunPaused'",
-    "originator_id": "originator_id = 'run_other'",
-    "originator_version": "originator_version = 77",
-    "notification_id": "notification_id = 7777",
-}
-
-
-@pytest.mark.parametrize("column", sorted(CHANGES))
-def test_an_edited_column_is_found_and_named(case: Case, column: str) -> None:
-    victim = case.runs[2].id
-    assert case.engine.verify_log().valid
-    where = "WHERE originator_id = ? AND originator_version = 3"
-    case.shell(f"UPDATE stored_events SET {CHANGES[column]} {where}", victim)
-    verdict = case.engine.verify_log()
-    assert not verdict.valid
-    assert any(victim in problem or "run_other" in problem for problem in verdict.problems)
-    if column != "notification_id":
-        chain = case.engine.verify_audit_chain(victim)
-        assert not chain.valid
-        assert chain.first_bad_entry is not None
-    for run in case.runs:
-        if run.id != victim:
-            assert case.engine.verify_audit_chain(run.id).valid
-
-
-@pytest.mark.parametrize("place", [0, 3, 10, 40, 70, 90, -1])
-def test_a_flipped_byte_of_the_state_is_found_and_named(case: Case, place: int) -> None:
+def test_a_run_whose_entry_was_edited_is_not_read(case: Case) -> None:
     victim = case.runs[1].id
-    store = case.engine._parts.store
-    row = store.read_stream(victim)[1]
-    state = bytearray(row.state)
-    state[place] ^= 1
+    row = case.engine._parts.store.read_stream(victim)[1]
     case.shell(
         "UPDATE stored_events SET state = ? WHERE originator_id = ? AND originator_version = 2",
-        bytes(state),
+        row.state[:-1] + bytes([row.state[-1] ^ 1]),
         victim,
     )
-    chain = case.engine.verify_audit_chain(victim)
-    assert not chain.valid
-    assert chain.first_bad_entry in (2, 3)
-    verdict = case.engine.verify_log()
-    assert not verdict.valid
-    assert victim in verdict.problems[0]
-    with pytest.raises(IntegrityViolation, match=victim):
+    with pytest.raises(IntegrityViolation, match=f"{victim} entry 2"):
         case.engine.get_run(victim)
-
-
-def test_a_cut_tail_of_a_run_is_found(case: Case) -> None:
-    victim = case.runs[4].id
-    case.shell(
-        "DELETE FROM stored_events WHERE originator_id = ? AND originator_version > 4", victim
-    )
-    chain = case.engine.verify_audit_chain(victim)
-    assert not chain.valid
-    assert "missing at the end" in str(chain.problem)
-    assert not case.engine.verify_log().valid
-
-
-def test_a_removed_run_is_found(case: Case) -> None:
-    victim = case.runs[0].id
-    case.shell("DELETE FROM stored_events WHERE originator_id = ?", victim)
-    verdict = case.engine.verify_log()
-    assert not verdict.valid
-    assert not case.engine.verify_audit_chain(victim).valid
+    assert case.engine.get_run(case.runs[2].id).id == case.runs[2].id
 
 
 def test_a_hostile_topic_is_refused_and_imports_nothing(case: Case, tmp_path: Path) -> None:
