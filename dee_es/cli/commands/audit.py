@@ -193,7 +193,7 @@ def _run(engine: Engine, run_id: str, as_json: bool) -> bool:
 
 
 def _log(engine: Engine, workers: int, as_json: bool) -> bool:
-    with Progress("Verifying entries", engine.health().position) as progress:
+    with Progress("Verifying entries", engine.audit.size()) as progress:
         verdict = engine.verify_log(progress.update, workers=workers)
     if as_json:
         write_json(verdict)

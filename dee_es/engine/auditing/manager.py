@@ -97,6 +97,10 @@ class Audit:
         """
         return self._verification.verify_log(on_progress, workers)
 
+    def size(self) -> int:
+        """How many entries the log has."""
+        return self._verification.size()
+
     def checkpoint(
         self, actor: str | None = None, *, command_id: str | None = None
     ) -> SignedCheckpoint:

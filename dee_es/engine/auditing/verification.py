@@ -88,6 +88,10 @@ class Verification:
 
     # --- the whole log ----------------------------------------------------------------------------
 
+    def size(self) -> int:
+        """How many entries the log has, by its head."""
+        return self._store.log_head().position
+
     def verify_log(self, on_progress: OnVerified | None = None, workers: int = 1) -> LogVerdict:
         """Check every chain and that positions have no gap, up to the end of the log as it stands
         when this begins. Raises `InvalidInput` unless there is at least one worker."""
