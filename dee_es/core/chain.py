@@ -24,6 +24,10 @@ HEADER_BYTES: Final = len(FORMAT) + 2 * CHECKSUM_BYTES
 Entry = tuple[int, str, int, str, bytes]
 """Position, stream, version, name and state of an entry, as they came from the database: of types
 that only the engine vouches for, and of nothing else."""
+Stone = tuple[int, str, int, bytes]
+"""Position, stream, version and checksum of an entry that was archived, as Entry is vouched for."""
+UNKNOWN: Final = b"\xff" * CHECKSUM_BYTES
+"""In the place of the previous checksum of an entry that was archived."""
 Checksum = Callable[[str, int, str, bytes, bytes], bytes]
 
 MALFORMED: Final = "the stored state is malformed"

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from dee_es.core import chain
-from dee_es.core.chain import Entry
+from dee_es.core.chain import Entry, Stone
 from dee_es.core.merkle import Edge
 
 MOST_PROBLEMS: Final = 100
@@ -104,6 +106,13 @@ def printable(value: object) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+_position: Final = itemgetter(0)
+
+
+def _is_checksum(value: object) -> bool:
+    return type(value) is bytes and len(value) == chain.CHECKSUM_BYTES
+
+
 class ChunkCheck:
     """Takes in the entries of a chunk, in the order of their positions."""
 
@@ -124,15 +133,47 @@ class ChunkCheck:
         self._began: dict[str, tuple[int, int, bytes]] = {}
         self._ended: dict[str, tuple[int, bytes]] = {}
 
-    def take(self, entries: Sequence[Entry]) -> None:
-        """Take in the next entries of the chunk."""
-        if entries and self._first is None:
-            self._first_position, stream, version, *_ = entries[0]
-            self._first = named(stream, version, self._first_position)
+    def take(self, entries: Sequence[Entry], stones: Sequence[Stone] = ()) -> None:
+        """Take in the next entries of the chunk, and what stays there of those archived."""
+        at = 0
+        for stone in stones:
+            upto = bisect_left(entries, stone[0], at, key=_position)
+            self._take(entries[at:upto])
+            self._take_stone(stone)
+            at = upto
+        self._take(entries[at:] if at else entries)
+        self._grow()
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self._begin(entries[0])
         rest = iter(entries)
         while (odd := self._take_regular(rest)) is not None:
             self._take_odd(odd)
-        self._grow()
+
+    def _begin(self, entry: Entry | Stone) -> None:
+        if self._first is None:
+            self._first_position, stream, version, *_ = entry
+            self._first = named(stream, version, self._first_position)
+
+    def _take_stone(self, stone: Stone) -> None:
+        """An archived entry: its checksum counts as it is told, for the archive vouches for it."""
+        self._begin(stone)
+        self._position += 1
+        if stone[0] != self._position:
+            self._position = self._misplaced(stone, self._position)
+        place, stream, version, own = stone
+        if not (type(stream) is str and type(version) is int and _is_checksum(own)):
+            self._break(stone, OF_FORM, chain.NOT_TYPED)
+            self._leaves.append(chain.GENESIS)
+            return
+        last = self._ended.get(stream)
+        if last is None:
+            self._began[stream] = (place, version, chain.UNKNOWN)
+        elif last[0] + 1 != version:
+            self._break(stone, OF_VERSION, missing_before(last[0] + 1))
+        self._ended[stream] = (version, own)
+        self._leaves.append(own)
 
     def _take_regular(self, entries: Iterator[Entry]) -> Entry | None:
         """Take entries in until one has something in a column that never could be there.
@@ -175,7 +216,7 @@ class ChunkCheck:
         self._break(entry, OF_FORM, chain.NOT_TYPED)
         self._leaves.append(chain.GENESIS)
 
-    def _misplaced(self, entry: Entry, expected: int) -> int:
+    def _misplaced(self, entry: Entry | Stone, expected: int) -> int:
         """Note an entry that is not where it should be; returns the position to go on from."""
         place, stream, version, *_ = entry
         # The tree ends here: what comes behind has no place in it that could be known.
@@ -214,7 +255,7 @@ class ChunkCheck:
         else:
             self._break(entry, OF_LINK, chain.NOT_LINKED)
 
-    def _break(self, entry: Entry, rank: int, text: str) -> None:
+    def _break(self, entry: Entry | Stone, rank: int, text: str) -> None:
         """Note the first bad entry of a stream."""
         place, stream, version, *_ = entry
         of = printable(stream)

@@ -58,8 +58,9 @@ class EventStore(Protocol):
         """
         ...
 
-    def tombstones(self, after: int, limit: int) -> list[Tombstone]:
-        """Tombstones behind position `after`, in order."""
+    def tombstones(self, after: int, upto: int) -> list[Tombstone]:
+        """Tombstones with `after < position <= upto`, in order of position; nothing is taken for
+        granted about their columns."""
         ...
 
     def tombstones_of(self, stream_ids: Sequence[str]) -> dict[str, list[Tombstone]]:

@@ -47,7 +47,7 @@ def state(engine: Engine, folder: Path) -> dict[str, Any]:
     assert verdict.valid, verdict.problems
     return {
         "runs": [(run.id, run.status, run.variables) for run in runs],
-        "archives": [(each.number, each.runs, each.entries, each.root) for each in archives],
+        "archives": [(each.number, each.runs, each.entries) for each in archives],
         "certificates": [json.loads(p.read_text().partition("\n\n")[0])["runs"] is not None
                          for p in certificates],
         "erased": [e.action for e in engine.get_contact_logs(VICTIM) if e.action.startswith("co")],

@@ -9,6 +9,7 @@ from typing import Final
 from dee_es.core import chain, checkpoint, merkle
 from dee_es.core import events as e
 from dee_es.core.checkpoint import Checkpoint
+from dee_es.core.chunk_check import named
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.merkle import Edge, Span, SpanRoots
 from dee_es.engine.auditing.system_stream import read_system
@@ -125,15 +126,13 @@ class Anchoring:
                     kept, failed = self._keep(last.size, last.note)
                     return _shown(last, origin, kept, failed)
             edge = Edge() if last is None else _edge_of(last)
-            for page in self._pages(edge.size, head):
-                for row in page:
-                    sealed = chain.unseal(row.state, place(row))
-                    fault = chain.fault(
-                        row.stream_id, row.version, row.name, sealed.previous, row.state
-                    )
+            for _, checksums, entries in self._pages(edge.size, head):
+                for position, stream, version, name, state in entries:
+                    fault = chain.fault(stream, version, name, state[4:36], state)
                     if fault is not None:
-                        raise IntegrityViolation(f"{place(row)}: {fault}; nothing was signed")
-                edge = edge.extended([checksum_of(row) for row in page])
+                        where = named(stream, version, position)
+                        raise IntegrityViolation(f"{where}: {fault}; nothing was signed")
+                edge = edge.extended(checksums)
             stated = Checkpoint(origin, edge.size, edge.root)
             note = checkpoint.signed(stated, signer.key, signer.sign)
             kept, failed = self._keep(edge.size, note)
@@ -184,17 +183,22 @@ class Anchoring:
             raise IntegrityViolation("the last checkpoint in the log is not what was signed")
         return stated
 
-    def _pages(self, after: int, end: int) -> Iterator[list[StoredRow]]:
-        """The rows from `after` to `end`, whose positions have no gap."""
+    def _pages(
+        self, after: int, end: int
+    ) -> Iterator[tuple[int, list[bytes], Sequence[chain.Entry]]]:
+        """Pages from `after` to `end`: the place before, the checksums of all entries, and those of
+        the entries that were not archived. Positions must have no gap."""
         while after < end:
-            page = self._store.read_log(after, min(_PAGE, end - after))
-            positions = [row.position for row in page]
-            if not page or positions != list(range(after + 1, after + len(page) + 1)):
-                raise IntegrityViolation(
-                    f"entries behind position {after} are missing; run `dee audit verify`"
-                )
-            yield page
-            after = positions[-1]
+            upto = min(after + _PAGE, end)
+            entries = self._store.read_entries(after, upto)
+            leaves = {entry[0]: bytes(entry[4][36:68]) for entry in entries}
+            leaves |= {each.position: each.checksum for each in self._store.tombstones(after, upto)}
+            places = range(after + 1, upto + 1)
+            missing = next((place for place in places if place not in leaves), None)
+            if missing is not None:
+                raise IntegrityViolation(f"position {missing} is missing; run `dee audit verify`")
+            yield after, [leaves[place] for place in places], entries
+            after = upto
 
     # --- checking ---------------------------------------------------------------------------------
 
@@ -317,8 +321,8 @@ class Anchoring:
 
     def _roots(self, spans: list[Span], size: int) -> list[bytes]:
         roots = SpanRoots(spans)
-        for page in self._pages(0, size):
-            roots.feed(page[0].position - 1, [checksum_of(row) for row in page])
+        for after, checksums, _ in self._pages(0, size):
+            roots.feed(after, checksums)
         return [roots.root(span) for span in spans]
 
 

@@ -33,7 +33,11 @@ class ChunkReader:
         while upto < chunk.end:
             upto = min(upto + self._rows, chunk.end)
             entries = self._store.read_entries(after, upto)
-            check.take(entries)
+            stones = [
+                (stone.position, stone.stream_id, stone.version, stone.checksum)
+                for stone in self._store.tombstones(after, upto)
+            ]
+            check.take(entries, stones)
             after = upto
             some = entries[::_SAMPLED]
             if some:

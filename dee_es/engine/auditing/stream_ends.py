@@ -71,7 +71,7 @@ class StreamEnds:
                     mask = len(slots) - 1
             if first != expected:
                 unfit.append(Unfit(position, OF_VERSION, missing_before(expected)))
-            elif previous != last:
+            elif previous not in (last, chain.UNKNOWN):
                 unfit.append(Unfit(position, OF_LINK, chain.NOT_LINKED))
         return unfit
 

@@ -19,9 +19,11 @@ from dee_es.core.chunk_check import (
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import is_run
 from dee_es.engine.auditing.anchoring import Anchoring
+from dee_es.engine.auditing.archived import archive_faults
 from dee_es.engine.auditing.chunks import CHUNK, ShareChecks, check_here
 from dee_es.engine.auditing.roots import Roots
 from dee_es.engine.auditing.stream_ends import StreamEnds
+from dee_es.engine.missing import missing_run
 from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import DeeError, InvalidInput, RunNotFound
@@ -53,11 +55,14 @@ class Verification:
     # --- one stream -------------------------------------------------------------------------------
 
     def verify_run(self, run_id: str) -> ChainVerdict:
-        """Check a run's chain; raises `RunNotFound`. An empty chain is never valid."""
+        """Check a run's chain; raises `RunNotFound`. An empty chain is never valid, and what was
+        archived is verified with its archive."""
         rows = self._store.read_stream(run_id)
         head = self._store.heads([run_id]).get(run_id)
         if not is_run(run_id) or (not rows and head is None):
             raise RunNotFound.named(run_id)
+        if not rows and self._store.tombstones_of([run_id]):
+            raise missing_run(self._store, run_id)
         previous, bad, problem = chain.GENESIS, None, None
         for expected, row in enumerate(rows, start=1):
             problem = _fault(row, expected, previous)
@@ -185,6 +190,8 @@ class _Course:
             self._say(f"positions {self.position + 1} to {self._end} are missing from the log")
         self._look_behind()
         self._look_at_heads()
+        for problem in archive_faults(self._store, self._end):
+            self._say(problem)
         for problem in self.roots.unreached(self._end):
             self._say(problem)
 
@@ -196,6 +203,8 @@ class _Course:
         """The stream of an entry, and how problems name it."""
         for _, stream, version, *_ in self._store.read_entries(position - 1, position):
             return printable(stream), named(stream, version, position)
+        for stone in self._store.tombstones(position - 1, position):
+            return printable(stone.stream_id), named(stone.stream_id, stone.version, position)
         return f"position {position}", f"the entry at position {position}"
 
     def _look_behind(self) -> None:

@@ -82,11 +82,11 @@ class MemoryStore:
         recorder.wake()
         return outcome
 
-    def tombstones(self, after: int, limit: int) -> list[Tombstone]:
+    def tombstones(self, after: int, upto: int) -> list[Tombstone]:
         """See `EventStore.tombstones`."""
         with self._database.reading():
             stones = self._database.recorder.stones
-            return [stones[at] for at in sorted(stones) if at > after][: max(limit, 0)]
+            return [stones[at] for at in sorted(stones) if after < at <= upto]
 
     def tombstones_of(self, stream_ids: Sequence[str]) -> dict[str, list[Tombstone]]:
         """See `EventStore.tombstones_of`."""
@@ -131,7 +131,11 @@ class MemoryStore:
         """See `EventStore.read_entries`."""
         with self._database.reading():
             rows = self._database.recorder.log(after, upto - max(after, 0))
-            return [(r.position, r.stream_id, r.version, r.name, r.state) for r in rows]
+            return [
+                (r.position, r.stream_id, r.version, r.name, r.state)
+                for r in rows
+                if r.position <= upto
+            ]
 
     def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
         """See `EventStore.stream_ends`."""

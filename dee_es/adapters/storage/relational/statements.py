@@ -147,7 +147,7 @@ WHERE originator_id IN ?? AND originator_version = 1
 """
 )
 _STONE = "SELECT position, stream_id, version, checksum, archive FROM tombstones "
-READ_TOMBSTONES: Final = _STONE + "WHERE position > ? ORDER BY position LIMIT ?"
+READ_TOMBSTONES: Final = _STONE + "WHERE position > ? AND position <= ? ORDER BY position"
 READ_TOMBSTONES_OF: Final = _STONE + "WHERE stream_id IN ?? ORDER BY stream_id, version"
 ANY_ARCHIVE: Final = "SELECT number FROM archives LIMIT 1"
 READ_ORDINALS: Final = "SELECT stream_id, ordinal FROM heads WHERE stream_id IN ??"

@@ -167,9 +167,9 @@ class RelationalStore:
         """See `EventStore.read_log`."""
         return [StoredRow(*row) for row in self._query(sql.READ_LOG, (after, limit))]
 
-    def tombstones(self, after: int, limit: int) -> list[Tombstone]:
+    def tombstones(self, after: int, upto: int) -> list[Tombstone]:
         """See `EventStore.tombstones`."""
-        return [Tombstone(*row) for row in self._query(sql.READ_TOMBSTONES, (after, limit))]
+        return [Tombstone(*row) for row in self._query(sql.READ_TOMBSTONES, (after, upto))]
 
     def tombstones_of(self, stream_ids: Sequence[str]) -> dict[str, list[Tombstone]]:
         """See `EventStore.tombstones_of`."""

@@ -1,0 +1,51 @@
+"""What stays in the log of archived entries, held against what the log says of each archive."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from dee_es.core import chain, codec
+from dee_es.core import events as e
+from dee_es.core.ids import SYSTEM_STREAM
+from dee_es.core.merkle import Edge
+from dee_es.errors import DeeError
+from dee_es.ports import EventStore
+
+_PAGE: Final = 10_000
+
+
+def archive_faults(store: EventStore, end: int) -> list[str]:
+    """What is wrong with tombstones up to a position: each archive's must lead to the root that was
+    recorded with it, and all must be of an archive that was recorded."""
+    told: dict[int, e.LogArchived] = {}
+    for row in store.read_stream(SYSTEM_STREAM):
+        # What cannot be read any more is told by whoever checks its chain.
+        with suppress(DeeError, *chain.NOT_TYPED_ERRORS):
+            if row.name == "LogArchived" and row.position <= end:
+                public, _ = codec.split(chain.unseal(row.state, "entry").payload, "entry")
+                event = codec.decode(row.name, public, None, "entry")[0]
+                if isinstance(event, e.LogArchived):
+                    told[event.number] = event
+    edges: dict[int, Edge] = dict.fromkeys(told, Edge())
+    found: list[str] = []
+    for after in range(0, end, _PAGE):
+        leaves: dict[int, list[bytes]] = {}
+        for stone in store.tombstones(after, min(after + _PAGE, end)):
+            if stone.archive in edges:
+                leaves.setdefault(stone.archive, []).append(stone.checksum)
+            else:
+                found.append(
+                    f"position {stone.position}: an entry is missing, and no archive of number "
+                    f"{stone.archive} was recorded"
+                )
+        for number, checksums in leaves.items():
+            with suppress(TypeError):
+                edges[number] = edges[number].extended(checksums)
+    for number, event in told.items():
+        if (edges[number].size, edges[number].root.hex()) != (event.entries, event.root):
+            found.append(
+                f"archive {number}: what the log keeps of its {event.entries} entries between "
+                f"positions {event.first} and {event.last} is not what was archived"
+            )
+    return found
