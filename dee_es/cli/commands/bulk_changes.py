@@ -50,7 +50,7 @@ def bulk_cancel(session: Session, /, reason: str, **given: Any) -> None:
     """
 
     def change(engine: Engine) -> _Change:
-        return lambda filters, **rest: engine.bulk_cancel(filters, reason, session.actor, **rest)
+        return lambda filters, **rest: engine.bulk_cancel(filters, reason, **rest)
 
     _carry_out(session, change, "cancel", "cancelled", **given)
 
@@ -74,9 +74,7 @@ def bulk_pause(
     """
 
     def change(engine: Engine) -> _Change:
-        return lambda filters, **rest: engine.bulk_pause(
-            filters, reason, session.actor, keep, **rest
-        )
+        return lambda filters, **rest: engine.bulk_pause(filters, reason, keep=keep, **rest)
 
     _carry_out(session, change, "pause", "paused", **given)
 
@@ -99,7 +97,7 @@ def bulk_resume(session: Session, /, reason: str, per_tick: int, **given: Any) -
 
     def change(engine: Engine) -> _Change:
         return lambda filters, **rest: engine.bulk_resume(
-            filters, reason, session.actor, per_tick, **rest
+            filters, reason, per_tick=per_tick, **rest
         )
 
     _carry_out(session, change, "resume", "resumed", **given)

@@ -41,7 +41,7 @@ def erase(
     with session.engine() as engine:
         if not yes:
             click.confirm(f"Erase {contact_id!r}? This cannot be undone", abort=True, err=True)
-        done = engine.erase_contact(contact_id, reason, session.actor, certificate=certificate)
+        done = engine.erase_contact(contact_id, reason, certificate=certificate)
     if as_json:
         write_json(done)
         return

@@ -134,7 +134,7 @@ def pause(
 ) -> None:
     """Stop a RUN until it is resumed."""
     with session.engine() as engine:
-        run = engine.pause_run(run_id, reason, session.actor, keep)
+        run = engine.pause_run(run_id, reason, keep=keep)
     show_changed(run, as_json)
 
 
@@ -146,7 +146,7 @@ def pause(
 def resume(session: Session, run_id: str, reason: str | None, as_json: bool) -> None:
     """Let a paused RUN go on from the next tick."""
     with session.engine() as engine:
-        run = engine.resume_run(run_id, reason, session.actor)
+        run = engine.resume_run(run_id, reason)
     show_changed(run, as_json)
 
 
@@ -158,7 +158,7 @@ def resume(session: Session, run_id: str, reason: str | None, as_json: bool) -> 
 def cancel(session: Session, run_id: str, reason: str, as_json: bool) -> None:
     """End a RUN for good."""
     with session.engine() as engine:
-        run = engine.cancel_run(run_id, reason, session.actor)
+        run = engine.cancel_run(run_id, reason)
     show_changed(run, as_json)
 
 
@@ -170,7 +170,7 @@ def cancel(session: Session, run_id: str, reason: str, as_json: bool) -> None:
 def retry(session: Session, run_id: str, reason: str, as_json: bool) -> None:
     """Let a failed RUN enter its step again; refused while a send's outcome is unknown."""
     with session.engine() as engine:
-        run = engine.retry_run(run_id, reason, session.actor)
+        run = engine.retry_run(run_id, reason)
     show_changed(run, as_json)
 
 
@@ -194,5 +194,5 @@ def resolve(
 ) -> None:
     """Settle a send of RUN whose outcome nobody knows."""
     with session.engine() as engine:
-        run = engine.resolve_step(run_id, outcome, reason=reason, actor=session.actor)
+        run = engine.resolve_step(run_id, outcome, reason=reason)
     show_changed(run, as_json)

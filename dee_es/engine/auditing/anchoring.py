@@ -1,51 +1,28 @@
-"""Checkpoints: the log under one signed root, kept outside the database, and proofs against it."""
+"""Checkpoints that were signed: what is known of them, and proofs against them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from dee_es.core import chain, checkpoint, merkle
 from dee_es.core import events as e
-from dee_es.core.checkpoint import Checkpoint
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.core.merkle import Edge, Span, SpanRoots
+from dee_es.core.merkle import Span, SpanRoots
+from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.journal import Journal, checksum_of, place
-from dee_es.engine.transact import Committer
 from dee_es.errors import (
     AnchorUnavailable,
-    ConcurrencyConflict,
     IntegrityViolation,
     InvalidInput,
     RunNotFound,
 )
 from dee_es.ports import (
     Anchor,
-    Committed,
     EventStore,
     Signer,
-    SignerSource,
     StoredRow,
-    StreamAppend,
-    Unit,
 )
-
-_PAGE: Final = 5_000
-_ATTEMPTS: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class SignedCheckpoint:
-    """A checkpoint as it was signed: `note` is its text, `places` where it is kept, `failed` why it
-    could not be kept elsewhere."""
-
-    origin: str
-    size: int
-    root: str
-    note: str
-    places: tuple[str, ...]
-    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,125 +58,19 @@ class Known:
 
 
 class Anchoring:
-    """Signs checkpoints, keeps them, and proves entries against them."""
+    """Knows the checkpoints in the log and in every place, and proves entries against the last."""
 
     def __init__(
         self,
         store: EventStore,
         journal: Journal,
-        committer: Committer,
         anchors: Sequence[Anchor],
-        signers: SignerSource,
+        log: SignedLog,
     ) -> None:
         self._store = store
         self._journal = journal
-        self._committer = committer
         self._anchors = anchors
-        self._signers = signers
-
-    # --- signing ----------------------------------------------------------------------------------
-
-    def sign(self, meta: Callable[[], e.Meta]) -> SignedCheckpoint:
-        """Put the log as it stands under a signed root, and keep that in every place.
-
-        It is kept outside first and recorded after: if this is broken off, what is outside is true
-        and the next one goes on. If nothing was appended since the last one, that is kept again
-        where it is missing. Raises `InvalidInput` if there is no place, `AnchorUnavailable` if none
-        could be reached, and `IntegrityViolation` if the log is not what was signed before.
-        """
-        if not self._anchors:
-            raise InvalidInput(
-                "checkpoints", "name a place outside the database, as in DEE_CHECKPOINTS=FOLDER"
-            )
-        for _ in range(_ATTEMPTS):
-            rows = self._store.read_stream(SYSTEM_STREAM)
-            last = self._last(rows)
-            signer = self._signer(rows, create=last is None)
-            head = self._store.log_head().position
-            if last is not None:
-                self._trusted(last, signer)
-                if head == last.size + 1 and rows[-1].position == head:
-                    # What was appended since is the record of the checkpoint itself.
-                    kept, failed = self._keep(last.size, last.note)
-                    return _shown(last, checkpoint.origin_of(checksum_of(rows[0])), kept, failed)
-            edge = Edge() if last is None else _edge_of(last)
-            for page in self._pages(edge.size, head):
-                for row in page:
-                    sealed = chain.unseal(row.state, place(row))
-                    fault = chain.fault(
-                        row.stream_id, row.version, row.name, sealed.previous, row.state
-                    )
-                    if fault is not None:
-                        raise IntegrityViolation(f"{place(row)}: {fault}; nothing was signed")
-                edge = edge.extended([checksum_of(row) for row in page])
-            origin = checkpoint.origin_of(checksum_of(rows[0]))
-            stated = Checkpoint(origin, edge.size, edge.root)
-            note = checkpoint.signed(stated, signer.key, signer.sign)
-            kept, failed = self._keep(edge.size, note)
-            event = e.CheckpointSigned(
-                edge.size, edge.root.hex(), tuple(each.hex() for each in edge.hashes), note, kept
-            )
-            if self._record(rows, event, meta()):
-                return _shown(event, origin, kept, failed)
-        raise ConcurrencyConflict("checkpoints kept being signed elsewhere; try again")
-
-    def _record(self, rows: Sequence[StoredRow], event: e.Event, meta: e.Meta) -> bool:
-        sealed = self._journal.seal(
-            SYSTEM_STREAM, len(rows), checksum_of(rows[-1]), [event], meta, None
-        )
-        append = StreamAppend(SYSTEM_STREAM, len(rows), sealed)
-        return isinstance(self._committer.commit([Unit((append,))])[0], Committed)
-
-    def _keep(self, size: int, note: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        kept: list[str] = []
-        failed: list[str] = []
-        for anchor in self._anchors:
-            try:
-                anchor.put(size, note)
-            except AnchorUnavailable as error:
-                failed.append(str(error))
-            else:
-                kept.append(anchor.place)
-        if not kept:
-            raise AnchorUnavailable("; ".join(failed))
-        return tuple(kept), tuple(failed)
-
-    def _signer(self, rows: Sequence[StoredRow], *, create: bool) -> Signer:
-        signer = self._signers.open(checkpoint.origin_of(checksum_of(rows[0])), create=create)
-        if signer is None:
-            raise InvalidInput(
-                "audit_key_file", "the key that signed this log's checkpoints is not there"
-            )
-        return signer
-
-    def _trusted(self, last: e.CheckpointSigned, signer: Signer) -> Checkpoint:
-        """The last checkpoint, if it was signed by this key and its edge leads to its root."""
-        try:
-            stated = checkpoint.opened(last.note, signer.key, signer.verify)
-            edge = _edge_of(last)
-        except (InvalidInput, ValueError) as error:
-            raise IntegrityViolation(f"the last checkpoint in the log: {error}") from error
-        if (stated.size, stated.root) != (edge.size, edge.root):
-            raise IntegrityViolation("the last checkpoint in the log is not what was signed")
-        return stated
-
-    def _last(self, rows: Sequence[StoredRow]) -> e.CheckpointSigned | None:
-        for recorded in reversed(self._journal.open(rows)):
-            if isinstance(recorded.event, e.CheckpointSigned):
-                return recorded.event
-        return None
-
-    def _pages(self, after: int, end: int) -> Iterator[list[StoredRow]]:
-        """The rows from `after` to `end`, whose positions have no gap."""
-        while after < end:
-            page = self._store.read_log(after, min(_PAGE, end - after))
-            positions = [row.position for row in page]
-            if not page or positions != list(range(after + 1, after + len(page) + 1)):
-                raise IntegrityViolation(
-                    f"entries behind position {after} are missing; run `dee audit verify`"
-                )
-            yield page
-            after = positions[-1]
+        self._log = log
 
     # --- checking ---------------------------------------------------------------------------------
 
@@ -215,7 +86,7 @@ class Anchoring:
         roots: dict[int, tuple[bytes, str]] = {}
         problems: list[str] = []
         origin = checkpoint.origin_of(_checksum(rows[0]))
-        signer = self._signers.open(origin, create=False)
+        signer = self._log.known_signer(origin)
         recorded: dict[str, int] = {}
         unchecked: list[str] = []
         if signer is None:
@@ -251,7 +122,7 @@ class Anchoring:
     def covered(self, rows: Sequence[StoredRow]) -> int:
         """How many of a stream's entries the last checkpoint in the log covers."""
         try:
-            last = self._last(self._store.read_stream(SYSTEM_STREAM))
+            last = self._log.tail().checkpoint
         except IntegrityViolation:
             return 0
         return 0 if last is None else sum(row.position <= last.size for row in rows)
@@ -270,23 +141,23 @@ class Anchoring:
                 raise RunNotFound.named(run_id)
             raise InvalidInput("entry", f"{run_id} has no entry {entry}")
         (row,) = rows
-        system = self._store.read_stream(SYSTEM_STREAM)
-        last = self._last(system)
+        tail = self._log.tail()
+        last = tail.checkpoint
         if last is None or row.position > last.size:
             raise InvalidInput(
                 "entry", "no checkpoint covers it yet; sign one with `dee audit checkpoint`"
             )
-        signer = self._signer(system, create=False)
-        stated = self._trusted(last, signer)
+        signer = self._log.signer(tail.origin, create=False)
+        edge = self._log.trusted(last, tail.origin, signer)
         index = row.position - 1
         path = self._roots(merkle.inclusion_spans(index, last.size), last.size)
         found = merkle.root_of_inclusion(checksum_of(row), index, last.size, path)
-        if found != stated.root:
+        if found != edge.root:
             raise IntegrityViolation(
                 "the log is not what the last checkpoint says; run `dee audit verify`"
             )
         return Proof(
-            stated.origin,
+            tail.origin,
             row.stream_id,
             row.version,
             row.name,
@@ -308,19 +179,9 @@ class Anchoring:
 
     def _roots(self, spans: list[Span], size: int) -> list[bytes]:
         roots = SpanRoots(spans)
-        for page in self._pages(0, size):
+        for page in self._log.pages(0, size):
             roots.feed(page[0].position - 1, [checksum_of(row) for row in page])
         return [roots.root(span) for span in spans]
-
-
-def _edge_of(event: e.CheckpointSigned) -> Edge:
-    return Edge(event.size, tuple(bytes.fromhex(each) for each in event.edge))
-
-
-def _shown(
-    event: e.CheckpointSigned, origin: str, kept: tuple[str, ...], failed: tuple[str, ...]
-) -> SignedCheckpoint:
-    return SignedCheckpoint(origin, event.size, event.root, event.note, kept, failed)
 
 
 def _checksum(row: StoredRow) -> bytes:
