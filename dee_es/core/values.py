@@ -24,7 +24,7 @@ MAX_ACTOR: Final = 200
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _URL = re.compile(r"https?://[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]{1,2000}\Z")
-# Names stand on a line of their own kind: no controls, line ends or changes of direction.
+# A name is shown within a line: nothing in it may end the line or change its direction.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # NUL ends a text in PostgreSQL and in C readers; a lone surrogate has no UTF-8 form.
 _POISON = re.compile("[\x00\ud800-\udfff]")

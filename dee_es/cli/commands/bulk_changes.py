@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from dee_es.cli.options import dry_run_option, filter_options, json_option, run_filters
+from dee_es.cli.options import (
+    dry_run_option,
+    filter_options,
+    json_option,
+    must_reason_option,
+    run_filters,
+)
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -31,9 +37,7 @@ def _bulk_options(command: _Command) -> _Command:
         click.option(
             "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask at."
         ),
-        click.option(
-            "--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable."
-        ),
+        must_reason_option,
         filter_options,
     ):
         command = option(command)

@@ -13,6 +13,7 @@ from dee_es.cli.options import (
     filter_options,
     format_options,
     json_option,
+    must_reason_option,
     run_filters,
 )
 from dee_es.cli.run_view import as_json as run_as_json
@@ -108,9 +109,6 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
 
 _run = click.argument("run_id", metavar="RUN")
 _may_reason = click.option("--reason", metavar="TEXT", help="Why, for the log; kept readable.")
-_must_reason = click.option(
-    "--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable."
-)
 
 
 @click.command()
@@ -152,7 +150,7 @@ def resume(session: Session, run_id: str, reason: str | None, as_json: bool) -> 
 
 @click.command()
 @_run
-@_must_reason
+@must_reason_option
 @json_option
 @pass_session
 def cancel(session: Session, run_id: str, reason: str, as_json: bool) -> None:
@@ -164,7 +162,7 @@ def cancel(session: Session, run_id: str, reason: str, as_json: bool) -> None:
 
 @click.command()
 @_run
-@_must_reason
+@must_reason_option
 @json_option
 @pass_session
 def retry(session: Session, run_id: str, reason: str, as_json: bool) -> None:
@@ -182,7 +180,7 @@ def retry(session: Session, run_id: str, reason: str, as_json: bool) -> None:
     required=True,
     help="What became of the send, or that it is to be sent again.",
 )
-@_must_reason
+@must_reason_option
 @json_option
 @pass_session
 def resolve(
