@@ -293,7 +293,13 @@ class _Signers:
             if path is not None and path.exists():
                 self._opened = load_signer(path, name)
             elif path is not None and create:
-                self._opened = create_signer(path, name)
+                try:
+                    self._opened = create_signer(path, name)
+                except InvalidInput:
+                    # Another worker may have made it at the same moment.
+                    if not path.exists():
+                        raise
+                    self._opened = load_signer(path, name)
             elif create:
                 raise InvalidInput(
                     "audit_key_file",

@@ -86,6 +86,7 @@ class PeriodicSigning:
         self._places_lack = False
         self._place_pause = _Pause()
         self._violation: str | None = None
+        self._trouble: str | None = None
         self.signed = 0
         self.failures = 0
 
@@ -128,7 +129,7 @@ class PeriodicSigning:
         """How the signing stands, and whether the log's end is what was signed last; see
         `Signing.check`."""
         problems = [self._violation] if self._violation is not None else []
-        advice: list[str] = []
+        advice = [self._trouble] if self._trouble is not None else []
         unsigned = None
         try:
             unsigned = self._signing.unsigned(self._signing.standing())
@@ -143,7 +144,9 @@ class PeriodicSigning:
                 "places, or sign with `dee audit checkpoint`"
             )
         told = tuple(f"checkpoints: {text}" for text in dict.fromkeys(problems))
-        return SigningHealth(unsigned, told, tuple(f"checkpoints: {text}" for text in advice))
+        return SigningHealth(
+            unsigned, told, tuple(f"checkpoints: {text}" for text in dict.fromkeys(advice))
+        )
 
     def unsigned(self) -> int | None:
         """Entries not signed yet; None without a place, or if it cannot be told."""
@@ -175,7 +178,7 @@ class PeriodicSigning:
     def _signed(self, done: SignedCheckpoint) -> None:
         self.signed += 1
         self._last = None
-        self._violation = None
+        self._violation = self._trouble = None
         self._pause.end()
         _log.info("checkpoint_signed", extra={"size": done.size, "places": done.places})
         self._took(done.failed)
@@ -196,4 +199,5 @@ class PeriodicSigning:
         self._last = None
         # The text of an error that is not ours may hold anything.
         problem = str(error) if isinstance(error, DeeError) else type(error).__name__
+        self._trouble = None if isinstance(error, IntegrityViolation) else problem
         return {"problem": problem, "again_in_s": self._pause.grow()}
