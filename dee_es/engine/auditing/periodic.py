@@ -143,10 +143,7 @@ class PeriodicSigning:
                 f"{unsigned:,} entries are not signed yet; see that a worker runs and reaches the "
                 "places, or sign with `dee audit checkpoint`"
             )
-        told = tuple(f"checkpoints: {text}" for text in dict.fromkeys(problems))
-        return SigningHealth(
-            unsigned, told, tuple(f"checkpoints: {text}" for text in dict.fromkeys(advice))
-        )
+        return SigningHealth(unsigned, _told(problems), _told(advice))
 
     def unsigned(self) -> int | None:
         """Entries not signed yet; None without a place, or if it cannot be told."""
@@ -201,3 +198,7 @@ class PeriodicSigning:
         problem = str(error) if isinstance(error, DeeError) else type(error).__name__
         self._trouble = None if isinstance(error, IntegrityViolation) else problem
         return {"problem": problem, "again_in_s": self._pause.grow()}
+
+
+def _told(texts: list[str]) -> tuple[str, ...]:
+    return tuple(f"checkpoints: {text}" for text in dict.fromkeys(texts))
