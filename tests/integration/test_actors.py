@@ -190,6 +190,8 @@ REASONED: dict[str, Callable[[Engine, str, Any], object]] = {
     "bulk_cancel": lambda engine, _, reason: engine.bulk_cancel({"plan_id": "outreach"}, reason),
     "bulk_pause": lambda engine, _, reason: engine.bulk_pause({"plan_id": "outreach"}, reason),
     "bulk_resume": lambda engine, _, reason: engine.bulk_resume({"plan_id": "outreach"}, reason),
+    "place_hold": lambda engine, run, reason: engine.place_hold(run_id=run, reason=reason),
+    "lift_hold": lambda engine, _, reason: engine.lift_hold(engine.holds()[0].hold_id, reason),
     "erase_contact": lambda engine, _, reason: engine.erase_contact("jane", reason),
 }
 
@@ -208,6 +210,8 @@ def test_without_a_reason_nothing_is_written(name: str, reason: Any) -> None:
             engine.resolve_step(run.id, "failed", reason="nothing arrived")
         if name == "bulk_resume":
             engine.pause_run(run.id)
+        if name == "lift_hold":
+            engine.place_hold(run_id=run.id, reason="a lawsuit")
         before, shown = head(engine), engine.get_run(run.id)
         with pytest.raises(InvalidInput, match="reason: "):
             REASONED[name](engine, run.id, reason)

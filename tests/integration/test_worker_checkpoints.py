@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,22 @@ def test_the_last_one_is_found_behind_other_entries_of_the_system(case: Case) ->
         again = engine.audit.checkpoint()
         assert again.size == done.size + 41
         assert engine.verify_log().valid
+
+
+def test_what_was_archived_before_it_was_signed_is_signed_all_the_same(case: Case) -> None:
+    with case.open(checkpoint_every_events=1) as engine:
+        engine.audit.checkpoint()
+        enroll(engine, 0, 3)
+        engine.run_until_idle()
+        before = engine.now().now + timedelta(seconds=1)
+        engine.run_until(engine.now().tick + 10)
+        done = engine.audit.archive(before, place=str(case.folder / "archives"))
+        assert done.runs == 3
+        assert engine.health().ok, engine.health().problems
+        (signed_now,) = ticks(engine)
+        assert signed_now.size == engine._parts.store.log_head().position - 1
+        assert engine.metrics().checkpoint_failures == 0
+        assert engine.health().ok
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ REASONED = [
     ["runs", "bulk-pause", "--plan", "p", "--yes"],
     ["runs", "bulk-resume", "--plan", "p", "--yes"],
     ["contact", "erase", "c-1", "--yes"],
+    ["hold", "add", RUN],
+    ["hold", "lift", "hold_1"],
 ]
 
 

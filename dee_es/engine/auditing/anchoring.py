@@ -178,9 +178,10 @@ class Anchoring:
         return tuple(self._roots(merkle.consistency_spans(old, new), new))
 
     def _roots(self, spans: list[Span], size: int) -> list[bytes]:
-        roots = SpanRoots(spans)
-        for page in self._log.pages(0, size):
-            roots.feed(page[0].position - 1, [checksum_of(row) for row in page])
+        roots, fed = SpanRoots(spans), 0
+        for page in self._log.leaves(0, size):
+            roots.feed(fed, page)
+            fed += len(page)
         return [roots.root(span) for span in spans]
 
 

@@ -107,25 +107,34 @@ class SignedLog:
             raise IntegrityViolation("the last checkpoint in the log is not what was signed")
         return edge
 
-    def pages(self, after: int, end: int) -> Iterator[list[StoredRow]]:
-        """The rows from `after` to `end`, whose positions have no gap."""
+    def leaves(self, after: int, end: int) -> Iterator[list[bytes]]:
+        """The checksums of the entries from `after` to `end`, in pages.
+
+        What was archived stands there by its tombstone. Raises `IntegrityViolation` if an entry is
+        missing, or does not agree with its own checksum.
+        """
         while after < end:
-            page = self._store.read_log(after, min(PAGE, end - after))
-            positions = [row.position for row in page]
-            if not page or positions != list(range(after + 1, after + len(page) + 1)):
+            upto = min(after + PAGE, end)
+            rows = [
+                row for row in self._store.read_log(after, upto - after) if row.position <= upto
+            ]
+            found = dict(zip([row.position for row in rows], _checksums(rows), strict=True))
+            if len(found) < upto - after:
+                # Looked for after the rows: an archive puts a stone where it takes a row away.
+                stones = self._store.tombstones(after, upto - after)
+                found |= {each.position: each.checksum for each in stones if each.position <= upto}
+            missing = next((n for n in range(after + 1, upto + 1) if n not in found), None)
+            if missing is not None:
                 raise IntegrityViolation(
-                    f"entries behind position {after} are missing; run `dee audit verify`"
+                    f"the entry at position {missing} is missing; run `dee audit verify`"
                 )
-            yield page
-            after = positions[-1]
+            yield [found[position] for position in range(after + 1, upto + 1)]
+            after = upto
 
     def extended(self, edge: Edge, end: int) -> Edge:
-        """The edge of the log's first `end` entries, out of that of fewer.
-
-        Raises `IntegrityViolation` if an entry does not agree with its own checksum.
-        """
-        for page in self.pages(edge.size, end):
-            edge = edge.extended(_checksums(page))
+        """The edge of the log's first `end` entries, out of that of fewer; see `leaves`."""
+        for page in self.leaves(edge.size, end):
+            edge = edge.extended(page)
         return edge
 
 
