@@ -23,7 +23,7 @@ from dee_es.adapters.keys import (
     parse_master_key,
 )
 from dee_es.adapters.processes import helped, shared
-from dee_es.adapters.system import RandomIds, SystemWallClock
+from dee_es.adapters.system import RandomIds, SystemWallClock, current_user
 from dee_es.adapters.zones import load_zone
 from dee_es.config import EngineConfig, load_config
 from dee_es.core.chain import GENESIS
@@ -31,8 +31,11 @@ from dee_es.core.chunk_check import Chunk, ChunkReport
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import ClockStarted, Meta
 from dee_es.core.ids import SYSTEM_STREAM
+from dee_es.core.values import check_actor
+from dee_es.engine.api.clock import OnCheckpoint
 from dee_es.engine.api.definitions import checked_policy
 from dee_es.engine.auditing.chunks import ChunkReader
+from dee_es.engine.auditing.periodic import Every
 from dee_es.engine.facade import EngineApi, Parts
 from dee_es.engine.journal import Journal
 from dee_es.engine.models import TickReport
@@ -88,6 +91,7 @@ class Engine(EngineApi):
     ) -> None:
         config = _config(database)
         wall, ids = wall or SystemWallClock(), ids or RandomIds()
+        actor = check_actor("actor", current_user() if config.actor is None else config.actor)
         with ExitStack() as undo:
             backend, store, views = _open_store(config)
             undo.callback(store.close)
@@ -96,7 +100,7 @@ class Engine(EngineApi):
                 raise StoreUnavailable("this database is empty; make it ready with `dee init`")
             opened_keys = keys or _open_keys(config)
             undo.callback(opened_keys.close)
-            started = _clock_of(store, Journal(opened_keys), config, wall, ids)
+            started = _clock_of(store, Journal(opened_keys), config, wall, ids, actor)
             epoch = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=started.epoch_ms)
             parts = Parts(
                 backend=backend,
@@ -120,7 +124,9 @@ class Engine(EngineApi):
                 places=_place,
                 archives=config.archives,
                 certificates=config.certificates,
+                actor=actor,
                 partition=config.partition,
+                checkpoint_every=Every(config.checkpoint_every_events, config.checkpoint_every_s),
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
                 share_checks=None if backend == "memory" else partial(_checks, config, store),
@@ -143,6 +149,7 @@ class Engine(EngineApi):
         stop: threading.Event | None = None,
         on_tick: OnTick | None = None,
         on_begin: Callable[[], object] | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
     ) -> TickReport:
         """See `ClockApi.worker`; before anything is due the channels are made ready.
 
@@ -151,7 +158,7 @@ class Engine(EngineApi):
         for channel in self._parts.channels.values():
             if isinstance(channel, LazyChannel):
                 channel.prepare()
-        return super().worker(stop, on_tick, on_begin)
+        return super().worker(stop, on_tick, on_begin, on_checkpoint)
 
 
 def _replayer(config: EngineConfig) -> Callable[[list[str]], ReplayedPage]:
@@ -305,7 +312,13 @@ class _Signers:
             if path is not None and path.exists():
                 self._opened = load_signer(path, name)
             elif path is not None and create:
-                self._opened = create_signer(path, name)
+                try:
+                    self._opened = create_signer(path, name)
+                except InvalidInput:
+                    # Another worker may have made it at the same moment.
+                    if not path.exists():
+                        raise
+                    self._opened = load_signer(path, name)
             elif create:
                 raise InvalidInput(
                     "audit_key_file",
@@ -481,7 +494,12 @@ def _first_entry(store: EventStore) -> list[StoredRow]:
 
 
 def _clock_of(
-    store: EventStore, journal: Journal, config: EngineConfig, wall: WallClock, ids: IdSource
+    store: EventStore,
+    journal: Journal,
+    config: EngineConfig,
+    wall: WallClock,
+    ids: IdSource,
+    actor: str,
 ) -> ClockStarted:
     """The clock the database was made with; made now if this is its first opening."""
     first = _first_entry(store)
@@ -491,7 +509,7 @@ def _clock_of(
         if config.epoch is not None:
             epoch_ms = int(config.epoch.timestamp() * 1000)
         event = ClockStarted(epoch_ms, config.resolution_ms, config.clock)
-        meta = Meta(0, ids.command_id(), "init", now)
+        meta = Meta(0, ids.command_id(), "init", now, actor)
         sealed = journal.seal(SYSTEM_STREAM, 0, GENESIS, [event], meta, None)
         # Another process may be making it as well; whoever is first has decided.
         store.commit([Unit((StreamAppend(SYSTEM_STREAM, 0, sealed),))])

@@ -30,6 +30,11 @@ class EngineConfig:
     `checkpoints` are the places outside the database that keep signed checkpoints of the log,
     separated by spaces: folders, `git:FOLDER`, or URLs such as `s3://bucket/path`. `audit_key_file`
     holds the key that signs them, by default beside an SQLite database; it is made with the first.
+    A worker signs after `checkpoint_every_events` new entries or `checkpoint_every_s` seconds of
+    logical time, whichever comes first; 0 switches one of them off.
+
+    `actor` is who acts, for the log, where a call does not say: by default the operating system's
+    user.
 
     `archives` is where ended runs are archived to, and `certificates` where certificates of erasure
     are written to: a folder or such a URL.
@@ -56,6 +61,9 @@ class EngineConfig:
     checkpoints: str | None = None
     archives: str | None = None
     certificates: str = "certificates"
+    checkpoint_every_events: int = 10_000
+    checkpoint_every_s: int = 300
+    actor: str | None = None
     clock: Literal["system", "manual"] = "system"
     epoch: datetime | None = None
     resolution_ms: int = 1000
@@ -103,6 +111,9 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidInput(name, "must be 1 or more")
+        for name in ("checkpoint_every_events", "checkpoint_every_s"):
+            if getattr(self, name) < 0:
+                raise InvalidInput(name, "must be 0 or more")
         _require_one_of("clock", self.clock, ("system", "manual"))
         _require_one_of("email", self.email, ("outbox", "smtp"))
         _require_one_of("voice", self.voice, ("outbox", "twilio"))

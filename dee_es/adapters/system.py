@@ -1,8 +1,9 @@
-"""Wall time and command ids from the operating system."""
+"""Wall time, command ids and the user from the operating system."""
 
 from __future__ import annotations
 
 import base64
+import getpass
 import os
 import time
 from typing import Final
@@ -25,3 +26,12 @@ class RandomIds:
     def command_id(self) -> str:
         """A new command id."""
         return "cmd_" + base64.b32encode(os.urandom(_ID_BYTES)).decode()[:26].lower()
+
+
+def current_user() -> str:
+    """The operating system's name of the user, or the number of one without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a number that has no name.
+        return f"uid {os.getuid()}"

@@ -78,6 +78,20 @@ class WorkerMetrics(Collector):
             gauge = GaugeMetricFamily(name, text)
             gauge.add_metric([], float(value))
             yield gauge
+        if now.unanchored is not None:
+            yield from self._evidence(now.checkpoints, now.checkpoint_failures, now.unanchored)
+
+    def _evidence(self, signed: int, failures: int, unanchored: int) -> Iterator[Metric]:
+        for name, text, count in (
+            ("dee_checkpoints", "Checkpoints that the worker signed.", signed),
+            ("dee_checkpoint_failures", "Checkpoints or places that failed.", failures),
+        ):
+            counter = CounterMetricFamily(name, text)
+            counter.add_metric([], count)
+            yield counter
+        gauge = GaugeMetricFamily("dee_unanchored_events", "Events that are not signed yet.")
+        gauge.add_metric([], unanchored)
+        yield gauge
 
     def _worked(self) -> Iterator[Metric]:
         total = self._total

@@ -24,6 +24,21 @@ strict_option = click.option(
 )
 
 
+def _said(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("must not be blank")
+    return value
+
+
+must_reason_option = click.option(
+    "--reason",
+    metavar="TEXT",
+    required=True,
+    callback=_said,
+    help="Why; must not be blank, and is kept readable in the log: write no personal data.",
+)
+
+
 def format_options(command: _Command) -> _Command:
     """`--json` and `--csv`, as `output`."""
     # Applied from the last to the first, as decorators are.

@@ -118,24 +118,24 @@ def split_reference(reference: str) -> tuple[str, int | None]:
     return found["id"], None if version is None else int(version)
 
 
-def publish_bundle(engine: Engine, file: PlanFile, actor: str) -> list[Published]:
+def publish_bundle(engine: Engine, file: PlanFile) -> list[Published]:
     """Publish what the file holds beside its plan."""
     done = []
     known = engine.list_definitions("template")
     for name, template in file.templates.items():
-        version = engine.publish_template(name, **template, actor=actor)
+        version = engine.publish_template(name, **template)
         done.append(Published("template", name, version, known.get(name) == version))
     known = engine.list_definitions("script")
     for name, script in file.scripts.items():
-        version = engine.publish_script(name, **script, actor=actor)
+        version = engine.publish_script(name, **script)
         done.append(Published("script", name, version, known.get(name) == version))
     if file.sender is not None:
         known = engine.list_definitions("sender")
-        version = engine.publish_sender(**file.sender, actor=actor)
+        version = engine.publish_sender(**file.sender)
         done.append(Published("sender", "default", version, version in known.values()))
     if file.policy is not None:
         known = engine.list_definitions("policy")
-        version = engine.publish_policy(file.policy, actor=actor)
+        version = engine.publish_policy(file.policy)
         done.append(Published("policy", "default", version, version in known.values()))
     return done
 

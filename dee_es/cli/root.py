@@ -86,8 +86,7 @@ class _Root(LazyGroup):
 @click.option(
     "--actor",
     metavar="NAME",
-    envvar="DEE_ACTOR",
-    help="Who acts, for the log.  [DEE_ACTOR; default the user's name]",
+    help="Who acts, for the log; kept readable.  [DEE_ACTOR; default the user's name]",
 )
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 @click.option(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,24 +20,14 @@ class Session:
 
     database: str | None = None
     keys: str | None = None
-    actor_given: str | None = None
-
-    @property
-    def actor(self) -> str:
-        """Who acts, for the log: as given, else the operating system's name of the user."""
-        if self.actor_given is not None:
-            return self.actor_given
-        try:
-            return getpass.getuser()
-        except (KeyError, OSError):
-            # A container may run under a number that has no name.
-            return f"uid {os.getuid()}"
+    actor: str | None = None
 
     def config(self, **settings: Any) -> EngineConfig:
         """The settings: flags, then `DEE_*` variables, then `dee.toml`."""
         from dee_es.config import load_config
 
-        config = load_config({"database": self.database, "keys": self.keys, **settings})
+        given = {"database": self.database, "keys": self.keys, "actor": self.actor}
+        config = load_config({**given, **settings})
         if config.database == ":memory:":
             raise click.UsageError(
                 ":memory: would be gone when the command ends; name a file or a PostgreSQL database"

@@ -58,10 +58,9 @@ def suppress_list(
                 level,
                 scope,
                 reason,
-                session.actor,
-                on_progress,
-                dry_run,
-                intake.on_error,
+                on_progress=on_progress,
+                dry_run=dry_run,
+                on_error=intake.on_error,
             )
         except KeyboardInterrupt:
             progress.clear()

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from dee_es.cli.output import say
 from dee_es.cli.progress import Progress
 from dee_es.cli.report import report_line
+from dee_es.cli.text import counted
 from dee_es.cli.times import iso
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
+    from dee_es.engine.auditing.signing import SignedCheckpoint
     from dee_es.engine.models import TickReport
 
 _log: Final = logging.getLogger("dee_es.worker")
@@ -82,6 +84,15 @@ class Watch:
             if busy:
                 self._progress.update(total.events)
 
+    def on_checkpoint(self, done: SignedCheckpoint) -> None:
+        """Say that the log was signed; the engine logs it itself."""
+        with self._lock:
+            self._heard = time.monotonic()
+            if not self._logged:
+                places = counted(len(done.places), "place")
+                signed = counted(done.size, "entry", "entries")
+                self.tell("checkpoint", f"worker: signed {signed}, kept in {places}")
+
     def finish(self, total: TickReport) -> None:
         """Say what was done in all."""
         with self._lock:
@@ -97,7 +108,7 @@ class Watch:
                     self.tell(
                         "standing_by",
                         "worker: standing by: another worker is at work, the database does not "
-                        "answer, or a tick takes long",
+                        "answer, or a tick or a checkpoint takes long",
                     )
 
     def tell(self, event: str, line: str, **fields: Any) -> None:

@@ -19,9 +19,13 @@ MAX_DEPTH: Final = 64
 """Deepest nesting of lists and maps."""
 MAX_PAYLOAD_BYTES: Final = 256 * 1024
 """Largest stored payload of one event, in bytes."""
+MAX_ACTOR: Final = 200
+"""Longest name of an actor, in characters."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _URL = re.compile(r"https?://[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]{1,2000}\Z")
+# A name is shown within a line: nothing in it may end the line or change its direction.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # NUL ends a text in PostgreSQL and in C readers; a lone surrogate has no UTF-8 form.
 _POISON = re.compile("[\x00\ud800-\udfff]")
 
@@ -41,6 +45,17 @@ def check_text(field: str, value: object, *, blank: bool = True) -> str:
     if not blank and not value.strip():
         raise InvalidInput(field, "must not be blank")
     return value
+
+
+def check_actor(field: str, value: object) -> str:
+    """Return `value` if it can name who acts: a line of at most `MAX_ACTOR` characters, not blank,
+    without control characters."""
+    actor = check_text(field, value, blank=False)
+    if len(actor) > MAX_ACTOR:
+        raise InvalidInput(field, f"must not be longer than {MAX_ACTOR} characters")
+    if _CONTROL.search(actor):
+        raise InvalidInput(field, "must be one line without control characters")
+    return actor
 
 
 def check_count(field: str, value: object, most: int = MAX_SAFE_INTEGER, least: int = 1) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from dee_es.engine.auditing.periodic import PeriodicSigning, SigningHealth
 from dee_es.engine.models import Health
 from dee_es.engine.projecting.manager import Projections
 from dee_es.engine.projecting.models import ParkedStream
@@ -18,7 +19,7 @@ _PATIENCE_S: Final = 60
 
 
 class HealthCheck:
-    """Looks at time, the scheduler and the projections that must never lag."""
+    """Looks at time, the scheduler, the projections that must never lag, and the signing."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class HealthCheck:
         projector: Projector,
         projections: Projections,
         kept_level: AnyProjection,
+        signing: PeriodicSigning,
     ) -> None:
         self._backend = backend
         self._store = store
@@ -35,6 +37,7 @@ class HealthCheck:
         self._projector = projector
         self._projections = projections
         self._kept_level = kept_level
+        self._signing = signing
 
     def look(self) -> Health:
         """The state as of now, with a sentence for each problem."""
@@ -45,6 +48,8 @@ class HealthCheck:
         if len(parked) > _SHOWN:
             problems.append(f"{len(parked) - _SHOWN:,} more streams are parked")
         advice = self._projections.advice()
+        signing = self._signing.look() if self._signing.wanted else SigningHealth(None)
+        problems += signing.problems
         lag = self._projections.lag()
         head = self._store.log_head()
         tick = self._clock.now()
@@ -60,7 +65,11 @@ class HealthCheck:
             next_due=self._store.next_due(),
             lag=lag,
             problems=tuple(problems),
-            advice=tuple(f"projection {name}: {text}" for name, text in advice.items()),
+            advice=(
+                *(f"projection {name}: {text}" for name, text in advice.items()),
+                *signing.advice,
+            ),
+            unsigned=signing.unsigned,
         )
 
     def _overdue(self) -> str | None:

@@ -368,20 +368,29 @@ class LogVerdict:
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """Numbers to watch: `due` counts the runs of this engine's partition that are due and not done
-    yet (counting stops at 100,000), `lease_held` says that this engine is the one at work there."""
+    yet (counting stops at 100,000), `lease_held` says that this engine is the one at work there.
+
+    `checkpoints` and `checkpoint_failures` count what this engine's worker signed, and what went
+    wrong with that; `unanchored` entries are not signed yet (None without a place for
+    checkpoints)."""
 
     tick: int
     position: int
     runs: dict[str, int]
     due: int
     lease_held: bool
+    checkpoints: int = 0
+    checkpoint_failures: int = 0
+    unanchored: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """How the database and its projections stand. Positions count events of the log.
 
-    `advice` says what somebody should do in time; `problems` are wrong now.
+    `advice` says what somebody should do in time; `problems` are wrong now. `unsigned` entries are
+    covered by no checkpoint (the record of the last one not counted); None without a place for
+    checkpoints.
     """
 
     ok: bool
@@ -395,3 +404,4 @@ class Health:
     lag: dict[str, int]
     problems: tuple[str, ...]
     advice: tuple[str, ...] = ()
+    unsigned: int | None = None

@@ -69,8 +69,8 @@ class Scheduler:
         with self._working():
             return self._tick(self._clock.refresh())
 
-    def advance(self, run_id: str) -> TickReport:
-        """Do what one run is due for in the present tick, and nothing else.
+    def advance(self, run_id: str, actor: str) -> TickReport:
+        """Do what one run is due for in the present tick, and nothing else, in the actor's name.
 
         Raises `ConcurrencyConflict` if another scheduler holds the database.
         """
@@ -79,7 +79,7 @@ class Scheduler:
             self._dispatcher.record_rest()
             report, moved = TickReport(tick), {run_id}
             while moved:
-                done, moved = self._pass(tick, [run_id], self._leases.require())
+                done, moved = self._pass(tick, [run_id], self._leases.require(), actor)
                 report = report.plus(done)
             return report
 
@@ -137,8 +137,11 @@ class Scheduler:
         stop: threading.Event,
         on_tick: OnTick | None = None,
         on_begin: Callable[[], object] | None = None,
+        between: Callable[[], object] | None = None,
     ) -> TickReport:
         """Process what is due until `stop` is set; the tick under way is finished first.
+
+        `between` is called after each tick, and may raise `StoreUnavailable`.
 
         While another worker holds the lease this one stands by. The database may go away and come
         back meanwhile.
@@ -155,6 +158,8 @@ class Scheduler:
                         total = total.plus(self._tick(self._clock.refresh()))
                         if on_tick is not None:
                             on_tick(total)
+                        if between is not None:
+                            between()
                 except StoreUnavailable:
                     _log.warning("database_unavailable")
                     self._leases.forget()
@@ -180,11 +185,16 @@ class Scheduler:
             report = report.plus(done)
             idle |= set(chosen) - moved
 
-    def _pass(self, tick: int, chosen: Sequence[str], lease: Lease) -> tuple[TickReport, set[str]]:
-        """Advance these runs once; returns what was done, and the runs for which anything was."""
+    def _pass(
+        self, tick: int, chosen: Sequence[str], lease: Lease, actor: str | None = None
+    ) -> tuple[TickReport, set[str]]:
+        """Advance these runs once; returns what was done, and the runs for which anything was.
+
+        What a scheduler does by itself has no actor: it is no person.
+        """
         loaded = self._runs.load_many(chosen)
         runs = [loaded[run] for run in chosen if run in loaded]
-        decided = self._decide(tick, runs, lease)
+        decided = self._decide(tick, runs, lease, actor)
         if not decided:
             return TickReport(tick, 1), set()
         results = self._runs.committer.commit([each.unit for each in decided], lease)
@@ -205,9 +215,11 @@ class Scheduler:
         moved = {each.after.state.run_id for each in decided}
         return TickReport(tick, 1, len(done), events, **count), moved
 
-    def _decide(self, tick: int, runs: Sequence[LoadedRun], lease: Lease) -> list[_Decided]:
+    def _decide(
+        self, tick: int, runs: Sequence[LoadedRun], lease: Lease, actor: str | None
+    ) -> list[_Decided]:
         """What each run does at the tick; runs that do nothing are left out."""
-        meta = self._runs.meta("tick", f"tick_{tick}", tick=tick)
+        meta = self._runs.meta("tick", f"tick_{tick}", tick=tick, actor=actor)
         seen = self._gatekeeper.look([run.state for run in runs], tick)
         decided = []
         for run, (snapshots, guard) in zip(runs, seen, strict=True):

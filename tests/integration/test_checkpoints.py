@@ -20,7 +20,7 @@ from dee_es.adapters.keys import open_memory_keys
 from dee_es.core import chain, merkle
 from dee_es.core.checkpoint import parse_body
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.engine.auditing import system_stream
+from dee_es.engine.auditing import signed_log
 from dee_es.errors import AnchorUnavailable, IntegrityViolation, InvalidInput, RunNotFound
 from dee_es.ports import StoredRow
 from tests.support.engines import EPOCH, database_url, outreach, publish_basics
@@ -223,7 +223,7 @@ def test_of_many_checkpoints_only_the_last_is_read(
         case.engine.audit.checkpoint()
     store = case.engine._parts.store
     run = case.engine.list_runs(limit=1).runs[0].id
-    monkeypatch.setattr(system_stream, "_BACK", 3)
+    monkeypatch.setattr(signed_log, "_FIRST_LOOK", 3)
     read: list[int] = []
 
     def counted(stream: str, after: int = 0, upto: int | None = None) -> list[StoredRow]:

@@ -19,6 +19,8 @@ from tests.support.system import FixedWallClock, SeededIds, SeededKeySource
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 BACKENDS: Final = ("memory", "sqlite", "postgres")
+ACTOR: Final = "tester"
+"""Who acts where a test does not say, whoever runs it."""
 DAY: Final = 86_400
 """Ticks of a day at the default resolution."""
 
@@ -49,6 +51,7 @@ def open_engine(
         epoch=EPOCH,
         max_concurrent_sends=1,
         certificates="memory://certificates",
+        actor=ACTOR,
     )
     signers = MemorySigners(str(seed).encode())
     channels = {"email": channel, "voice": channel}

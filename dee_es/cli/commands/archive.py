@@ -88,7 +88,6 @@ def create(
                     until,
                     place=place,
                     reason=reason,
-                    actor=session.actor,
                     on_progress=lambda so_far: progress.update(so_far.runs),
                 )
     if as_json:

@@ -226,7 +226,7 @@ def checkpoint(session: Session, as_json: bool) -> None:
     as s3://bucket/path. Exits with 1 if one of them could not be reached.
     """
     with session.engine() as engine:
-        done = engine.audit.checkpoint(session.actor)
+        done = engine.audit.checkpoint()
     if as_json:
         write_json(done)
     else:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from dee_es.cli.options import dry_run_option, filter_options, json_option, run_filters
+from dee_es.cli.options import (
+    dry_run_option,
+    filter_options,
+    json_option,
+    must_reason_option,
+    run_filters,
+)
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -31,9 +37,7 @@ def _bulk_options(command: _Command) -> _Command:
         click.option(
             "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask at."
         ),
-        click.option(
-            "--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable."
-        ),
+        must_reason_option,
         filter_options,
     ):
         command = option(command)
@@ -50,7 +54,7 @@ def bulk_cancel(session: Session, /, reason: str, **given: Any) -> None:
     """
 
     def change(engine: Engine) -> _Change:
-        return lambda filters, **rest: engine.bulk_cancel(filters, reason, session.actor, **rest)
+        return lambda filters, **rest: engine.bulk_cancel(filters, reason, **rest)
 
     _carry_out(session, change, "cancel", "cancelled", **given)
 
@@ -74,9 +78,7 @@ def bulk_pause(
     """
 
     def change(engine: Engine) -> _Change:
-        return lambda filters, **rest: engine.bulk_pause(
-            filters, reason, session.actor, keep, **rest
-        )
+        return lambda filters, **rest: engine.bulk_pause(filters, reason, keep=keep, **rest)
 
     _carry_out(session, change, "pause", "paused", **given)
 
@@ -99,7 +101,7 @@ def bulk_resume(session: Session, /, reason: str, per_tick: int, **given: Any) -
 
     def change(engine: Engine) -> _Change:
         return lambda filters, **rest: engine.bulk_resume(
-            filters, reason, session.actor, per_tick, **rest
+            filters, reason, per_tick=per_tick, **rest
         )
 
     _carry_out(session, change, "resume", "resumed", **given)

@@ -69,7 +69,6 @@ def grant(
             purpose=purpose,
             expires_at=until,
             source=source,
-            actor=session.actor,
             reason=reason,
         )
     _told("granted", contact_id, channel, as_json)
@@ -88,9 +87,7 @@ def revoke(
 ) -> None:
     """Record that CONTACT took its consent to CHANNEL (email or voice) back."""
     with session.engine() as engine:
-        engine.revoke_consent(
-            contact_id, channel, purpose=purpose, actor=session.actor, reason=reason
-        )
+        engine.revoke_consent(contact_id, channel, purpose=purpose, reason=reason)
     _told("revoked", contact_id, channel, as_json)
 
 

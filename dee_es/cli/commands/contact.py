@@ -152,7 +152,6 @@ def suppress(
             channel=whom.channel,
             plan_id=whom.plan_id,
             reason=reason,
-            actor=session.actor,
         )
     if as_json:
         write_json({"changed": changed})
@@ -175,7 +174,6 @@ def unsuppress(session: Session, /, reason: str | None, as_json: bool, **given: 
             channel=whom.channel,
             plan_id=whom.plan_id,
             reason=reason,
-            actor=session.actor,
         )
     if as_json:
         write_json({"changed": changed})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dee_es.cli.options import json_option
+from dee_es.cli.options import json_option, must_reason_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
@@ -12,7 +12,7 @@ from dee_es.cli.text import counted
 
 @click.command()
 @click.argument("contact_id", metavar="ID")
-@click.option("--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable.")
+@must_reason_option
 @click.option(
     "--certificate",
     metavar="PLACE",
@@ -41,7 +41,7 @@ def erase(
     with session.engine() as engine:
         if not yes:
             click.confirm(f"Erase {contact_id!r}? This cannot be undone", abort=True, err=True)
-        done = engine.erase_contact(contact_id, reason, session.actor, certificate=certificate)
+        done = engine.erase_contact(contact_id, reason, certificate=certificate)
     if as_json:
         write_json(done)
         return

@@ -83,7 +83,7 @@ def enroll(
         from dee_es.cli.enroll_rows import Intake, Refusals
 
         rows = stack.enter_context(closing(read_contacts(source)))
-        ready = _ready(engine, plan, session.actor, dry_run)
+        ready = _ready(engine, plan, dry_run)
         refusals = Refusals(stack.enter_context(_errors(errors_file)))
         intake = Intake(engine, rows, dedupe, refusals, batch_size)
         result = _enroll(engine, ready, intake, source, variables, batch_size, dry_run, session)
@@ -93,7 +93,7 @@ def enroll(
         raise click.exceptions.Exit(1)
 
 
-def _ready(engine: Engine, reference: str, actor: str, dry_run: bool) -> ExecutionPlan:
+def _ready(engine: Engine, reference: str, dry_run: bool) -> ExecutionPlan:
     """The plan, what it refers to published; in a dry run only found to be there."""
     from dee_es.cli.plan_file import find_plan, publish_bundle
 
@@ -101,7 +101,7 @@ def _ready(engine: Engine, reference: str, actor: str, dry_run: bool) -> Executi
     if faults := file.missing(engine):
         raise PlanValidationError(file.plan.id, faults)
     if not dry_run:
-        publish_bundle(engine, file, actor)
+        publish_bundle(engine, file)
     return file.plan
 
 
@@ -132,7 +132,6 @@ def _enroll(
                 on_progress,
                 intake.on_refusal,
                 dry_run,
-                actor=session.actor,
             )
         except KeyboardInterrupt:
             progress.clear()

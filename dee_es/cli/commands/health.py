@@ -35,6 +35,10 @@ def health(session: Session, as_json: bool) -> None:
                 ("events", found.position),
                 ("runs", found.runs),
                 ("next due", due),
+                (
+                    "not signed yet",
+                    None if found.unsigned is None else f"{found.unsigned:,} events",
+                ),
                 *((f"lag of {name}", f"{lag:,} events") for name, lag in found.lag.items()),
             ]
         )

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from dee_es.cli.options import chosen_format, format_options, json_option
+from dee_es.cli.options import chosen_format, format_options, json_option, must_reason_option
 from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.times import local, zone_option
@@ -21,7 +21,6 @@ _COLUMNS: Final = (
     Column("REASON", 10),
 )
 _CSV: Final = ("holdId", "runId", "contactId", "placedAt", "actor", "reason", "commandId")
-_REASON: Final = "Why, for the log; kept readable."
 
 
 @click.group()
@@ -31,7 +30,7 @@ def hold() -> None:
 
 @hold.command()
 @click.argument("subject", metavar="RUN|CONTACT")
-@click.option("--reason", metavar="TEXT", required=True, help=_REASON)
+@must_reason_option
 @click.option(
     "--contact", "is_contact", is_flag=True, help="The id is a contact's, whatever it looks like."
 )
@@ -49,7 +48,6 @@ def add(session: Session, subject: str, reason: str, is_contact: bool, as_json: 
             run_id=run_id,
             contact_id=None if run_id is not None else subject,
             reason=reason,
-            actor=session.actor,
         )
     if as_json:
         write_json(placed)
@@ -59,12 +57,12 @@ def add(session: Session, subject: str, reason: str, is_contact: bool, as_json: 
 
 @hold.command()
 @click.argument("hold_id", metavar="HOLD")
-@click.option("--reason", metavar="TEXT", required=True, help=_REASON)
+@must_reason_option
 @pass_session
 def lift(session: Session, hold_id: str, reason: str) -> None:
     """End a hold; what it kept may be erased and archived again."""
     with session.engine() as engine:
-        engine.lift_hold(hold_id, reason, session.actor)
+        engine.lift_hold(hold_id, reason)
     say(f"{hold_id} is lifted")
 
 

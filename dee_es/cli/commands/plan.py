@@ -76,8 +76,8 @@ def publish(session: Session, file: str, as_json: bool) -> None:
         if faults := read.missing(engine):
             # Found before anything is published: a plan and its bundle go together.
             raise PlanValidationError(read.plan.id, faults)
-        done = publish_bundle(engine, read, session.actor)
-        published = engine.publish_plan(read.plan, actor=session.actor)
+        done = publish_bundle(engine, read)
+        published = engine.publish_plan(read.plan)
     if as_json:
         bundle = [plain(each) for each in done]
         write_json({"planId": published.id, "version": published.version, "bundle": bundle})

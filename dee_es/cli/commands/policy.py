@@ -52,7 +52,7 @@ def publish(session: Session, file: str, as_json: bool) -> None:
     checked = _read(file)
     with session.engine() as engine:
         before = engine.list_definitions("policy")
-        version = engine.publish_policy(checked, actor=session.actor)
+        version = engine.publish_policy(checked)
     unchanged = version in before.values()
     if as_json:
         write_json({"version": version, "unchanged": unchanged})

@@ -13,6 +13,7 @@ from dee_es.cli.options import (
     filter_options,
     format_options,
     json_option,
+    must_reason_option,
     run_filters,
 )
 from dee_es.cli.run_view import as_json as run_as_json
@@ -108,9 +109,6 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
 
 _run = click.argument("run_id", metavar="RUN")
 _may_reason = click.option("--reason", metavar="TEXT", help="Why, for the log; kept readable.")
-_must_reason = click.option(
-    "--reason", metavar="TEXT", required=True, help="Why, for the log; kept readable."
-)
 
 
 @click.command()
@@ -134,7 +132,7 @@ def pause(
 ) -> None:
     """Stop a RUN until it is resumed."""
     with session.engine() as engine:
-        run = engine.pause_run(run_id, reason, session.actor, keep)
+        run = engine.pause_run(run_id, reason, keep=keep)
     show_changed(run, as_json)
 
 
@@ -146,31 +144,31 @@ def pause(
 def resume(session: Session, run_id: str, reason: str | None, as_json: bool) -> None:
     """Let a paused RUN go on from the next tick."""
     with session.engine() as engine:
-        run = engine.resume_run(run_id, reason, session.actor)
+        run = engine.resume_run(run_id, reason)
     show_changed(run, as_json)
 
 
 @click.command()
 @_run
-@_must_reason
+@must_reason_option
 @json_option
 @pass_session
 def cancel(session: Session, run_id: str, reason: str, as_json: bool) -> None:
     """End a RUN for good."""
     with session.engine() as engine:
-        run = engine.cancel_run(run_id, reason, session.actor)
+        run = engine.cancel_run(run_id, reason)
     show_changed(run, as_json)
 
 
 @click.command()
 @_run
-@_must_reason
+@must_reason_option
 @json_option
 @pass_session
 def retry(session: Session, run_id: str, reason: str, as_json: bool) -> None:
     """Let a failed RUN enter its step again; refused while a send's outcome is unknown."""
     with session.engine() as engine:
-        run = engine.retry_run(run_id, reason, session.actor)
+        run = engine.retry_run(run_id, reason)
     show_changed(run, as_json)
 
 
@@ -182,7 +180,7 @@ def retry(session: Session, run_id: str, reason: str, as_json: bool) -> None:
     required=True,
     help="What became of the send, or that it is to be sent again.",
 )
-@_must_reason
+@must_reason_option
 @json_option
 @pass_session
 def resolve(
@@ -194,5 +192,5 @@ def resolve(
 ) -> None:
     """Settle a send of RUN whose outcome nobody knows."""
     with session.engine() as engine:
-        run = engine.resolve_step(run_id, outcome, reason=reason, actor=session.actor)
+        run = engine.resolve_step(run_id, outcome, reason=reason)
     show_changed(run, as_json)

@@ -38,7 +38,7 @@ def publish(
     text = _read(text_file)
     html = None if html_file is None else _read(html_file)
     with session.engine() as engine:
-        version = engine.publish_template(template_id, text=text, html=html, actor=session.actor)
+        version = engine.publish_template(template_id, text=text, html=html)
     if as_json:
         write_json({"id": template_id, "version": version})
     else:

@@ -65,6 +65,9 @@ def worker(
 
     Of several workers on one share of a database one is at work, the others stand by. Prints a line
     when it begins or stops being busy, not for every look.
+
+    With places for checkpoints (DEE_CHECKPOINTS) it signs the log between ticks, after
+    DEE_CHECKPOINT_EVERY_EVENTS (10,000) new entries or DEE_CHECKPOINT_EVERY_S (300) seconds.
     """
     from dee_es.cli.logs import logging_to_stderr
     from dee_es.cli.watch import Watch
@@ -92,13 +95,13 @@ def _work(
     engine: Engine, stop: threading.Event, watch: Watch, metrics: WorkerMetrics | None
 ) -> TickReport:
     if metrics is None:
-        return engine.worker(stop, watch.on_tick)
+        return engine.worker(stop, watch.on_tick, on_checkpoint=watch.on_checkpoint)
 
     def on_tick(total: TickReport) -> None:
         metrics.end(total)
         watch.on_tick(total)
 
-    return engine.worker(stop, on_tick, metrics.begin)
+    return engine.worker(stop, on_tick, metrics.begin, watch.on_checkpoint)
 
 
 def _serve_metrics(

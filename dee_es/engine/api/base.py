@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.plan import ExecutionPlan
-from dee_es.core.values import check_id, check_text
+from dee_es.core.values import check_actor, check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring
 from dee_es.engine.auditing.chunks import ShareChecks
 from dee_es.engine.auditing.manager import Audit
+from dee_es.engine.auditing.periodic import Every, PeriodicSigning
+from dee_es.engine.auditing.signed_log import SignedLog
+from dee_es.engine.auditing.signing import Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.channel_events import ChannelEvents
@@ -84,10 +87,12 @@ class Parts:
     places: PlaceSource
     archives: str | None
     certificates: str
+    actor: str
     max_runs_per_tick: int
     max_concurrent_sends: int
     partition: tuple[int, int] = (0, 1)
     share_checks: ShareChecks | None = None
+    checkpoint_every: Every = field(default_factory=Every)
 
 
 class ApiBase:
@@ -163,6 +168,11 @@ class ApiBase:
         self.projections = Projections(
             Context(parts.store, parts.views, self._journal, self._projector, parts.wall)
         )
+        signed_log = SignedLog(parts.store, self._journal, parts.signers)
+        signing = Signing(parts.store, self._journal, committer, parts.anchors, signed_log)
+        self._periodic_signing = PeriodicSigning(
+            signing, self._runs, parts.ids, self.clock, parts.checkpoint_every
+        )
         self._health = HealthCheck(
             parts.backend,
             parts.store,
@@ -170,6 +180,7 @@ class ApiBase:
             self._projector,
             self.projections,
             parts.run_list,
+            self._periodic_signing,
         )
         self._history = History(parts.store, self._journal, parts.scale)
         self._insights = Insights(
@@ -188,7 +199,7 @@ class ApiBase:
         self._replays = Replays(
             parts.store, self._journal, self._history, self._definitions, self._queries
         )
-        anchoring = Anchoring(parts.store, self._journal, committer, parts.anchors, parts.signers)
+        anchoring = Anchoring(parts.store, self._journal, parts.anchors, signed_log)
         self.audit = Audit(
             Trail(
                 parts.store,
@@ -203,6 +214,7 @@ class ApiBase:
             self._archiver,
             parts.archives,
             parts.scale,
+            signing,
             self._meta,
         )
 
@@ -213,6 +225,10 @@ class ApiBase:
             row_of(state, head.ordinal), dict(state.contact.variables), self._parts.scale
         )
 
+    def _acting(self, actor: str | None) -> str:
+        """Who acts: as a call says, else as the engine was set up; nothing is done by nobody."""
+        return self._parts.actor if actor is None else check_actor("actor", actor)
+
     def _meta(
         self, command: str, command_id: str | None, actor: str | None, reason: str | None
     ) -> Callable[[], e.Meta]:
@@ -220,11 +236,10 @@ class ApiBase:
         chosen = (
             self._ids.command_id() if command_id is None else check_id("command_id", command_id)
         )
-        if actor is not None:
-            check_text("actor", actor, blank=False)
+        acts = self._acting(actor)
         if reason is not None:
             check_text("reason", reason)
-        return lambda: self._runs.meta(command, chosen, actor=actor, reason=reason)
+        return lambda: self._runs.meta(command, chosen, actor=acts, reason=reason)
 
 
 def checked_plan(plan: object) -> ExecutionPlan:

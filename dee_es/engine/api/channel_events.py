@@ -30,6 +30,7 @@ class ChannelEventsApi(ApiBase):
         occurred_at: datetime | None = None,
         event_id: str | None = None,
         *,
+        actor: str | None = None,
         command_id: str | None = None,
     ) -> bool:
         """Record what happened to a message or call, with the contact and with its runs.
@@ -39,7 +40,7 @@ class ChannelEventsApi(ApiBase):
         `RunNotFound`.
         """
         check_id("contact_id", contact_id)
-        meta = self._meta("ingest", command_id, None, None)
+        meta = self._meta("ingest", command_id, actor, None)
         event = ChannelEvent(type, contact_id, run_id, step_id, data or {}, occurred_at, event_id)
         (outcome,) = self._channel_events.ingest([self._received(event, meta().command_id)], meta)
         if isinstance(outcome, DeeError):
@@ -55,6 +56,7 @@ class ChannelEventsApi(ApiBase):
         on_progress: OnIngest | None = None,
         on_error: OnEntryError | None = None,
         *,
+        actor: str | None = None,
         command_id: str | None = None,
     ) -> IngestResult:
         """Record many channel events, a batch in one transaction; any iterable is read in flat
@@ -66,7 +68,7 @@ class ChannelEventsApi(ApiBase):
         only under the same `command_id`.
         """
         check_count("batch_size", batch_size, MAX_BATCH)
-        meta = self._meta("ingest", command_id, None, None)
+        meta = self._meta("ingest", command_id, actor, None)
         chosen = meta().command_id
         result = IngestResult()
         source = enumerate(events)

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 from dee_es.core.clock import LogicalClock
 from dee_es.engine.api.base import ApiBase
+from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.models import TickReport
 from dee_es.engine.scheduler import OnTick
 from dee_es.errors import InvalidInput
+
+OnCheckpoint = Callable[[SignedCheckpoint], object]
 
 
 class ClockApi(ApiBase):
@@ -38,6 +41,17 @@ class ClockApi(ApiBase):
         stop: threading.Event | None = None,
         on_tick: OnTick | None = None,
         on_begin: Callable[[], object] | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
     ) -> TickReport:
-        """Process what is due until `stop` is set; `on_begin` and `on_tick` frame each tick."""
-        return self._scheduler.work(stop or threading.Event(), on_tick, on_begin)
+        """Process what is due until `stop` is set; `on_begin` and `on_tick` frame each tick.
+
+        Between ticks the log is signed whenever that is due, if there are places for checkpoints;
+        `on_checkpoint` is told of each. What goes wrong with that never ends the worker.
+        """
+
+        def between() -> None:
+            done = self._periodic_signing.attempt()
+            if done is not None and on_checkpoint is not None:
+                on_checkpoint(done)
+
+        return self._scheduler.work(stop or threading.Event(), on_tick, on_begin, between)

@@ -28,6 +28,9 @@ class EvidenceApi(ApiBase):
             runs={s.value: self._queries.count(RunFilter((s.value,))) for s in RunStatus},
             due=store.due_lag(tick, self._parts.partition),
             lease_held=self._leases.held,
+            checkpoints=self._periodic_signing.signed,
+            checkpoint_failures=self._periodic_signing.failures,
+            unanchored=self._periodic_signing.unsigned(),
         )
 
     def health(self) -> Health:

@@ -31,6 +31,7 @@ class ReplaysApi(ApiBase):
         plan: ExecutionPlan | None = None,
         templates: Mapping[str, Mapping[str, Any]] | None = None,
         dry_run: bool = True,
+        actor: str | None = None,
     ) -> ReplayResult:
         """Decide a run again from its log and compare event by event, field by field.
 
@@ -39,6 +40,7 @@ class ReplaysApi(ApiBase):
 
         `dry_run=False` goes on with the run where its log ends, through the scheduler and its lease
         as ever: what is due now is done, and a message whose key is in the log is not sent again.
+        What is decided then carries the actor.
         It raises `InvalidTransition` for a run that failed, since only a person can decide about
         that, and `InvalidInput` if the replay is not identical or is against something else.
         Raises `RunNotFound`, `PlanNotFound`, `IntegrityViolation`.
@@ -48,7 +50,7 @@ class ReplaysApi(ApiBase):
         if against == Against():
             result = self._replays.run(run_id)
             if not dry_run:
-                self._go_on(result)
+                self._go_on(result, self._acting(actor))
             return result
         if plan is not None and plan_version is not None:
             raise InvalidInput("plan_version", "give a plan or a version of its own, not both")
@@ -56,7 +58,7 @@ class ReplaysApi(ApiBase):
             raise InvalidInput("dry_run", "a run goes on under its own plan and templates only")
         return self._replays.run_against(run_id, against)
 
-    def _go_on(self, result: ReplayResult) -> None:
+    def _go_on(self, result: ReplayResult, actor: str) -> None:
         if not result.identical:
             raise InvalidInput(
                 "dry_run", f"the replay of {result.run_id} is {result.verdict}; look at that first"
@@ -67,7 +69,7 @@ class ReplaysApi(ApiBase):
             raise InvalidTransition(
                 run.run_id, run.status.value, "active", f"use `dee runs {what} {run.run_id}`"
             )
-        self._scheduler.advance(run.run_id)
+        self._scheduler.advance(run.run_id, actor)
 
     def replay_all(
         self,

@@ -8,8 +8,9 @@ from datetime import datetime
 from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import Meta
 from dee_es.core.values import check_count, check_id, check_text
-from dee_es.engine.auditing.anchoring import Anchoring, Proof, SignedCheckpoint
+from dee_es.engine.auditing.anchoring import Anchoring, Proof
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
+from dee_es.engine.auditing.signing import SignedCheckpoint, Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import OnVerified, Verification
 from dee_es.engine.models import (
@@ -36,6 +37,7 @@ class Audit:
         archiver: Archiver,
         archives: str | None,
         scale: TimeScale,
+        signing: Signing,
         meta: Callable[[str, str | None, str | None, str | None], Callable[[], Meta]],
     ) -> None:
         self._trail = trail
@@ -44,6 +46,7 @@ class Audit:
         self._archiver = archiver
         self._archives = archives
         self._scale = scale
+        self._signing = signing
         self._meta = meta
 
     def get_by_run(self, run_id: str) -> list[AuditLogEntry]:
@@ -110,7 +113,7 @@ class Audit:
         place is set, `AnchorUnavailable` if none could be reached, and `IntegrityViolation` if the
         log is not what was signed before.
         """
-        return self._anchoring.sign(self._meta("checkpoint", command_id, actor, None))
+        return self._signing.sign(self._meta("checkpoint", command_id, actor, None))
 
     def prove(self, stream_id: str, entry: int) -> Proof:
         """That an entry of a run (or of another stream) is in the log of the last checkpoint.
