@@ -267,7 +267,10 @@ def test_checkpoints_and_proofs(dee: Dee, tmp_path: Path) -> None:
     place = {"DEE_CHECKPOINTS": str(tmp_path / "evidence")}
     said = dee("audit", "checkpoint", **place).stdout
     assert f"kept in {tmp_path / 'evidence'}" in said
-    verified = dee("audit", "verify", **place).stdout
+    verified = dee("audit", "verify", "--workers", "2", **place).stdout
+    assert "--workers goes with the whole log" in dee.fault(
+        "audit", "verify", run, "--workers", "2", code=2
+    )
     assert "complete up to position" in verified
     assert "not signed yet: the last 1 entry" in verified
     dee("audit", "prove", run, "--entry", "2", "--output", str(tmp_path / "proof.json"), **place)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import get_args
 
 import pytest
 
 from dee_es import Engine
 from dee_es.engine.auditing import verification
+from dee_es.errors import RunArchived
 from tests.support.counts import count
+from tests.support.engines import DAY
 from tests.support.owned_log import OwnedLog, enroll
 from tests.support.tampering import CASES, Case, Kind, Row
 
@@ -279,3 +282,47 @@ def test_a_hundred_problems_are_enough(
                 monkeypatch.setattr(verification, "CHUNK", size)
                 assert engine.verify_log().problems == whole.problems
             monkeypatch.undo()
+
+
+# --- archived entries -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tombstones_stand_for_what_was_archived(
+    signed: dict[Kind, OwnedLog], kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = signed[kind]
+    log.reset()
+    with log.engine() as engine:
+        engine.run_until_idle()
+        run = engine.list_runs(limit=1).runs[0].id
+        engine.run_until(engine.clock.now() + 2 * DAY)
+        enroll(engine, 100, 3)
+        gone = engine.audit.archive(
+            engine.now().now - timedelta(days=1), place=str(log.folder / "archives")
+        )
+        assert gone.entries > 50
+        done = engine.audit.checkpoint()
+        stone = engine._parts.store.tombstones(0, 99)[-1]
+        for size in (1, 8, 1 << 14):
+            monkeypatch.setattr(verification, "CHUNK", size)
+            verdict = engine.verify_log()
+            assert verdict.problems == ()
+            assert (verdict.checkpoints, verdict.anchored_through) == (3, done.size)
+        with pytest.raises(RunArchived, match="archive 1"):
+            engine.verify_audit_chain(run)
+        assert engine.audit.prove("system", 1).size == done.size
+        for changed, told in (
+            ("checksum = ?", "archive 1: what the log keeps of its"),
+            ("archive = length(?)", "the entry is missing, and no archive 32 was recorded"),
+        ):
+            monkeypatch.setattr(verification, "CHUNK", 8)
+            statement = f"UPDATE tombstones SET {changed} WHERE position = ?"
+            log.owner.change((statement, (bytes(32), stone.position)))
+            assert any(told in problem for problem in engine.verify_log().problems)
+            assert log.verified()[0] == 1
+        # An entry that says of itself that it was archived is believed by nobody.
+        forged = "UPDATE stored_events SET state = ? WHERE notification_id = ?"
+        last = engine.health().position
+        log.owner.change((forged, (stone.checksum, last)))
+        assert any(f"(position {last})" in problem for problem in engine.verify_log().problems)

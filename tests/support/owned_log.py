@@ -41,6 +41,7 @@ INSERT INTO log_head SELECT * FROM saved.log_head;
 ALTER TABLE stored_events ADD PRIMARY KEY (originator_id, originator_version);
 CREATE UNIQUE INDEX stored_events_notification_id_idx ON stored_events (notification_id);
 ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_append_only;
+ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_archived_only;
 """
 
 

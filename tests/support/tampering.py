@@ -28,6 +28,12 @@ from dee_es.core.ids import SYSTEM_STREAM
 
 Kind = Literal["sqlite", "postgres"]
 Shows = Literal["chain", "log", "checkpoint", "places"]
+PROTECTED = (
+    ("stored_events", "stored_events_append_only"),
+    ("stored_events", "stored_events_archived_only"),
+    ("tombstones", "tombstones_append_only"),
+)
+"""Tables of PostgreSQL with the triggers that keep them as they are."""
 _READ = (
     "SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events "
     "ORDER BY notification_id, originator_id, originator_version"
@@ -78,7 +84,8 @@ class Owner:
         """Change the database, with its protections switched off meanwhile."""
         with self._raw() as ask:
             if self.kind == "postgres":
-                ask("ALTER TABLE stored_events DISABLE TRIGGER USER", ())
+                for table in dict.fromkeys(table for table, _ in PROTECTED):
+                    ask(f"ALTER TABLE {table} DISABLE TRIGGER USER", ())
                 triggers = []
             else:
                 triggers = list(
@@ -91,7 +98,8 @@ class Owner:
             for _, sql in triggers:
                 ask(sql, ())
             if self.kind == "postgres":
-                ask("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_append_only", ())
+                for table, trigger in PROTECTED:
+                    ask(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}", ())
 
     @contextmanager
     def _raw(self) -> Iterator[Callable[[str, Sequence[Any]], Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Final
 
+from dee_es.core.chain import Entry, Stone
 from dee_es.core.chunk_check import Chunk, ChunkCheck, ChunkReport
 from dee_es.ports import EventStore
 
@@ -32,11 +33,7 @@ class ChunkReader:
         after, upto = chunk.after, chunk.start
         while upto < chunk.end:
             upto = min(upto + self._rows, chunk.end)
-            entries = self._store.read_entries(after, upto)
-            stones = [
-                (stone.position, stone.stream_id, stone.version, stone.checksum)
-                for stone in self._store.tombstones(after, upto)
-            ]
+            entries, stones = self._read(after, upto)
             check.take(entries, stones)
             after = upto
             some = entries[::_SAMPLED]
@@ -45,6 +42,18 @@ class ChunkReader:
                 fitting = _PAGE_BYTES * len(some) // max(size, 1)
                 self._rows = max(min(fitting, _MOST_ROWS, 2 * self._rows), 1)
         return check.report()
+
+    def _read(self, after: int, upto: int) -> tuple[list[Entry], list[Stone]]:
+        """What there is in a stretch, and what is left there of archived entries."""
+        entries = self._store.read_entries(after, upto)
+        stones = [
+            (stone.position, stone.stream_id, stone.version, stone.checksum)
+            for stone in self._store.tombstones(after, upto)
+        ]
+        if stones and not {entry[0] for entry in entries}.isdisjoint(stone[0] for stone in stones):
+            # They may have been archived between the two looks.
+            entries = self._store.read_entries(after, upto)
+        return entries, stones
 
 
 def _size(state: object) -> int:
