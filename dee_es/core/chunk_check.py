@@ -200,6 +200,9 @@ class ChunkCheck:
                     self._unlinked(entry, last)
                 if last is None:
                     began[stream] = (place, version, previous)
+                    if previous == chain.UNKNOWN:
+                        # That stands for an archived entry's, which nobody else may claim.
+                        self._break(entry, OF_LINK, chain.NOT_LINKED)
                 ended[stream] = (version, own)
                 leaves.append(own)
         except chain.NOT_TYPED_ERRORS:

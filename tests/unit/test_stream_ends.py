@@ -8,11 +8,14 @@ import tracemalloc
 
 import pytest
 
+from dee_es.adapters.storage.memory import open_memory
 from dee_es.core import chain
 from dee_es.core.chain import Entry
 from dee_es.core.chunk_check import Chunk, ChunkCheck, unpack_spans
 from dee_es.core.merkle import Edge
+from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.engine.auditing.stream_ends import StreamEnd, StreamEnds
+from dee_es.ports import Tombstone
 
 
 def log(streams: int, entries: int, seed: int = 1) -> list[Entry]:
@@ -135,3 +138,25 @@ def test_the_quick_hasher_is_the_slow_one(name: str) -> None:
         previous = hashlib.sha256(stream.encode()).digest()
         expected = chain.checksum(stream, version, name, previous, payload)
         assert of(stream, version, name, previous, payload) == expected
+
+
+def test_an_entry_that_says_it_follows_an_archived_one_is_found() -> None:
+    _, state = chain.seal("plan:1", 5, "Name", chain.UNKNOWN, b"")
+    check = ChunkCheck(Chunk(16, 17))
+    check.take([(17, "plan:1", 5, "Name", state)])
+    (problem,) = check.report().problems
+    assert problem.text == f"plan:1 entry 5 (position 17): {chain.NOT_LINKED}"
+
+
+def test_what_is_archived_between_two_reads_is_not_taken_twice() -> None:
+    rows = log(3, 40)
+    stones = [Tombstone(row[0], row[1], row[2], row[4][36:68], 1) for row in rows[:20]]
+    store, _ = open_memory()
+    left = [rows, rows[20:]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read_entries", lambda after, upto: left.pop(0))
+        patch.setattr(store, "tombstones", lambda after, upto: stones)
+        report = ChunkReader(store).check(Chunk(0, 40))
+    assert report.problems == ()
+    assert report.edge == Edge().extended([row[4][36:68] for row in rows])
+    assert not left
