@@ -15,6 +15,7 @@ _MOST_ROWS: Final = 4096
 _PAGE_BYTES: Final = 4 << 20
 """What the states of a page may take; they are small as a rule, but need not be."""
 _SAMPLED: Final = 16
+_LOOKS: Final = 5
 
 ShareChecks = Callable[[Iterable[Chunk], int], Generator[ChunkReport, None, None]]
 """Has chunks checked by so many processes, this one among them; reports come in order."""
@@ -45,14 +46,15 @@ class ChunkReader:
 
     def _read(self, after: int, upto: int) -> tuple[list[Entry], list[Stone]]:
         """What there is in a stretch, and what is left there of archived entries."""
-        entries = self._store.read_entries(after, upto)
-        stones = [
-            (stone.position, stone.stream_id, stone.version, stone.checksum)
-            for stone in self._store.tombstones(after, upto)
-        ]
-        if stones and not {entry[0] for entry in entries}.isdisjoint(stone[0] for stone in stones):
-            # They may have been archived between the two looks.
+        for _ in range(_LOOKS):
             entries = self._store.read_entries(after, upto)
+            stones = [
+                (stone.position, stone.stream_id, stone.version, stone.checksum)
+                for stone in self._store.tombstones(after, upto)
+            ]
+            # What is both may have been archived between the two looks.
+            if not stones or {entry[0] for entry in entries}.isdisjoint(s[0] for s in stones):
+                break
         return entries, stones
 
 
