@@ -66,12 +66,13 @@ class ManagedKeys(KeyVault):
     ) -> KeyRotation:
         """See `KeyMaintenance.rotate`."""
         given = None if new_key is None else parse_master_key(new_key, _FIELD)
+        if given is not None:
+            self._require_unused(Wrapper(given.reveal()))
         key = self._in_file(new_file, given) if new_file else self._successor(given)
         new = Wrapper(key.reveal())
         finished = new.fingerprint == self._era.wrapper.fingerprint
         if not finished:
-            if self._table.retired(new.fingerprint):
-                raise InvalidInput(_FIELD, "was the master key before; give one never used here")
+            self._require_unused(new)
             self._rewrap(new, on_progress)
         self._table.clear()
         moved = new_file is not None
@@ -102,6 +103,10 @@ class ManagedKeys(KeyVault):
         if given is not None and given.reveal() != key.reveal():
             raise InvalidInput(_FIELD, f"is not the one that is in {path}")
         return key
+
+    def _require_unused(self, new: Wrapper) -> None:
+        if self._table.retired(new.fingerprint):
+            raise InvalidInput(_FIELD, "was the master key before; give one never used here")
 
     def _is_current(self, key: MasterKey) -> bool:
         return Wrapper(key.reveal()).fingerprint == self._era.wrapper.fingerprint
