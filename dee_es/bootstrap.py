@@ -282,11 +282,11 @@ def rotate_keys(
 ) -> KeyRotation:
     """Rotate the master key of the key store of these settings; see `engine.keys.rotate`.
 
-    Opens no database, and finishes a rotation into `new_file` that was broken off although the
-    settings still name the former master key.
+    Opens no database, and finishes a rotation that was broken off although the settings still name
+    the former master key.
     """
-    holder = _master_key(config, create=False)
-    tried = holder if new_file is None else TriedHolder(holder, new_file)
+    key = None if new_key is None else parse_master_key(new_key, "new master key")
+    tried = TriedHolder(_master_key(config, create=False), key, new_file)
     with closing(_open_keys(config, create=False, holder=tried)) as keys:
         return keys.rotate(new_key, new_file, on_progress)
 

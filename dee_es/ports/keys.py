@@ -66,8 +66,8 @@ class KeyStore(Protocol):
     """Keys of contacts; it hands out ids and does the encryption, so that keys leave it only when
     somebody exports what is encrypted under one.
 
-    Every method but `destroy` and `close` raises `MasterKeyRotated` once the master key it was
-    opened with has been replaced; that shows within a second.
+    Whatever makes, fetches or uses keys raises `MasterKeyRotated` once the master key that the
+    store was opened with has been replaced; that shows within a second. `destroy` never does.
     """
 
     @property

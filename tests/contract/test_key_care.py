@@ -661,3 +661,20 @@ def test_small_pages_are_small() -> None:
         assert sqlite.PAGE == 3
     finally:
         sqlite.PAGE = before  # type: ignore[misc]
+
+
+def test_a_store_from_before_there_were_rotations_opens_and_rotates(
+    tmp_path: Path, holder: FileHolder
+) -> None:
+    path = tmp_path / "keys.db"
+    keys = open_sqlite_keys(path, holder)
+    ids = keys.new_keys(5)
+    sealed = sealed_by(keys, ids)
+    keys.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE key_stage")
+        connection.execute("DELETE FROM key_meta WHERE name = 'generation'")
+    again = open_sqlite_keys(path, holder, create=False)
+    again.rotate()
+    assert opened_by(again, ids, sealed) == [TEXT] * 5
+    again.close()

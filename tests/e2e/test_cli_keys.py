@@ -110,6 +110,9 @@ def test_a_rotation_of_a_key_in_the_environment(dee: Dee) -> None:
     assert "put it into DEE_MASTER_KEY" in dee(
         "keys", "rotate", DEE_NEW_MASTER_KEY=NEW_KEY, **given
     ).stdout  # fmt: skip
+    assert "finished a rotation" in dee(
+        "keys", "rotate", DEE_NEW_MASTER_KEY=NEW_KEY, **given
+    ).stdout  # fmt: skip
     dee("runs", "list", DEE_MASTER_KEY=NEW_KEY)
 
 

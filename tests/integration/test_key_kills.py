@@ -130,12 +130,16 @@ def test_a_rotation_killed_at_any_step(store: Store) -> None:
         store.check(f"text:{old}")
 
 
-def test_a_rotation_into_a_file_killed_at_any_step(store: Store) -> None:
-    """The former key is given as text; the same call again ends in the same state."""
+@pytest.mark.parametrize("action", ["rotate-into", "rotate-to"])
+def test_a_rotation_from_the_settings_killed_at_any_step(store: Store, action: str) -> None:
+    """The former key is given as text, the new one goes into a file or is given as text, too; the
+    same call again ends in the same state."""
     text = f"text:{base64.b64encode(load_master_key(store.master).reveal()).decode()}"
     file = store.folder / "new.key"
+    if action == "rotate-to":
+        file = Path(f"text:{base64.b64encode(b'n' * 32).decode()}")
     steps = 0
-    with killed_at_each_step(store, text, "rotate-into", file) as deaths:
+    with killed_at_each_step(store, text, action, file) as deaths:
         for steps in deaths:  # noqa: B007
             assert store.check(holder_of(text, str(file))) <= 1
     assert steps > 10

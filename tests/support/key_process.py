@@ -49,12 +49,16 @@ def small_pages() -> None:
 
 
 def holder_of(given: str, tried: str | None = None) -> MasterHolder:
-    """The master key in a file, or the text of one; with a file that is tried as well."""
+    """The master key in a file, or the text of one; with a file or text that is tried as well."""
     if given.startswith("text:"):
         held: MasterHolder = MemoryHolder(parse_master_key(given[5:]), "DEE_MASTER_KEY")
     else:
         held = FileHolder(given)
-    return held if tried is None else TriedHolder(held, tried)
+    if tried is None:
+        return held
+    if tried.startswith("text:"):
+        return TriedHolder(held, parse_master_key(tried[5:]), None)
+    return TriedHolder(held, None, tried)
 
 
 def open_at(kind: str, address: str, holder: MasterHolder) -> ManagedKeys:
@@ -64,12 +68,14 @@ def open_at(kind: str, address: str, holder: MasterHolder) -> ManagedKeys:
 
 
 def _act(kind: str, address: str, given: str, action: str, file: str) -> None:
-    into = file if action == "rotate-into" else None
+    into = file if action.startswith("rotate-") else None
     keys = open_at(kind, address, holder_of(given, into))
     if action == "rotate":
         keys.rotate()
     elif action == "rotate-into":
         keys.rotate(None, file)
+    elif action == "rotate-to":
+        keys.rotate(file.removeprefix("text:"))
     elif action == "backup":
         keys.backup(file, 1)
     else:

@@ -80,7 +80,7 @@ class ManagedKeys(KeyVault):
             self._holder = FileHolder(new_file, self._source)
         else:
             self._holder.settle(key)
-            moved = not isinstance(self._holder, FileHolder)
+            moved = not self._holder.settles_in_file
         return KeyRotation(self._table.counts()[0], self._holder.where, finished, moved)
 
     def _successor(self, given: MasterKey | None) -> MasterKey:

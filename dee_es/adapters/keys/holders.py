@@ -43,6 +43,11 @@ class MasterHolder(Protocol):
         """
         ...
 
+    @property
+    def settles_in_file(self) -> bool:
+        """Whether the new key takes the place of the former one, so that no setting changes."""
+        ...
+
     def settle(self, key: MasterKey) -> None:
         """Make this, which a rotation was to, the master key, durably; again changes nothing."""
         ...
@@ -50,6 +55,8 @@ class MasterHolder(Protocol):
 
 class MemoryHolder:
     """A master key that the process forgets, or that is given from outside."""
+
+    settles_in_file = False
 
     def __init__(self, key: MasterKey, where: str, source: KeySource | None = None) -> None:
         self.where = where
@@ -79,6 +86,8 @@ class MemoryHolder:
 
 class FileHolder:
     """A master key in a file that only its owner may read."""
+
+    settles_in_file = True
 
     def __init__(self, path: str | Path, source: KeySource = os.urandom) -> None:
         # A link stays a link: what it leads to is replaced.
@@ -123,18 +132,25 @@ class FileHolder:
 
 
 class TriedHolder:
-    """A holder that also tries the key in another file, where an earlier try of a rotation may
-    have got to."""
+    """A holder that also tries a key, or the one in a file, which an earlier try of a rotation may
+    have put in force."""
 
-    def __init__(self, holder: MasterHolder, path: str | Path) -> None:
+    def __init__(
+        self, holder: MasterHolder, key: MasterKey | None, path: str | Path | None
+    ) -> None:
         self._holder = holder
-        self._path = Path(path)
+        self._key = key
+        self._path = None if path is None else Path(path)
         self.where = holder.where
 
     def candidates(self) -> Sequence[MasterKey]:
         """See `MasterHolder.candidates`."""
-        found = self._holder.candidates()
-        return [*found, load_master_key(self._path)] if self._path.exists() else found
+        found = list(self._holder.candidates())
+        if self._key is not None:
+            found.append(self._key)
+        if self._path is not None and self._path.exists():
+            found.append(load_master_key(self._path))
+        return found
 
     def successor(self, given: MasterKey | None) -> MasterKey:
         """See `MasterHolder.successor`."""
@@ -143,3 +159,8 @@ class TriedHolder:
     def settle(self, key: MasterKey) -> None:
         """See `MasterHolder.settle`."""
         self._holder.settle(key)
+
+    @property
+    def settles_in_file(self) -> bool:
+        """See `MasterHolder.settles_in_file`."""
+        return self._holder.settles_in_file
