@@ -110,7 +110,10 @@ class Engine(EngineApi):
             # A database that was used before is never opened with an empty key store by mistake.
             opened_keys = keys or _open_keys(config, create=new)
             undo.callback(opened_keys.close)
+            if new:
+                opened_keys.bind(config.personal_data)
             started = _clock_of(store, Journal(opened_keys), config, wall, ids, actor)
+            opened_keys.bind(started.personal_data)
             epoch = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=started.epoch_ms)
             parts = Parts(
                 backend=backend,

@@ -131,6 +131,14 @@ class KeyMaintenance(Protocol):
         """The store as it stands."""
         ...
 
+    def bind(self, personal_data: str) -> None:
+        """Note for whom the store is: a database with personal data `encrypted` or `off`.
+
+        Raises `IntegrityViolation` if it was for the other kind: the log alone, in the hands of
+        whoever has the database, cannot turn encryption off.
+        """
+        ...
+
     def standing(self, key_ids: Sequence[bytes]) -> Mapping[bytes, bool]:
         """Of the ids that are known: whether the key is held, False if it was destroyed."""
         ...

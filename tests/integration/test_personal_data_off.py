@@ -29,7 +29,14 @@ JANE = Contact(id="jane", email="jane@example.com", firstName="Jane")
 def open_off(url: str, folder: Path, personal_data: str = "off") -> Engine:
     channel = MemoryChannel()
     keys = folder / "keys.db"
-    config = EngineConfig(url, clock="manual", epoch=EPOCH, personal_data=personal_data)  # type: ignore[arg-type]
+    config = EngineConfig(
+        url,
+        clock="manual",
+        epoch=EPOCH,
+        personal_data=personal_data,  # type: ignore[arg-type]
+        audit_key_file=str(folder / "audit.key"),
+        certificates=str(folder / "certificates"),
+    )
     return Engine(
         config,
         channels={"email": channel, "voice": channel},
@@ -93,6 +100,24 @@ def test_an_encrypted_database_stays_so(
         new = again.execute(outreach("third"), Contact(id="third", email="third@example.com"))
         assert b"third@example.com" not in again._parts.store.read_stream(new.id)[0].state
         assert again.erase_contact("jane", "asked").key_destroyed
+
+
+def test_the_log_alone_cannot_turn_encryption_off(tmp_path: Path) -> None:
+    """A log that says otherwise than the key store remembers is refused, and none is begun."""
+    url = f"sqlite:///{tmp_path / 'dee.db'}"
+    with open_off(url, tmp_path, "encrypted") as engine:
+        publish_basics(engine)
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    with pytest.raises(IntegrityViolation, match="personal data encrypted"):
+        open_off(other, tmp_path, "off")
+    (tmp_path / "elsewhere").mkdir()
+    with open_off(other, tmp_path / "elsewhere", "off") as engine:
+        publish_basics(engine)
+    # Put in the place of the encrypted one, as somebody who owns the database could do.
+    with pytest.raises(IntegrityViolation, match="personal data encrypted"):
+        open_off(other, tmp_path, "encrypted")
+    with pytest.raises(IntegrityViolation, match="personal data off"):
+        open_off(url, tmp_path / "elsewhere", "off")
 
 
 def test_neither_reads_what_the_other_wrote() -> None:

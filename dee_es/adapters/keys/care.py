@@ -20,7 +20,7 @@ from dee_es.adapters.keys.master import (
 from dee_es.adapters.keys.rotation import rotate_rows
 from dee_es.adapters.keys.source import GenerationMoved, RotationReplaced, Row
 from dee_es.adapters.keys.vault import KeyVault
-from dee_es.errors import ConcurrencyConflict, InvalidInput
+from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput
 from dee_es.ports.keys import (
     ErasedPages,
     KeyRestore,
@@ -31,6 +31,7 @@ from dee_es.ports.keys import (
 )
 
 _FIELD = "new master key"
+_BOUND = "personal_data"
 
 
 class ManagedKeys(KeyVault):
@@ -50,6 +51,17 @@ class ManagedKeys(KeyVault):
             rotating=self._table.rotating() or len(self._holder.candidates()) > 1,
             last_backup=None if note is None else msgspec.json.decode(note, type=LastBackup),
         )
+
+    def bind(self, personal_data: str) -> None:
+        """See `KeyMaintenance.bind`."""
+        known = self._table.notes(_BOUND)
+        if known is None:
+            self._table.note(_BOUND, personal_data.encode())
+        elif known != personal_data.encode():
+            raise IntegrityViolation(
+                f"{self._table.where} is for a database with personal data {known.decode()}, and "
+                f"this one has it {personal_data}; name the right key store"
+            )
 
     def standing(self, key_ids: Sequence[bytes]) -> Mapping[bytes, bool]:
         """See `KeyMaintenance.standing`."""
