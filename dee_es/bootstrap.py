@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dee_es.adapters.channels.lazy import LazyChannel
 from dee_es.adapters.keys import (
-    MasterKey,
+    FileHolder,
+    MasterHolder,
+    MemoryHolder,
+    NewSecret,
+    PlainKeys,
+    TriedHolder,
     create_master_key,
-    load_master_key,
     open_memory_keys,
     open_postgres_keys,
     open_sqlite_keys,
     parse_master_key,
+    secret_in_backup,
 )
 from dee_es.adapters.processes import helped, shared
 from dee_es.adapters.system import RandomIds, SystemWallClock, current_user
@@ -46,7 +51,10 @@ from dee_es.ports import (
     Channel,
     EventStore,
     IdSource,
-    KeyStore,
+    KeyRestore,
+    KeyRotation,
+    ManagedKeyStore,
+    OnKeys,
     Place,
     Signer,
     SignerSource,
@@ -86,7 +94,7 @@ class Engine(EngineApi):
         channels: Mapping[str, Channel] | None = None,
         wall: WallClock | None = None,
         ids: IdSource | None = None,
-        keys: KeyStore | None = None,
+        keys: ManagedKeyStore | None = None,
         signers: SignerSource | None = None,
     ) -> None:
         config = _config(database)
@@ -96,17 +104,23 @@ class Engine(EngineApi):
             backend, store, views = _open_store(config)
             undo.callback(store.close)
             # Before the keys, which an empty database does not have either.
-            if not config.create and not _first_entry(store):
+            new = not _first_entry(store)
+            if new and not config.create:
                 raise StoreUnavailable("this database is empty; make it ready with `dee init`")
-            opened_keys = keys or _open_keys(config)
+            # A database that was used before is never opened with an empty key store by mistake.
+            opened_keys = keys or _open_keys(config, create=new)
             undo.callback(opened_keys.close)
+            if new:
+                opened_keys.bind(config.personal_data)
             started = _clock_of(store, Journal(opened_keys), config, wall, ids, actor)
+            opened_keys.bind(started.personal_data)
             epoch = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=started.epoch_ms)
             parts = Parts(
                 backend=backend,
                 store=store,
                 views=views,
-                keys=opened_keys,
+                keys=PlainKeys(opened_keys) if started.personal_data == "off" else opened_keys,
+                key_care=opened_keys,
                 channels=_channels(config) if channels is None else channels,
                 wall=wall,
                 ids=ids,
@@ -263,29 +277,72 @@ def master_key_path(config: EngineConfig) -> Path | None:
     return None if beside is None else beside.with_name(beside.name.removesuffix(".db") + ".master")
 
 
-def _open_keys(config: EngineConfig) -> KeyStore:
+def rotate_keys(
+    config: EngineConfig,
+    new_key: str | None = None,
+    new_file: str | None = None,
+    on_progress: OnKeys | None = None,
+) -> KeyRotation:
+    """Rotate the master key of the key store of these settings; see `engine.keys.rotate`.
+
+    Opens no database, and finishes a rotation that was broken off although the settings still name
+    the former master key.
+    """
+    key = None if new_key is None else parse_master_key(new_key, "new master key")
+    tried = TriedHolder(_master_key(config, create=False), key, new_file)
+    with closing(_open_keys(config, create=False, holder=tried)) as keys:
+        return keys.rotate(new_key, new_file, on_progress)
+
+
+def restore_keys(
+    config: EngineConfig,
+    path: str | None,
+    master_key_file: str | None = None,
+    on_progress: OnKeys | None = None,
+) -> KeyRestore:
+    """Bring back the keys of a database from a backup, into a key store that may be gone; see
+    `engine.keys.restore`. Without a path an empty key store is made if there is none."""
+    config = replace(config, create=False)
+    if not is_initialised(config):
+        raise StoreUnavailable("there is no database; keys are brought back beside theirs")
+    secret = None if path is None else secret_in_backup(path, master_key_file)
+    keys = _open_keys(config, create=True, new_secret=secret)
+    with Engine(config, keys=keys) as engine:
+        if path is None:
+            return KeyRestore(0, 0, 0)
+        return engine.keys.restore(path, master_key_file, on_progress)
+
+
+def _open_keys(
+    config: EngineConfig,
+    *,
+    create: bool,
+    holder: MasterHolder | None = None,
+    new_secret: NewSecret | None = None,
+) -> ManagedKeyStore:
     if config.database == _MEMORY and config.keys is None:
         return open_memory_keys()
     url = keys_url(config)
+    holder = holder or _master_key(config, create=create and new_secret is None)
     if url.startswith(_POSTGRES):
-        return open_postgres_keys(url, _master_key(config))
+        return open_postgres_keys(url, holder, create=create, new_secret=new_secret)
     key_path = sqlite_path(url)
     if key_path is None or not key_path.name:
         raise InvalidInput("keys", "must be sqlite:///FILE or postgresql://HOST/NAME")
-    return open_sqlite_keys(str(key_path), _master_key(config))
+    return open_sqlite_keys(str(key_path), holder, create=create, new_secret=new_secret)
 
 
-def _master_key(config: EngineConfig) -> MasterKey:
+def _master_key(config: EngineConfig, *, create: bool) -> MasterHolder:
     if config.master_key is not None:
-        return parse_master_key(config.master_key)
+        return MemoryHolder(parse_master_key(config.master_key), "DEE_MASTER_KEY")
     path = master_key_path(config)
     if path is None:
         raise InvalidInput(
             "master_key", "give DEE_MASTER_KEY, or name its file with DEE_MASTER_KEY_FILE"
         )
-    if not path.exists() and config.create:
-        return create_master_key(path)
-    return load_master_key(path)
+    if create and not path.exists():
+        create_master_key(path)
+    return FileHolder(path)
 
 
 def _signers(config: EngineConfig) -> SignerSource:
@@ -508,7 +565,7 @@ def _clock_of(
         epoch_ms = now - now % 1000
         if config.epoch is not None:
             epoch_ms = int(config.epoch.timestamp() * 1000)
-        event = ClockStarted(epoch_ms, config.resolution_ms, config.clock)
+        event = ClockStarted(epoch_ms, config.resolution_ms, config.clock, config.personal_data)
         meta = Meta(0, ids.command_id(), "init", now, actor)
         sealed = journal.seal(SYSTEM_STREAM, 0, GENESIS, [event], meta, None)
         # Another process may be making it as well; whoever is first has decided.

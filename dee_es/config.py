@@ -39,7 +39,8 @@ class EngineConfig:
     `archives` is where ended runs are archived to, and `certificates` where certificates of erasure
     are written to: a folder or such a URL.
 
-    `clock`, `epoch` (aware datetime) and `resolution_ms` matter only while a database is made.
+    `clock`, `epoch` (aware datetime), `resolution_ms` and `personal_data` matter only while a
+    database is made. `personal_data` `off` stores it in plain: nobody can then be erased.
     `outbox` is the folder that the outbox channel writes to; `email` and `voice` name the channel
     that serves them. `twilio_callback_url` is the public address under which Twilio reaches the
     callbacks of `dee worker`, `twilio_callback_secret` signs what is in their URLs, and
@@ -67,6 +68,7 @@ class EngineConfig:
     clock: Literal["system", "manual"] = "system"
     epoch: datetime | None = None
     resolution_ms: int = 1000
+    personal_data: Literal["encrypted", "off"] = "encrypted"
     email: Literal["outbox", "smtp"] = "outbox"
     voice: Literal["outbox", "twilio"] = "outbox"
     outbox: str = "outbox"
@@ -115,6 +117,7 @@ class EngineConfig:
             if getattr(self, name) < 0:
                 raise InvalidInput(name, "must be 0 or more")
         _require_one_of("clock", self.clock, ("system", "manual"))
+        _require_one_of("personal_data", self.personal_data, ("encrypted", "off"))
         _require_one_of("email", self.email, ("outbox", "smtp"))
         _require_one_of("voice", self.voice, ("outbox", "twilio"))
         _require_one_of("smtp_security", self.smtp_security, ("none", "starttls", "tls"))

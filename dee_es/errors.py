@@ -113,6 +113,11 @@ class KeyDestroyed(IntegrityViolation):
     """The key of an erased contact was asked to encrypt; nothing more is stored about it."""
 
 
+class MasterKeyRotated(DeeError):
+    """The key store's master key was replaced since it was opened, or before; nothing was written
+    and nothing is lost: restart with the new master key."""
+
+
 class UnknownEventVersion(DeeError):
     """The log holds an event, or an event version, that this code does not know."""
 

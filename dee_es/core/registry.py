@@ -57,7 +57,7 @@ REGISTRY: Final[dict[str, Entry]] = {
     "LogArchived": Entry(events.LogArchived, 1, "log.archived"),
     "HoldPlaced": Entry(events.HoldPlaced, 1, "hold.placed"),
     "HoldLifted": Entry(events.HoldLifted, 1, "hold.lifted"),
-    "ClockStarted": Entry(events.ClockStarted, 1, "clock.started"),
+    "ClockStarted": Entry(events.ClockStarted, 2, "clock.started"),
 }
 
 NAMES: Final[dict[type[events.Event], str]] = {entry.cls: name for name, entry in REGISTRY.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dee_es.core.events import Event
 from dee_es.core.registry import REGISTRY, Entry
@@ -34,7 +34,19 @@ class Upcast:
     personal: Callable[[Payload], Payload] = _as_it_was
 
 
-UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
+class ClockStarted(Event, frozen=True, omit_defaults=True):
+    """As it was in schema 1; the name is part of what is described."""
+
+    epoch_ms: int
+    resolution_ms: int
+    kind: Literal["system", "manual"]
+
+
+UPCASTS: Final[dict[tuple[str, int], Upcast]] = {
+    # Personal data was always encrypted. A schema of its own although old payloads can be read as
+    # they are: older code would take a database without encryption for one with it.
+    ("ClockStarted", 1): Upcast(ClockStarted),
+}
 """(event name, schema) -> the step to schema + 1."""
 
 

@@ -147,6 +147,7 @@ class Admission:
             self._take_over(order, batch)
         key_ids = self._store.contact_keys([each.person.id for each in free])
         fresh = iter(self._keys.new_keys(len(free) - len(key_ids)))
+        keyed = self._keys.encrypts
         meta = order.meta()
         materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
         for each in free:
@@ -157,7 +158,7 @@ class Admission:
                 Unit(
                     (append,),
                     min_tick=meta.tick,
-                    contact_keys=() if known is not None else ((each.person.id, key_id),),
+                    contact_keys=((each.person.id, key_id),) if known is None and keyed else (),
                     guard=SuppressionGuard(each.subjects, epoch),
                 )
             )

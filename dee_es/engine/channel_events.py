@@ -292,7 +292,7 @@ class ChannelEvents:
         if detail is not None:
             key_id = working.keys.get(contact_id) or self._keys.new_keys(1)[0]
         own, added, stream = self._on_contact(event, contact_id, command, key_id, working)
-        new_key = key_id is not None and contact_id not in working.keys
+        new_key = self._keys.encrypts and contact_id not in working.keys
         unit = Unit(
             (own, *appends),
             min_tick=meta.tick,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from dee_es.engine.auditing.periodic import PeriodicSigning, SigningHealth
+from dee_es.engine.keys import PLAIN
 from dee_es.engine.models import Health
 from dee_es.engine.projecting.manager import Projections
 from dee_es.engine.projecting.models import ParkedStream
@@ -30,6 +31,7 @@ class HealthCheck:
         projections: Projections,
         kept_level: AnyProjection,
         signing: PeriodicSigning,
+        encrypts: bool,
     ) -> None:
         self._backend = backend
         self._store = store
@@ -38,6 +40,7 @@ class HealthCheck:
         self._projections = projections
         self._kept_level = kept_level
         self._signing = signing
+        self._encrypts = encrypts
 
     def look(self) -> Health:
         """The state as of now, with a sentence for each problem."""
@@ -47,9 +50,12 @@ class HealthCheck:
         problems += [_told(each) for each in parked[:_SHOWN]]
         if len(parked) > _SHOWN:
             problems.append(f"{len(parked) - _SHOWN:,} more streams are parked")
-        advice = self._projections.advice()
         signing = self._signing.look() if self._signing.wanted else SigningHealth(None)
         problems += signing.problems
+        advice = [f"projection {name}: {text}" for name, text in self._projections.advice().items()]
+        advice += signing.advice
+        if not self._encrypts:
+            advice.append(PLAIN)
         lag = self._projections.lag()
         head = self._store.log_head()
         tick = self._clock.now()
@@ -65,10 +71,7 @@ class HealthCheck:
             next_due=self._store.next_due(),
             lag=lag,
             problems=tuple(problems),
-            advice=(
-                *(f"projection {name}: {text}" for name, text in advice.items()),
-                *signing.advice,
-            ),
+            advice=tuple(advice),
             unsigned=signing.unsigned,
         )
 

@@ -18,6 +18,7 @@ from dee_es.engine.run_file import RunFile, continues
 from dee_es.engine.transact import Committer
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, RunNotFound
 from dee_es.ports import (
+    NO_KEY,
     Committed,
     EventStore,
     KeyStore,
@@ -54,12 +55,17 @@ class RunTransfer:
     def take_out(self, run_id: str, personal: bool) -> RunFile:
         """The run and what it decided by; with `personal` also the keys to its personal data.
 
-        A run that was archived is taken out of its archive. Raises `RunNotFound`, and
+        A run that was archived is taken out of its archive. Raises `RunNotFound`, `InvalidInput` if
+        personal data cannot be left out, and
         `IntegrityViolation` for a run that does not verify.
         """
         rows = self._store.read_stream(run_id) or self._archived(run_id)
         if not rows:
             raise RunNotFound.named(run_id)
+        if not personal and not self._keys.encrypts:
+            raise InvalidInput(
+                "personal data", "is stored in plain in this database and cannot be left out"
+            )
         history = self._journal.open(rows)
         streams = [
             tuple(self._store.read_stream(stream, 0, version))
@@ -98,7 +104,7 @@ class RunTransfer:
             if not any(append.stream_id == file.run_id for append in appends):
                 return False
             self._adopt(file)
-            owners = tuple((contact_id, key_id) for key_id in file.keys)
+            owners = tuple((contact_id, key_id) for key_id in file.keys if key_id != NO_KEY)
             result = self._committer.commit([Unit(tuple(appends), contact_keys=owners)])[0]
             if isinstance(result, Committed):
                 return True
@@ -123,6 +129,11 @@ class RunTransfer:
         needed = {key_id for row in file.streams[-1] if (key_id := key_id_of(row)) is not None}
         if needed != set(file.keys):
             raise InvalidInput("keys", "must be those of the run's events")
+        if needed and self._keys.encrypts == (NO_KEY in needed):
+            here = "encrypted" if self._keys.encrypts else "off"
+            raise InvalidInput(
+                "keys", f"this database was made with personal data {here}, the run's was not"
+            )
         return start.contact_id
 
     def _append(self, rows: Sequence[StoredRow]) -> StreamAppend | None:

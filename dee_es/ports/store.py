@@ -134,6 +134,10 @@ class EventStore(Protocol):
         """Key ids of the contacts that have one."""
         ...
 
+    def contact_key_page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """Contacts that have a key, with its id, in order behind the contact `after`."""
+        ...
+
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
         """All suppressions of these subjects."""
         ...

@@ -7,10 +7,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.benchmarks import enrollment, rebuilding, replaying, run_list, verifying
+from scripts.benchmarks import (
+    encryption,
+    enrollment,
+    rebuilding,
+    replaying,
+    run_list,
+    verifying,
+)
 from scripts.benchmarks.harness import Figure, machine, workplace
 
-MEASUREMENTS = ("enroll", "lists", "replay", "rebuild", "verify")
+MEASUREMENTS = ("enroll", "encryption", "lists", "replay", "rebuild", "verify")
 
 
 def main() -> None:
@@ -47,6 +54,9 @@ def _measure(given: argparse.Namespace, url: str, folder: Path) -> Iterator[Figu
     if "enroll" in wanted:
         contacts = given.contacts or 100_000 // small
         yield from enrollment.measure(url, folder, contacts, 1 if given.quick else 3)
+    if "encryption" in wanted:
+        contacts = given.contacts or 50_000 // small
+        yield from encryption.measure(url, folder, contacts, 3 if given.quick else 7)
     if "lists" in wanted:
         yield from run_list.measure(url, folder, given.runs or 1_000_000 // small)
     if "replay" in wanted:

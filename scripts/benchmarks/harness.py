@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dee_es import Engine, EngineConfig, ExecutionPlan, create_plan, steps
 
@@ -75,7 +75,12 @@ def workplace(url: str | None) -> Iterator[tuple[str, Path]]:
 
 
 @contextmanager
-def engine_on(url: str, folder: Path, name: str) -> Iterator[Engine]:
+def engine_on(
+    url: str,
+    folder: Path,
+    name: str,
+    personal_data: Literal["encrypted", "off"] = "encrypted",
+) -> Iterator[Engine]:
     """An engine on a new, empty database beside the one given."""
     if url.startswith("sqlite"):
         database = f"sqlite:///{folder / name}.db"
@@ -91,6 +96,7 @@ def engine_on(url: str, folder: Path, name: str) -> Iterator[Engine]:
         clock="manual",
         epoch=datetime(2026, 1, 1, tzinfo=UTC),
         outbox=str(folder / f"{name}.outbox"),
+        personal_data=personal_data,
     )
     with Engine(config) as engine:
         engine.publish_template("hello", text="Hello {{contact.firstName}}")

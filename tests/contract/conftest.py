@@ -9,6 +9,7 @@ import pytest
 
 from dee_es.ports import EventStore, Views
 from tests.support.backends import Backend, Kind, Opened
+from tests.support.keys import KeyPlace
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -50,3 +51,19 @@ def store(opened: Opened) -> EventStore:
 def views(opened: Opened) -> Views:
     """Views beside the event store, without any table yet."""
     return opened[1]
+
+
+@pytest.fixture
+def place(backend: Backend) -> Iterator[KeyPlace]:
+    """A place for keys of each kind."""
+    place = KeyPlace(backend)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def disk_place(disk_backend: Backend) -> Iterator[KeyPlace]:
+    """A place for keys of each kind that outlives the process."""
+    place = KeyPlace(disk_backend)
+    yield place
+    place.close()

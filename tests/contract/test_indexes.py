@@ -45,6 +45,7 @@ def test_a_contact_keeps_its_first_key(store: EventStore) -> None:
     ]
     assert store.contact_keys(["jane", "john"]) == {"jane": KEY}
     assert store.contact_keys([]) == {}
+    assert store.contact_key_page("", 10) == [("jane", KEY)]
     assert store.heads([run(3)]) == {}
 
 
@@ -58,6 +59,9 @@ def test_of_two_new_keys_in_one_commit_the_first_wins(store: EventStore) -> None
     )
     assert outcomes == [Committed(1), Conflict("key", "jane"), Committed(2)]
     assert store.contact_keys(["jane", "john", "joan"]) == {"jane": KEY, "john": KEY}
+    assert store.contact_key_page("", 1) == [("jane", KEY)]
+    assert store.contact_key_page("jane", 10) == [("john", KEY)]
+    assert store.contact_key_page("john", 10) == []
 
 
 def test_one_unit_cannot_bring_two_keys_for_one_contact(store: EventStore) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from dee_es.adapters.keys import (
     KeySource,
     KeyVault,
-    MasterKey,
     new_master_key,
     open_memory_keys,
     open_postgres_keys,
@@ -26,53 +23,12 @@ from dee_es.core.ids import length_prefixed
 from dee_es.errors import IntegrityViolation, StoreUnavailable
 from tests.support.backends import Backend
 from tests.support.events import run
+from tests.support.keys import KeyPlace
 from tests.support.postgres import FreshPostgres
 from tests.support.system import SeededKeySource
 from tests.support.writers import in_threads
 
 TEXT = b'{"email":"jane@example.com"}'
-
-
-@dataclass
-class KeyPlace:
-    """Where keys are kept, and all that was opened there."""
-
-    backend: Backend
-    master: MasterKey = field(default_factory=new_master_key)
-    _opened: list[KeyVault] = field(default_factory=list)
-
-    def open(self, source: KeySource | None = None, master: MasterKey | None = None) -> KeyVault:
-        """Open it, once more if it is on disk."""
-        source, master = source or SeededKeySource(len(self._opened)), master or self.master
-        if self.backend.kind == "sqlite":
-            keys = open_sqlite_keys(self.backend.address, master, source)
-        elif self.backend.kind == "postgres":
-            keys = open_postgres_keys(self.backend.address, master, source)
-        else:
-            keys = open_memory_keys(source)
-        self._opened.append(keys)
-        return keys
-
-    def close(self) -> None:
-        for keys in self._opened:
-            with suppress(Exception):
-                keys.close()
-
-
-@pytest.fixture
-def place(backend: Backend) -> Iterator[KeyPlace]:
-    """A place for keys of each kind."""
-    place = KeyPlace(backend)
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def disk_place(disk_backend: Backend) -> Iterator[KeyPlace]:
-    """A place for keys of each kind that outlives the process."""
-    place = KeyPlace(disk_backend)
-    yield place
-    place.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def dee(tmp_path: Path, fresh_postgres: FreshPostgres) -> Dee:
 
 def test_a_tour(dee: Dee) -> None:
     assert "dee init" in dee.fault("runs", "list")
-    assert "master key  keys.master" in dee(
+    assert "master key     keys.master" in dee(
         "init", "--clock", "manual", "--epoch", "2025-03-03T08:00Z"
     ).stdout  # fmt: skip
     assert "already" in dee.fault("init")

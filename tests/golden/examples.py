@@ -114,10 +114,12 @@ EXAMPLES: Final[dict[str, e.Event]] = {
     ),
     "HoldPlaced": e.HoldPlaced("hold_1", STREAM, "contact_123"),
     "HoldLifted": e.HoldLifted("hold_1"),
-    "ClockStarted": e.ClockStarted(1_735_689_600_000, 1000, "manual"),
+    "ClockStarted": e.ClockStarted(1_735_689_600_000, 1000, "manual", "off"),
 }
 
-LIFTED: Final[dict[tuple[str, int], e.Event]] = {}
+LIFTED: Final[dict[tuple[str, int], e.Event]] = {
+    ("ClockStarted", 1): e.ClockStarted(1_735_689_600_000, 1000, "manual"),
+}
 """What a golden file of an old schema is read as, where that is not the example above."""
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from dee_es.adapters.keys import (
+    FileHolder,
     MasterKey,
+    MemoryHolder,
     create_master_key,
     load_master_key,
     open_postgres_keys,
@@ -110,3 +112,46 @@ def test_a_key_store_that_cannot_be_opened_names_itself_without_its_password(
         with pytest.raises(error) as caught:
             open_postgres_keys(url, key)
         assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+# --- where it is kept, and how the next one takes its place ------------------------------------
+
+
+def test_the_next_key_lies_beside_until_it_is_settled(tmp_path: Path) -> None:
+    path = tmp_path / "master.key"
+    first = create_master_key(path)
+    holder = FileHolder(path, SeededKeySource(1))
+    following = holder.successor(None)
+    assert [key.reveal() for key in holder.candidates()] == [first.reveal(), following.reveal()]
+    assert (tmp_path / "master.key.next").stat().st_mode & 0o777 == 0o600
+    assert holder.successor(None).reveal() == following.reveal()
+    with pytest.raises(InvalidInput, match="not finished"):
+        holder.successor(MasterKey(b"x" * 32))
+    holder.settle(first)
+    assert load_master_key(path).reveal() == first.reveal()
+    holder.settle(following)
+    holder.settle(following)
+    assert load_master_key(path).reveal() == following.reveal()
+    assert [p.name for p in tmp_path.iterdir()] == ["master.key"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    create_master_key(tmp_path / "real" / "key")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real" / "key")
+    holder = FileHolder(link)
+    key = holder.successor(MasterKey(b"x" * 32))
+    holder.settle(key)
+    assert link.is_symlink()
+    assert load_master_key(link).reveal() == b"x" * 32
+
+
+def test_a_key_that_is_given_has_no_file_to_be_replaced_in() -> None:
+    holder = MemoryHolder(MasterKey(b"a" * 32), "DEE_MASTER_KEY")
+    with pytest.raises(InvalidInput, match="DEE_MASTER_KEY is not a file"):
+        holder.successor(None)
+    key = holder.successor(MasterKey(b"b" * 32))
+    holder.settle(key)
+    assert [each.reveal() for each in holder.candidates()] == [b"b" * 32]

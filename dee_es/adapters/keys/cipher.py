@@ -17,6 +17,7 @@ _NONCE_BYTES: Final = 12
 _LENGTH: Final = struct.Struct(">I").pack
 _VERSION: Final = struct.Struct(">IQ").pack
 _SECRET_LABEL: Final = b"dee-es key store secret"
+_FINGERPRINT_LABEL: Final = b"dee-es master key"
 
 
 class Wrapper:
@@ -24,6 +25,8 @@ class Wrapper:
 
     def __init__(self, master: bytes) -> None:
         self._cipher = AESGCMSIV(master)
+        self.fingerprint = hashlib.blake2b(_FINGERPRINT_LABEL, key=master, digest_size=16).digest()
+        """Tells master keys apart, and nothing else about them."""
 
     def wrap(self, key_id: bytes, key: bytes) -> bytes:
         """The key, encrypted, and bound to its id."""

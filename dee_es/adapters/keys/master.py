@@ -73,15 +73,17 @@ def load_master_key(path: str | Path) -> MasterKey:
     return parse_master_key(text, field)
 
 
-def create_master_key(path: str | Path, source: KeySource = os.urandom) -> MasterKey:
-    """Make a master key and write it to a new file of mode 0600, durably.
+def create_master_key(
+    path: str | Path, source: KeySource = os.urandom, key: MasterKey | None = None
+) -> MasterKey:
+    """Make a master key, or take the one given, and write it to a new file of mode 0600, durably.
 
     Raises `InvalidInput` if the file is there already: replacing a master key would make all that
     it wraps unreadable.
     """
     path = Path(path)
     field = f"master key file {path}"
-    key = new_master_key(source)
+    key = key or new_master_key(source)
     # Written aside and linked: nobody ever reads half a key, and an existing file is never touched.
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
@@ -90,7 +92,7 @@ def create_master_key(path: str | Path, source: KeySource = os.urandom) -> Maste
             os.link(aside, path)
         finally:
             aside.unlink()
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         raise InvalidInput(field, "exists already and is never replaced") from None
     except OSError as error:
@@ -106,7 +108,8 @@ def _write_private(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the names in a folder durable."""
     # Without this the file's name may be lost with the power, and the key with it.
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,7 +1,7 @@
 """Wrapped keys in PostgreSQL, at a URL of their own.
 
 An emptied row leaves its old version behind until VACUUM, and in write-ahead logs and backups; what
-stays there is wrapped by the master key.
+stays there is wrapped by the master key of its time. A rotation leaves none in the tables.
 """
 
 from __future__ import annotations
@@ -9,52 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from dee_es.adapters.keys import postgres_sql as sql
+from dee_es.adapters.keys.source import (
+    CATCH_UP,
+    PAGE,
+    GenerationMoved,
+    Opening,
+    Rewrap,
+    RotationReplaced,
+    Row,
+    Snapshot,
+    TableState,
+)
 from dee_es.errors import InvalidInput, StoreUnavailable
-
-_LOCK: Final = 0x6465656B65
-"""Advisory lock under which one process at a time makes tables and the store's secret."""
-
-# A key must be durable before anything is encrypted with it, whatever the database's default is.
-_SETTINGS: Final = """
-SET synchronous_commit = on;
-SET statement_timeout = '10s';
-SET lock_timeout = '10s';
-SET idle_in_transaction_session_timeout = '10s'
-"""
-_CONNECT: Final[dict[str, Any]] = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 10_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 3,
-    "keepalives_count": 3,
-    "application_name": "dee-es keys",
-}
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS keys (
-    key_id bytea PRIMARY KEY,
-    wrapped bytea
-);
-CREATE TABLE IF NOT EXISTS key_meta (
-    name text PRIMARY KEY,
-    secret bytea,
-    counter bigint NOT NULL DEFAULT 0
-);
-INSERT INTO key_meta (name) VALUES ('store') ON CONFLICT DO NOTHING
-"""
-
-_SECRET: Final = "SELECT secret FROM key_meta WHERE name = 'store' FOR UPDATE"  # noqa: S105
-_SET_SECRET: Final = "UPDATE key_meta SET secret = %b WHERE name = 'store'"  # noqa: S105
-_COPY: Final = "COPY keys (key_id, wrapped) FROM STDIN (FORMAT BINARY)"
-_FETCH: Final = "SELECT key_id, wrapped FROM keys WHERE key_id = ANY(%b)"
-_DESTROY: Final = "UPDATE keys SET wrapped = NULL WHERE key_id = %b"
-_COUNT: Final = "UPDATE key_meta SET counter = counter + 1 WHERE name = 'store'"
-_DESTROYED: Final = "SELECT counter FROM key_meta WHERE name = 'store'"
 
 ResultT = TypeVar("ResultT")
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -72,27 +44,31 @@ class PostgresKeyTable:
         self._open = True
         self._run(_prepare)
 
-    def secret(self, make: Callable[[], bytes]) -> bytes:
-        """See `KeyTable.secret`; of several processes that open a new store, one makes it."""
+    def opening(self, make: Callable[[], bytes] | None) -> Opening:
+        """See `KeyTable.opening`; of several processes that open a new store, one makes it."""
 
-        def read_or_make(connection: Connection) -> bytes:
-            row = connection.execute(_SECRET).fetchone()
-            if row is not None and row[0] is not None:
-                return bytes(row[0])
-            made = make()
-            connection.execute(_SET_SECRET, (made,))
-            return made
+        def read_or_make(connection: Connection) -> Opening:
+            row = connection.execute(sql.SECRET).fetchone()
+            secret = None if row is None or row[0] is None else bytes(row[0])
+            if secret is None and make is not None:
+                secret = make()
+                connection.execute(sql.SET_SECRET, (secret,))
+            # Behind the row's lock, which a rotation takes as well.
+            return Opening(secret, _state(connection))
 
         return self._run(read_or_make)
 
-    def insert(self, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+    def state(self) -> TableState:
+        """See `KeyTable.state`."""
+        return self._run(_state)
+
+    def insert(self, rows: Sequence[tuple[bytes, bytes]], generation: int) -> bool:
         """See `KeyTable.insert`."""
 
         def copy(connection: Connection) -> None:
-            with connection.cursor().copy(_COPY) as stream:
-                stream.set_types(("bytea", "bytea"))
-                for row in rows:
-                    stream.write_row(row)
+            _lock(connection, alone=False)
+            _require(connection, generation)
+            _copy(connection, "keys", rows)
 
         try:
             self._run(copy)
@@ -102,13 +78,24 @@ class PostgresKeyTable:
             return False
         return True
 
+    def add(self, rows: Sequence[tuple[bytes, bytes]], generation: int) -> int:
+        """See `KeyTable.add`."""
+
+        def add(connection: Connection) -> int:
+            _lock(connection, alone=False)
+            _require(connection, generation)
+            ids, wrapped = [key_id for key_id, _ in rows], [key for _, key in rows]
+            return connection.execute(sql.ADD, (ids, wrapped)).rowcount
+
+        return self._run(add)
+
     def fetch(self, key_ids: Sequence[bytes]) -> Mapping[bytes, bytes | None]:
         """See `KeyTable.fetch`."""
         wanted = list(key_ids)
 
         def select(connection: Connection) -> dict[bytes, bytes | None]:
             cursor = connection.cursor(binary=True)
-            return dict(cursor.execute(_FETCH, (wanted,)).fetchall())
+            return dict(cursor.execute(sql.FETCH, (wanted,)).fetchall())
 
         return self._run(select)
 
@@ -116,21 +103,107 @@ class PostgresKeyTable:
         """See `KeyTable.destroy`."""
 
         def empty(connection: Connection) -> bool:
-            known = connection.execute(_DESTROY, (key_id,)).rowcount == 1
+            _lock(connection, alone=True)
+            known = connection.execute(sql.DESTROY, (key_id,)).rowcount == 1
             if known:
-                connection.execute(_COUNT)
+                connection.execute(sql.EMPTY_STAGED, ([key_id],))
+                connection.execute(sql.COUNT, (1,))
             return known
 
         return self._run(empty)
 
-    def destroyed(self) -> int:
-        """See `KeyTable.destroyed`."""
+    def bury(self, key_ids: Sequence[bytes]) -> int:
+        """See `KeyTable.bury`."""
+        ids = list(dict.fromkeys(key_ids))
 
-        def read(connection: Connection) -> int:
-            row = connection.execute(_DESTROYED).fetchone()
-            return int(row[0]) if row is not None else 0
+        def bury(connection: Connection) -> int:
+            _lock(connection, alone=True)
+            changed = connection.execute(sql.BURY, (ids,)).rowcount
+            connection.execute(sql.EMPTY_STAGED, (ids,))
+            connection.execute(sql.COUNT, (changed,))
+            return changed
 
-        return self._run(read)
+        return self._run(bury)
+
+    def counts(self) -> tuple[int, int]:
+        """See `KeyTable.counts`."""
+        held, destroyed = self._run(lambda connection: _one(connection, sql.COUNTS))
+        return held, destroyed
+
+    def note(self, name: str, value: bytes) -> None:
+        """See `KeyTable.note`."""
+        self._run(lambda connection: connection.execute(sql.SET_META, (f"note:{name}", value)))
+
+    def notes(self, name: str) -> bytes | None:
+        """See `KeyTable.notes`."""
+        return self._run(lambda connection: _meta(connection, f"note:{name}"))
+
+    def retired(self, fingerprint: bytes) -> bool:
+        """See `KeyTable.retired`."""
+        return self._run(lambda connection: _meta(connection, _retired(fingerprint)) is not None)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """See `KeyTable.snapshot`; on a connection of its own, since it may take long."""
+        with self._bounded(), self._connect() as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            with connection.transaction():
+                opening = Opening(_meta(connection, "store"), _state(connection))
+                total = sum(_one(connection, sql.COUNTS))
+                with connection.cursor("all", binary=True) as cursor:
+                    cursor.execute(sql.ALL)
+                    yield Snapshot(opening, total, iter(lambda: cursor.fetchmany(PAGE), []))
+
+    def begin(self, target: bytes, generation: int) -> bytes:
+        """See `KeyTable.begin`."""
+
+        def begin(connection: Connection) -> bytes:
+            _lock(connection, alone=True)
+            _require(connection, generation)
+            if _meta(connection, "target") != target:
+                connection.execute("TRUNCATE key_stage")
+                connection.execute(sql.SET_META, ("target", target))
+            row = connection.execute(sql.LAST_STAGED).fetchone()
+            return b"" if row is None else bytes(row[0])
+
+        return self._run(begin)
+
+    def rotating(self) -> bool:
+        """See `KeyTable.rotating`."""
+        return self._run(lambda connection: _meta(connection, "target") is not None)
+
+    def stage(
+        self, after: bytes | None, rewrap: Rewrap, target: bytes, generation: int
+    ) -> list[Row]:
+        """See `KeyTable.stage`."""
+
+        def stage(connection: Connection) -> list[Row]:
+            _lock(connection, alone=True)
+            _require(connection, generation, target)
+            return _stage(connection, after, rewrap)
+
+        return self._run(stage)
+
+    def swap(
+        self, rewrap: Rewrap, secret: bytes, target: bytes, retiring: bytes, generation: int
+    ) -> None:
+        """See `KeyTable.swap`."""
+
+        def swap(connection: Connection) -> None:
+            _lock(connection, alone=True)
+            _require(connection, generation, target)
+            while _stage(connection, None, rewrap):
+                pass
+            connection.execute(sql.SET_SECRET, (secret,))
+            connection.execute(sql.NEXT_GENERATION)
+            connection.execute(sql.SET_META, (_retired(retiring), b""))
+            connection.execute(sql.FORGET_META, ("target",))
+            connection.execute(sql.SWAP)
+
+        self._run(swap)
+
+    def clear(self) -> None:
+        """See `KeyTable.clear`: the table of the former rows was dropped with its file."""
 
     def close(self) -> None:
         """See `KeyTable.close`."""
@@ -159,10 +232,14 @@ class PostgresKeyTable:
 
     def _attempt(self, work: Callable[[Connection], ResultT]) -> ResultT:
         if self._connection is None:
-            self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECT)
-            self._connection.execute(_SETTINGS)
+            self._connection = self._connect()
         with self._connection.transaction():
             return work(self._connection)
+
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(self._url, autocommit=True, **sql.CONNECT)
+        connection.execute(sql.SETTINGS)
+        return connection
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -185,8 +262,63 @@ class PostgresKeyTable:
 
 def _prepare(connection: Connection) -> None:
     # Two processes that make the same table at once would clash in the catalogue.
-    connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    connection.execute(_SCHEMA)
+    connection.execute(f"SELECT pg_advisory_xact_lock({sql.LOCK})")
+    _lock(connection, alone=False)
+    connection.execute(sql.SCHEMA)
+
+
+def _lock(connection: Connection, *, alone: bool) -> None:
+    # A statement of its own: the next one then sees what was committed while this one waited.
+    shared = "" if alone else "_shared"
+    connection.execute(f"SELECT pg_advisory_xact_lock{shared}({sql.ROWS_LOCK})")
+
+
+def _require(connection: Connection, generation: int, target: bytes | None = None) -> None:
+    if _state(connection).generation != generation:
+        raise GenerationMoved
+    if target is not None and _meta(connection, "target") != target:
+        raise RotationReplaced
+
+
+def _one(connection: Connection, query: LiteralString) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None, "an aggregate has one row"
+    return row
+
+
+def _state(connection: Connection) -> TableState:
+    found: dict[str, int] = dict(connection.execute(sql.STATE).fetchall())
+    return TableState(found.get("store", 0), found.get("generation", 0))
+
+
+def _meta(connection: Connection, name: str) -> bytes | None:
+    row = connection.execute(sql.META, (name,)).fetchone()
+    return None if row is None or row[0] is None else bytes(row[0])
+
+
+def _copy(connection: Connection, table: LiteralString, rows: Sequence[Row]) -> None:
+    with connection.cursor().copy(sql.COPY.format(table)) as stream:
+        stream.set_types(("bytea", "bytea"))
+        for row in rows:
+            stream.write_row(row)
+
+
+def _stage(connection: Connection, after: bytes | None, rewrap: Rewrap) -> list[Row]:
+    cursor = connection.cursor(binary=True)
+    page: list[Row]
+    if after is None:
+        page = cursor.execute(sql.UNSTAGED, (CATCH_UP,)).fetchall()
+        known: set[bytes] = set()
+    else:
+        page = cursor.execute(sql.NEXT, (after, PAGE)).fetchall()
+        ids = [key_id for key_id, _ in page]
+        known = {row[0] for row in cursor.execute(sql.STAGED, (ids,)).fetchall()}
+    _copy(connection, "key_stage", rewrap([row for row in page if row[0] not in known]))
+    return page
+
+
+def _retired(fingerprint: bytes) -> str:
+    return f"retired:{fingerprint.hex()}"
 
 
 def _describe(url: str) -> str:

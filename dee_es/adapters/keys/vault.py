@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from dee_es.adapters.keys import cipher
+from dee_es.adapters.keys.cache import DESTROYED, KeyCache
 from dee_es.adapters.keys.cipher import KEY_BYTES, KEY_ID_BYTES, Wrapper
-from dee_es.adapters.keys.master import MasterKey
-from dee_es.adapters.keys.source import KeySource, KeyTable
-from dee_es.errors import IntegrityViolation, KeyDestroyed
+from dee_es.adapters.keys.holders import MasterHolder
+from dee_es.adapters.keys.source import GenerationMoved, KeySource, KeyTable
+from dee_es.errors import IntegrityViolation, KeyDestroyed, MasterKeyRotated, StoreUnavailable
+from dee_es.ports.keys import NO_KEY
 
 FIRST_CHUNK: Final = 32
 """Keys a new pool is filled with; small, since a short-lived process leaves most of them unused."""
@@ -26,71 +29,71 @@ STALE_AFTER_S: Final = 1.0
 _FETCH: Final = 1_000
 _REDRAWS: Final = 200
 _SHARED_BYTES: Final = 4
+_REOPENINGS: Final = 3
 
-_DESTROYED: Final = b""
 
+class Era(NamedTuple):
+    """What rows are wrapped with, and the generation of the store for which that holds."""
 
-class KeyCache:
-    """Recently used keys, in the clear; at most `size`. An empty key stands for a destroyed one.
-
-    Two generations instead of an exact order: a hit costs one look-up and no lock. Keys that are
-    used move to the young one; when that holds half the size, it becomes the old one, and what was
-    there is forgotten.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._half = size // 2
-        self._young: dict[bytes, bytes] = {}
-        self._old: dict[bytes, bytes] = {}
-        self._lock = Lock()
-
-    def get(self, key_id: bytes) -> bytes | None:
-        """The key, if it is here."""
-        key = self._young.get(key_id)
-        if key is None:
-            key = self._old.get(key_id)
-            if key is not None:
-                self.put(key_id, key)
-        return key
-
-    def put(self, key_id: bytes, key: bytes) -> None:
-        """Keep the key; one that is known as destroyed stays so, whoever read it just before."""
-        with self._lock:
-            known = self._young.get(key_id, self._old.get(key_id))
-            self._young[key_id] = _DESTROYED if known == _DESTROYED else key
-            if len(self._young) >= self._half:
-                self._old, self._young = self._young, {}
-
-    def clear(self) -> None:
-        """Forget all keys."""
-        with self._lock:
-            self._old, self._young = {}, {}
+    wrapper: Wrapper
+    generation: int
 
 
 class KeyVault:
     """A `KeyStore`: it makes, wraps, keeps and destroys keys, and does the encryption with them."""
 
-    def __init__(self, table: KeyTable, master: MasterKey, source: KeySource) -> None:
-        """Open the store; raises `IntegrityViolation` if it was made with another master key."""
+    encrypts = True
+
+    def __init__(
+        self,
+        table: KeyTable,
+        holder: MasterHolder,
+        source: KeySource,
+        new_secret: Callable[[Wrapper], bytes] | None,
+    ) -> None:
+        """Open the store. Raises `IntegrityViolation` if it was made with another master key,
+        `MasterKeyRotated` if that was its master key once, and `StoreUnavailable` if it is new and
+        `new_secret`, which gives its secret wrapped, is None."""
         self._table = table
+        self._holder = holder
         self._source = source
-        self._wrapper = Wrapper(master.reveal())
-        wrapped = table.secret(lambda: self._wrapper.wrap_secret(source(KEY_BYTES)))
-        secret = self._wrapper.unwrap_secret(wrapped)
-        if secret is None:
-            raise IntegrityViolation(
-                f"{table.where}: the master key is not the one this key store was made with; "
-                "give the right one"
-            )
-        self._secret = secret
+        self._era, self._secret = self._open(new_secret)
+        self._next: Wrapper | None = None
         self._cache = KeyCache(CACHED_KEYS)
         self._pool: deque[bytes] = deque()
         self._pool_lock = Lock()
         self._chunk = FIRST_CHUNK
         self._drawn = 0
         self._shared = b""
-        self._destroyed = table.destroyed()
+        self._destroyed = table.state().destroyed
         self._checked = time.monotonic()
+
+    def _open(self, new_secret: Callable[[Wrapper], bytes] | None) -> tuple[Era, bytes]:
+        tried: list[bytes] = []
+        for _ in range(_REOPENINGS):
+            wrappers = [Wrapper(key.reveal()) for key in self._holder.candidates()]
+            prints = [wrapper.fingerprint for wrapper in wrappers]
+            if prints == tried:
+                break
+            # Else a rotation may have ended between the look at the key and the look at the store.
+            tried = prints
+            make = None if new_secret is None else partial(new_secret, wrappers[0])
+            wrapped, state = self._table.opening(make)
+            if wrapped is None:
+                raise StoreUnavailable(
+                    f"{self._table.where} is empty, but this database has been used with one; "
+                    "bring a backup back with `dee keys restore`"
+                )
+            for wrapper in wrappers:
+                secret = wrapper.unwrap_secret(wrapped)
+                if secret is not None:
+                    return Era(wrapper, state.generation), secret
+        if any(self._table.retired(each) for each in tried):
+            raise self._rotated()
+        raise IntegrityViolation(
+            f"{self._table.where}: the master key is not the one this key store was made with; "
+            "give the right one"
+        )
 
     def new_keys(self, count: int) -> list[bytes]:
         """See `KeyStore.new_keys`; they come from a pool that was committed ahead."""
@@ -108,7 +111,7 @@ class KeyVault:
         """See `KeyStore.encrypt`. Raises `IntegrityViolation` if the key is unknown, and
         `KeyDestroyed`: nothing personal may be stored about somebody who was erased."""
         key = self._key(key_id, stream_id, version)
-        if key == _DESTROYED:
+        if key == DESTROYED:
             raise KeyDestroyed(
                 f"{stream_id}, version {version}: key {key_id.hex()} was destroyed; "
                 "nothing can be encrypted with it"
@@ -120,7 +123,7 @@ class KeyVault:
     ) -> bytes | None:
         """See `KeyStore.decrypt`; an unknown key is an `IntegrityViolation` too."""
         key = self._key(key_id, stream_id, version)
-        if key == _DESTROYED:
+        if key == DESTROYED:
             return None
         plaintext = cipher.decrypt(key, stream_id, version, ciphertext)
         if plaintext is None:
@@ -144,17 +147,19 @@ class KeyVault:
         """
         if not self._table.destroy(key_id):
             raise self._unknown(key_id)
-        self._cache.put(key_id, _DESTROYED)
+        self._cache.put(key_id, DESTROYED)
 
     def reveal(self, key_id: bytes) -> bytes | None:
         """See `KeyStore.reveal`."""
         key = self._load([key_id]).get(key_id)
         if key is None:
             raise self._unknown(key_id)
-        return None if key == _DESTROYED else key
+        return None if key == DESTROYED else key
 
     def adopt(self, key_id: bytes, key: bytes | None) -> bool:
         """See `KeyStore.adopt`."""
+        if key_id == NO_KEY:
+            return False
         if not self._insert({key_id: self._source(KEY_BYTES) if key is None else key}):
             return self.reveal(key_id) == key
         if key is None:
@@ -198,9 +203,14 @@ class KeyVault:
         return self._shared + self._source(KEY_ID_BYTES - _SHARED_BYTES)
 
     def _insert(self, rows: dict[bytes, bytes]) -> bool:
-        wrap = self._wrapper.wrap
-        # In order of their ids, so that one commit walks the table's index once.
-        return self._table.insert([(key_id, wrap(key_id, rows[key_id])) for key_id in sorted(rows)])
+        while True:
+            wrapper, generation = self._era
+            # In order of their ids, so that one commit walks the table's index once.
+            wrapped = [(key_id, wrapper.wrap(key_id, rows[key_id])) for key_id in sorted(rows)]
+            try:
+                return self._table.insert(wrapped, generation)
+            except GenerationMoved:
+                self._renew()
 
     def _key(self, key_id: bytes, stream_id: str, version: int) -> bytes:
         if time.monotonic() - self._checked > STALE_AFTER_S:
@@ -217,9 +227,13 @@ class KeyVault:
 
     def _load(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
         loaded: dict[bytes, bytes] = {}
+        wrapper, generation = self._era
         for key_id, wrapped in self._table.fetch(key_ids).items():
-            key = _DESTROYED if wrapped is None else self._wrapper.unwrap(key_id, wrapped)
+            key = DESTROYED if wrapped is None else wrapper.unwrap(key_id, wrapped)
             if key is None:
+                if self._table.state().generation != generation:
+                    self._renew()
+                    return self._load(key_ids)
                 raise IntegrityViolation(
                     f"{self._table.where}: key {key_id.hex()} is not what was stored; "
                     "the row was changed"
@@ -230,11 +244,32 @@ class KeyVault:
 
     def _forget_destroyed(self) -> None:
         now = time.monotonic()
-        destroyed = self._table.destroyed()
+        destroyed, generation = self._table.state()
+        if generation != self._era.generation:
+            self._renew()
         if destroyed != self._destroyed:
             self._cache.clear()
             self._destroyed = destroyed
         self._checked = now
+
+    def _renew(self) -> None:
+        """Go on with the new master key, if this is the process that rotated to it.
+
+        Raises `MasterKeyRotated` if somebody else did.
+        """
+        wrapped, state = self._table.opening(None)
+        for wrapper in (self._next, self._era.wrapper):
+            if wrapper is not None and wrapped is not None:
+                secret = wrapper.unwrap_secret(wrapped)
+                if secret is not None:
+                    self._era = Era(wrapper, state.generation)
+                    return
+        raise self._rotated()
+
+    def _rotated(self) -> MasterKeyRotated:
+        return MasterKeyRotated(
+            f"{self._table.where}: the master key was rotated; restart with the new one"
+        )
 
     def _unknown(self, key_id: bytes) -> IntegrityViolation:
         return IntegrityViolation(

@@ -31,18 +31,36 @@ from dee_es.errors import StoreUnavailable
     type=click.IntRange(min=1),
     help="Length of a tick in milliseconds.  [default: 1000]",
 )
+@click.option(
+    "--personal-data",
+    type=click.Choice(["encrypted", "off"]),
+    help="encrypted: under a key for each contact. off: in plain; nobody can ever be erased."
+    "  [default: encrypted]",
+)
 @pass_session
 def init(
-    session: Session, clock: str | None, epoch: datetime | None, resolution_ms: int | None
+    session: Session,
+    clock: str | None,
+    epoch: datetime | None,
+    resolution_ms: int | None,
+    personal_data: str | None,
 ) -> None:
     """Make a new database.
 
-    Clock, epoch and resolution are fixed from then on. The contacts' keys and the master key that
-    protects them are made too: keep a copy of the master key, for without it nothing personal in
-    the database can ever be read again.
+    Clock, epoch, resolution and whether personal data is encrypted are fixed from then on. The
+    contacts' keys and the master key that protects them are made too: keep a copy of the master
+    key, and a backup of the keys (`dee keys backup`), for without both nothing personal in the
+    database can ever be read again.
     """
-    config = session.config(clock=clock, epoch=epoch, resolution_ms=resolution_ms, create=True)
+    config = session.config(
+        clock=clock,
+        epoch=epoch,
+        resolution_ms=resolution_ms,
+        personal_data=personal_data,
+        create=True,
+    )
     from dee_es.bootstrap import Engine, is_initialised, keys_url, master_key_path
+    from dee_es.engine.keys import PLAIN
 
     # Looked up before anything is made: a missing setting leaves no half of a database behind.
     keys, master = keys_url(config), master_key_path(config)
@@ -59,8 +77,11 @@ def init(
                 ("master key", "from DEE_MASTER_KEY" if master is None else str(master)),
                 ("clock", f"{engine.clock.kind}, ticks of {now.resolution_ms} ms"),
                 ("tick 0", iso(now.epoch)),
+                ("personal data", "encrypted" if engine.keys.encrypts else "OFF: stored in plain"),
             ]
         )
+        if not engine.keys.encrypts:
+            click.echo(f"dee: warning: {PLAIN}", err=True)
 
 
 def without_password(url: str) -> str:

@@ -105,8 +105,10 @@ class CheckpointSigned(Event, frozen=True, omit_defaults=True):
 
 
 class ClockStarted(Event, frozen=True, omit_defaults=True):
-    """The database's time: epoch in ms since 1970 UTC, resolution in ms, system or manual clock."""
+    """What a database is made with and keeps: its time (epoch in ms since 1970 UTC, resolution in
+    ms, system or manual clock), and whether personal data is encrypted or stored in plain."""
 
     epoch_ms: int
     resolution_ms: int
     kind: Literal["system", "manual"]
+    personal_data: Literal["encrypted", "off"] = "encrypted"

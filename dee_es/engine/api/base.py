@@ -28,6 +28,7 @@ from dee_es.engine.health import HealthCheck
 from dee_es.engine.history import History
 from dee_es.engine.insights import Insights
 from dee_es.engine.journal import Journal
+from dee_es.engine.keys import Keys
 from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
 from dee_es.engine.models import ExecutionRun
@@ -53,6 +54,7 @@ from dee_es.ports import (
     Channel,
     EventStore,
     IdSource,
+    KeyMaintenance,
     KeyStore,
     PlaceSource,
     SignerSource,
@@ -70,6 +72,7 @@ class Parts:
     store: EventStore
     views: Views
     keys: KeyStore
+    key_care: KeyMaintenance
     channels: Mapping[str, Channel]
     wall: WallClock
     ids: IdSource
@@ -181,7 +184,9 @@ class ApiBase:
             self.projections,
             parts.run_list,
             self._periodic_signing,
+            parts.keys.encrypts,
         )
+        self.keys = Keys(parts.store, self._journal, parts.keys, parts.key_care, parts.wall)
         self._history = History(parts.store, self._journal, parts.scale)
         self._insights = Insights(
             parts.store,

@@ -199,9 +199,16 @@ class ContactsApi(ApiBase):
         it lists what has left before, such as messages and exports, which nobody calls back.
         Calling it again finishes an erasure that was broken off, or writes the certificate again.
 
-        Raises `InvalidInput` for a contact that nobody knows, `HoldInForce` while a legal hold is
+        Raises `InvalidInput` for a contact that nobody knows, and in a database that was made with
+        personal data off, whose log holds it in plain for ever, `HoldInForce` while a legal hold is
         on it or on one of its runs, and `AnchorUnavailable` if a place cannot be reached.
         """
+        if not self._parts.keys.encrypts:
+            raise InvalidInput(
+                "personal data",
+                "is off in this database: it stands in the append-only log in plain and cannot be "
+                "erased; nothing was done",
+            )
         meta = self._meta("erase", command_id, actor, checked_reason(reason))
         who = check_id("contact_id", contact_id)
         place = self._parts.certificates if certificate is None else certificate

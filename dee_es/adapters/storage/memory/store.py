@@ -200,6 +200,12 @@ class MemoryStore:
             keys = self._database.contact_keys
             return {known: keys[known] for known in contact_ids if known in keys}
 
+    def contact_key_page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """See `EventStore.contact_key_page`."""
+        with self._database.reading():
+            keys = self._database.contact_keys
+            return [(who, keys[who]) for who in sorted(keys) if who > after][:limit]
+
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
         """See `EventStore.suppressions`."""
         with self._database.reading():

@@ -221,6 +221,9 @@ SELECT count(*) FROM (
 # --- indexes that are written with the log --------------------------------------------------------
 
 READ_CONTACT_KEYS: Final = "SELECT contact_id, key_id FROM contact_keys WHERE contact_id IN ??"
+CONTACT_KEY_PAGE: Final = """
+SELECT contact_id, key_id FROM contact_keys WHERE contact_id > ? ORDER BY contact_id LIMIT ?
+"""
 READ_EVENT_IDS: Final = "SELECT event_id FROM channel_event_ids WHERE event_id IN ??"
 READ_SUPPRESSIONS: Final = """
 SELECT subject, level, scope, contact_id FROM suppressions

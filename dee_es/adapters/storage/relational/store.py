@@ -226,6 +226,10 @@ class RelationalStore:
         """See `EventStore.contact_keys`."""
         return as_asked(contact_ids, dict(self._of(sql.READ_CONTACT_KEYS, contact_ids)))
 
+    def contact_key_page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """See `EventStore.contact_key_page`."""
+        return [(who, bytes(key)) for who, key in self._query(sql.CONTACT_KEY_PAGE, (after, limit))]
+
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
         """See `EventStore.suppressions`."""
         return [Suppression(*row) for row in self._of(sql.READ_SUPPRESSIONS, subjects)]

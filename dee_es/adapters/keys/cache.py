@@ -1,0 +1,46 @@
+"""Keys in the clear, for as long as they are in use."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Final
+
+DESTROYED: Final = b""
+"""Stands for a destroyed key."""
+
+
+class KeyCache:
+    """Recently used keys, in the clear; at most `size`. An empty key stands for a destroyed one.
+
+    Two generations instead of an exact order: a hit costs one look-up and no lock. Keys that are
+    used move to the young one; when that holds half the size, it becomes the old one, and what was
+    there is forgotten.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: dict[bytes, bytes] = {}
+        self._old: dict[bytes, bytes] = {}
+        self._lock = Lock()
+
+    def get(self, key_id: bytes) -> bytes | None:
+        """The key, if it is here."""
+        key = self._young.get(key_id)
+        if key is None:
+            key = self._old.get(key_id)
+            if key is not None:
+                self.put(key_id, key)
+        return key
+
+    def put(self, key_id: bytes, key: bytes) -> None:
+        """Keep the key; one that is known as destroyed stays so, whoever read it just before."""
+        with self._lock:
+            known = self._young.get(key_id, self._old.get(key_id))
+            self._young[key_id] = DESTROYED if known == DESTROYED else key
+            if len(self._young) >= self._half:
+                self._old, self._young = self._young, {}
+
+    def clear(self) -> None:
+        """Forget all keys."""
+        with self._lock:
+            self._old, self._young = {}, {}
