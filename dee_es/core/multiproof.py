@@ -28,9 +28,11 @@ class Ranges:
             self.add(number)
 
     def add(self, number: int) -> None:
-        """Take in a number that is larger than all before it; raises `ValueError` otherwise."""
-        if self._ends and number < self._ends[-1]:
+        """Take in a number that is no smaller than those before it; raises `ValueError`."""
+        if self._ends and number < self._ends[-1] - 1:
             raise ValueError("numbers have to come in ascending order")
+        if self._ends and number == self._ends[-1] - 1:
+            return
         if self._ends and number == self._ends[-1]:
             self._ends[-1] = number + 1
         else:

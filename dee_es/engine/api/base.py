@@ -23,6 +23,7 @@ from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
 from dee_es.engine.enroll import Enrollment
+from dee_es.engine.exporting.manager import Exports
 from dee_es.engine.gatekeeping import Gatekeeper
 from dee_es.engine.health import HealthCheck
 from dee_es.engine.history import History
@@ -202,6 +203,17 @@ class ApiBase:
             parts.store, self._journal, self._history, self._definitions, self._queries
         )
         anchoring = Anchoring(parts.store, self._journal, parts.anchors, signed_log)
+        self._exports = Exports(
+            parts.store,
+            self._journal,
+            self._queries,
+            self._system_log,
+            parts.scale,
+            parts.signers,
+            parts.anchors,
+            parts.places,
+            parts.documents,
+        )
         self.audit = Audit(
             Trail(
                 parts.store,
@@ -217,6 +229,7 @@ class ApiBase:
             parts.archives,
             parts.scale,
             signing,
+            self._exports,
             self._meta,
         )
 
