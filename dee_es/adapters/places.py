@@ -36,8 +36,9 @@ class FilePlace:
             if self._local:
                 _write_durably(self._folder, name, content)
                 return
-            # Object stores show a file only when all of it is there.
-            with self._files.open(self._path(name), "wb") as file:
+            # Object stores show a file only when all of it is there; without a transaction, closing
+            # one after a failure would count as that.
+            with self._files.transaction, self._files.open(self._path(name), "wb") as file:
                 for piece in content:
                     file.write(piece)
 

@@ -17,6 +17,7 @@ import click
 
 from dee_es.cli.text import fitted, padded, printable, printable_lines, width
 from dee_es.cli.times import iso
+from dee_es.core.printing import defused
 
 Format = Literal["json", "csv"] | None
 
@@ -27,8 +28,6 @@ STATUS_COLORS: Final = {
     "failed": "red",
     "cancelled": "bright_black",
 }
-# A spreadsheet takes a cell that begins so for a formula and runs it; the last are full-width.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +142,3 @@ def csv_writer(stream: TextIO) -> Callable[[Sequence[object]], object]:
     """A function that writes one record, its texts made harmless for spreadsheets."""
     writer = csv.writer(stream, lineterminator="\n")
     return lambda cells: writer.writerow([defused(cell) for cell in cells])
-
-
-def defused(cell: object) -> object:
-    """The cell so that no spreadsheet runs it, and on one line.
-
-    A text that begins like a formula gets a quote before it; control characters become escapes.
-    """
-    if cell is None or isinstance(cell, int | float):
-        return cell
-    text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
-    quote = "'" if text.lstrip(" ").startswith(_FORMULA) else ""
-    return quote + printable(text)

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 
+from dee_es.core.printing import printable, printable_lines
+
+__all__ = ["counted", "fitted", "one_line", "padded", "printable", "printable_lines", "width"]
+
 _ELLIPSIS = "…"
-
-
-def printable(text: str) -> str:
-    """The text with what a terminal would obey, or what hides or turns text, written as escapes."""
-    return text if text.isprintable() else "".join(map(_shown, text))
-
-
-def printable_lines(text: str) -> str:
-    """The same for text of several lines, which stay lines."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
-def _shown(char: str) -> str:
-    # Cf are the marks that turn the direction of writing, among others; joiners are part of words.
-    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    # As JSON writes them, so that JSON stays JSON.
-    return json.dumps(char)[1:-1] if hidden and char not in "\u200c\u200d" else char
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:

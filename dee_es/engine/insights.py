@@ -105,7 +105,7 @@ class Insights:
             runs=self._runs(ids, tick),
             entries=tuple(self._entry(row) for row in entries),
             suppressions=tuple(sorted({f"{level} {scope}".strip() for _, level, scope in listed})),
-            consents=_consents(own, tick),
+            consents=consents_at(own, tick),
         )
 
     def _of_contact(self, build: Build, contact_id: str) -> tuple[list[ContactEntryRow], list[str]]:
@@ -167,7 +167,7 @@ class Insights:
         ]
 
 
-def _consents(history: list[e.RecordedEvent], tick: int) -> dict[str, str]:
+def consents_at(history: list[e.RecordedEvent], tick: int) -> dict[str, str]:
     """What the contact last said about each channel (and purpose), as of the tick."""
     found: dict[str, str] = {}
     for recorded in history:

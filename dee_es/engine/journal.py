@@ -77,6 +77,16 @@ class Journal:
         """Read a single row, personal data included; its place in the chain is not checked."""
         return self._open(row, chain.unseal(row.state, place(row)).payload, personal=True)
 
+    def reveal(self, row: StoredRow) -> tuple[bytes, bytes | None, bool]:
+        """A row's parts as they were encoded, whatever event it is of: the public one, the personal
+        one decrypted (None if there is none or its key was destroyed), and whether it was."""
+        public, hidden = codec.split(payload_of(row), place(row))
+        if not hidden:
+            return public, None, False
+        key_id, ciphertext = hidden[:KEY_ID_BYTES], hidden[KEY_ID_BYTES:]
+        plain = self._keys.decrypt(key_id, row.stream_id, row.version, ciphertext)
+        return public, plain, plain is None
+
     def open_public(self, rows: Iterable[StoredRow]) -> list[RecordedEvent]:
         """Read rows without their personal data, which no projection may hold."""
         return [_public(row) for row in rows]
@@ -108,6 +118,11 @@ def place(row: StoredRow) -> str:
 def checksum_of(row: StoredRow) -> bytes:
     """The row's own checksum, as stored."""
     return chain.unseal(row.state, place(row)).checksum
+
+
+def payload_of(row: StoredRow) -> bytes:
+    """What is stored of the event itself."""
+    return chain.unseal(row.state, place(row)).payload
 
 
 def key_id_of(row: StoredRow) -> bytes | None:

@@ -69,7 +69,7 @@ class RunTransfer:
         history = self._journal.open(rows)
         streams = [
             tuple(self._store.read_stream(stream, 0, version))
-            for stream, version in sorted(_definitions(history).items())
+            for stream, version in sorted(pinned_definitions(history).items())
         ]
         key_ids = {key_id for row in rows if (key_id := key_id_of(row)) is not None}
         return RunFile(
@@ -178,7 +178,7 @@ def _is_run(rows: Sequence[StoredRow]) -> bool:
     return rows[0].stream_id.startswith("run_")
 
 
-def _definitions(history: Iterable[e.RecordedEvent]) -> dict[str, int]:
+def pinned_definitions(history: Iterable[e.RecordedEvent]) -> dict[str, int]:
     """The streams of all definitions that the run has pinned, with the latest version of each."""
     found: dict[str, int] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import Committer
-from dee_es.errors import ConcurrencyConflict
+from dee_es.errors import ConcurrencyConflict, IntegrityViolation, UnknownEventVersion
 from dee_es.ports import Committed, EventStore, StreamAppend, Unit
 
 _ATTEMPTS: Final = 20
@@ -48,8 +49,10 @@ class SystemLog:
             head = self._store.heads([SYSTEM_STREAM])[SYSTEM_STREAM]
             given = meta()
             for row in self._store.read_stream(SYSTEM_STREAM, max(0, head.version - _RECENT)):
-                if self._journal.open_one(row).meta.command_id == given.command_id:
-                    return row.position
+                # A damaged entry is none of this command's: a damaged log can still be exported.
+                with suppress(IntegrityViolation, UnknownEventVersion):
+                    if self._journal.open_one(row).meta.command_id == given.command_id:
+                        return row.position
             done = self._append(head.version, head.checksum, event, given, ())
             if done is not None:
                 return done.position

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dee_es.cli.output import Column, camel, csv_writer, defused, plain, write_json, write_table
+from dee_es.cli.output import Column, camel, csv_writer, plain, write_json, write_table
 from dee_es.cli.progress import progress_line
 from dee_es.cli.text import counted, fitted, one_line, padded, printable, printable_lines, width
+from dee_es.core.printing import defused
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 

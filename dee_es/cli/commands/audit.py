@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from dee_es.cli.commands.audit_export import export
 from dee_es.cli.options import chosen_format, format_options, json_option
 from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
@@ -42,6 +43,9 @@ _CSV: Final = (
 @click.group()
 def audit() -> None:
     """Search the audit trail, and verify that the log is what was written."""
+
+
+audit.add_command(export)
 
 
 @audit.command()
@@ -94,7 +98,8 @@ def log(
 ) -> None:
     """Show the entries of the whole log that match all filters, by time, with their exact number.
 
-    JSON has all that was recorded, personal data too.
+    JSON has all that was recorded, personal data too. Unless it is about one run or one contact,
+    the log says that somebody asked.
     """
     shape = chosen_format(as_json, as_csv)
     with session.engine() as engine:
@@ -110,6 +115,7 @@ def log(
             text=text,
             limit=limit,
             cursor=cursor,
+            asked_by=session.actor,
         )
     if shape == "json":
         write_json(page.model_dump(mode="json", by_alias=True))

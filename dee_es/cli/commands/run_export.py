@@ -34,8 +34,16 @@ def export_run(
     variables and the messages, and the key they are encrypted under. It is made readable for its
     owner only.
     """
+    if path.exists() and not force:
+        # Said before it is recorded as given out; the file system has the last word below.
+        raise _there(path)
     with session.engine() as engine:
-        content = engine.export_run(run_id, personal_data=not no_personal_data)
+        content = engine.export_run(
+            run_id,
+            personal_data=not no_personal_data,
+            target=str(path.absolute()),
+            actor=session.actor,
+        )
     write_private(path, content, force)
     say(f"{run_id} written to {path}: {len(content):,} bytes")
     if not no_personal_data:
@@ -47,14 +55,27 @@ def export_run(
 
 def write_private(path: Path, content: bytes, force: bool) -> None:
     """Write a file that only its owner may read; raises `InvalidInput` if it is there already."""
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
-    try:
-        handle = os.open(path, flags, 0o600)
-    except FileExistsError:
-        raise InvalidInput(str(path), "is there already; --force writes over it") from None
+    aside = path.with_name(f".{path.name}.part")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    # It appears whole or not at all.
+    if force:
+        os.replace(aside, path)
+        return
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        raise _there(path) from None
+    finally:
+        os.unlink(aside)
+
+
+def _there(path: Path) -> InvalidInput:
+    return InvalidInput(str(path), "is there already; --force writes over it")
 
 
 @click.command("import")

@@ -23,6 +23,7 @@ from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
 from dee_es.engine.enroll import Enrollment
+from dee_es.engine.exporting.manager import Exports
 from dee_es.engine.gatekeeping import Gatekeeper
 from dee_es.engine.health import HealthCheck
 from dee_es.engine.history import History
@@ -52,6 +53,7 @@ from dee_es.errors import InvalidInput
 from dee_es.ports import (
     Anchor,
     Channel,
+    DocumentWriter,
     EventStore,
     IdSource,
     KeyMaintenance,
@@ -91,6 +93,7 @@ class Parts:
     archives: str | None
     certificates: str
     actor: str
+    documents: DocumentWriter
     max_runs_per_tick: int
     max_concurrent_sends: int
     partition: tuple[int, int] = (0, 1)
@@ -205,6 +208,17 @@ class ApiBase:
             parts.store, self._journal, self._history, self._definitions, self._queries
         )
         anchoring = Anchoring(parts.store, self._journal, parts.anchors, signed_log)
+        self._exports = Exports(
+            parts.store,
+            self._journal,
+            self._queries,
+            self._system_log,
+            parts.scale,
+            parts.signers,
+            parts.anchors,
+            parts.places,
+            parts.documents,
+        )
         self.audit = Audit(
             Trail(
                 parts.store,
@@ -220,6 +234,7 @@ class ApiBase:
             parts.archives,
             parts.scale,
             signing,
+            self._exports,
             self._meta,
         )
 

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
+from dee_es.core.events import LogExported
+from dee_es.core.values import check_text
 from dee_es.engine.api.base import ApiBase, checked_run_id
-from dee_es.engine.run_file import read_run_file, write_run_file
+from dee_es.engine.run_file import FORMAT, read_run_file, write_run_file
 
 
 class PortableApi(ApiBase):
     """For bug reports: a run with its chain, and everything that a replay of it needs."""
 
-    def export_run(self, run_id: str, *, personal_data: bool = True) -> bytes:
+    def export_run(
+        self,
+        run_id: str,
+        *,
+        personal_data: bool = True,
+        target: str = "",
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> bytes:
         """The run as a portable file (JSON, `dee-run/1`).
 
         With `personal_data` the file holds the key to the contact's data and has to be kept like
-        that data; without it, the imported run reads as erased. Raises `RunNotFound`,
-        `IntegrityViolation`.
+        that data; without it, the imported run reads as erased. It is recorded in the log
+        (`log.exported`) before it is handed out; `target` says where it will go to. Raises
+        `RunNotFound`, `IntegrityViolation`.
         """
-        return write_run_file(self._transfer.take_out(checked_run_id(run_id), personal_data))
+        meta = self._meta("export_run", None, actor, reason)
+        through = self._exports.through
+        file = self._transfer.take_out(checked_run_id(run_id), personal_data)
+        content = write_run_file(file)
+        event = LogExported(
+            kind="run_file",
+            format=FORMAT,
+            through=through,
+            entries=len(file.streams[-1]),
+            run_id=run_id,
+            digest=sha256(content).hexdigest(),
+            target=check_text("target", target),
+            personal_data=any(key is not None for key in file.keys.values()),
+        )
+        self._exports.record(event, meta)
+        return content
 
     def import_run(self, content: bytes) -> str:
         """Take in a run from a file, and return its id; a run that is there already stays so.

@@ -6,13 +6,16 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 
 from dee_es.core.clock import TimeScale, require_utc
-from dee_es.core.events import Meta
+from dee_es.core.events import LogExported, Meta
 from dee_es.core.values import check_count, check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring, Proof
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.signing import SignedCheckpoint, Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import OnVerified, Verification
+from dee_es.engine.exporting.delivery import Output
+from dee_es.engine.exporting.draft import OnProgress
+from dee_es.engine.exporting.manager import Asked, Exported, ExportFormat, Exports
 from dee_es.engine.models import (
     Archive,
     ArchiveResult,
@@ -38,6 +41,7 @@ class Audit:
         archives: str | None,
         scale: TimeScale,
         signing: Signing,
+        exports: Exports,
         meta: Callable[[str, str | None, str | None, str | None], Callable[[], Meta]],
     ) -> None:
         self._trail = trail
@@ -47,6 +51,7 @@ class Audit:
         self._archives = archives
         self._scale = scale
         self._signing = signing
+        self._exports = exports
         self._meta = meta
 
     def get_by_run(self, run_id: str) -> list[AuditLogEntry]:
@@ -65,16 +70,37 @@ class Audit:
         text: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
+        *,
+        asked_by: str | None = None,
+        purpose: str | None = None,
     ) -> AuditPage:
         """Entries that match all filters given, by time; `total` counts them all exactly.
 
         `since` is inclusive, `until` exclusive; `text` is looked for in the first 500 characters of
         the reasons, without regard to case. Raises `InvalidInput` naming the filter.
+
+        A query that is not confined to one run or one contact is recorded in the log once it was
+        answered (`log.exported`), as asked by `asked_by` for a `purpose`; the pages that follow its
+        cursor are not recorded again.
         """
         if text is not None:
             check_text("text", text, blank=False)
         chosen = self._trail.filter(run_id, contact_id, plan_id, actions, actor, since, until)
-        return self._trail.query(chosen, text, limit, cursor)
+        confined = run_id is not None or contact_id is not None
+        meta = self._meta("query", None, asked_by, purpose)
+        page = self._trail.query(chosen, text, limit, cursor)
+        if cursor is None and not confined:
+            event = LogExported(
+                kind="query",
+                format="page",
+                through=self._exports.through,
+                entries=page.total,
+                from_tick=chosen.from_tick,
+                before_tick=chosen.before_tick,
+                personal_data=True,
+            )
+            self._exports.record(event, meta)
+        return page
 
     def get_context_at(self, run_id: str, step_id: str, *, visit: int | None = None) -> RunContext:
         """What the decision of a step read: the run just before the entry that says what became of
@@ -171,6 +197,57 @@ class Audit:
         """Read every archive, from `place` if they were moved there, and compare it with what the
         log says of it."""
         return self._archiver.verify(place, on_progress or _silent)
+
+    def export(
+        self,
+        run_id: str | None = None,
+        *,
+        contact_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        format: ExportFormat = "json",
+        output: Output = None,
+        personal_data: bool = True,
+        reason: str | None = None,
+        actor: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Exported:
+        """Give out the entries of a run, of a contact, or of a period, as evidence.
+
+        A run comes with its contact's consent and suppression and the definitions it decided by.
+        `since` is inclusive, `until` exclusive. JSON and JSON lines hold all that whoever has no
+        access to the database needs to verify them (`verify_export.py`); CSV and PDF are for
+        reading. `output` is a path, a URL such as `s3://bucket/name`, or a file open for bytes;
+        None puts the content into the answer. A file appears whole or not at all, mode 0600.
+        `on_progress` is told how many entries of the log were read, of how many.
+
+        It is recorded in the log (`log.exported`: who, why, what, SHA-256, where to) before it
+        appears. What does not verify is exported as it is stored, and said. Raises `RunNotFound`,
+        `InvalidInput` (a PDF holds 2,000 entries at most) and `AnchorUnavailable`.
+        """
+        asked = Asked(run_id, contact_id, since, until, personal_data)
+        meta = self._meta("export", None, actor, reason)
+        return self._exports.export(asked, format, output, meta, on_progress)
+
+    def bundle(
+        self,
+        run_id: str | None = None,
+        *,
+        contact_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        output: Output = None,
+        personal_data: bool = True,
+        reason: str | None = None,
+        actor: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Exported:
+        """All forms of an export in one zip file, with the checkpoints, the public key, and the
+        program that verifies it; see `export`. The PDF is left out where there is too much for one.
+        """
+        asked = Asked(run_id, contact_id, since, until, personal_data)
+        meta = self._meta("bundle", None, actor, reason)
+        return self._exports.bundle(asked, output, meta, on_progress)
 
 
 def _silent(_: ArchiveResult) -> None:

@@ -1,0 +1,1 @@
+"""Evidence that leaves the database: exports and bundles that others can verify without it."""
