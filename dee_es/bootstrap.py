@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dee_es.adapters.channels.lazy import LazyChannel
+from dee_es.adapters.documents import Documents
 from dee_es.adapters.keys import (
     MasterKey,
     create_master_key,
@@ -125,6 +126,7 @@ class Engine(EngineApi):
                 archives=config.archives,
                 certificates=config.certificates,
                 actor=actor,
+                documents=Documents(),
                 partition=config.partition,
                 checkpoint_every=Every(config.checkpoint_every_events, config.checkpoint_every_s),
                 max_runs_per_tick=config.max_runs_per_tick,

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     ".": {"dee_es", "projections", "scripts", "tests"},
     "dee_es": {"adapters", "cli", "core", "engine", "ports", "web"},
-    "dee_es/adapters": {"anchors", "channels", "keys", "storage"},
+    "dee_es/adapters": {"anchors", "channels", "documents", "keys", "storage"},
     "tests": {"contract", "e2e", "golden", "integration", "property", "support", "unit"},
 }
 # What tools leave behind; none of it is committed.

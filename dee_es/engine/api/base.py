@@ -51,6 +51,7 @@ from dee_es.errors import InvalidInput
 from dee_es.ports import (
     Anchor,
     Channel,
+    DocumentWriter,
     EventStore,
     IdSource,
     KeyStore,
@@ -88,6 +89,7 @@ class Parts:
     archives: str | None
     certificates: str
     actor: str
+    documents: DocumentWriter
     max_runs_per_tick: int
     max_concurrent_sends: int
     partition: tuple[int, int] = (0, 1)
