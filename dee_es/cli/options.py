@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -13,6 +14,7 @@ from dee_es.cli.times import Moment, moment_option
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_RANGE: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 STATUSES: Final = ("pending", "active", "waiting", "paused", "completed", "failed", "cancelled")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
@@ -142,3 +144,15 @@ def variables_option(command: _Command) -> _Command:
 def without_nones(given: Mapping[str, Any]) -> dict[str, Any]:
     """The entries that have a value."""
     return {name: value for name, value in given.items() if value is not None}
+
+
+def position_ranges(text: str) -> list[tuple[int, int]]:
+    """`3, 7-9` as pairs of first and last; anything else is a usage error."""
+    found = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last:
+            raise click.UsageError(f"{text[:40]!r} is no position or range such as 7 or 7-9")
+        found.append((first, last))
+    return found

@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "archive": Lazy("archive:archive", "Take ended runs out of the log into verified files."),
     "hold": Lazy("hold:hold", "Keep runs and contacts from being erased or archived."),
     "keys": Lazy("keys:keys", "Look after the contacts' keys: status, backup, restore, rotation."),
+    "report": Lazy("report:report", "Report on what was sent, and whether it was allowed."),
     "projections": Lazy("projections:projections", "Show, rebuild, verify and mend projections."),
     "tick": Lazy("clock:tick", "Do everything that is due now, once."),
     "run-until": Lazy("clock:run_until", "Move a manual clock ahead, doing what becomes due."),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dee_es.cli.output import say
 from dee_es.cli.progress import Progress
-from dee_es.cli.report import report_line
 from dee_es.cli.text import counted
+from dee_es.cli.tick_line import tick_line
 from dee_es.cli.times import iso
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Watch:
                 done = _since(total, self._busy_since)
                 self.tell(
                     "idle",
-                    f"worker: idle from {self._time(total.tick)}: {report_line(done)}",
+                    f"worker: idle from {self._time(total.tick)}: {tick_line(done)}",
                     **_numbers(done),
                 )
             elif self._state in ("starting", "silent"):
@@ -97,7 +97,7 @@ class Watch:
         """Say what was done in all."""
         with self._lock:
             self._state = "stopped"
-            self.tell("stopped", f"worker: stopped; {report_line(total)}", **_numbers(total))
+            self.tell("stopped", f"worker: stopped; {tick_line(total)}", **_numbers(total))
 
     def _listen(self) -> None:
         while not self._ended.wait(1.0):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from dee_es.cli.commands.audit_export import export
-from dee_es.cli.options import chosen_format, format_options, json_option
+from dee_es.cli.options import chosen_format, format_options, json_option, position_ranges
 from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -33,6 +33,7 @@ _LOG: Final = (
     Column("BY", 6),
     Column("REASON", 10),
 )
+_AT_ONCE: Final = 1000
 _CSV: Final = (
     "id", "position", "stream", "version", "tick", "timestamp", "action", "runId", "planId",
     "contactId", "stepId", "actor", "reason", "command", "commandId", "recordedAt", "erased",
@@ -76,6 +77,13 @@ audit.add_command(export)
     help="Most entries to show.",
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on where a page ended, with the same filters.")
+@click.option(
+    "--position",
+    "positions",
+    metavar="A-B",
+    multiple=True,
+    help="Exactly these places in the log, such as 7 or 7-9 or 3,7-9; without other filters.",
+)
 @zone_option
 @format_options
 @pass_session
@@ -92,6 +100,7 @@ def log(
     text: str | None,
     limit: int,
     cursor: str | None,
+    positions: Sequence[str],
     zone: tzinfo,
     as_json: bool,
     as_csv: bool,
@@ -102,6 +111,10 @@ def log(
     the log says that somebody asked.
     """
     shape = chosen_format(as_json, as_csv)
+    filters = (run_id, contact_id, plan_id, actions, actor, since, until, text, cursor)
+    if positions:
+        _show_page(_at(session, positions, any(filters)), shape, zone)
+        return
     with session.engine() as engine:
         now = engine.now().now
         page = engine.audit.query(
@@ -117,6 +130,26 @@ def log(
             cursor=cursor,
             asked_by=session.actor,
         )
+    _show_page(page, shape, zone)
+
+
+def _at(session: Session, positions: Sequence[str], filtered: bool) -> AuditPage:
+    if filtered:
+        raise click.UsageError("--position goes without other filters")
+    ranges = [each for given in positions for each in position_ranges(given)]
+    from dee_es.engine.auditing.entries import AuditPage
+
+    with session.engine() as engine:
+        found = [
+            entry
+            for first, last in ranges
+            for begin in range(first, last + 1, _AT_ONCE)
+            for entry in engine.audit.get_at(begin, min(last, begin + _AT_ONCE - 1))
+        ]
+    return AuditPage(entries=tuple(found), total=len(found))
+
+
+def _show_page(page: AuditPage, shape: str | None, zone: tzinfo) -> None:
     if shape == "json":
         write_json(page.model_dump(mode="json", by_alias=True))
     elif shape == "csv":

@@ -10,8 +10,8 @@ import click
 from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
-from dee_es.cli.report import report_line
 from dee_es.cli.session import Session, pass_session
+from dee_es.cli.tick_line import tick_line
 from dee_es.cli.times import duration_option, iso
 from dee_es.errors import InvalidInput
 
@@ -75,4 +75,4 @@ def _tell(engine: Engine, report: TickReport, as_json: bool) -> None:
 
         write_json({**plain(report), "time": iso(now.now)})
     else:
-        say(f"{report_line(report)}; it is now tick {now.tick:,}, {iso(now.now)}")
+        say(f"{tick_line(report)}; it is now tick {now.tick:,}, {iso(now.now)}")

@@ -19,6 +19,7 @@ from dee_es.engine.auditing.signing import Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.channel_events import ChannelEvents
+from dee_es.engine.compliance.manager import Compliance
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
@@ -219,6 +220,9 @@ class ApiBase:
             parts.places,
             parts.documents,
         )
+        verification = Verification(
+            parts.store, anchoring, self.clock, parts.scale, parts.share_checks
+        )
         self.audit = Audit(
             Trail(
                 parts.store,
@@ -228,13 +232,26 @@ class ApiBase:
                 parts.audit_trail,
                 parts.scale,
             ),
-            Verification(parts.store, anchoring, self.clock, parts.scale, parts.share_checks),
+            verification,
             anchoring,
             self._archiver,
             parts.archives,
             parts.scale,
             signing,
             self._exports,
+            self._meta,
+        )
+        self.compliance = Compliance(
+            parts.store,
+            self._journal,
+            self._definitions,
+            self._queries,
+            verification,
+            self._system_log,
+            parts.zones,
+            parts.documents,
+            parts.places,
+            parts.scale,
             self._meta,
         )
 

@@ -102,6 +102,11 @@ class Audit:
             self._exports.record(event, meta)
         return page
 
+    def get_at(self, first: int, last: int | None = None) -> list[AuditLogEntry]:
+        """The entries at positions `first` to `last` of the whole log, both included (at most
+        1,000); what was archived is left out. Raises `InvalidInput`."""
+        return self._trail.at_positions(first, first if last is None else last)
+
     def get_context_at(self, run_id: str, step_id: str, *, visit: int | None = None) -> RunContext:
         """What the decision of a step read: the run just before the entry that says what became of
         it, or as it stands if none does yet.

@@ -56,6 +56,13 @@ class Trail:
             raise missing_run(self._store, run_id)
         return list(entries_of(rows, self._journal, self._scale))
 
+    def at_positions(self, first: int, last: int) -> list[AuditLogEntry]:
+        """The entries at these positions of the log, both included; archived ones are left out."""
+        check_count("first", first)
+        check_count("last", last, first + MAX_LIMIT - 1, least=first)
+        rows = self._store.read_log(first - 1, last - first + 1)
+        return self._opened([(row.stream_id, row.version, row.position) for row in rows], last)
+
     def context_at(self, run_id: str, step_id: str, visit: int | None) -> RunContext:
         """What the decision of a step read: as of the entry that says what became of it."""
         rows = self._store.read_stream(run_id)
@@ -126,9 +133,16 @@ class Trail:
         return self._views.count_audit(table, chosen), rows
 
     def _entries(self, rows: list[AuditRow]) -> list[AuditLogEntry]:
+        return self._opened([(row.stream_id, row.version, row.position) for row in rows])
+
+    def _opened(
+        self, places: list[tuple[str, int, int]], last: int | None = None
+    ) -> list[AuditLogEntry]:
+        """The entries at these places (stream, version, position), none behind `last`."""
+        places = [place for place in places if last is None or place[2] <= last]
         wanted: dict[str, set[int]] = defaultdict(set)
-        for row in rows:
-            wanted[row.stream_id].add(row.version)
+        for stream, version, _ in places:
+            wanted[stream].add(version)
         streams = self._store.read_streams(list(wanted))
         self._journal.preload(stored for stream in streams.values() for stored in stream[:1])
         found = {
@@ -137,7 +151,7 @@ class Trail:
             for entry in entries_of(stored, self._journal, self._scale, wanted[stream])
         }
         # What was archived since the rows were read is not there any more.
-        return [found[row.position] for row in rows if row.position in found]
+        return [found[position] for _, _, position in places if position in found]
 
     def filter(
         self,

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from dee_es.engine.models import TickReport
 
 
-def report_line(report: TickReport) -> str:
+def tick_line(report: TickReport) -> str:
     """Events, the runs they advanced, and sends by outcome."""
     if not report.events:
         return "nothing was due"

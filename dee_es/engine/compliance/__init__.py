@@ -1,0 +1,1 @@
+"""Compliance reports: counted from the log, linked to its entries, and recorded in it."""

@@ -1,0 +1,124 @@
+"""The log read through once, every entry counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final
+
+from dee_es.core import events as e
+from dee_es.core.compliance import (
+    ContactFacts,
+    Counting,
+    Fact,
+    RunFacts,
+    gate_rule,
+    request_kind,
+)
+from dee_es.engine.compliance.lookups import Lookups
+from dee_es.engine.journal import Journal
+from dee_es.errors import ConcurrencyConflict
+from dee_es.ports import EventStore, StoredRow
+
+_PAGE: Final = 2000
+OnCounted = Callable[[int], None]
+"""Called with the position that has been reached."""
+
+
+class Reader:
+    """Feeds the log, up to position `through`, to a `Counting`."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        journal: Journal,
+        lookups: Lookups,
+        counting: Counting,
+        sections: Collection[str],
+        through: int,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._lookups = lookups
+        self._counting = counting
+        self._through = through
+        self._windows = "windows" in sections
+        self._contacts = not {"consent", "suppressions", "unsubscribes"}.isdisjoint(sections)
+
+    def count(self, on_counted: OnCounted | None) -> None:
+        """Count all entries; raises `IntegrityViolation` or `UnknownEventVersion` for one that
+        cannot be read, and `ConcurrencyConflict` if some went into an archive meanwhile."""
+        for rows in self._pages():
+            page = self._journal.open_public(rows)
+            for fact in self._facts(rows, page):
+                self._counting.take(fact)
+            if on_counted is not None:
+                on_counted(rows[-1].position)
+        self._counting.reach(self._through)
+
+    def _pages(self) -> Iterator[list[StoredRow]]:
+        position = 0
+        while position < self._through:
+            rows = self._store.read_log(position, _PAGE)
+            rows = [row for row in rows if row.position <= self._through]
+            if not rows:
+                return
+            position = rows[-1].position
+            yield rows
+
+    def _facts(self, rows: list[StoredRow], page: Sequence[e.RecordedEvent]) -> Iterator[Fact]:
+        needs = self._counting.needs(page)
+        runs = self._lookups.runs(needs.runs, page)
+        if len(runs) < len(needs.runs):
+            raise ConcurrencyConflict("runs were archived while the log was read; report again")
+        self._counting.know(runs)
+        contacts: dict[str, ContactFacts] = {}
+        if self._contacts:
+            sends = (
+                runs[each.stream_id].contact_id
+                for each in page
+                if isinstance(each.event, e.StepDispatched) and self._counting.counts(each)
+            )
+            contacts = self._lookups.contacts({*needs.contacts, *sends})
+        if self._windows:
+            noted = [row for row, each in zip(rows, page, strict=True) if self._windowed(each)]
+            self._journal.preload(noted)
+        for row, recorded in zip(rows, page, strict=True):
+            if self._counting.tells(recorded):
+                yield self._fact(row, recorded, runs, contacts)
+            else:
+                yield Fact(recorded, self._counting.counts(recorded))
+
+    def _fact(
+        self,
+        row: StoredRow,
+        recorded: e.RecordedEvent,
+        runs: dict[str, RunFacts],
+        contacts: dict[str, ContactFacts],
+    ) -> Fact:
+        event, counted = recorded.event, self._counting.counts(recorded)
+        run = runs.get(recorded.stream_id)
+        if not counted:
+            return Fact(recorded, False, run)
+        if isinstance(event, e.StepDispatched):
+            windowed = self._windows and self._windowed(recorded)
+            return Fact(
+                recorded,
+                True,
+                run,
+                contacts.get(run.contact_id) if run is not None else None,
+                self._lookups.policy(event.reads.get("policy")),
+                self._lookups.in_window(row, recorded) if windowed else None,
+            )
+        if isinstance(event, e.RunPaused) and gate_rule(event) is not None:
+            return Fact(recorded, True, run, step_id=self._lookups.step_of(recorded))
+        if self._contacts and request_kind(recorded) is not None:
+            contact = contacts[str(getattr(event, "contact_id", ""))]
+            earlier = self._lookups.earlier_sends(recorded, contact)
+            return Fact(recorded, True, run, contact, earlier=earlier)
+        return Fact(recorded, True, run)
+
+    def _windowed(self, recorded: e.RecordedEvent) -> bool:
+        event = recorded.event
+        if not isinstance(event, e.StepDispatched) or not self._counting.counts(recorded):
+            return False
+        return "zone" in event.reads
