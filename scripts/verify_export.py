@@ -1,51 +1,35 @@
 #!/usr/bin/env python3
 """Verifies an export of dee-es (json, jsonl, bundle.zip) or a proof of one entry, all by itself.
 
-Needs Python 3.11 and the package `cryptography`. Exits with 0 if the file is valid, 1 if it is not
-(the first bad entry is named), 2 if this was called wrongly or the file is none of these.
-"""
-
-# Short enough to be read by whoever is to believe it.
-# fmt: off
+Needs Python 3.11 and `cryptography`. Exits with 0 if the file is valid, 1 if it is not (the first
+bad entry is named), 2 if this was called wrongly or the file is none of these."""
 import argparse, base64, hashlib, json, re, sys, zipfile  # noqa: E401, I001
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
 from typing import IO, Any
-
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 LINE, WHOLE, ZIPPED = 16 << 20, 512 << 20, 64 << 30  # most bytes that are read
 ACTIONS = {"StepCompleted": "step.executed", "BranchEvaluated": "step.evaluated",
            "ChannelEventReceived": "event.received", "StepFailed": "error.occurred",
            "StepRetried": "error.retried", "OutcomeUnknown": "error.outcome_unknown"}
 FIELDS = {"record", "position", "stream", "version", "name", "state", "personal", "erased"}
 Json = dict[str, Any]
-Texts = list[tuple[str, str]]
-Nodes = list[bytes]
-
 class Bad(Exception):
     """The file is not valid."""
-
 def need(fact: object, otherwise: str) -> None:
     if not fact:
         raise Bad(otherwise)
-
 def unique(pairs: list[tuple[str, Any]]) -> Json:
     need(len(dict(pairs)) == len(pairs), "a name stands twice in one JSON object")
     return dict(pairs)
-
 parse = partial(json.loads, object_pairs_hook=unique)
 plain = partial(json.dumps, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 raw = partial(base64.b64decode, validate=True)
-
 def sha(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
-
 def sealed(entry: Json, state: bytes) -> tuple[bytes, bytes, bytes]:
     """Previous checksum, own checksum and payload of an entry."""
     previous, own, payload = state[4:36], state[36:68], state[68:]
@@ -53,25 +37,21 @@ def sealed(entry: Json, state: bytes) -> tuple[bytes, bytes, bytes]:
     framed = [len(x).to_bytes(4, "big") + x for x in (b"DEE1", *names, previous, payload)]
     need(state[:4] == b"DEE1" and own == sha(*framed), "the checksum does not match what is stored")
     return previous, own, payload
-
 def checkpoint(note: str, key: str | None) -> tuple[str, int, bytes]:
     """Origin, size and root of a checkpoint; its signature is verified if there is a key."""
-    body, _, signatures = note.partition("\n\n")
-    origin, size, root = body.split("\n")[:3]
+    body, end, signatures = note.partition("\n\n")
+    body, (origin, size, root) = body + end[:1], body.split("\n")[:3]
     if key:
         name, key_id, public = key.strip().split("+", 2)
         given = [raw(x.rpartition(" ")[2]) for x in signatures.splitlines() if f" {name} " in x]
         signature = next((x[4:] for x in given if x[:4].hex() == key_id), b"")
         try:
-            known = Ed25519PublicKey.from_public_bytes(raw(public)[1:])
-            known.verify(signature, f"{body}\n".encode())
+            Ed25519PublicKey.from_public_bytes(raw(public)[1:]).verify(signature, body.encode())
         except InvalidSignature:
             raise Bad(f"the checkpoint of {size} entries is not signed by {key.strip()}") from None
     return origin, int(size), raw(root)
-
 def root_of(size: int, leaves: dict[int, bytes], way: list[bytes]) -> bytes | None:
-    """The root of the Merkle tree (RFC 6962) from some leaves and, from left to right, the roots of
-    the largest parts without any; None if more is on the way than that."""
+    """The Merkle root (RFC 6962) from leaves and, left to right, roots of parts without any."""
     at, rest = sorted(leaves), iter(way)
     def part(start: int, end: int) -> bytes:
         first = bisect_left(at, start)
@@ -83,7 +63,6 @@ def root_of(size: int, leaves: dict[int, bytes], way: list[bytes]) -> bytes | No
         return sha(b"\1", part(start, middle), part(middle, end))
     found = part(0, size)
     return found if next(rest, None) is None else None
-
 class Export:
     """What was read of a file, verified on the way."""
     def __init__(self, key: str | None) -> None:
@@ -92,16 +71,8 @@ class Export:
         self.leaves: dict[int, bytes] = {}
         self.parts: dict[str, list[Json]] = defaultdict(list)  # the records that are no entries
         self.kinds, self.unchecked = Counter[str](), Counter[str]()
-
-    def take(self, record: Json) -> None:
-        kind = record["record"]
-        self.kinds[kind] += 1
-        if kind in ("entry", "context"):
-            self.entry(record, record["stream"], record["version"], record["position"])
-        else:
-            self.parts[kind].append(record)
-
-    def entry(self, record: Json, stream: str, version: int, position: int) -> None:
+    def entry(self, record: Json) -> None:
+        stream, version, position = (record[x] for x in ("stream", "version", "position"))
         self.where = f"{stream} entry {version} (position {position})"
         previous, own, payload = sealed(record, raw(record["state"]))
         last, before = self.heads.get(stream, (0, bytes(32)))
@@ -131,8 +102,7 @@ class Export:
             need(message.hex() == stored["data"]["digest"], "the message shown is not the one sent")
         elif shown is not None:
             self.unchecked["entries with personal data, of which only ciphertext is stored"] += 1
-
-    def finish(self, kept: Texts) -> str:
+    def finish(self, kept: list[tuple[str, str]]) -> str:
         """Hold the entries against the checkpoints; returns what was found."""
         self.where, parts, newest = "the file", self.parts, 0
         need(len(parts["export"]) == len(parts["end"]) == 1, "it is cut off")
@@ -161,28 +131,24 @@ class Export:
             self.unchecked["checkpoints that nothing here leads to"] += size not in roots
         behind = sum(at >= newest for at in self.leaves)
         self.unchecked["entries behind the newest checkpoint, or without one"] = behind
-        self.unchecked["whose key it is (none was given: the file has its own)"] = not self.key
         read = f"{self.kinds['entry']} entries and {self.kinds['context']} to explain them"
         return f"{read}, {len(self.leaves) - behind} of all in the log of {newest} that was signed"
-
     def proof(self, given: Json) -> str:
         """One entry with its path from the bottom, as `dee audit prove` writes it."""
         self.where = f"{given['stream']} entry {given['version']} (position {given['position']})"
         own = sealed(given, bytes.fromhex(given["state"]))[1]
         origin, size, root = checkpoint(given["checkpoint"], self.key or given["key"])
-        index, start, end, left, right = given["position"] - 1, 0, size, Nodes(), Nodes()
+        index, start, end, way = given["position"] - 1, 0, size, [b""]  # where the leaf comes in
         for node in map(bytes.fromhex, reversed(given["path"])):
             middle = start + (1 << (end - start - 1).bit_length() - 1)
             start, end = (start, middle) if index < middle else (middle, end)
-            left, right = (left, [node, *right]) if end == middle else ([*left, node], right)
+            way.insert(way.index(b"") + (end == middle), node)
         told = given["checksum"], given["index"], given["origin"], given["size"]
         need(told == (own.hex(), index, origin, size), "what is readable is not what is stored")
-        found = root_of(size, {index: own}, left + right)
-        need(found == root, "it is not in the log that was signed")
-        self.unchecked["whose key it is (none was given: the file has its own)"] = not self.key
+        way.remove(b"")
+        need(root_of(size, {index: own}, way) == root, "it is not in the log that was signed")
         return f"{self.where} is in the log of {size} entries signed of {origin}"
-
-def unpack(file: zipfile.ZipFile, export: Export, kept: Texts) -> IO[bytes]:
+def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -> IO[bytes]:
     """Hold the files of a bundle against its manifest; takes its checkpoints, gives its export."""
     export.where = "SHA256SUMS"
     lines = file.open(export.where).read(LINE).decode().splitlines()
@@ -190,43 +156,39 @@ def unpack(file: zipfile.ZipFile, export: Export, kept: Texts) -> IO[bytes]:
     need(sorted(file.namelist()) == sorted([*sums, "SHA256SUMS"]), "it has other files than stated")
     need(sum(x.file_size for x in file.infolist()) < ZIPPED, "it is too large")
     for export.where, stated in sums.items():
-        content, digest = file.open(export.where), hashlib.sha256()
-        while piece := content.read(LINE):
-            digest.update(piece)
+        digest = hashlib.file_digest(file.open(export.where), "sha256")  # type: ignore[arg-type]
         need(digest.hexdigest() == stated, "it is not the file that SHA256SUMS names")
         if export.where.startswith("checkpoints/"):
             kept.append((export.where, file.open(export.where).read(LINE).decode()))
     export.unchecked["kinds of files (csv, pdf, txt), but against SHA256SUMS"] = 3
     return file.open("export.jsonl")
-
-def verify(path: str, export: Export, kept: Texts) -> str:
+def verify(path: str, export: Export, kept: list[tuple[str, str]]) -> str:
     with open(path, "rb") as file:
         zipped = zipfile.is_zipfile(file)
         file.seek(0)
         lines = unpack(zipfile.ZipFile(file), export, kept) if zipped else file
-        line = lines.readline(LINE)
-        rest = iter(partial(lines.readline, LINE), b"")
-        records: Iterable[Json] = map(parse, chain([line], rest))
-        if not line.startswith(b'{"record":"export"'):
-            whole = parse(line + lines.read(WHOLE))
-            if "path" in whole:
-                return export.proof(whole)
-            records = (x for y in whole.values() for x in (y if isinstance(y, list) else [y]))
-        for record in records:
-            export.take(record)
+        streamed = lines.readline(LINE).startswith(b'{"record":"export"')
+        lines.seek(0)
+        whole = Json() if streamed else parse(lines.read(WHOLE))
+        if "path" in whole:
+            return export.proof(whole)
+        listed = (x for y in whole.values() for x in (y if isinstance(y, list) else [y]))
+        for record in map(parse, iter(partial(lines.readline, LINE), b"")) if streamed else listed:
+            export.kinds[record["record"]] += 1
+            taken = record["record"] in ("entry", "context")
+            (export.entry if taken else export.parts[record["record"]].append)(record)
     return export.finish(kept)
-
 def main() -> int:
     parser, opened = argparse.ArgumentParser(description=__doc__), argparse.FileType()
     parser.add_argument("export", help="the file to verify")
     parser.add_argument("--key", help="the public key that you trust, NAME+ID+KEY")
-    parser.add_argument("--key-file", type=opened, help="a file with that key")
     parser.add_argument("--checkpoint", type=opened, action="append", help="one that you kept")
     given = parser.parse_args()
-    export = Export(given.key_file.read(LINE) if given.key_file else given.key)
+    export = Export(given.key)
     try:
         kept = [(file.name, file.read(LINE)) for file in given.checkpoint or ()]
         told, code = f"VALID: {verify(given.export, export, kept)}", 0
+        export.unchecked["whose key it is (none was given: the file has its own)"] = not export.key
     except Exception as error:  # whatever a hostile file brings about
         why = error if isinstance(error, Bad) else f"malformed ({type(error).__name__})"
         begun = export.kinds or export.where != "the file" or isinstance(error, Bad)
@@ -234,6 +196,5 @@ def main() -> int:
     for text in [told, *(f"NOT CHECKED: {x}: {n:d}" for x, n in export.unchecked.items() if n)]:
         print("".join(x if x.isprintable() else "?" for x in text))
     return code
-
 if __name__ == "__main__":
     sys.exit(main())

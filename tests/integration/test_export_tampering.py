@@ -68,7 +68,7 @@ def test_whatever_was_done_to_the_log(kind: Kind, tmp_path: Path, postgres_url: 
             paths.append(path)
     log.remove()
     verdicts = dict(
-        zip((path.stem for path in paths), verify_all(paths, "--key-file", key), strict=True)
+        zip((path.stem for path in paths), verify_all(paths, "--key", key.read_text()), strict=True)
     )
     valid = {name for name, (code, _) in verdicts.items() if code == 0}
     unforeseen = {name for name, (code, _) in verdicts.items() if code not in (0, 1)}

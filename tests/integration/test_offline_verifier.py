@@ -341,10 +341,7 @@ def test_a_rewritten_copy_under_a_key_of_one_s_own(
     code, said = verify(path, "--key", still.key)
     assert code == 1
     assert "is not signed by" in said
-    key = tmp_path / "key"
-    key.write_text(still.key + "\n")
-    assert verify(path, "--key-file", key)[0] == 1
-    assert verify(exported, "--key-file", key)[0] == 0
+    assert verify(exported, "--key", f"{still.key}\n")[0] == 0
 
 
 def test_two_names_in_one_object(exported: Path, tmp_path: Path) -> None:
@@ -625,8 +622,7 @@ def test_it_is_short_and_stands_alone() -> None:
     import sys
 
     assert modules - set(sys.stdlib_module_names) == {"cryptography"}
-    code = [line for line in source.splitlines() if line.strip() and line.strip()[0] != "#"]
-    assert len(code) <= 215
+    assert len(source.splitlines()) <= 200
     assert "extract" not in source
 
 
