@@ -125,6 +125,17 @@ def test_what_arrives_afterwards_is_recorded_without_what_is_personal(case: Case
     assert engine.verify_log().valid
 
 
+def test_what_arrives_about_somebody_without_a_key_is_not_kept_either(case: Case) -> None:
+    engine = case.engine
+    engine.suppress("only-listed")
+    assert not engine.erase_contact("only-listed", "asked").key_destroyed
+    engine.ingest_event("email.replied", "only-listed", data={"text": "my name is secret1x"})
+    (*_, last) = engine.get_contact_logs("only-listed")
+    assert last.action == "event.received"
+    assert last.data.get("personal") is None
+    assert not any(PERSONAL.search(path.read_bytes()) for path in files_of(case))
+
+
 def test_an_erasure_can_be_repeated(case: Case) -> None:
     engine = case.engine
     first = engine.erase_contact("c0", "asked")

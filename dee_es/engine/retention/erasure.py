@@ -92,14 +92,14 @@ class Erasure:
         kept = self._places(place)
         # Twice: a run that began before the first was committed may know another address.
         for _ in range(2):
-            self._record(contact_id, archived, key_id, meta)
-            key_id = self._store.contact_keys([contact_id]).get(contact_id)
+            self._record(contact_id, archived, meta)
         cancelled = tuple(
             run_id for run_id, ended in self._rows(contact_id) if not ended
             if self._cancel(run_id, meta)
         )  # fmt: skip
-        if key_id is not None:
-            self._keys.destroy(key_id)
+        held = self._store.contact_keys([contact_id]).get(contact_id)
+        if held is not None:
+            self._keys.destroy(held)
             self._runs.forget()
         runs = (*(run_id for run_id, _ in self._rows(contact_id)), *archived)
         text = self._certificates.text(contact_id, runs)
@@ -135,13 +135,7 @@ class Erasure:
                 number += 1
         return found
 
-    def _record(
-        self,
-        contact_id: str,
-        archived: list[str],
-        key_id: bytes | None,
-        meta: Callable[[], e.Meta],
-    ) -> None:
+    def _record(self, contact_id: str, archived: list[str], meta: Callable[[], e.Meta]) -> None:
         stream = contact_stream(contact_id)
         for _ in range(_ATTEMPTS):
             standing = self._holds.standing()
@@ -151,11 +145,14 @@ class Erasure:
             if not state.erased:
                 self._holds.refuse(standing, contact_id, mine)
             subjects = self._subjects(contact_id, state, archived)
-            key = "" if key_id is None else key_id.hex()
-            events = contact_state.erase(state, contact_id, subjects, key)
+            # Who had no key gets one to be destroyed: what still arrives is then not kept either.
+            key_id = self._store.contact_keys([contact_id]).get(contact_id)
+            key_id = key_id or self._keys.new_keys(1)[0]
+            events = contact_state.erase(state, contact_id, subjects, key_id.hex())
             if not events:
                 return
             unit = self._contacts.unit(stream, rows, events, meta())
+            unit = replace(unit, contact_keys=((contact_id, key_id),))
             if not state.erased:
                 unit = replace(unit, appends=(*unit.appends, standing.guard()))
             if isinstance(self._runs.committer.commit([unit])[0], Committed):
