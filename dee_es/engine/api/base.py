@@ -113,29 +113,45 @@ class ApiBase:
         self._projector = Projector(
             parts.views, self._journal, parts.inline, parts.lazy, parts.wall
         )
-        committer = Committer(parts.store, self._projector.inline)
+        self._committer = Committer(parts.store, self._projector.inline)
+        self._runs_and_contacts(parts)
+        self._retention(parts)
+        self._scheduling(parts)
+        self._reading(parts)
+        self._evidence(parts)
+
+    # Each of these stands on those before it.
+
+    def _runs_and_contacts(self, parts: Parts) -> None:
+        store, journal, committer = parts.store, self._journal, self._committer
         self._definitions = Definitions(
-            parts.store, self._journal, self.clock, lambda units: committer.commit(units)
+            store, journal, self.clock, lambda units: committer.commit(units)
         )
-        self._runs = Runs(parts.store, self._journal, self._definitions, self.clock, committer)
-        self._system_log = SystemLog(parts.store, self._journal, committer, self.clock)
+        self._runs = Runs(store, journal, self._definitions, self.clock, committer)
+        self._system_log = SystemLog(store, journal, committer, self.clock)
         self._queries = Queries(
-            parts.store, parts.views, self._journal, self._projector, parts.run_list, parts.scale
+            store, parts.views, journal, self._projector, parts.run_list, parts.scale
         )
         self._preview = Preview(self._definitions, self._runs, self._queries)
-        self._contacts = Contacts(parts.store, self._journal, parts.keys, committer, self.clock)
+        self._contacts = Contacts(store, journal, parts.keys, committer, self.clock)
         self._suppression_import = SuppressionImport(
-            parts.store, self._journal, self._contacts, committer, self.clock
+            store, journal, self._contacts, committer, self.clock
         )
         self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
-        self._holds = Holds(parts.store, self._system_log, parts.scale)
+        self._lifecycle = Lifecycle(self._runs, self._queries)
+        self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
+        self.keys = Keys(store, journal, parts.keys, parts.key_care, parts.wall)
+
+    def _retention(self, parts: Parts) -> None:
+        store, journal, system = parts.store, self._journal, self._system_log
+        self._holds = Holds(store, system, parts.scale)
         self._archiver = Archiver(
             self._runs,
             self._queries,
             self._projector,
             parts.views,
             self._holds,
-            self._system_log,
+            system,
             parts.places,
             parts.scale,
         )
@@ -146,43 +162,52 @@ class ApiBase:
             parts.keys,
             self._holds,
             self._archiver,
-            Certificates(
-                parts.store,
-                self._journal,
-                self._system_log,
-                self._archiver,
-                parts.channels,
-                parts.scale,
-            ),
+            Certificates(store, journal, system, self._archiver, parts.channels, parts.scale),
             parts.signers,
             parts.places,
         )
-        self._lifecycle = Lifecycle(self._runs, self._queries)
-        self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
+
+    def _scheduling(self, parts: Parts) -> None:
         leases = self._leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
         self._dispatcher = Dispatcher(
             self._runs, parts.channels, leases, parts.max_concurrent_sends
         )
         gatekeeper = Gatekeeper(parts.store, self._contacts, self._definitions, parts.zones)
         self._scheduler = Scheduler(
-            self._runs,
-            gatekeeper,
-            self._dispatcher,
-            self.clock,
-            leases,
-            parts.max_runs_per_tick,
+            self._runs, gatekeeper, self._dispatcher, self.clock, leases, parts.max_runs_per_tick
         )
+
+    def _reading(self, parts: Parts) -> None:
+        store, journal = parts.store, self._journal
         self.projections = Projections(
-            Context(parts.store, parts.views, self._journal, self._projector, parts.wall)
+            Context(store, parts.views, journal, self._projector, parts.wall)
         )
-        signed_log = SignedLog(parts.store, self._journal, parts.signers)
-        signing = Signing(parts.store, self._journal, committer, parts.anchors, signed_log)
+        self._history = History(store, journal, parts.scale)
+        self._insights = Insights(
+            store,
+            parts.views,
+            journal,
+            self._projector,
+            self._definitions,
+            parts.scale,
+            parts.contact_history,
+            parts.step_funnel,
+        )
+        self._replays = Replays(store, journal, self._history, self._definitions, self._queries)
+        self._transfer = RunTransfer(
+            store, journal, parts.keys, self._committer, parts.scale, self._archiver.stream
+        )
+
+    def _evidence(self, parts: Parts) -> None:
+        store, journal, scale = parts.store, self._journal, parts.scale
+        signed_log = SignedLog(store, journal, parts.signers)
+        signing = Signing(store, journal, self._committer, parts.anchors, signed_log)
         self._periodic_signing = PeriodicSigning(
             signing, self._runs, parts.ids, self.clock, parts.checkpoint_every
         )
         self._health = HealthCheck(
             parts.backend,
-            parts.store,
+            store,
             self.clock,
             self._projector,
             self.projections,
@@ -190,60 +215,34 @@ class ApiBase:
             self._periodic_signing,
             parts.keys.encrypts,
         )
-        self.keys = Keys(parts.store, self._journal, parts.keys, parts.key_care, parts.wall)
-        self._history = History(parts.store, self._journal, parts.scale)
-        self._insights = Insights(
-            parts.store,
-            parts.views,
-            self._journal,
-            self._projector,
-            self._definitions,
-            parts.scale,
-            parts.contact_history,
-            parts.step_funnel,
-        )
-        self._transfer = RunTransfer(
-            parts.store, self._journal, parts.keys, committer, parts.scale, self._archiver.stream
-        )
-        self._replays = Replays(
-            parts.store, self._journal, self._history, self._definitions, self._queries
-        )
-        anchoring = Anchoring(parts.store, self._journal, parts.anchors, signed_log)
+        anchoring = Anchoring(store, journal, parts.anchors, signed_log)
+        verification = Verification(store, anchoring, self.clock, scale, parts.share_checks)
         self._exports = Exports(
-            parts.store,
-            self._journal,
+            store,
+            journal,
             self._queries,
             self._system_log,
-            parts.scale,
+            scale,
             parts.signers,
             parts.anchors,
             parts.places,
             parts.documents,
         )
-        verification = Verification(
-            parts.store, anchoring, self.clock, parts.scale, parts.share_checks
-        )
+        trail = Trail(store, parts.views, journal, self._projector, parts.audit_trail, scale)
         self.audit = Audit(
-            Trail(
-                parts.store,
-                parts.views,
-                self._journal,
-                self._projector,
-                parts.audit_trail,
-                parts.scale,
-            ),
+            trail,
             verification,
             anchoring,
             self._archiver,
             parts.archives,
-            parts.scale,
+            scale,
             signing,
             self._exports,
             self._meta,
         )
         self.compliance = Compliance(
-            parts.store,
-            self._journal,
+            store,
+            journal,
             self._definitions,
             self._queries,
             verification,
@@ -251,7 +250,7 @@ class ApiBase:
             parts.zones,
             parts.documents,
             parts.places,
-            parts.scale,
+            scale,
             self._meta,
         )
 

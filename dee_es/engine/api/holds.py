@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_reason, checked_run_id
-from dee_es.engine.models import Hold
+from dee_es.engine.retention.models import Hold
 from dee_es.errors import InvalidInput
 
 

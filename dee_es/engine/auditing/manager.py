@@ -16,15 +16,9 @@ from dee_es.engine.auditing.verification import OnVerified, Verification
 from dee_es.engine.exporting.delivery import Output
 from dee_es.engine.exporting.draft import OnProgress
 from dee_es.engine.exporting.manager import Asked, Exported, ExportFormat, Exports
-from dee_es.engine.models import (
-    Archive,
-    ArchiveResult,
-    ArchiveVerdict,
-    ChainVerdict,
-    LogVerdict,
-    OnArchive,
-)
+from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.retention.archiver import Archiver
+from dee_es.engine.retention.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive
 from dee_es.engine.time_travel import RunContext
 from dee_es.errors import InvalidInput
 

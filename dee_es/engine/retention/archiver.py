@@ -22,7 +22,6 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.journal import Journal, checksum_of
-from dee_es.engine.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive
 from dee_es.engine.projecting.folding import take_out
 from dee_es.engine.projecting.projector import Projector
 from dee_es.engine.queries import Queries
@@ -33,6 +32,7 @@ from dee_es.engine.retention.archive_file import (
     write_archive,
 )
 from dee_es.engine.retention.holds import Holds, Standing
+from dee_es.engine.retention.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive
 from dee_es.engine.system_log import SystemLog
 from dee_es.engine.transact import Runs
 from dee_es.errors import (
