@@ -4,7 +4,6 @@ done is believed."""
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from dee_es import Engine
+from tests.support.counts import count
 from tests.support.engines import database_url, open_engine, outreach, publish_basics
 from tests.support.killed import ACTIONS, VICTIM, act
 
@@ -62,19 +62,23 @@ def test_killed_at_every_step(
     kind: str, action: str, when: str, tmp_path: Path, fresh_postgres: Callable[[], str]
 ) -> None:
     ends: list[dict[str, Any]] = []
-    for turn in range(1, 100):
+    killer = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.killed"],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert killer.stdin is not None
+    assert killer.stdout is not None
+    stride = count(2 if kind == "sqlite" else 4, 1)
+    for turn in range(1, 100, stride):
         folder = tmp_path / str(turn)
         folder.mkdir()
         url, keys = database_url(kind, folder, fresh_postgres), folder / "keys.db"
         with open_engine(url, keys=keys) as engine:
             prepare(engine)
-        command = [sys.executable, "-m", "tests.support.killed", url, str(keys), str(folder)]
-        done = subprocess.run(
-            [*command, action, str(turn), when], cwd=ROOT, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        survived = "survived" in done.stdout
-        assert survived or done.returncode == -signal.SIGKILL, done.stderr
+        killer.stdin.write(f"{url} {keys} {folder} {action} {turn} {when}\n")
+        killer.stdin.flush()
+        told = killer.stdout.readline()
+        assert told in ("killed\n", "survived\n")
         with open_engine(url, keys=keys) as engine:
             # Between the two, what there is must hold together.
             assert engine.verify_log().valid
@@ -82,8 +86,9 @@ def test_killed_at_every_step(
                 assert archive.valid, archive.problem
             act(engine, action, folder)
             ends.append(state(engine, folder))
-        if survived:
+        if told == "survived\n":
             break
+    killer.communicate()
     assert turn > 4
     for turn, end in enumerate(ends, start=1):
         assert end == ends[-1], turn

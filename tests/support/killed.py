@@ -1,9 +1,10 @@
-"""A process that kills itself (SIGKILL) at one step of an archiving or an erasure.
+"""Processes that kill themselves (SIGKILL) at one step of an archiving or an erasure.
 
-    python -m tests.support.killed URL KEYS FOLDER ACTION TURN before|after
+    python -m tests.support.killed      (then a line "URL KEYS FOLDER ACTION TURN WHEN" for each)
 
-Steps are what reaches the outside: commits, archivings, files written and read, keys destroyed.
-Prints `survived` if there were fewer of them than TURN.
+Steps are what reaches the outside: commits, archivings, files written and read, keys destroyed;
+WHEN is `before` or `after` the one of number TURN. For each process a line is printed: `killed`, or
+`survived` if there were fewer steps.
 """
 
 from __future__ import annotations
@@ -55,9 +56,8 @@ class _Steps:
         return counted
 
 
-def main() -> None:
+def run(url: str, keys: str, folder: str, action: str, turn: str, when: str) -> None:
     """Act until killed."""
-    url, keys, folder, action, turn, when = sys.argv[1:]
     steps = _Steps(int(turn), when == "after")
     with open_engine(url, keys=Path(keys)) as engine:
         store, vault = engine._parts.store, engine._parts.keys
@@ -71,7 +71,21 @@ def main() -> None:
         ):
             setattr(owner, name, steps.of(getattr(owner, name)))
         act(engine, action, Path(folder))
-    print("survived", flush=True)
+
+
+def main() -> None:
+    """Start a process for each line; imports are made once, for all of them."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            run(*line.split())
+            print("survived", flush=True)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            print("killed", flush=True)
+        elif status:
+            print("failed", flush=True)
 
 
 if __name__ == "__main__":
