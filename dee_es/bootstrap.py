@@ -496,6 +496,15 @@ def calls_path(config: EngineConfig) -> Path:
     return path.with_name(path.stem + ".calls.db")
 
 
+def users_path(config: EngineConfig) -> Path:
+    """The file of those who may sign in: as configured, else beside an SQLite database, else in
+    the working folder."""
+    if config.users is not None:
+        return Path(config.users)
+    path = sqlite_path(config.database)
+    return Path("dee.users") if path is None else path.with_name(path.stem + ".users")
+
+
 @contextmanager
 def serve_call_events(
     engine: EngineApi,

@@ -1,0 +1,162 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+import html
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from dee_es.web.problems import Refused
+from dee_es.web.routing import VIEWER, page_router
+from dee_es.web.security.authentication import Gatekeeper
+from dee_es.web.security.scopes import actor_in
+
+_REMEMBERED: Final = 10_000
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sign in - dee</title>
+<link rel="stylesheet" href="/static/dee.css">
+</head>
+<body class="login">
+<main>
+<h1>Sign in</h1>
+<p role="alert">{said}</p>
+<form method="post" action="/login">
+<input type="hidden" name="next" value="{next}">
+<p><label for="name">Name</label>
+<input id="name" name="name" autocomplete="username" required autofocus></p>
+<p><label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required></p>
+<p><button type="submit">Sign in</button></p>
+</form>
+</main>
+</body>
+</html>
+"""
+
+
+class Attempts:
+    """Counts wrong passwords by address and by name, and says when the next may be tried."""
+
+    def __init__(
+        self, most: int, window_s: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = most
+        self._window_s = window_s
+        self._now = now
+        self._lock = threading.Lock()
+        self._failed: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def wait(self, *keys: str) -> float:
+        """Seconds until all of these may try again; 0 if they may now."""
+        now = self._now()
+        with self._lock:
+            waits = [0.0]
+            for key in keys:
+                failed = self._failed.get(key, deque())
+                while failed and now - failed[0] >= self._window_s:
+                    failed.popleft()
+                if len(failed) >= self._most:
+                    waits.append(failed[0] + self._window_s - now)
+            return max(waits)
+
+    def failed(self, *keys: str) -> None:
+        """Take note of an attempt that is about to be made; `succeeded` takes it back."""
+        with self._lock:
+            for key in keys:
+                found = self._failed.pop(key, None) or deque[float](maxlen=self._most)
+                found.append(self._now())
+                self._failed[key] = found
+            while len(self._failed) > _REMEMBERED:
+                self._failed.popitem(last=False)
+
+    def succeeded(self, *keys: str) -> None:
+        """The password was right: nothing is held against these."""
+        with self._lock:
+            for key in keys:
+                self._failed.pop(key, None)
+
+
+def login_router(gatekeeper: Gatekeeper) -> APIRouter:
+    """The page, and what its form and the sign-out button do."""
+    router = page_router()
+    settings, sessions = gatekeeper.settings, gatekeeper.sessions
+    attempts = Attempts(settings.login_failures, settings.login_window_s)
+    # Each check of a password takes 64 MiB for a moment.
+    one_by_one = threading.Semaphore(2)
+
+    @router.get("/login", openapi_extra=None)
+    def show(request: Request, next: str = "/") -> Response:
+        if actor_in(request.scope) is not None:
+            return RedirectResponse(_own_path(next), 303)
+        return _page("", next)
+
+    @router.post("/login", openapi_extra=None)
+    def sign_in(
+        request: Request,
+        name: Annotated[str, Form()] = "",
+        password: Annotated[str, Form()] = "",
+        next: Annotated[str, Form()] = "/",
+    ) -> Response:
+        if gatekeeper.users is None or gatekeeper.local:
+            return RedirectResponse("/", 303)
+        address = request.client.host if request.client is not None else ""
+        keys = (f"address {address}", f"name {name[:128]}")
+        wait = attempts.wait(*keys)
+        if wait:
+            said = "Too many wrong passwords. Try again later."
+            return _page(said, next, 429, {"Retry-After": str(math.ceil(wait))})
+        # Counted before it is known: many attempts at once are many attempts.
+        attempts.failed(*keys)
+        with one_by_one:
+            user = gatekeeper.users.signed_in(name, password)
+        if user is None:
+            return _page("Name or password is wrong.", next, 403)
+        attempts.succeeded(*keys)
+        response = RedirectResponse(_own_path(next), 303)
+        response.set_cookie(
+            sessions.cookie,
+            sessions.begin(user, gatekeeper.cookie(request.scope)),
+            httponly=True,
+            samesite="strict",
+            secure=settings.secure_cookies,
+            path="/",
+        )
+        return response
+
+    @router.post("/logout", openapi_extra=VIEWER)
+    def sign_out(request: Request) -> Response:
+        cookie = gatekeeper.cookie(request.scope)
+        if cookie is None:
+            raise Refused(409, "NotSignedIn", "there is no session to end")
+        sessions.end(cookie)
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(
+            sessions.cookie, path="/", secure=settings.secure_cookies, httponly=True
+        )
+        return response
+
+    return router
+
+
+def _page(
+    said: str, next: str, status: int = 200, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    shown = _PAGE.format(said=html.escape(said), next=html.escape(_own_path(next), quote=True))
+    return HTMLResponse(shown, status, headers)
+
+
+def _own_path(path: str) -> str:
+    """The path if it is one of this server, else the start: nobody is sent elsewhere."""
+    own = path.startswith("/") and not path.startswith(("//", "/\\"))
+    return path if own and path.isprintable() and "\\" not in path else "/"
