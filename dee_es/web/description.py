@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from dee_es.web.api.bulk import BulkExecute
 from dee_es.web.problems import MEDIA_TYPE, Problem
 
 _INTRODUCTION: Final = """\
@@ -47,9 +48,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
             title="dee-es", version=_version(), description=_INTRODUCTION, routes=app.routes
         )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(problem.pop("$defs", {}))
-        schemas["Problem"] = problem
+        for model in (Problem, BulkExecute):
+            made = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(made.pop("$defs", {}))
+            schemas[model.__name__] = made
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for methods in document.get("paths", {}).values():

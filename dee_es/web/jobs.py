@@ -152,6 +152,8 @@ class Job:
     result: dict[str, Any] | None = None
     problem: Problem | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    cut_short: bool = False
+    """Set by the work when it ended early because of `stop`."""
     refusals: _Refusals = field(default_factory=_Refusals)
     _done: int = 0
     _total: int | None = None
@@ -317,7 +319,7 @@ class Jobs:
                 if isinstance(found, BaseModel):
                     found = found.model_dump(mode="json", by_alias=True)
                 job.result = found
-                state = State.ABORTED if job.stop.is_set() else State.DONE
+                state = State.ABORTED if job.cut_short else State.DONE
         except Aborted:
             pass
         except DeeError as error:

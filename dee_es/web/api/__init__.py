@@ -6,6 +6,30 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from dee_es.web.api import runs, system
+from dee_es.web.api import (
+    audit,
+    bulk,
+    channel_events,
+    contacts,
+    jobs,
+    plans,
+    projections,
+    run_history,
+    runs,
+    system,
+    templates,
+)
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (runs.router, system.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    bulk.router,
+    runs.router,
+    run_history.router,
+    plans.router,
+    templates.router,
+    contacts.router,
+    channel_events.router,
+    audit.router,
+    projections.router,
+    jobs.router,
+    system.router,
+)

@@ -75,6 +75,11 @@ def shown(kind: type[Any]) -> type[Answer]:
     return found
 
 
+def listed(kind: type[Any]) -> Any:
+    """The model of a list of such dataclasses."""
+    return list.__class_getitem__(shown(kind))
+
+
 def _shown_type(hint: Any) -> Any:
     """The same type with the dataclasses in it replaced by their models."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):

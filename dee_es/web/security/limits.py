@@ -95,7 +95,9 @@ class Bodies:
             if length is not None and (not length.isdecimal() or int(length[:20]) > limit):
                 raise _too_long(limit)
             if streamed:
-                await self._app(scope, _counted(receive, limit), send)
+                await self._app(
+                    scope, _counted(receive, limit, self._settings.body_timeout_s), send
+                )
                 return
             body = await self._read(receive, limit)
             if media_type(scope).endswith("json"):
@@ -123,7 +125,7 @@ class Bodies:
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
-            raise Refused(408, "RequestTimeout", "the body did not arrive in time") from None
+            raise _too_slow() from None
 
 
 def check_depth(body: bytes) -> None:
@@ -142,16 +144,24 @@ def check_depth(body: bytes) -> None:
             depth -= 1
 
 
+def _too_slow() -> Refused:
+    return Refused(408, "RequestTimeout", "the body did not arrive in time")
+
+
 def _too_long(limit: int) -> Refused:
     return Refused(413, "BodyTooLarge", f"the body is longer than {limit:,} bytes")
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
+def _counted(receive: Receive, limit: int, timeout_s: float) -> Receive:
     read = 0
 
     async def counted() -> Message:
         nonlocal read
-        message = await receive()
+        try:
+            with anyio.fail_after(timeout_s):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow() from None
         read += len(message.get("body", b""))
         if read > limit:
             raise _too_long(limit)
