@@ -251,14 +251,7 @@ class Jobs:
                 if known is not None:
                     release()
                     return known
-                open_jobs = sum(not job.state.ended for job in self._jobs.values())
-                if self._closed or open_jobs >= self._most:
-                    raise Refused(
-                        429,
-                        "TooManyJobs",
-                        f"{open_jobs} jobs are under way; wait for one to end",
-                        {"Retry-After": "5"},
-                    )
+                self._check_room()
                 job = Job(f"job_{secrets.token_hex(12)}", kind, actor, role, digest)
                 self._jobs[job.id] = job
                 if command_id is not None:
@@ -269,6 +262,21 @@ class Jobs:
             raise
         self._pool.submit(self._run, job, work, release)
         return job
+
+    def check_room(self) -> None:
+        """Raise `Refused` if no job could be started now."""
+        with self._lock:
+            self._check_room()
+
+    def _check_room(self) -> None:
+        under_way = sum(not job.state.ended for job in self._jobs.values())
+        if self._closed or under_way >= self._most:
+            raise Refused(
+                429,
+                "TooManyJobs",
+                f"{under_way} jobs are under way; wait for one to end",
+                {"Retry-After": "5"},
+            )
 
     def get(self, job_id: str) -> Job:
         """A job by its id; raises `Refused` if it is not, or no longer, here."""

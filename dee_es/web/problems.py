@@ -117,7 +117,12 @@ def answer(
         field=field,
         faults=None if faults is None else list(faults),
     )
-    return JSONResponse(said.model_dump(exclude_none=True), status, dict(headers or {}), MEDIA_TYPE)
+    return JSONResponse(shown(said), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def shown(said: Problem) -> dict[str, Any]:
+    """The problem as JSON values, without the members that say nothing."""
+    return {name: value for name, value in said.model_dump().items() if value is not None}
 
 
 def problem_of(error: e.DeeError, instance: str) -> Problem:
@@ -176,7 +181,7 @@ async def _on_dee_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, e.DeeError)
     said = problem_of(error, request.url.path)
     headers = {"Retry-After": "1"} if isinstance(error, _RETRY_AFTER) else {}
-    return JSONResponse(said.model_dump(exclude_none=True), said.status, headers, MEDIA_TYPE)
+    return JSONResponse(shown(said), said.status, headers, MEDIA_TYPE)
 
 
 async def _on_refused(request: Request, error: Exception) -> JSONResponse:
@@ -201,7 +206,7 @@ def first_fault(faults: Sequence[Any]) -> tuple[str, str]:
     if path and path[0] in ("body", "query", "path", "header") and len(path) > 1:
         path = path[1:]
     # A name of somebody's own making could be anything, an address too.
-    field = ".".join(part if _WORD.match(part) else "(a key)" for part in path)
+    field = ".".join(part if _WORD.match(part) else "(a key)" for part in path) or "body"
     if first["type"] == "extra_forbidden":
         return field, "is not known here"
     if first["type"] == "missing":

@@ -19,8 +19,10 @@ class WebSettings:
     system's user alone, as `local_actor` with the role admin, and only on a loopback address.
     `allowed_hosts` are the names, each with or without a port, under which others may reach it.
     Sizes are in bytes; `unsafe_per_minute` and `unsafe_burst` bound the requests of one client
-    that change something; `login_failures` so many wrong passwords close sign-in for
-    `login_window_s` seconds. `job_workers` jobs run at once and `jobs_waiting` wait.
+    that change something; `login_failures` so many wrong passwords from one address
+    for one name close sign-in to them for `login_window_s` seconds (5 times as many to the name, 10
+    times as many to the address). `job_workers` jobs run at once and `jobs_waiting` wait;
+    `uploads_at_once` files may be on their way.
     """
 
     host: str = "127.0.0.1"
@@ -39,6 +41,7 @@ class WebSettings:
     session_most_s: float = 43_200.0
     job_workers: int = 2
     jobs_waiting: int = 16
+    uploads_at_once: int = 4
 
     @property
     def loopback(self) -> bool:

@@ -120,7 +120,7 @@ def add_user(session: Session, name: str, role: str) -> None:
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     _users(session).add_user(name, Role(role), password)
-    say(f"user {name} signs in as {role}")
+    say(f"user {name} signs in as {role}; a server that runs without users is to be restarted")
 
 
 @user.command("list")

@@ -20,7 +20,16 @@ from dee_es.web.api.models import Flag, Given, GivenId, Text, UtcTime, Values
 from dee_es.web.api.plan_reference import PlanGiven, plan_of
 from dee_es.web.jobs import Job, Jobs, JobView
 from dee_es.web.problems import Refused
-from dee_es.web.routing import OPERATOR, ActorDep, CommandDep, EngineDep, JobsDep, api_router, job
+from dee_es.web.routing import (
+    OPERATOR,
+    ActorDep,
+    CommandDep,
+    EngineDep,
+    JobsDep,
+    SettingsDep,
+    api_router,
+    job,
+)
 from dee_es.web.security.roles import Role
 from dee_es.web.security.scopes import media_type
 
@@ -72,10 +81,12 @@ class BulkResume(BulkCancel):
 
 
 class Changed(Answer):
-    """What became of the runs that matched; `changed` is 0 in a dry run."""
+    """What became of the runs that matched; `changed` (of `bulk-cancel`: `cancelled`) is 0 in
+    a dry run."""
 
     matched: int
-    changed: int
+    changed: int | None = None
+    cancelled: int | None = None
     errors: int
     dry_run: bool
 
@@ -113,7 +124,12 @@ _BODY: Final = {
     summary="Enroll many contacts",
 )
 async def bulk_execute(
-    request: Request, engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep
+    request: Request,
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    command: CommandDep,
+    settings: SettingsDep,
 ) -> Response:
     """Enroll the contacts of a JSON document, or of a CSV file (`text/csv`, streamed).
 
@@ -125,7 +141,8 @@ async def bulk_execute(
     if kind == "text/csv":
         given = _parsed(intake.CsvOptions, dict(request.query_params))
         plan = await run_in_threadpool(plan_of, given.plan, engine)
-        upload = await intake.received(request)
+        jobs.check_room()
+        upload = await intake.received(request, settings.uploads_at_once)
         work = intake.of_csv(engine, plan, upload, given, actor.name, command)
         digest = hashlib.sha256(str(request.query_params).encode() + upload.digest).digest()
         release: Callable[[], object] = upload.close
@@ -228,15 +245,15 @@ def _change(
 ) -> Response:
     filters = _filters(given.filters)
     if given.dry_run:
-        return JSONResponse(_changed(change(filters, None), dry_run=True))
+        return JSONResponse(_changed(kind, change(filters, None), dry_run=True))
 
     def work(running: Job) -> dict[str, Any]:
         def told(so_far: BulkChange) -> None:
             running.progress(so_far.done)
-            running.result = _changed(so_far, dry_run=False)
+            running.result = _changed(kind, so_far, dry_run=False)
             running.check()
 
-        return _changed(change(filters, told), dry_run=False)
+        return _changed(kind, change(filters, told), dry_run=False)
 
     digest = hashlib.sha256(kind.encode() + given.model_dump_json().encode()).digest()
     made = jobs.start(kind, actor, Role.OPERATOR, work, command_id=command, digest=digest)
@@ -250,11 +267,14 @@ def _filters(given: RunFilters) -> dict[str, Any]:
     return found
 
 
-def _changed(result: BulkChange, *, dry_run: bool) -> dict[str, Any]:
-    answer = Changed(
-        matched=result.matched, changed=result.changed, errors=result.errors, dry_run=dry_run
-    )
-    return answer.model_dump(mode="json", by_alias=True)
+def _changed(kind: str, result: BulkChange, *, dry_run: bool) -> dict[str, Any]:
+    name = "cancelled" if kind == "bulk-cancel" else "changed"
+    return {
+        "matched": result.matched,
+        name: result.changed,
+        "errors": result.errors,
+        "dryRun": dry_run,
+    }
 
 
 def accepted(made: Job) -> Response:

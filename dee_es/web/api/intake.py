@@ -28,7 +28,7 @@ from dee_es.web.api.models import Given, Values
 from dee_es.web.api.plan_reference import REFERENCE
 from dee_es.web.api.runs import ContactGiven
 from dee_es.web.jobs import Job, Work
-from dee_es.web.problems import first_fault
+from dee_es.web.problems import Refused, first_fault
 
 if TYPE_CHECKING:
     from dee_es.web.api.bulk import BulkExecute
@@ -81,8 +81,23 @@ class Upload:
         self.file.close()
 
 
-async def received(request: Request) -> Upload:
-    """Take in a body as it comes, in memory that does not grow."""
+async def received(request: Request, at_once: int) -> Upload:
+    """Take in a body as it comes, in memory that does not grow.
+
+    Raises `Refused` if `at_once` others are on their way.
+    """
+    state = request.app.state
+    under_way = getattr(state, "uploads", 0)
+    if under_way >= at_once:
+        raise Refused(429, "TooManyUploads", "other files are on their way", {"Retry-After": "5"})
+    state.uploads = under_way + 1
+    try:
+        return await _received(request)
+    finally:
+        state.uploads -= 1
+
+
+async def _received(request: Request) -> Upload:
     file = await run_in_threadpool(_unnamed)
     digest, size = hashlib.sha256(), 0
     waiting = bytearray()

@@ -10,6 +10,7 @@ from pydantic import Field
 from dee_es.engine.models import Answer, RenderedTemplate
 from dee_es.web.api.models import Given, GivenId, Values, shown
 from dee_es.web.api.plans import Version
+from dee_es.web.problems import Refused
 from dee_es.web.routing import (
     OPERATOR,
     VIEWER,
@@ -87,6 +88,8 @@ def get_template(
 ) -> TemplateView:
     """A template, by default its latest version."""
     known = engine.list_definitions("template").get(template_id, 0)
+    if not known:
+        raise Refused(404, "TemplateNotFound", "no template of this id has been published")
     version = given.version or known
     definition = engine.get_definition("template", template_id, version)
     return TemplateView(id=template_id, version=version, **definition)

@@ -35,7 +35,8 @@ class Hosts:
     """Refuses, before anything else looks at it, a request whose Host or Origin is not ours.
 
     A page of somebody else's that resolves its own name to this address sends that name as Host;
-    one that calls this address from another origin sends that origin.
+    one that calls this address from another origin sends that origin. Under our own referrer
+    policy a form says the origin is `null`; then the browser itself has to say that it is ours.
     """
 
     def __init__(self, app: ASGIApp, allowed: frozenset[str], schemes: tuple[str, ...]) -> None:
@@ -59,6 +60,8 @@ class Hosts:
             await refused(scope, receive, send)
             return
         own = {f"{scheme}://{host}".encode("latin-1") for scheme in self._schemes}
+        if (b"sec-fetch-site", b"same-origin") in headers:
+            own.add(b"null")
         if any(origin.lower() not in own for origin in origins):
             refused = answer(
                 403, "ForeignOrigin", "this server takes no requests of other sites", scope["path"]

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request
@@ -19,6 +19,7 @@ from dee_es.web.security.authentication import Gatekeeper
 from dee_es.web.security.scopes import actor_in
 
 _REMEMBERED: Final = 10_000
+_MOST_FAILURES: Final = 1_000
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
@@ -46,41 +47,42 @@ _PAGE: Final = """<!doctype html>
 
 
 class Attempts:
-    """Counts wrong passwords by address and by name, and says when the next may be tried."""
+    """Counts wrong passwords, and says when the next may be tried.
 
-    def __init__(
-        self, most: int, window_s: float, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._most = most
+    Every kind of key has a limit of its own: many people may share an address, behind a proxy too,
+    and somebody who guesses may come from many.
+    """
+
+    def __init__(self, window_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self._window_s = window_s
         self._now = now
         self._lock = threading.Lock()
         self._failed: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def wait(self, *keys: str) -> float:
-        """Seconds until all of these may try again; 0 if they may now."""
+    def wait(self, most: Mapping[str, int]) -> float:
+        """Seconds until all of these may try again, so many times each; 0 if they may now."""
         now = self._now()
         with self._lock:
             waits = [0.0]
-            for key in keys:
+            for key, limit in most.items():
                 failed = self._failed.get(key, deque())
                 while failed and now - failed[0] >= self._window_s:
                     failed.popleft()
-                if len(failed) >= self._most:
-                    waits.append(failed[0] + self._window_s - now)
+                if len(failed) >= limit:
+                    waits.append(failed[-limit] + self._window_s - now)
             return max(waits)
 
-    def failed(self, *keys: str) -> None:
+    def failed(self, keys: Iterable[str]) -> None:
         """Take note of an attempt that is about to be made; `succeeded` takes it back."""
         with self._lock:
             for key in keys:
-                found = self._failed.pop(key, None) or deque[float](maxlen=self._most)
+                found = self._failed.pop(key, None) or deque[float](maxlen=_MOST_FAILURES)
                 found.append(self._now())
                 self._failed[key] = found
             while len(self._failed) > _REMEMBERED:
                 self._failed.popitem(last=False)
 
-    def succeeded(self, *keys: str) -> None:
+    def succeeded(self, keys: Iterable[str]) -> None:
         """The password was right: nothing is held against these."""
         with self._lock:
             for key in keys:
@@ -91,7 +93,7 @@ def login_router(gatekeeper: Gatekeeper) -> APIRouter:
     """The page, and what its form and the sign-out button do."""
     router = page_router()
     settings, sessions = gatekeeper.settings, gatekeeper.sessions
-    attempts = Attempts(settings.login_failures, settings.login_window_s)
+    attempts = Attempts(settings.login_window_s)
     # Each check of a password takes 64 MiB for a moment.
     one_by_one = threading.Semaphore(2)
 
@@ -111,18 +113,23 @@ def login_router(gatekeeper: Gatekeeper) -> APIRouter:
         if gatekeeper.users is None or gatekeeper.local:
             return RedirectResponse("/", 303)
         address = request.client.host if request.client is not None else ""
-        keys = (f"address {address}", f"name {name[:128]}")
-        wait = attempts.wait(*keys)
+        most = settings.login_failures
+        keys = {
+            f"both {address} {name[:128]}": most,
+            f"name {name[:128]}": 5 * most,
+            f"address {address}": 10 * most,
+        }
+        wait = attempts.wait(keys)
         if wait:
             said = "Too many wrong passwords. Try again later."
             return _page(said, next, 429, {"Retry-After": str(math.ceil(wait))})
         # Counted before it is known: many attempts at once are many attempts.
-        attempts.failed(*keys)
+        attempts.failed(keys)
         with one_by_one:
             user = gatekeeper.users.signed_in(name, password)
         if user is None:
             return _page("Name or password is wrong.", next, 403)
-        attempts.succeeded(*keys)
+        attempts.succeeded(keys)
         response = RedirectResponse(_own_path(next), 303)
         response.set_cookie(
             sessions.cookie,
