@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from argon2 import PasswordHasher
 
 from dee_es import Engine
 from dee_es.web.app import WebApp, create_app
+from dee_es.web.security import users as passwords
 from dee_es.web.security.roles import Role
 from dee_es.web.security.users import Users
 from dee_es.web.settings import WebSettings
@@ -24,6 +27,8 @@ API: Final = "/api/v1"
 MEANT: Final = {"X-Dee-Request": "1"}
 """What a script on a server without users sends with what changes something."""
 PASSWORD: Final = "correct horse battery"
+# Slow on purpose where somebody might guess; `dee serve` itself is tried with the real ones.
+passwords.HASHER = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 SETTINGS: Final = WebSettings(local_actor="robin", unsafe_per_minute=600_000, unsafe_burst=100_000)
 
 
@@ -74,11 +79,21 @@ def served(engine: Engine, settings: WebSettings = SETTINGS, **headers: str) -> 
 def with_users(folder: Path, **settings: Any) -> tuple[WebSettings, dict[str, str]]:
     """Settings with a user of each role, named like it, and a token for each role."""
     path = folder / "dee.users"
-    users = Users(path)
-    tokens = {role.value: users.add_token(f"{role.value}-token", role) for role in Role}
-    for role in Role:
-        users.add_user(role.value, role, PASSWORD)
+    content, tokens = _users()
+    path.write_bytes(content)
+    path.chmod(0o600)
     return replace(SETTINGS, users_file=path, **settings), tokens
+
+
+@cache
+def _users() -> tuple[bytes, dict[str, str]]:
+    """The file with them, made once: hashing passwords is slow on purpose."""
+    with tempfile.TemporaryDirectory() as folder:
+        users = Users(Path(folder) / "users")
+        tokens = {role.value: users.add_token(f"{role.value}-token", role) for role in Role}
+        for role in Role:
+            users.add_user(role.value, role, PASSWORD)
+        return (Path(folder) / "users").read_bytes(), tokens
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dee_es.web.problems import answer
 from dee_es.web.security.roles import Actor, Role
 from dee_es.web.security.scopes import HOOKS, header, is_public
 from dee_es.web.security.sessions import Sessions
-from dee_es.web.security.users import Users
+from dee_es.web.security.users import Users, nobodys_password
 from dee_es.web.settings import WebSettings
 
 
@@ -38,6 +38,8 @@ class Gatekeeper:
                 "nobody could sign in: add users with `dee serve user add NAME --role ROLE`, or "
                 "serve on 127.0.0.1 without --allowed-host",
             )
+        if not self.local:
+            nobodys_password()
         if not settings.loopback and not settings.allowed_hosts:
             raise InvalidInput("allowed-host", "name the host under which others reach this server")
 

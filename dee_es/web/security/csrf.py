@@ -51,7 +51,7 @@ def _meant(scope: Scope) -> bool:
         return True
     if _has_token(scope, actor):
         return True
-    if actor is not None and actor.how == "session":
+    if actor is not None and actor.how == "session" and scope["path"] != "/login":
         return False
     # An Origin header is this very origin by now, or the request would not have come this far.
     return (

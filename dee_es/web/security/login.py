@@ -83,10 +83,13 @@ class Attempts:
                 self._failed.popitem(last=False)
 
     def succeeded(self, keys: Iterable[str]) -> None:
-        """The password was right: nothing is held against these."""
+        """The password was right: the last attempt is not held against these. Those before it
+        are, or whoever has one password could go on guessing others."""
         with self._lock:
             for key in keys:
-                self._failed.pop(key, None)
+                found = self._failed.get(key)
+                if found:
+                    found.pop()
 
 
 def login_router(gatekeeper: Gatekeeper) -> APIRouter:

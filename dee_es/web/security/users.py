@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,14 @@ MOST_PASSWORD: Final = 1024
 _MOST_NAME: Final = 128
 _FORMAT: Final = "dee-users/1"
 _TOKEN_BYTES: Final = 32
+HASHER = PasswordHasher()
+"""With the library's parameters: 64 MiB and three passes for each password."""
+
+
+@cache
+def nobodys_password() -> str:
+    """A hash to check when nobody has the name, so that the time taken does not tell."""
+    return HASHER.hash(secrets.token_urlsafe(_TOKEN_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +75,9 @@ class Users:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._hasher = PasswordHasher()
         self._lock = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
         self._known = Known({}, {})
-        # Whoever guesses a name must not learn from the time taken that nobody has it.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(_TOKEN_BYTES))
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -96,9 +102,9 @@ class Users:
     def signed_in(self, name: str, password: str) -> User | None:
         """The user if the password is right; takes the same time for a name that nobody has."""
         user = self.known().users.get(name)
-        stored = self._nobody if user is None else user.password
+        stored = nobodys_password() if user is None else user.password
         try:
-            self._hasher.verify(stored, password[:MOST_PASSWORD])
+            HASHER.verify(stored, password[:MOST_PASSWORD])
         except (VerificationError, InvalidHashError):
             return None
         return user
@@ -114,7 +120,7 @@ class Users:
         checked = _checked_name(name)
         if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
             raise InvalidInput("password", f"must have {LEAST_PASSWORD} characters or more")
-        hashed = self._hasher.hash(password)
+        hashed = HASHER.hash(password)
         self._change(lambda known: known.users.update({checked: User(checked, role, hashed)}))
 
     def add_token(self, name: str, role: Role) -> str:
