@@ -74,17 +74,18 @@ def serve(
     if ctx.invoked_subcommand is not None:
         return
     session: Session = ctx.obj
-    from dee_es.bootstrap import users_path
+    from dee_es.bootstrap import actor_of, users_path
     from dee_es.cli.logs import logging_to_stderr
     from dee_es.web.server import serve as run
     from dee_es.web.settings import MIB, WebSettings
 
+    config = session.config(create=False)
     settings = WebSettings(
         host=host,
         port=port,
         allowed_hosts=allowed_hosts,
-        users_file=users_path(session.config(create=False)),
-        local_actor=session.actor,
+        users_file=users_path(config),
+        local_actor=actor_of(config),
         max_upload=max_upload * MIB,
     )
 

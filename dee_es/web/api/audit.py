@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 from fastapi import Query, Response
 from pydantic import Field
 
-from dee_es.engine.auditing.anchoring import SignedCheckpoint
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
+from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.models import LogVerdict
 from dee_es.engine.time_travel import RunContext
 from dee_es.web.api.bulk import accepted

@@ -11,7 +11,7 @@ from dee_es.engine.models import Answer, ChannelEvent
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.web.api.models import Given, GivenId, UtcTime, Values
 from dee_es.web.problems import first_fault, in_json
-from dee_es.web.routing import OPERATOR, CommandDep, EngineDep, api_router
+from dee_es.web.routing import OPERATOR, ActorDep, CommandDep, EngineDep, api_router
 
 router: Final = api_router("channel events")
 
@@ -66,7 +66,7 @@ class Ingested(Answer):
 
 
 @router.post("/channel-events", openapi_extra=OPERATOR, summary="Take in one event")
-def ingest(engine: EngineDep, command: CommandDep, given: EventGiven) -> Accepted:
+def ingest(engine: EngineDep, actor: ActorDep, command: CommandDep, given: EventGiven) -> Accepted:
     """Record what happened to a message or call, with the contact and with its runs."""
     if given.contact_id is None:
         contact_id = engine.get_run(_run_of(given)).contact_id
@@ -81,13 +81,14 @@ def ingest(engine: EngineDep, command: CommandDep, given: EventGiven) -> Accepte
             given.data,
             given.occurred_at,
             given.event_id,
+            actor=actor.name,
             command_id=command,
         )
     )
 
 
 @router.post("/channel-events/batch", openapi_extra=OPERATOR, summary="Take in many events")
-def ingest_batch(engine: EngineDep, command: CommandDep, given: Batch) -> Ingested:
+def ingest_batch(engine: EngineDep, actor: ActorDep, command: CommandDep, given: Batch) -> Ingested:
     """Record many events, those of one contact in the order in which they are given. One that
     cannot be used is told among the faults and never stops the rest."""
     faults: list[EventFault] = []
@@ -105,7 +106,7 @@ def ingest_batch(engine: EngineDep, command: CommandDep, given: Batch) -> Ingest
         field = in_json(error.field) if isinstance(error, InvalidInput) else None
         faults.append(_fault(places[number], type(error).__name__, field, str(error)))
 
-    found = engine.ingest_events(events, on_error=on_error, command_id=command)
+    found = engine.ingest_events(events, on_error=on_error, actor=actor.name, command_id=command)
     return Ingested(
         accepted=found.accepted,
         known=found.known,

@@ -18,14 +18,13 @@ from typing import Any, Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from dee_es.core.values import check_text
+from dee_es.core.values import check_actor
 from dee_es.errors import InvalidInput
 from dee_es.web.security.roles import Role
 
 LEAST_PASSWORD: Final = 12
 """Fewest characters of a password."""
 MOST_PASSWORD: Final = 1024
-_MOST_NAME: Final = 128
 _FORMAT: Final = "dee-users/1"
 _TOKEN_BYTES: Final = 32
 HASHER = PasswordHasher()
@@ -218,7 +217,7 @@ def _digest(token: str) -> str:
 
 
 def _checked_name(name: str) -> str:
-    checked = check_text("name", name, blank=False)
-    if len(checked) > _MOST_NAME or not checked.isprintable() or checked != checked.strip():
-        raise InvalidInput("name", f"must be 1 to {_MOST_NAME} printable characters")
+    checked = check_actor("name", name)
+    if checked != checked.strip():
+        raise InvalidInput("name", "must not begin or end with a space")
     return checked
