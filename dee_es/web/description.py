@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dee_es.web.api.bulk import BulkExecute
+from dee_es.web.examples import EXAMPLES
 from dee_es.web.problems import MEDIA_TYPE, Problem
 
 _INTRODUCTION: Final = """\
@@ -52,6 +53,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             made = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(made.pop("$defs", {}))
             schemas[model.__name__] = made
+        for name, example in EXAMPLES.items():
+            schemas[name]["examples"] = [example]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for methods in document.get("paths", {}).values():

@@ -66,7 +66,7 @@ class Answers:
                     status, headers, body = kept.response
                     return Response(body, status, headers)
                 response = await handle(request)
-                if 200 <= response.status_code < 300:
+                if 200 <= response.status_code < 300 and self._kept.get(command_id) is kept:
                     self._keep(kept, response)
                 return response
         finally:
@@ -86,11 +86,14 @@ class Answers:
         self._bytes += len(body)
 
     def _bound(self) -> None:
-        while len(self._kept) > _MOST or self._bytes > _MOST_BYTES:
-            oldest = next(iter(self._kept))
-            gone = self._kept.pop(oldest)
-            if gone.response is not None:
-                self._bytes -= len(gone.response[2])
+        for command_id in list(self._kept):
+            if len(self._kept) <= _MOST and self._bytes <= _MOST_BYTES:
+                return
+            # What is under way is still going to be answered.
+            response = self._kept[command_id].response
+            if response is not None:
+                del self._kept[command_id]
+                self._bytes -= len(response[2])
 
 
 def reused() -> Refused:

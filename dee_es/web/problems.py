@@ -60,19 +60,7 @@ class Problem(BaseModel):
     """What went wrong (RFC 9457). `error` is the name of the error class, `field` what is at fault
     in the request, `faults` those of a plan."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "type": "urn:dee:problem:InvalidTransition",
-                "title": "The run cannot change like that",
-                "status": 409,
-                "detail": "run run_4zq2 cannot go from completed to paused",
-                "instance": "/api/v1/runs/run_4zq2/pause",
-                "error": "InvalidTransition",
-            }
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     type: str
     title: str

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from dee_es import Engine, EngineConfig
@@ -366,6 +368,29 @@ def test_how_everything_stands(client: Client) -> None:
                 assert "Idempotency-Key" in json.dumps(operation) or path.endswith(
                     ("/validate", "/render")
                 ), path
+
+
+def test_examples_are_what_is_sent_and_answered(client: Client) -> None:
+    document = client.get(f"{API}/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    bundle = {"components": document["components"]}
+    tried = 0
+    for name, schema in schemas.items():
+        for example in schema.get("examples", []):
+            validator = jsonschema_rs.validator_for(
+                {"$ref": f"#/components/schemas/{name}", **bundle}
+            )
+            assert [str(error) for error in validator.iter_errors(example)] == [], name
+            tried += 1
+    assert tried > 30
+    # Whatever a request may hold has an example.
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            body = operation.get("requestBody", {"content": {}})["content"].get("application/json")
+            if body is not None:
+                names = re.findall(r"#/components/schemas/(\w+)", json.dumps(body["schema"]))
+                assert all(schemas[each].get("examples") for each in names), path
+                assert names or "examples" in json.dumps(body), path
 
 
 # --- Idempotency-Key ------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def _known(client: Client) -> list[dict[str, str]]:
 
 def _try(operation: Any, client: Client) -> None:
     @settings(
-        max_examples=count(8, 300),
+        max_examples=count(15, 300),
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
         deadline=None,
