@@ -3,8 +3,11 @@
     app.py        create_app(engine, settings): everything put together, safe by default
     server.py     `serve`: the app on a socket, until a signal
     routing.py    GuardedRoute: no route without a role; who acts; command ids from Idempotency-Key
+    idempotency.py  repeated calls: command ids, and answers given before
+    description.py  the OpenAPI document; examples.py
     problems.py   errors as RFC 9457 problem details
-    jobs.py       long work with progress, result and an abort between batches
+    jobs.py       long work with progress, result and an abort between batches;
+                  job_files.py: what they keep on disk
     security/     hosts, sign-in, sessions, tokens, CSRF, limits, headers: mostly plain ASGI
     api/          one router a file: the resources
     pages/        pages for people: routers, templates and static files

@@ -6,10 +6,8 @@ under the same Idempotency-Key goes on from there.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -25,12 +23,11 @@ from pydantic import BaseModel
 from dee_es.engine.models import Answer
 from dee_es.errors import DeeError
 from dee_es.web.idempotency import reused
+from dee_es.web.job_files import JobFile, Refusals, RefusedContact
 from dee_es.web.problems import Problem, Refused, problem_of
 from dee_es.web.security.roles import Role
 
 _KEPT: Final = 100
-_MOST_REFUSALS: Final = 64 * 1024 * 1024
-_PAGE_BYTES: Final = 1024 * 1024
 _log: Final = logging.getLogger("dee_es.web")
 
 
@@ -62,7 +59,8 @@ class Progress(Answer):
 
 class JobView(Answer):
     """A job. `result` is what the call would have answered, `problem` why it failed; `refusals`
-    counts what was refused one by one, see /jobs/{id}/refusals. Times are UTC."""
+    counts what was refused one by one, see /jobs/{id}/refusals; `file` is where to get the file
+    that the job made. Times are UTC."""
 
     id: str
     kind: str
@@ -75,64 +73,11 @@ class JobView(Answer):
     result: dict[str, Any] | None
     problem: Problem | None
     refusals: int
-
-
-class RefusedContact(Answer):
-    """A contact that a bulk call refused: its line in a file, or none, and why."""
-
-    line: int | None
-    contact_id: str | None
-    reason: str
-    detail: str
-
-
-class RefusedPage(Answer):
-    """Some of a job's refusals in order; `total` counts all so far."""
-
-    refusals: tuple[RefusedContact, ...]
-    total: int
-    next_cursor: str | None = None
+    file: str | None = None
 
 
 class Aborted(Exception):
     """Somebody asked the job to end; raised between two batches."""
-
-
-class _Refusals:
-    """What was refused, a line each in a file without a name: a million take no memory."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed with the job
-        self._end = 0
-        self.count = 0
-
-    def add(self, refused: RefusedContact) -> None:
-        """Take note of one; beyond 64 MiB they are only counted."""
-        line = refused.model_dump_json(by_alias=True).encode() + b"\n"
-        with self._lock:
-            self.count += 1
-            if self._end + len(line) <= _MOST_REFUSALS:
-                self._file.seek(self._end)
-                self._file.write(line)
-                self._end += len(line)
-
-    def page(self, start: int, limit: int) -> RefusedPage:
-        """Those from a place in the file on."""
-        found: list[RefusedContact] = []
-        with self._lock:
-            at = min(start, self._end)
-            self._file.seek(at)
-            while at < self._end and len(found) < limit:
-                line = self._file.readline(_PAGE_BYTES)
-                at += len(line)
-                found.append(RefusedContact.model_validate(json.loads(line)))
-            more = str(at) if at < self._end else None
-            return RefusedPage(refusals=tuple(found), total=self.count, next_cursor=more)
-
-    def close(self) -> None:
-        """Let the file go."""
-        self._file.close()
 
 
 @dataclass(slots=True)
@@ -154,7 +99,8 @@ class Job:
     stop: threading.Event = field(default_factory=threading.Event)
     cut_short: bool = False
     """Set by the work when it ended early because of `stop`."""
-    refusals: _Refusals = field(default_factory=_Refusals)
+    refusals: Refusals = field(default_factory=Refusals)
+    file: JobFile | None = None
     _done: int = 0
     _total: int | None = None
     _fraction: float | None = None
@@ -181,6 +127,11 @@ class Job:
             RefusedContact(line=line, contact_id=contact_id, reason=reason, detail=detail)
         )
 
+    def make_file(self, name: str, kind: str) -> JobFile:
+        """A file to write what the job makes into; it can be had once the job is done."""
+        self.file = JobFile(name, kind)
+        return self.file
+
     # --- for everybody ----------------------------------------------------------------------------
 
     def view(self) -> JobView:
@@ -197,7 +148,19 @@ class Job:
             result=self.result,
             problem=self.problem,
             refusals=self.refusals.count,
+            file=f"/api/v1/jobs/{self.id}/file" if self.made is not None else None,
         )
+
+    @property
+    def made(self) -> JobFile | None:
+        """The file that the job made, if it is done."""
+        return self.file if self.state is State.DONE else None
+
+    def close(self) -> None:
+        """Let its files go."""
+        self.refusals.close()
+        if self.file is not None:
+            self.file.close()
 
     def _shown(self) -> Progress:
         done, fraction = self._done, self._fraction
@@ -300,7 +263,7 @@ class Jobs:
             job.stop.set()
         self._pool.shutdown(wait=True)
         for job in jobs:
-            job.refusals.close()
+            job.close()
 
     def _known(self, command_id: str | None, digest: bytes) -> Job | None:
         job = self._jobs.get(self._keys.get(command_id or "", ""))
@@ -314,7 +277,7 @@ class Jobs:
         ended = [job for job in self._jobs.values() if job.state.ended]
         for job in ended[: max(0, len(self._jobs) - _KEPT)]:
             del self._jobs[job.id]
-            job.refusals.close()
+            job.close()
             self._keys = {key: name for key, name in self._keys.items() if name != job.id}
 
     def _run(self, job: Job, work: Work, release: Callable[[], object]) -> None:

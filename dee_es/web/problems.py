@@ -35,6 +35,7 @@ STATUSES: Final[tuple[tuple[type[e.DeeError], int, str], ...]] = (
     (e.RebuildRefused, 409, "The rebuild ended before the swap"),
     (e.KeyDestroyed, 410, "The contact was erased"),
     (e.IntegrityViolation, 500, "The log contradicts itself"),
+    (e.MasterKeyRotated, 503, "The keys were locked anew"),
     (e.UnknownEventVersion, 500, "The log is newer than this program"),
     (e.ProjectionStuck, 500, "A projection is stuck"),
     (e.ChannelFailed, 502, "A channel cannot be used"),

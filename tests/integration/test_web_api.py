@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from dee_es import Engine, EngineConfig
 from dee_es.engine.models import ExecutionRun
+from dee_es.web.job_files import MEDIA_TYPES
 from tests.support.engines import EPOCH, open_engine, outreach, publish_basics
 from tests.support.web import API, MEANT, SETTINGS, Client, bearer, ended, served, with_users
 
@@ -348,6 +350,37 @@ def test_a_checkpoint_is_signed_and_listed(tmp_path: Path) -> None:
         assert signed["size"] == 1
         (entry,) = client.get(f"{API}/audit/checkpoints").json()["entries"]
         assert (entry["action"], entry["actor"]) == ("checkpoint.signed", "robin")
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "pdf", "zip"])
+def test_evidence_is_given_out_and_recorded(client: Client, engine: Engine, kind: str) -> None:
+    run = start(client)["id"]
+    given = {"runId": run, "format": kind, "reason": "asked", "personalData": False}
+    job = ended(client, client.post(f"{API}/audit/export", json=given))
+    assert job["state"] == "done", job
+    file = client.get(job["file"])
+    assert hashlib.sha256(file.content).hexdigest() == job["result"]["digest"]
+    assert file.headers["content-disposition"] == f'attachment; filename="export.{kind}"'
+    assert file.headers["content-type"].split(";")[0] == MEDIA_TYPES[kind]
+    assert b"jane@example.com" not in file.content
+    (entry,) = engine.audit.query(actions=["log.exported"]).entries
+    assert (entry.actor, entry.reason) == ("robin", "asked")
+
+
+@pytest.mark.parametrize("kind", ["json", "md", "html", "pdf"])
+def test_a_report_is_made(client: Client, engine: Engine, kind: str) -> None:
+    start(client)
+    given = {"since": "2026-01-01T00:00:00Z", "until": "2026-02-01T00:00:00Z", "format": kind}
+    job = ended(client, client.post(f"{API}/report", json=given))
+    assert (job["state"], job["result"]["violations"]) == ("done", 0), job
+    file = client.get(job["file"])
+    assert hashlib.sha256(file.content).hexdigest() == job["result"]["digest"]
+    assert file.headers["content-disposition"].startswith("attachment")
+    other = ended(client, client.post(f"{API}/report", json={**given, "zone": "Nowhere"}))
+    assert (other["problem"]["error"], other["problem"]["field"]) == ("InvalidInput", "zone")
+    refused(client.get(f"{API}/jobs/{other['id']}/file"), 404, "FileNotFound")
+    bad = client.post(f"{API}/report", json={**given, "include": ["everything"]})
+    refused(bad, 422, "InvalidInput", "include.0")
 
 
 def test_how_everything_stands(client: Client) -> None:

@@ -26,6 +26,7 @@ TAGS = (
     "bulk",
     "channel events",
     "contacts",
+    "evidence",
     "history",
     "jobs",
     "plans",

@@ -290,6 +290,7 @@ STATUS = {
     "InvalidInput": 422,
     "InvalidTransition": 409,
     "KeyDestroyed": 410,
+    "MasterKeyRotated": 503,
     "OutcomeUnknownError": 409,
     "PlanNotFound": 404,
     "PlanValidationError": 422,

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Query
+from fastapi import Query, Response
 from pydantic import Field
+from starlette.responses import StreamingResponse
 
 from dee_es.engine.models import Answer
 from dee_es.web.api.models import Given
-from dee_es.web.jobs import JobView, RefusedPage
+from dee_es.web.job_files import MEDIA_TYPES, RefusedPage
+from dee_es.web.jobs import JobView
 from dee_es.web.problems import Refused
 from dee_es.web.routing import OPERATOR, VIEWER, ActorDep, Id, JobsDep, api_router
 
 router: Final = api_router("jobs")
+
+
+_FILE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The file.",
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in MEDIA_TYPES.values()
+        },
+    }
+}
 
 
 class JobList(Answer):
@@ -47,6 +60,24 @@ def get_job(jobs: JobsDep, job_id: Id) -> JobView:
 def refusals(jobs: JobsDep, job_id: Id, given: Annotated[RefusalQuery, Query()]) -> RefusedPage:
     """The contacts that a job refused so far, in order."""
     return jobs.get(job_id).refusals.page(int(given.cursor or 0), given.limit)
+
+
+@router.get(
+    "/jobs/{job_id}/file",
+    openapi_extra=OPERATOR,
+    response_class=Response,
+    response_model=None,
+    responses=_FILE,
+    summary="The file that a job made",
+)
+def file(jobs: JobsDep, job_id: Id) -> Response:
+    """What an export or a report came to."""
+    made = jobs.get(job_id).made
+    if made is None:
+        raise Refused(404, "FileNotFound", "the job has made no file, or not yet")
+    # Never shown in place: a report in HTML is not a page of this server.
+    headers = {"Content-Disposition": f'attachment; filename="{made.name}"'}
+    return StreamingResponse(made.pieces(), 200, headers, made.media_type)
 
 
 @router.delete("/jobs/{job_id}", openapi_extra=OPERATOR, status_code=202, summary="End a job early")
