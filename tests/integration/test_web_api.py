@@ -1,4 +1,4 @@
-"""The resources over HTTP, on real engines."""
+"""The other resources over HTTP, on real engines."""
 
 from __future__ import annotations
 
@@ -6,39 +6,25 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jsonschema_rs
 import pytest
+from pydantic.alias_generators import to_camel
 
 from dee_es import Engine, EngineConfig
 from dee_es.engine.models import ExecutionRun
 from dee_es.web.job_files import MEDIA_TYPES
 from tests.support.engines import EPOCH, open_engine, outreach, publish_basics
-from tests.support.web import API, MEANT, SETTINGS, Client, bearer, ended, served, with_users
-
-PAGE = [
-    "id",
-    "planId",
-    "planVersion",
-    "contactId",
-    "status",
-    "currentStep",
-    "stepsCompleted",
-    "stepsRemaining",
-    "startTick",
-    "currentTick",
-    "startedAt",
-    "completedAt",
-    "outcome",
-    "variables",
-]
-"""The interface of the Runs page, in its order."""
-ADDITIONS = ["statusReason", "resumeTick", "version", "enrollment", "ordinal", "parked"]
-PERSON = {"id": "contact_123", "email": "jane@example.com", "attributes": {"firstName": "Jane"}}
+from tests.support.web import (
+    API,
+    MEANT,
+    Client,
+    ended,
+    refused,
+    served,
+    start,
+)
 
 
 @pytest.fixture
@@ -53,162 +39,6 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def client(engine: Engine) -> Iterator[Client]:
     with served(engine, **MEANT) as client:
         yield client
-
-
-def start(client: Client, who: str = "contact_123", **headers: str) -> dict[str, Any]:
-    given = {"plan": "outreach", "contact": {**PERSON, "id": who}}
-    answer = client.post(f"{API}/runs", json=given, headers=headers)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
-
-
-def refused(answer: Any, status: int, error: str, field: str | None = None) -> dict[str, Any]:
-    """The problem that an answer is."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    said: dict[str, Any] = answer.json()
-    assert (answer.status_code, said["status"], said["error"]) == (status, status, error), said
-    assert said.get("field") == field, said
-    return said
-
-
-# --- the Runs page --------------------------------------------------------------------------------
-
-
-def test_a_run_has_the_fields_of_the_page_and_the_additions(client: Client, engine: Engine) -> None:
-    run = start(client)
-    assert list(run) == PAGE + ADDITIONS
-    assert (run["status"], run["startedAt"], run["completedAt"]) == (
-        "active",
-        "2026-01-01T00:00:00Z",
-        None,
-    )
-    page = client.get(f"{API}/runs").json()
-    assert list(page) == ["runs", "total", "nextCursor"]
-    assert page["runs"] == [run]
-    found = engine.get_run(run["id"])
-    assert run == json.loads(found.model_dump_json(by_alias=True))
-    assert ExecutionRun.model_validate(run) == found
-
-
-def test_the_lifecycle_of_the_page(client: Client) -> None:
-    run = start(client)["id"]
-    assert client.post(f"{API}/runs/{run}/pause").json()["status"] == "paused"
-    again = client.post(f"{API}/runs/{run}/pause")
-    said = refused(again, 409, "InvalidTransition")
-    assert said["detail"] == f"run {run} cannot go from paused to paused"
-    assert said["instance"] == f"{API}/runs/{run}/pause"
-    assert client.post(f"{API}/runs/{run}/resume", json={}).json()["status"] == "active"
-    kept = client.post(f"{API}/runs/{run}/pause", json={"reason": "hm", "keep": "remaining"})
-    assert kept.json()["status"] == "paused"
-    refused(client.post(f"{API}/runs/{run}/cancel", json={}), 422, "InvalidInput", "reason")
-    blank = client.post(f"{API}/runs/{run}/cancel", json={"reason": " "})
-    refused(blank, 422, "InvalidInput", "reason")
-    reason = {"reason": "Contact requested removal"}
-    assert client.post(f"{API}/runs/{run}/cancel", json=reason).json()["status"] == "cancelled"
-    (entry,) = client.get(f"{API}/audit?actions=run.cancelled").json()["entries"]
-    assert (entry["actor"], entry["reason"]) == ("robin", reason["reason"])
-    retry = client.post(f"{API}/runs/{run}/retry", json=reason)
-    refused(retry, 409, "InvalidTransition")
-    resolve = {**reason, "outcome": "delivered"}
-    refused(client.post(f"{API}/runs/{run}/resolve", json=resolve), 409, "InvalidTransition")
-
-
-def test_every_filter_of_the_list(client: Client) -> None:
-    runs = [start(client, f"c{number}")["id"] for number in range(5)]
-    client.post(f"{API}/runs/{runs[0]}/pause")
-    client.post(f"{API}/runs/{runs[1]}/cancel", json={"reason": "x"})
-
-    def listed(query: str) -> list[str]:
-        page = client.get(f"{API}/runs?{query}").json()
-        assert page["total"] >= len(page["runs"])
-        return [runs.index(run["id"]) for run in page["runs"]]
-
-    assert listed("") == [4, 3, 2, 1, 0]
-    assert listed("status=paused") == [0]
-    assert listed("status=paused&status=cancelled") == [1, 0]
-    assert listed("planId=outreach&contactId=c3") == [3]
-    assert listed("planId=other") == []
-    assert listed("startedAfter=2026-01-01T00:00:00Z&limit=2&offset=1") == [3, 2]
-    assert listed("startedAfter=2026-01-01T01:00:00%2B01:00&limit=1") == [4]
-    assert listed("startedBefore=2026-01-01T00:00:00Z") == []
-    page = client.get(f"{API}/runs?limit=3").json()
-    assert listed(f"limit=3&cursor={page['nextCursor']}") == [1, 0]
-
-
-@pytest.mark.parametrize(
-    "query, field",
-    [
-        ("stauts=active", "stauts"),
-        ("status=sleeping", "status.0"),
-        ("limit=0", "limit"),
-        ("limit=x", "limit"),
-        ("startedAfter=2026-01-01T00:00:00", "startedAfter"),
-        ("startedAfter=0", "startedAfter"),
-        ("startedAfter=0001-01-01T00:00:00%2B14:00", "startedAfter"),
-        ("planId=a%20b", "planId"),
-        ("cursor=nonsense", "cursor"),
-        ("plan_id=outreach", "plan_id"),
-    ],
-)
-def test_bad_filters_are_named(client: Client, query: str, field: str) -> None:
-    refused(client.get(f"{API}/runs?{query}"), 422, "InvalidInput", field)
-
-
-@pytest.mark.parametrize(
-    "given, field",
-    [
-        ({"plan": "outreach", "contact": PERSON, "startsAt": "x"}, "startsAt"),
-        ({"plan": "outreach", "contact": {**PERSON, "firstName": "x"}}, "contact.firstName"),
-        ({"plan": "outreach", "contact": {"id": "a b"}}, "contact.id"),
-        ({"plan": "outreach", "contact": {**PERSON, "email": "jane.example"}}, "contact.email"),
-        ({"plan": "outreach", "contact": PERSON, "variables": {"n": 2**60}}, "variables.n"),
-        ({"plan": "outreach", "contact": PERSON, "startAt": "2025-01-01T00:00:00Z"}, "startAt"),
-        ({"plan": "outreach", "contact": {**PERSON, "jane@example.com": 1}}, "contact.(a key)"),
-        ({"contact": PERSON}, "plan"),
-    ],
-)
-def test_bad_bodies_are_named_without_their_values(
-    client: Client, engine: Engine, given: dict[str, Any], field: str
-) -> None:
-    said = refused(client.post(f"{API}/runs", json=given), 422, "InvalidInput", field)
-    assert "jane" not in json.dumps(said)
-    assert engine.list_runs().total == 0
-
-
-def test_errors_of_the_engine_over_http(client: Client, engine: Engine) -> None:
-    start(client)
-    body = {"plan": "outreach", "contact": PERSON}
-    refused(client.post(f"{API}/runs", json=body), 409, "AlreadyEnrolled")
-    engine.suppress("c9")
-    suppressed = {"plan": "outreach", "contact": {"id": "c9"}}
-    refused(client.post(f"{API}/runs", json=suppressed), 409, "ContactSuppressed")
-    refused(client.get(f"{API}/runs/run_none"), 404, "RunNotFound")
-    missing = {**body, "plan": "other@3"}
-    refused(client.post(f"{API}/runs", json=missing), 404, "PlanNotFound")
-    faulty = client.post(f"{API}/runs", json={**body, "plan": {"id": "p", "steps": 3}})
-    said = refused(faulty, 422, "PlanValidationError")
-    assert {"stepId", "problem", "remedy"} == set(said["faults"][0])
-    empty = client.post(f"{API}/runs/bulk-cancel", json={"filters": {}, "reason": "x"})
-    refused(empty, 422, "EmptyFilter")
-    refused(client.get(f"{API}/nothing"), 404, "NotFound")
-    refused(client.request("PUT", f"{API}/runs"), 405, "MethodNotAllowed")
-    broken = client.post(
-        f"{API}/runs", content=b'{"plan":', headers={"content-type": "application/json"}
-    )
-    refused(broken, 422, "InvalidInput", "body")
-    far = client.get(f"{API}/contacts/c1?tick={2**53}")
-    refused(far, 422, "InvalidInput")
-
-
-def test_a_plan_may_be_written_out(client: Client) -> None:
-    definition = outreach("written").definition()
-    started = client.post(
-        f"{API}/runs", json={"plan": definition, "contact": PERSON, "variables": {"a": [1]}}
-    )
-    assert started.status_code == 201
-    assert started.headers["location"] == f"{API}/runs/{started.json()['id']}"
-    assert started.json()["variables"] == {"a": [1]}
-    assert client.get(f"{API}/plans/written").json()["version"] == 1
 
 
 # --- history, plans, templates, contacts, events, audit, projections -----------------------------
@@ -391,7 +221,7 @@ def test_how_everything_stands(client: Client) -> None:
     assert (session["actor"], session["role"]) == ("robin", "admin")
     description = client.get(f"{API}/openapi.json").json()
     run = description["components"]["schemas"]["ExecutionRun"]
-    assert list(run["properties"]) == PAGE + ADDITIONS
+    assert list(run["properties"]) == [to_camel(name) for name in ExecutionRun.model_fields]
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
             assert operation["x-dee-role"] in ("viewer", "operator", "admin"), (path, method)
@@ -424,184 +254,3 @@ def test_examples_are_what_is_sent_and_answered(client: Client) -> None:
                 names = re.findall(r"#/components/schemas/(\w+)", json.dumps(body["schema"]))
                 assert all(schemas[each].get("examples") for each in names), path
                 assert names or "examples" in json.dumps(body), path
-
-
-# --- Idempotency-Key ------------------------------------------------------------------------------
-
-
-def test_a_repeated_call_acts_once_and_is_answered_alike(client: Client, engine: Engine) -> None:
-    key = {"Idempotency-Key": "order-77"}
-    run = start(client, **key)
-    assert start(client, **key) == run
-    assert engine.list_runs().total == 1
-    path = f"{API}/runs/{run['id']}/pause"
-    paused = client.post(path, headers={"Idempotency-Key": "p1"})
-    client.post(f"{API}/runs/{run['id']}/resume")
-    again = client.post(path, headers={"Idempotency-Key": "p1"})
-    # The answer is that of the first time, although the run has gone on meanwhile.
-    assert (again.json(), again.headers["idempotent-replay"]) == (paused.json(), "true")
-    assert engine.get_run(run["id"]).status == "active"
-    other = client.post(f"{API}/runs/{run['id']}/resume", headers={"Idempotency-Key": "p1"})
-    refused(other, 422, "IdempotencyKeyReused")
-    bad = client.post(path, headers={"Idempotency-Key": "x" * 129})
-    refused(bad, 422, "InvalidInput", "Idempotency-Key")
-
-
-def test_a_refused_call_may_be_repeated_under_its_key(client: Client) -> None:
-    run = start(client)["id"]
-    key = {"Idempotency-Key": "later"}
-    refused(client.post(f"{API}/runs/{run}/resume", headers=key), 409, "InvalidTransition")
-    client.post(f"{API}/runs/{run}/pause")
-    assert client.post(f"{API}/runs/{run}/resume", headers=key).status_code == 200
-
-
-def test_a_key_holds_across_a_restart(engine: Engine) -> None:
-    key = {"Idempotency-Key": "once"}
-    with served(engine, **MEANT) as client:
-        run = start(client, **key)
-        path = f"{API}/runs/{run['id']}/cancel"
-        client.post(path, json={"reason": "x"}, headers=key)
-        template = {"id": "t", "text": "one"}
-        client.post(f"{API}/templates", json=template, headers={"Idempotency-Key": "t1"})
-        client.post(f"{API}/templates", json={"id": "t", "text": "two"})
-    with served(engine, **MEANT) as client:
-        assert start(client, **key)["id"] == run["id"]
-        again = client.post(f"{API}/templates", json=template, headers={"Idempotency-Key": "t1"})
-        assert again.json() == {"id": "t", "version": 1}
-    assert engine.list_runs().total == 1
-    assert engine.list_definitions("template")["t"] == 2
-
-
-def test_keys_belong_to_those_who_send_them(engine: Engine, tmp_path: Path) -> None:
-    settings, tokens = with_users(tmp_path)
-    key = {"Idempotency-Key": "mine"}
-    with served(engine, settings) as client:
-        start(client, "c1", **key, **bearer(tokens["operator"]))
-        start(client, "c2", **key, **bearer(tokens["admin"]))
-    actors = {entry.actor for entry in engine.audit.query(actions=["run.started"]).entries}
-    assert actors == {"operator-token", "admin-token"}
-
-
-def test_many_at_once_under_one_key_are_one(client: Client, engine: Engine) -> None:
-    def call(_: int) -> str:
-        return str(start(client, **{"Idempotency-Key": "burst"})["id"])
-
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(call, range(16)))) == 1
-    assert engine.list_runs().total == 1
-
-
-# --- jobs -----------------------------------------------------------------------------------------
-
-
-def rows(count: int) -> bytes:
-    return b"id,email\n" + b"".join(b"c%d,c%d@example.com\n" % (n, n) for n in range(count))
-
-
-def upload(client: Client, content: bytes, query: str = "", **headers: str) -> Any:
-    path = f"{API}/runs/bulk-execute?plan=outreach{query}"
-    return client.post(path, content=content, headers={"content-type": "text/csv", **headers})
-
-
-def test_contacts_of_a_document_are_enrolled(client: Client, engine: Engine) -> None:
-    start(client, "c1")
-    engine.suppress("c2")
-    contacts = [{"id": "c1"}, {"id": "c2"}, {"id": "c3"}, {"id": "a b"}, {"nobody": 1}, 3]
-    body = {"plan": "outreach", "contacts": contacts, "batchSize": 2}
-    job = ended(client, client.post(f"{API}/runs/bulk-execute", json=body))
-    assert job["state"] == "done"
-    assert job["result"] == {
-        "contacts": 6,
-        "created": 1,
-        "skipped": 2,
-        "errors": 3,
-        "alreadyEnrolled": 1,
-        "suppressed": 1,
-        "dryRun": False,
-    }
-    told = client.get(f"{API}/jobs/{job['id']}/refusals?limit=4").json()
-    assert (told["total"], len(told["refusals"])) == (5, 4)
-    rest = client.get(f"{API}/jobs/{job['id']}/refusals?cursor={told['nextCursor']}").json()
-    assert (len(rest["refusals"]), rest["nextCursor"]) == (1, None)
-    reasons = [each["reason"] for each in told["refusals"] + rest["refusals"]]
-    assert sorted(reasons) == ["already_enrolled", *["invalid"] * 3, "suppressed"]
-    assert client.get(f"{API}/jobs").json()["jobs"][0]["id"] == job["id"]
-
-
-def test_contacts_of_a_file_are_enrolled(client: Client, engine: Engine) -> None:
-    content = rows(250) + b"c1,again@example.com\nc999,c2@example.com\nx,not an address\n"
-    rehearsed = ended(client, upload(client, content, "&dryRun=true"))
-    assert rehearsed["result"]["created"] == 250
-    assert engine.list_runs().total == 0
-    job = ended(client, upload(client, content, "&batchSize=50&variables=%7B%22a%22%3A1%7D"))
-    counts = {"contacts": 253, "created": 250, "skipped": 2, "errors": 1}
-    assert counts.items() <= job["result"].items()
-    told = client.get(f"{API}/jobs/{job['id']}/refusals").json()["refusals"]
-    assert {each["line"] for each in told} == {252, 253, 254}
-    assert engine.list_runs(contact_id="c7").runs[0].variables == {"a": 1}
-    refused(upload(client, content, "&what=1"), 422, "InvalidInput", "what")
-    bad = ended(client, upload(client, b"name\nJane\n"))
-    assert (bad["state"], bad["problem"]["error"]) == ("failed", "InvalidInput")
-    other = client.post(
-        f"{API}/runs/bulk-execute", content=b"<a/>", headers={"content-type": "text/xml"}
-    )
-    refused(other, 415, "UnsupportedMediaType")
-
-
-def test_a_job_is_ended_between_batches_and_goes_on_under_its_key(engine: Engine) -> None:
-    key = {"Idempotency-Key": "import-1"}
-    total = 20_000
-    with served(engine, **MEANT) as client:
-        answer = upload(client, rows(total), "&batchSize=10", **key)
-        place = answer.headers["location"]
-        while client.get(place).json()["progress"]["done"] < 50:
-            pass
-        same = upload(client, rows(total), "&batchSize=10", **key)
-        assert same.headers["location"] == place
-        refused(upload(client, rows(3), "", **key), 422, "IdempotencyKeyReused")
-        assert client.delete(place).status_code == 202
-        job = ended(client, answer)
-        assert job["state"] == "aborted"
-        created = job["result"]["created"]
-        assert 50 <= created < total
-        assert engine.list_runs().total == created
-    with served(engine, **MEANT) as client:
-        refused(client.get(place), 404, "JobNotFound")
-        job = ended(client, upload(client, rows(300), "", **key))
-        # What the broken off call had created counts as created: it is one and the same call.
-        assert job["result"]["created"] == 300
-    assert engine.list_runs().total == max(created, 300)
-
-
-def test_many_runs_are_changed(client: Client, engine: Engine) -> None:
-    ended(client, upload(client, rows(30)))
-    given = {"filters": {"planId": "outreach", "status": ["active"]}, "reason": "Plan deprecated"}
-    counted = client.post(f"{API}/runs/bulk-pause", json={**given, "dryRun": True})
-    assert counted.json() == {"matched": 30, "changed": 0, "errors": 0, "dryRun": True}
-    job = ended(client, client.post(f"{API}/runs/bulk-pause", json=given))
-    assert job["result"] == {"matched": 30, "changed": 30, "errors": 0, "dryRun": False}
-    resume = {"filters": {"status": "paused"}, "reason": "go on", "perTick": 7}
-    job = ended(client, client.post(f"{API}/runs/bulk-resume", json=resume))
-    assert job["result"]["changed"] == 30
-    job = ended(client, client.post(f"{API}/runs/bulk-cancel", json=given))
-    assert job["result"] == {"matched": 30, "cancelled": 30, "errors": 0, "dryRun": False}
-    assert engine.list_runs("cancelled").total == 30
-    actors = {each.actor for each in engine.audit.query(actions=["run.cancelled"]).entries}
-    assert actors == {"robin"}
-
-
-def test_jobs_are_bounded_and_end_with_the_server(engine: Engine) -> None:
-    settings = replace(SETTINGS, job_workers=1, jobs_waiting=1)
-    with served(engine, settings, **MEANT) as client:
-        first = upload(client, rows(20_000), "&batchSize=10")
-        second = client.post(f"{API}/audit/verify")
-        assert second.json()["state"] == "queued"
-        busy = client.post(f"{API}/audit/verify")
-        refused(busy, 429, "TooManyJobs")
-        assert busy.headers["retry-after"]
-        refused(upload(client, rows(1)), 429, "TooManyJobs")
-        waiting = client.delete(second.headers["location"])
-        assert waiting.status_code == 202
-        # Closing asks the first one to end after its batch.
-    assert first.status_code == 202
-    assert engine.list_runs().total < 20_000

@@ -26,6 +26,13 @@ HOST: Final = "127.0.0.1:8765"
 API: Final = "/api/v1"
 MEANT: Final = {"X-Dee-Request": "1"}
 """What a script on a server without users sends with what changes something."""
+PERSON: Final = {
+    "id": "contact_123",
+    "email": "jane@example.com",
+    "attributes": {"firstName": "Jane"},
+}
+FORM: Final = {"content-type": "application/x-www-form-urlencoded", "origin": f"http://{HOST}"}
+"""What a browser sends with a form of ours."""
 PASSWORD: Final = "correct horse battery"
 # Slow on purpose where somebody might guess; `dee serve` itself is tried with the real ones.
 passwords.HASHER = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
@@ -111,3 +118,31 @@ def ended(client: Client, answer: Any, **headers: str) -> dict[str, Any]:
             return job
         time.sleep(0.005)
     raise AssertionError(f"still {job['state']}: {job}")
+
+
+def start(client: Client, who: str = "contact_123", **headers: str) -> dict[str, Any]:
+    """A run that is started for somebody."""
+    given = {"plan": "outreach", "contact": {**PERSON, "id": who}}
+    answer = client.post(f"{API}/runs", json=given, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def refused(answer: Any, status: int, error: str, field: str | None = None) -> dict[str, Any]:
+    """The problem that an answer is."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    said: dict[str, Any] = answer.json()
+    assert (answer.status_code, said["status"], said["error"]) == (status, status, error), said
+    assert said.get("field") == field, said
+    return said
+
+
+def said(answer: Any) -> tuple[int, str]:
+    """Status and error of the problem that an answer is."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    return answer.status_code, answer.json()["error"]
+
+
+def sign_in(client: Client, name: str, password: str = PASSWORD, **fields: str) -> Any:
+    """What signing in answers."""
+    return client.post("/login", data={"name": name, "password": password, **fields}, headers=FORM)

@@ -183,6 +183,48 @@ def of_csv(
     return work
 
 
+class _Document:
+    """The contacts of a document, one after the other, and an account of what became of them."""
+
+    def __init__(self, job: Job, given: BulkExecute) -> None:
+        self._job = job
+        self._given = given
+        self._told = _Told(job, Counter())
+        self._unusable = 0
+
+    def contacts(self) -> Iterator[Contact]:
+        """Those that can be used; the others are told."""
+        for number, each in enumerate(self._given.contacts):
+            try:
+                person = ContactGiven.model_validate(each)
+                yield Contact.model_validate(person.model_dump())
+            except (ValidationError, InvalidInput) as error:
+                self._unusable += 1
+                detail = f"contacts[{number}]: {_why(error)}"
+                self._told.add(None, _id_of(each), "invalid", detail)
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        """Take note of a contact that the engine refused."""
+        self._told.add(None, refusal.contact_id, refusal.reason, refusal.detail)
+
+    def on_progress(self, result: BulkResult) -> None:
+        """Tell how far it is."""
+        self._job.progress(result.done + self._unusable, len(self._given.contacts))
+        self._job.result = self.shown(result).model_dump(mode="json", by_alias=True)
+
+    def shown(self, result: BulkResult) -> Enrolled:
+        """What became of the contacts so far."""
+        return Enrolled(
+            contacts=result.done + self._unusable,
+            created=result.created,
+            skipped=result.skipped,
+            errors=result.errors + self._unusable,
+            already_enrolled=self._told.counts["already_enrolled"],
+            suppressed=self._told.counts["suppressed"],
+            dry_run=self._given.dry_run,
+        )
+
+
 def of_json(
     engine: EngineApi,
     plan: ExecutionPlan,
@@ -193,50 +235,19 @@ def of_json(
     """The work of enrolling the contacts of a document."""
 
     def work(job: Job) -> Answer:
-        told = _Told(job, Counter())
-        unusable = 0
-
-        def contacts() -> Iterator[Contact]:
-            nonlocal unusable
-            for number, each in enumerate(given.contacts):
-                try:
-                    person = ContactGiven.model_validate(each)
-                    yield Contact.model_validate(person.model_dump())
-                except (ValidationError, InvalidInput) as error:
-                    unusable += 1
-                    told.add(None, _id_of(each), "invalid", f"contacts[{number}]: {_why(error)}")
-
-        def on_refusal(refusal: Refusal) -> None:
-            told.add(None, refusal.contact_id, refusal.reason, refusal.detail)
-
-        def on_progress(result: BulkResult) -> None:
-            job.progress(result.done + unusable, len(given.contacts))
-            job.result = shown(result).model_dump(mode="json", by_alias=True)
-
-        def shown(result: BulkResult) -> Enrolled:
-            return Enrolled(
-                contacts=result.done + unusable,
-                created=result.created,
-                skipped=result.skipped,
-                errors=result.errors + unusable,
-                already_enrolled=told.counts["already_enrolled"],
-                suppressed=told.counts["suppressed"],
-                dry_run=given.dry_run,
-            )
-
-        return shown(
-            engine.bulk_execute(
-                plan,
-                _until_stopped(job, contacts()),
-                given.variables,
-                given.batch_size,
-                on_progress,
-                on_refusal,
-                given.dry_run,
-                actor=actor,
-                command_id=command_id,
-            )
+        document = _Document(job, given)
+        result = engine.bulk_execute(
+            plan,
+            _until_stopped(job, document.contacts()),
+            given.variables,
+            given.batch_size,
+            document.on_progress,
+            document.on_refusal,
+            given.dry_run,
+            actor=actor,
+            command_id=command_id,
         )
+        return document.shown(result)
 
     return work
 

@@ -18,11 +18,12 @@ from dee_es.web.routing import OPERATOR, VIEWER, ActorDep, Id, JobsDep, api_rout
 router: Final = api_router("jobs")
 
 
+_BINARY: Final = {"type": "string", "format": "binary"}
 _FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The file.",
         "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}}
+            kind: {"schema": {} if kind == "application/json" else _BINARY}
             for kind in MEDIA_TYPES.values()
         },
     }

@@ -92,69 +92,91 @@ class Attempts:
                     found.pop()
 
 
+class Login:
+    """Checks passwords, not too many of them, and begins sessions."""
+
+    def __init__(self, gatekeeper: Gatekeeper) -> None:
+        self._gatekeeper = gatekeeper
+        self._settings = gatekeeper.settings
+        self._attempts = Attempts(gatekeeper.settings.login_window_s)
+        # Each check of a password takes 64 MiB for a moment.
+        self._few = threading.Semaphore(2)
+
+    def sign_in(self, request: Request, name: str, password: str, next: str) -> Response:
+        """What the form of the page does."""
+        users = self._gatekeeper.users
+        if users is None or self._gatekeeper.local:
+            return RedirectResponse("/", 303)
+        keys = self._keys(request, name)
+        wait = self._attempts.wait(keys)
+        if wait:
+            said = "Too many wrong passwords. Try again later."
+            return _page(said, next, 429, {"Retry-After": str(math.ceil(wait))})
+        # Counted before it is known: many attempts at once are many attempts.
+        self._attempts.failed(keys)
+        with self._few:
+            user = users.signed_in(name, password)
+        if user is None:
+            return _page("Name or password is wrong.", next, 403)
+        self._attempts.succeeded(keys)
+        sessions = self._gatekeeper.sessions
+        response = RedirectResponse(_own_path(next), 303)
+        response.set_cookie(
+            sessions.cookie,
+            sessions.begin(user, self._gatekeeper.cookie(request.scope)),
+            httponly=True,
+            samesite="strict",
+            secure=self._settings.secure_cookies,
+            path="/",
+        )
+        return response
+
+    def _keys(self, request: Request, name: str) -> dict[str, int]:
+        address = request.client.host if request.client is not None else ""
+        most, short = self._settings.login_failures, name[:128]
+        return {
+            f"both {address} {short}": most,
+            f"name {short}": 5 * most,
+            f"address {address}": 10 * most,
+        }
+
+    def sign_out(self, request: Request) -> Response:
+        """What the button of the pages does."""
+        cookie = self._gatekeeper.cookie(request.scope)
+        if cookie is None:
+            raise Refused(409, "NotSignedIn", "there is no session to end")
+        sessions = self._gatekeeper.sessions
+        sessions.end(cookie)
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(
+            sessions.cookie, path="/", secure=self._settings.secure_cookies, httponly=True
+        )
+        return response
+
+
 def login_router(gatekeeper: Gatekeeper) -> APIRouter:
     """The page, and what its form and the sign-out button do."""
     router = page_router()
-    settings, sessions = gatekeeper.settings, gatekeeper.sessions
-    attempts = Attempts(settings.login_window_s)
-    # Each check of a password takes 64 MiB for a moment.
-    one_by_one = threading.Semaphore(2)
+    login = Login(gatekeeper)
 
-    @router.get("/login", openapi_extra=None)
+    @router.get("/login")
     def show(request: Request, next: str = "/") -> Response:
         if actor_in(request.scope) is not None:
             return RedirectResponse(_own_path(next), 303)
         return _page("", next)
 
-    @router.post("/login", openapi_extra=None)
+    @router.post("/login")
     def sign_in(
         request: Request,
         name: Annotated[str, Form()] = "",
         password: Annotated[str, Form()] = "",
         next: Annotated[str, Form()] = "/",
     ) -> Response:
-        if gatekeeper.users is None or gatekeeper.local:
-            return RedirectResponse("/", 303)
-        address = request.client.host if request.client is not None else ""
-        most = settings.login_failures
-        keys = {
-            f"both {address} {name[:128]}": most,
-            f"name {name[:128]}": 5 * most,
-            f"address {address}": 10 * most,
-        }
-        wait = attempts.wait(keys)
-        if wait:
-            said = "Too many wrong passwords. Try again later."
-            return _page(said, next, 429, {"Retry-After": str(math.ceil(wait))})
-        # Counted before it is known: many attempts at once are many attempts.
-        attempts.failed(keys)
-        with one_by_one:
-            user = gatekeeper.users.signed_in(name, password)
-        if user is None:
-            return _page("Name or password is wrong.", next, 403)
-        attempts.succeeded(keys)
-        response = RedirectResponse(_own_path(next), 303)
-        response.set_cookie(
-            sessions.cookie,
-            sessions.begin(user, gatekeeper.cookie(request.scope)),
-            httponly=True,
-            samesite="strict",
-            secure=settings.secure_cookies,
-            path="/",
-        )
-        return response
+        return login.sign_in(request, name, password, next)
 
     @router.post("/logout", openapi_extra=VIEWER)
     def sign_out(request: Request) -> Response:
-        cookie = gatekeeper.cookie(request.scope)
-        if cookie is None:
-            raise Refused(409, "NotSignedIn", "there is no session to end")
-        sessions.end(cookie)
-        response = RedirectResponse("/login", 303)
-        response.delete_cookie(
-            sessions.cookie, path="/", secure=settings.secure_cookies, httponly=True
-        )
-        return response
+        return login.sign_out(request)
 
     return router
 
