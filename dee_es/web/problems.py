@@ -200,7 +200,7 @@ def first_fault(faults: Sequence[Any]) -> tuple[str, str]:
         return field, "is not known here"
     if first["type"] == "missing":
         return field, "is missing"
-    return field, str(first["msg"])
+    return field, str(first["msg"]).removeprefix("Value error, ")
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:

@@ -136,6 +136,15 @@ def test_many_runs_are_changed(client: Client, engine: Engine) -> None:
     assert actors == {"robin"}
 
 
+@pytest.mark.parametrize("reason", ["", "  ", "a\0b", None, 3])
+def test_what_is_refused_is_refused_before_a_job_begins(client: Client, reason: Any) -> None:
+    given = {"filters": {"planId": "outreach"}, "reason": reason}
+    answer = client.post(f"{API}/runs/bulk-cancel", json=given)
+    refused(answer, 422, "InvalidInput", "reason")
+    assert "Value error" not in answer.text
+    assert client.get(f"{API}/jobs").json()["jobs"] == []
+
+
 def test_jobs_are_bounded_and_end_with_the_server(engine: Engine) -> None:
     settings = replace(SETTINGS, job_workers=1, jobs_waiting=1)
     with served(engine, settings, **MEANT) as client:

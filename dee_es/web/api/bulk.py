@@ -16,7 +16,7 @@ from dee_es.core.views import RunStatus
 from dee_es.engine.models import Answer, BulkChange, OnChange
 from dee_es.errors import EmptyFilter
 from dee_es.web.api import intake
-from dee_es.web.api.models import Flag, Given, GivenId, Text, UtcTime, Values
+from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime, Values
 from dee_es.web.api.plan_reference import PlanGiven, plan_of
 from dee_es.web.jobs import Job, Jobs, JobView
 from dee_es.web.problems import Refused
@@ -64,7 +64,7 @@ class BulkCancel(Given):
     """Runs to cancel, and why. With `dryRun` they are only counted, at once."""
 
     filters: RunFilters
-    reason: Text
+    reason: Filled
     dry_run: Flag = False
 
 

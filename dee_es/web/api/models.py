@@ -49,10 +49,20 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError("is beyond what can be counted") from None
 
 
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    if "\0" in text:
+        raise ValueError("holds a NUL, which readers cannot keep")
+    return text
+
+
 UtcTime = Annotated[datetime, BeforeValidator(_iso), AfterValidator(_utc)]
 """A time in ISO 8601 with a zone."""
 GivenId = Annotated[str, StringConstraints(pattern=_ID_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
+Filled = Annotated[Text, AfterValidator(_filled)]
+"""A text that says something."""
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE_INTEGER)]
 Values = dict[str, Any]

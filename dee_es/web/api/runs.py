@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dee_es.core.views import RunStatus
 from dee_es.engine.models import ExecutionRun, RunPage
-from dee_es.web.api.models import Given, GivenId, Text, UtcTime, Values
+from dee_es.web.api.models import Filled, Given, GivenId, Text, UtcTime, Values
 from dee_es.web.api.plan_reference import PlanGiven, plan_of
 from dee_es.web.routing import (
     OPERATOR,
@@ -63,7 +63,7 @@ class Execute(Given):
 class Reason(Given):
     """Why; recorded in plain text, so it must not hold personal data."""
 
-    reason: Text
+    reason: Filled
 
 
 class OptionalReason(Given):
