@@ -100,7 +100,7 @@ class Engine(EngineApi):
     ) -> None:
         config = _config(database)
         wall, ids = wall or SystemWallClock(), ids or RandomIds()
-        actor = check_actor("actor", current_user() if config.actor is None else config.actor)
+        actor = actor_of(config)
         with ExitStack() as undo:
             backend, store, views = _open_store(config)
             undo.callback(store.close)
@@ -205,6 +205,11 @@ def _config(database: str | EngineConfig | None) -> EngineConfig:
     if database is not None and not isinstance(database, str):
         raise InvalidInput("database", "must be a URL or an EngineConfig")
     return load_config({"database": database})
+
+
+def actor_of(config: EngineConfig) -> str:
+    """Who acts where a call does not say: as configured, else the operating system's user."""
+    return check_actor("actor", current_user() if config.actor is None else config.actor)
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -494,6 +499,15 @@ def calls_path(config: EngineConfig) -> Path:
             "twilio_calls", "name a file for the calls under way, as in DEE_TWILIO_CALLS=calls.db"
         )
     return path.with_name(path.stem + ".calls.db")
+
+
+def users_path(config: EngineConfig) -> Path:
+    """The file of those who may sign in: as configured, else beside an SQLite database, else in
+    the working folder."""
+    if config.users is not None:
+        return Path(config.users)
+    path = sqlite_path(config.database)
+    return Path("dee.users") if path is None else path.with_name(path.stem + ".users")
 
 
 @contextmanager

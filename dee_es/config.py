@@ -49,9 +49,10 @@ class EngineConfig:
     does not say, `twilio_record` whether calls are recorded, `twilio_ring_s` how many seconds it
     rings, `twilio_timeout_s` bounds each request, `twilio_max_duration_s` ends calls whose step
     sets no limit, `twilio_voice` and `twilio_language` are those that speak, and `twilio_ca_file`
-    replaces the system's authorities. `partition` (index, count) is the share of the contacts that
-    this engine's scheduler works on, written `0/1` in a setting. Without `create`, a database that
-    does not exist is an error.
+    replaces the system's authorities. `users` is the file of those who may sign in at `dee serve`,
+    by default beside an SQLite database. `partition` (index, count) is the share of the contacts
+    that this engine's scheduler works on, written `0/1` in a setting. Without `create`, a database
+    that does not exist is an error.
     """
 
     database: str = DEFAULT_DATABASE
@@ -94,6 +95,7 @@ class EngineConfig:
     twilio_voice: str | None = None
     twilio_language: str | None = None
     twilio_ca_file: str | None = None
+    users: str | None = None
     partition: tuple[int, int] = (0, 1)
     max_runs_per_tick: int = 500
     max_concurrent_sends: int = 8

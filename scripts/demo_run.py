@@ -18,12 +18,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from dee_es import Engine, EngineConfig
-from dee_es.cli.contacts_csv import CsvContact, read_contacts
 from dee_es.cli.event_lines import Addressees, EventLine, parse_line
 from dee_es.cli.options import STATUSES
 from dee_es.cli.progress import Progress
 from dee_es.cli.times import parse_duration
 from dee_es.config import load_config
+from dee_es.doors.contacts_csv import CsvContact, read_contacts
 from dee_es.engine.models import TickReport
 from dee_es.errors import DeeError
 

@@ -159,7 +159,7 @@ class Addressees:
         derived = self._engine.contact_id_for(email=line.email, phone=line.phone)
         if self._ids is None:
             return derived
-        from dee_es.cli.enroll_rows import address_digest
+        from dee_es.doors.enroll_rows import address_digest
 
         address = address_digest(line.email, line.phone)
         assert address is not None, "there is an email or a phone"
@@ -171,8 +171,8 @@ class Addressees:
 
 def _ids_of(engine: Engine, path: str) -> dict[bytes, str]:
     """The contact of each address in a contacts file: that of the first row which has it."""
-    from dee_es.cli.contacts_csv import CsvContact, read_contacts
-    from dee_es.cli.enroll_rows import address_digest
+    from dee_es.doors.contacts_csv import CsvContact, read_contacts
+    from dee_es.doors.enroll_rows import address_digest
 
     found: dict[bytes, str] = {}
     for row in read_contacts(path):

@@ -44,6 +44,7 @@ _COMMANDS: Final = {
     "tick": Lazy("clock:tick", "Do everything that is due now, once."),
     "run-until": Lazy("clock:run_until", "Move a manual clock ahead, doing what becomes due."),
     "worker": Lazy("worker:worker", "Do what becomes due, until stopped."),
+    "serve": Lazy("serve:serve", "Serve the web page and the HTTP API; users and tokens."),
     "health": Lazy("health:health", "Show how the database and its projections stand."),
 }
 

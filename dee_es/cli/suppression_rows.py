@@ -7,10 +7,10 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from typing import BinaryIO, Final
 
-from dee_es.cli.contacts_csv import CsvContact, CsvRow, read_contacts
-from dee_es.cli.contacts_header import choose_delimiter, read_header
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.values import check_id
+from dee_es.doors.contacts_csv import CsvContact, CsvRow, read_contacts
+from dee_es.doors.contacts_header import choose_delimiter, read_header
 from dee_es.engine.models import ImportResult, SuppressionEntry
 from dee_es.errors import DeeError, InvalidInput
 

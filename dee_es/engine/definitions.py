@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -71,6 +71,9 @@ class Definitions:
             opened = self._journal.open(rows)
             if opened and _published(opened[-1]).definition == event.definition:
                 return opened[-1].version
+            again = _published_by(opened, meta().command_id, event.definition)
+            if again is not None:
+                return again
             previous = checksum_of(rows[-1]) if rows else GENESIS
             given = meta()
             sealed = self._journal.seal(stream, len(rows), previous, [event], given, None)
@@ -207,6 +210,17 @@ class Definitions:
 
 def _known(versions: dict[str, int], wanted: Collection[str]) -> dict[str, int]:
     return {name: version for name, version in versions.items() if version and name in wanted}
+
+
+def _published_by(
+    opened: Sequence[e.RecordedEvent], command_id: str, definition: Mapping[str, Any]
+) -> int | None:
+    """The version that this very command published before others followed."""
+    for recorded in opened:
+        same = _published(recorded).definition == definition
+        if same and recorded.meta.command_id == command_id:
+            return recorded.version
+    return None
 
 
 def _published(recorded: e.RecordedEvent) -> e.Published:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dee_es.cli.contacts_csv import CsvContact, CsvRefusal, read_contacts
+from dee_es.doors.contacts_csv import CsvContact, CsvRefusal, read_contacts
 from dee_es.errors import InvalidInput
 
 # No surrogates (they have no UTF-8 form) and no NUL, which is refused by design.

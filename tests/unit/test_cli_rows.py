@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from dee_es import Engine
-from dee_es.cli.contacts_csv import CsvContact, CsvRefusal
-from dee_es.cli.enroll_rows import SHOWN, Dedupe, Intake, Refusals, address_digest
 from dee_es.cli.event_lines import MAX_LINE, EventLine, parse_line, read_batches
 from dee_es.cli.options import pairs_option
+from dee_es.cli.refused_rows import SHOWN, Refusals
+from dee_es.doors.contacts_csv import CsvContact, CsvRefusal
+from dee_es.doors.enroll_rows import Dedupe, Intake, address_digest
 from dee_es.engine.models import Refusal
 from dee_es.errors import InvalidInput
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dee_es.cli import contacts_csv
-from dee_es.cli.contacts_csv import CsvContact, CsvRefusal, CsvRow, read_contacts
-from dee_es.cli.contacts_header import camel_case
+from dee_es.doors import contacts_csv
+from dee_es.doors.contacts_csv import CsvContact, CsvRefusal, CsvRow, read_contacts
+from dee_es.doors.contacts_header import camel_case
 from dee_es.errors import InvalidInput
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dee_es.cli.contacts_csv import CsvContact, CsvRefusal, read_contacts
 from dee_es.core.contact import normalize_email
 from dee_es.core.plan import load_plan, missing_references
 from dee_es.core.plan_model import ExecutionPlan
+from dee_es.doors.contacts_csv import CsvContact, CsvRefusal, read_contacts
 
 DATA = Path(__file__).parents[2] / "scripts" / "demo_data"
 BUNDLED = ("templates", "scripts", "sender")

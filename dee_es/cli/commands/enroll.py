@@ -19,8 +19,9 @@ from dee_es.errors import InvalidInput, PlanValidationError
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
-    from dee_es.cli.enroll_rows import Dedupe, Intake, Refusals
+    from dee_es.cli.refused_rows import Refusals
     from dee_es.core.plan import ExecutionPlan
+    from dee_es.doors.enroll_rows import Dedupe, Intake
     from dee_es.engine.models import BulkResult
 
 _INTERRUPTED: Final = (
@@ -79,8 +80,9 @@ def enroll(
     with ExitStack() as stack:
         engine = stack.enter_context(session.engine())
         source = stack.enter_context(_opened(contacts))
-        from dee_es.cli.contacts_csv import read_contacts
-        from dee_es.cli.enroll_rows import Intake, Refusals
+        from dee_es.cli.refused_rows import Refusals
+        from dee_es.doors.contacts_csv import read_contacts
+        from dee_es.doors.enroll_rows import Intake
 
         rows = stack.enter_context(closing(read_contacts(source)))
         ready = _ready(engine, plan, dry_run)

@@ -36,11 +36,17 @@ class DefinitionsApi(ApiBase):
         return [self._definitions.plan(plan_id) for plan_id in self._definitions.ids("plan")]
 
     def publish_template(
-        self, id: str, *, text: str, html: str | None = None, actor: str | None = None
+        self,
+        id: str,
+        *,
+        text: str,
+        html: str | None = None,
+        actor: str | None = None,
+        command_id: str | None = None,
     ) -> int:
         """Publish a message template; returns its version."""
         given = {"text": text, **({} if html is None else {"html": html})}
-        return self._publish("template", id, check_template(given), actor)
+        return self._publish("template", id, check_template(given), actor, command_id)
 
     def publish_script(
         self,
@@ -132,8 +138,15 @@ class DefinitionsApi(ApiBase):
         given = check_map("variables", variables or {})
         return self._preview.render(check_id("id", id), version, subject, contact, given)
 
-    def _publish(self, kind: str, name: str, definition: dict[str, Any], actor: str | None) -> int:
-        meta = self._meta("publish", None, actor, None)
+    def _publish(
+        self,
+        kind: str,
+        name: str,
+        definition: dict[str, Any],
+        actor: str | None,
+        command_id: str | None = None,
+    ) -> int:
+        meta = self._meta("publish", command_id, actor, None)
         return self._definitions.publish(kind, name, definition, meta)
 
 

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from dee_es.cli.contacts_header import Columns, choose_delimiter, read_header
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.values import check_id
+from dee_es.doors.contacts_header import Columns, choose_delimiter, read_header
 from dee_es.errors import InvalidInput
 
 MAX_FIELD: Final = 256 * 1024

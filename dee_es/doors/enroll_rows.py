@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TextIO
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from dee_es.cli.contacts_csv import CsvContact, CsvRefusal, CsvRow
-from dee_es.cli.output import csv_writer
+from dee_es.doors.contacts_csv import CsvContact, CsvRefusal, CsvRow
 from dee_es.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from dee_es.bootstrap import Engine
     from dee_es.core.contact import Contact
+    from dee_es.engine.facade import EngineApi
     from dee_es.engine.models import Refusal
 
 Dedupe = Literal["address", "id"]
-SHOWN: Final = 20
-"""Rows that are not valid and shown one by one; a file given with `--errors` takes all."""
-_HEADER: Final = ("line", "contactId", "reason", "detail")
 
 
-@dataclass(slots=True)
-class Refusals:
-    """Every row that was not enrolled: counted, written, and the first invalid ones kept."""
-
-    stream: TextIO | None = None
-    counts: Counter[str] = field(default_factory=Counter)
-    first: list[tuple[int | None, str]] = field(default_factory=list)
-    _write: Callable[[Sequence[object]], object] | None = None
-
-    def __post_init__(self) -> None:
-        if self.stream is not None:
-            self._write = csv_writer(self.stream)
-            self._write(_HEADER)
+class Refused(Protocol):
+    """Takes note of every row that is not enrolled."""
 
     def add(self, line: int | None, contact_id: str | None, reason: str, detail: str) -> None:
         """Take note of a row. `detail` names columns and never shows their values."""
-        self.counts[reason] += 1
-        if reason == "invalid" and len(self.first) < SHOWN:
-            self.first.append((line, detail))
-        if self._write is not None:
-            self._write((line, contact_id, reason, detail))
 
 
 class Intake:
@@ -57,10 +36,10 @@ class Intake:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineApi,
         rows: Iterable[CsvRow],
         dedupe: Dedupe,
-        refusals: Refusals,
+        refusals: Refused,
         batch_size: int,
     ) -> None:
         self._engine = engine

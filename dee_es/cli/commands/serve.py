@@ -1,0 +1,177 @@
+"""`dee serve`: the web page and the HTTP API, and those who may sign in there."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from dee_es.cli.options import json_option
+from dee_es.cli.output import Column, say, write_json, write_table
+from dee_es.cli.session import Session, pass_session
+from dee_es.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from dee_es.web.security.users import Users
+
+ROLES: Final = ("viewer", "operator", "admin")
+_NEEDED: Final = ("argon2", "fastapi", "multipart", "uvicorn")
+_role_option = click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    required=True,
+    help="A viewer reads; an operator also acts; an admin also erases, rebuilds, sets policies.",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    metavar="N",
+    default=8765,
+    show_default=True,
+    help="0 is any free one.",
+)
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which others reach the server; may be given several times.",
+)
+@click.option(
+    "--max-upload",
+    type=click.IntRange(1),
+    metavar="MIB",
+    default=50,
+    show_default=True,
+    help="Largest contacts file to take.",
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@click.pass_context
+def serve(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    allowed_hosts: tuple[str, ...],
+    max_upload: int,
+    open_page: bool,
+) -> None:
+    """Serve the web page and the HTTP API, until SIGTERM or Ctrl-C.
+
+    Without users the server is for you alone: it listens on this machine and every change is
+    recorded under your name. Any other address needs users or tokens and --allowed-host, and a
+    proxy with TLS before it.
+    """
+    _require_web()
+    if ctx.invoked_subcommand is not None:
+        return
+    session: Session = ctx.obj
+    from dee_es.bootstrap import actor_of, users_path
+    from dee_es.cli.logs import logging_to_stderr
+    from dee_es.web.server import serve as run
+    from dee_es.web.settings import MIB, WebSettings
+
+    config = session.config(create=False)
+    settings = WebSettings(
+        host=host,
+        port=port,
+        allowed_hosts=allowed_hosts,
+        users_file=users_path(config),
+        local_actor=actor_of(config),
+        max_upload=max_upload * MIB,
+    )
+
+    def on_ready(url: str) -> None:
+        say(f"serving on {url}; Ctrl-C stops it")
+        sys.stdout.flush()
+        if open_page:
+            webbrowser.open(url)
+
+    with logging_to_stderr(False), session.engine() as engine:
+        run(engine, settings, on_ready)
+    say("stopped")
+
+
+@serve.group()
+def user() -> None:
+    """Those who sign in with a password."""
+
+
+@user.command("add")
+@click.argument("name")
+@_role_option
+@pass_session
+def add_user(session: Session, name: str, role: str) -> None:
+    """Add a user, or give one another role and password.
+
+    The password is asked for; in a pipe it is the first line.
+    """
+    from dee_es.web.security.roles import Role
+
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    _users(session).add_user(name, Role(role), password)
+    say(f"user {name} signs in as {role}; a server that runs without users is to be restarted")
+
+
+@user.command("list")
+@json_option
+@pass_session
+def list_users(session: Session, as_json: bool) -> None:
+    """List users and tokens."""
+    known = _users(session).known()
+    rows = [(each.name, each.role.value, "password") for each in known.users.values()]
+    rows += [(each.name, each.role.value, "token") for each in known.tokens.values()]
+    if as_json:
+        write_json([{"name": n, "role": r, "signsInBy": how} for n, r, how in sorted(rows)])
+        return
+    write_table((Column("NAME", 8), Column("ROLE"), Column("SIGNS IN BY")), sorted(rows))
+
+
+@user.command("remove")
+@click.argument("name")
+@pass_session
+def remove_user(session: Session, name: str) -> None:
+    """Forget a user or a token; its sessions end at once."""
+    if not _users(session).remove(name):
+        raise InvalidInput("name", f"there is no user and no token {name!r}")
+    say(f"{name} can no longer sign in")
+
+
+@serve.command()
+@click.argument("name")
+@_role_option
+@pass_session
+def token(session: Session, name: str, role: str) -> None:
+    """Make a token for a program, and print it: it is shown this once.
+
+    A token of the same name is replaced. Programs send it as `Authorization: Bearer TOKEN`.
+    """
+    from dee_es.web.security.roles import Role
+
+    click.echo(_users(session).add_token(name, Role(role)))
+
+
+def _users(session: Session) -> Users:
+    from dee_es.bootstrap import users_path
+    from dee_es.web.security.users import Users
+
+    return Users(users_path(session.config(create=False)))
+
+
+def _require_web() -> None:
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise InvalidInput(
+            "serve", f"{', '.join(missing)} not installed; run `pip install 'dee-es[web]'`"
+        )

@@ -1,0 +1,1 @@
+"""What several doors share: the shell and the HTTP API read contacts files the same way."""

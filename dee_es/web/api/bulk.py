@@ -1,0 +1,302 @@
+"""The Runs page's bulk operations, as jobs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from dee_es.core.views import RunStatus
+from dee_es.engine.models import Answer, BulkChange, OnChange
+from dee_es.errors import EmptyFilter
+from dee_es.web.api import intake
+from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime, Values
+from dee_es.web.api.plan_reference import PlanGiven, plan_of
+from dee_es.web.jobs import Job, Jobs, JobView
+from dee_es.web.problems import Refused
+from dee_es.web.routing import (
+    OPERATOR,
+    ActorDep,
+    CommandDep,
+    EngineDep,
+    JobsDep,
+    SettingsDep,
+    api_router,
+    job,
+)
+from dee_es.web.security.roles import Role
+from dee_es.web.security.scopes import media_type
+
+router: Final = api_router("bulk")
+
+_Model = TypeVar("_Model", bound=Given)
+Batch = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+
+
+class BulkExecute(Given):
+    """Contacts to enroll in a plan; each is looked at on its own, and what is wrong with one is
+    told among the job's refusals."""
+
+    plan: PlanGiven
+    contacts: list[Any]
+    variables: Values = Field(default_factory=dict)
+    batch_size: Batch = 100
+    dry_run: Flag = False
+
+
+class RunFilters(Given):
+    """The filters of `listRuns`; at least one has to be given."""
+
+    status: RunStatus | list[RunStatus] | None = None
+    plan_id: GivenId | None = None
+    contact_id: GivenId | None = None
+    started_after: UtcTime | None = None
+    started_before: UtcTime | None = None
+
+
+class BulkCancel(Given):
+    """Runs to cancel, and why. With `dryRun` they are only counted, at once."""
+
+    filters: RunFilters
+    reason: Filled
+    dry_run: Flag = False
+
+
+class BulkPause(BulkCancel):
+    """Runs to pause, and why."""
+
+    keep: Literal["deadline", "remaining"] = "deadline"
+
+
+class BulkResume(BulkCancel):
+    """Runs to resume, and why; `perTick` of them in each of the coming ticks."""
+
+    per_tick: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100
+
+
+class Changed(Answer):
+    """What became of the runs that matched; `changed` (of `bulk-cancel`: `cancelled`) is 0 in
+    a dry run."""
+
+    matched: int
+    changed: int | None = None
+    cancelled: int | None = None
+    errors: int
+    dry_run: bool
+
+
+_ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": Changed, "description": "A dry run: what would be changed."},
+    202: {"model": JobView, "description": "The job that was started; see `Location`."},
+}
+_CSV: Final = {
+    "schema": {"type": "string", "format": "binary"},
+    "example": "id,email\nc1,a@b.example\n",
+}
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/BulkExecute"},
+                "example": {
+                    "plan": "welcome",
+                    "contacts": [{"id": "contact_123", "email": "jane@example.com"}],
+                },
+            },
+            "text/csv": _CSV,
+        },
+    }
+}
+
+
+@router.post(
+    "/runs/bulk-execute",
+    openapi_extra=job(OPERATOR, **_BODY),
+    status_code=202,
+    response_model=JobView,
+    summary="Enroll many contacts",
+)
+async def bulk_execute(
+    request: Request,
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    command: CommandDep,
+    settings: SettingsDep,
+) -> Response:
+    """Enroll the contacts of a JSON document, or of a CSV file (`text/csv`, streamed).
+
+    With CSV the rest stands in the query: `plan` (`id` or `id@version`), `batchSize`, `dedupe`
+    (`address` or `id`), `dryRun`, and `variables` as a JSON object. The first line names the
+    columns, as for `dee enroll`.
+    """
+    kind = media_type(request.scope)
+    if kind == "text/csv":
+        given = _parsed(intake.CsvOptions, dict(request.query_params))
+        plan = await run_in_threadpool(plan_of, given.plan, engine)
+        jobs.check_room()
+        upload = await intake.received(request, settings.uploads_at_once)
+        work = intake.of_csv(engine, plan, upload, given, actor.name, command)
+        digest = hashlib.sha256(str(request.query_params).encode() + upload.digest).digest()
+        release: Callable[[], object] = upload.close
+    elif kind == "application/json":
+        body = _parsed_json(BulkExecute, await request.body())
+        plan = await run_in_threadpool(plan_of, body.plan, engine)
+        work = intake.of_json(engine, plan, body, actor.name, command)
+        digest = hashlib.sha256(await request.body()).digest()
+        release = _nothing
+    else:
+        raise Refused(415, "UnsupportedMediaType", "send application/json or text/csv")
+    made = jobs.start(
+        "bulk-execute",
+        actor.name,
+        Role.OPERATOR,
+        work,
+        command_id=command,
+        digest=b"bulk-execute" + digest,
+        release=release,
+    )
+    return accepted(made)
+
+
+@router.post(
+    "/runs/bulk-cancel",
+    openapi_extra=job(OPERATOR),
+    status_code=202,
+    response_model=None,
+    responses=_ACCEPTED,
+    summary="Cancel many runs",
+)
+def bulk_cancel(
+    engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkCancel
+) -> Response:
+    """Cancel all runs that match the filters."""
+
+    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
+        return engine.bulk_cancel(
+            filters, given.reason, actor.name, given.dry_run, told, command_id=command
+        )
+
+    return _change("bulk-cancel", given, change, jobs, actor.name, command)
+
+
+@router.post(
+    "/runs/bulk-pause",
+    openapi_extra=job(OPERATOR),
+    status_code=202,
+    response_model=None,
+    responses=_ACCEPTED,
+    summary="Pause many runs",
+)
+def bulk_pause(
+    engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkPause
+) -> Response:
+    """Pause all runs that match the filters and can be paused."""
+
+    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
+        return engine.bulk_pause(
+            filters, given.reason, actor.name, given.keep, given.dry_run, told, command_id=command
+        )
+
+    return _change("bulk-pause", given, change, jobs, actor.name, command)
+
+
+@router.post(
+    "/runs/bulk-resume",
+    openapi_extra=job(OPERATOR),
+    status_code=202,
+    response_model=None,
+    responses=_ACCEPTED,
+    summary="Resume many runs",
+)
+def bulk_resume(
+    engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkResume
+) -> Response:
+    """Resume all paused runs that match the filters."""
+
+    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
+        return engine.bulk_resume(
+            filters,
+            given.reason,
+            actor.name,
+            given.per_tick,
+            given.dry_run,
+            told,
+            command_id=command,
+        )
+
+    return _change("bulk-resume", given, change, jobs, actor.name, command)
+
+
+def _change(
+    kind: str,
+    given: BulkCancel,
+    change: Callable[[Mapping[str, Any], OnChange | None], BulkChange],
+    jobs: Jobs,
+    actor: str,
+    command: str | None,
+) -> Response:
+    filters = _filters(given.filters)
+    if given.dry_run:
+        return JSONResponse(_changed(kind, change(filters, None), dry_run=True))
+
+    def work(running: Job) -> dict[str, Any]:
+        def told(so_far: BulkChange) -> None:
+            running.progress(so_far.done)
+            running.result = _changed(kind, so_far, dry_run=False)
+            running.check()
+
+        return _changed(kind, change(filters, told), dry_run=False)
+
+    digest = hashlib.sha256(kind.encode() + given.model_dump_json().encode()).digest()
+    made = jobs.start(kind, actor, Role.OPERATOR, work, command_id=command, digest=digest)
+    return accepted(made)
+
+
+def _filters(given: RunFilters) -> dict[str, Any]:
+    found = {name: value for name, value in dict(given).items() if value not in (None, [])}
+    if not found:
+        raise EmptyFilter("give at least one filter; without any it would be about all runs")
+    return found
+
+
+def _changed(kind: str, result: BulkChange, *, dry_run: bool) -> dict[str, Any]:
+    name = "cancelled" if kind == "bulk-cancel" else "changed"
+    return {
+        "matched": result.matched,
+        name: result.changed,
+        "errors": result.errors,
+        "dryRun": dry_run,
+    }
+
+
+def accepted(made: Job) -> Response:
+    """What a call that started a job answers."""
+    body = made.view().model_dump_json(by_alias=True)
+    headers = {"Location": f"/api/v1/jobs/{made.id}"}
+    return Response(body, 202, headers, "application/json")
+
+
+def _parsed(model: type[_Model], values: Mapping[str, Any]) -> _Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False)) from None
+
+
+def _parsed_json(model: type[_Model], body: bytes) -> _Model:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False)) from None
+
+
+def _nothing() -> None:
+    """There is nothing to let go."""

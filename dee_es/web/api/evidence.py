@@ -1,0 +1,139 @@
+"""What is given out as evidence: exports of the log and compliance reports, as jobs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Response
+from pydantic import Field, StringConstraints
+
+from dee_es.engine.exporting.manager import Exported
+from dee_es.web.api.bulk import accepted
+from dee_es.web.api.models import Flag, Given, GivenId, Text, UtcTime, plain
+from dee_es.web.jobs import Job, Jobs, JobView, Work
+from dee_es.web.routing import OPERATOR, ActorDep, CommandDep, EngineDep, JobsDep, api_router, job
+from dee_es.web.security.roles import Role
+
+router: Final = api_router("evidence")
+
+Part = Literal["sends", "consent", "suppressions", "windows", "unsubscribes", "verification"]
+
+
+class Export(Given):
+    """What to give out: a run, a contact, or a period. `zip` holds all forms with the program that
+    verifies them. `personalData` false leaves personal data out."""
+
+    run_id: GivenId | None = None
+    contact_id: GivenId | None = None
+    since: UtcTime | None = Field(None, description="Inclusive; ISO 8601 with a zone.")
+    until: UtcTime | None = Field(None, description="Exclusive; ISO 8601 with a zone.")
+    format: Literal["json", "jsonl", "csv", "pdf", "zip"] = "json"
+    personal_data: Flag = True
+    reason: Text | None = None
+
+
+class Report(Given):
+    """A period, the parts to report on (all by default), and the zone of business days. `through`
+    is the position up to which the log is read, by default its end."""
+
+    since: UtcTime = Field(description="Inclusive; ISO 8601 with a zone.")
+    until: UtcTime = Field(description="Exclusive; ISO 8601 with a zone.")
+    include: list[Part] | None = None
+    format: Literal["json", "md", "html", "pdf"] = "json"
+    zone: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "UTC"
+    through: Annotated[int, Field(strict=True, ge=1, le=2**53)] | None = None
+    reason: Text | None = None
+
+
+@router.post(
+    "/audit/export",
+    openapi_extra=job(OPERATOR),
+    status_code=202,
+    response_model=JobView,
+    summary="Export entries as evidence",
+)
+def export(
+    engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: Export
+) -> Response:
+    """Give out entries of the log; get the file from the job once it is done. It is recorded in
+    the log who asked for what, and the SHA-256 of the file."""
+    asked: dict[str, Any] = {
+        "run_id": given.run_id,
+        "contact_id": given.contact_id,
+        "since": given.since,
+        "until": given.until,
+        "personal_data": given.personal_data,
+        "reason": given.reason,
+        "actor": actor.name,
+    }
+
+    def work(running: Job) -> dict[str, Any]:
+        file = running.make_file("export", given.format)
+
+        def told(done: int, total: int) -> None:
+            running.progress(done, total)
+            running.check()
+
+        if given.format == "zip":
+            made = engine.audit.bundle(output=file, on_progress=told, **asked)
+        else:
+            made = engine.audit.export(format=given.format, output=file, on_progress=told, **asked)
+        found = plain(Exported, made)
+        del found["content"]
+        return found
+
+    return _started(jobs, "audit-export", actor.name, work, command, given)
+
+
+@router.post(
+    "/report",
+    openapi_extra=job(OPERATOR),
+    status_code=202,
+    response_model=JobView,
+    summary="Make a compliance report",
+)
+def report(
+    engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: Report
+) -> Response:
+    """Count the log of a period; get the report from the job once it is done. It is recorded in
+    the log that it was made."""
+
+    def work(running: Job) -> dict[str, Any]:
+        file = running.make_file("report", given.format)
+
+        def told(what: str, done: int, total: int) -> None:
+            # It is read twice, once to count and once to verify.
+            running.progress(done if what == "counting" else total + done, 2 * total)
+            running.check()
+
+        made = engine.compliance.report(
+            given.since,
+            given.until,
+            given.include,
+            zone=given.zone,
+            through=given.through,
+            reason=given.reason,
+            actor=actor.name,
+            command_id=command,
+            on_progress=told,
+        )
+        content = engine.compliance.render(made, given.format)
+        file.write(content)
+        return {
+            "format": given.format,
+            "entries": made.entries,
+            "through": made.through,
+            "violations": len(made.violations()),
+            "digest": hashlib.sha256(content).hexdigest(),
+        }
+
+    return _started(jobs, "report", actor.name, work, command, given)
+
+
+def _started(
+    jobs: Jobs, kind: str, actor: str, work: Work, command: str | None, given: Given
+) -> Response:
+    digest = hashlib.sha256(f"{kind} {given.model_dump_json()}".encode()).digest()
+    made = jobs.start(kind, actor, Role.OPERATOR, work, command_id=command, digest=digest)
+    return accepted(made)

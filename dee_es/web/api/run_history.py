@@ -1,0 +1,102 @@
+"""The past of a run: what happened, how it stood, and whether it can be believed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Query
+from pydantic import Field
+
+from dee_es.engine.explain import Explanation
+from dee_es.engine.models import ChainVerdict, LogEntry, TimelineEntry
+from dee_es.engine.replay_results import ReplayResult
+from dee_es.engine.time_travel import Change, RunAt
+from dee_es.web.api.models import Given, UtcTime, listed, shown
+from dee_es.web.routing import VIEWER, EngineDep, Id, api_router
+
+router: Final = api_router("history")
+
+_COUNT: Final = 2**53
+
+
+class Moment(Given):
+    """A moment of a run: after its event `version`, or the last one up to a tick or a time."""
+
+    version: int | None = Field(None, ge=1, le=_COUNT)
+    tick: int | None = Field(None, ge=0, le=_COUNT)
+    time: UtcTime | None = None
+
+
+class Between(Given):
+    """Two versions of a run."""
+
+    from_version: int = Field(alias="from", ge=1, le=_COUNT)
+    to_version: int = Field(alias="to", ge=1, le=_COUNT)
+
+
+class Against(Given):
+    """What a run is decided again by: its own plan version, or another one."""
+
+    plan_version: int | None = Field(None, ge=1, le=_COUNT)
+
+
+@router.get(
+    "/runs/{run_id}/timeline",
+    openapi_extra=VIEWER,
+    response_model=listed(TimelineEntry),
+    summary="What happened",
+)
+def timeline(engine: EngineDep, run_id: Id) -> list[TimelineEntry]:
+    """What happened in a run, in order."""
+    return engine.get_timeline(run_id)
+
+
+@router.get(
+    "/runs/{run_id}/logs",
+    openapi_extra=VIEWER,
+    response_model=listed(LogEntry),
+    summary="All that was recorded",
+)
+def logs(engine: EngineDep, run_id: Id) -> list[LogEntry]:
+    """All that was recorded in a run, personal data included unless it was erased."""
+    return engine.get_logs(run_id)
+
+
+@router.get(
+    "/runs/{run_id}/explain",
+    openapi_extra=VIEWER,
+    response_model=shown(Explanation),
+    summary="Why it does what it does",
+)
+def explain(engine: EngineDep, run_id: Id) -> Explanation:
+    """What the run is doing and why, what a person can do, and how it came to that."""
+    return engine.explain(run_id)
+
+
+@router.get("/runs/{run_id}/at", openapi_extra=VIEWER, summary="A run as it stood")
+def at(engine: EngineDep, run_id: Id, given: Annotated[Moment, Query()]) -> RunAt:
+    """The run exactly as it stood; give one of `version`, `tick` and `time`."""
+    return engine.run_at(run_id, version=given.version, tick=given.tick, time=given.time)
+
+
+@router.get("/runs/{run_id}/diff", openapi_extra=VIEWER, summary="What changed")
+def diff(engine: EngineDep, run_id: Id, given: Annotated[Between, Query()]) -> list[Change]:
+    """What changed between two versions of a run, and by which event."""
+    return engine.diff_run(run_id, given.from_version, given.to_version)
+
+
+@router.get("/runs/{run_id}/replay", openapi_extra=VIEWER, summary="Decide it again")
+def replay(engine: EngineDep, run_id: Id, given: Annotated[Against, Query()]) -> ReplayResult:
+    """Decide a run again from its log and compare, field by field. Nothing is written or sent."""
+    return engine.replay(run_id, plan_version=given.plan_version)
+
+
+@router.get(
+    "/runs/{run_id}/verify",
+    openapi_extra=VIEWER,
+    response_model=shown(ChainVerdict),
+    summary="Check its chain",
+)
+def verify(engine: EngineDep, run_id: Id) -> ChainVerdict:
+    """Check a run's chain of checksums."""
+    return engine.verify_audit_chain(run_id)

@@ -1,0 +1,175 @@
+"""The Runs page: runs as resources."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from fastapi import Query, Response
+from pydantic import Field
+
+from dee_es.core.views import RunStatus
+from dee_es.engine.models import ExecutionRun, RunPage
+from dee_es.web.api.models import Filled, Given, GivenId, Text, UtcTime, Values
+from dee_es.web.api.plan_reference import PlanGiven, plan_of
+from dee_es.web.routing import (
+    OPERATOR,
+    VIEWER,
+    ActorDep,
+    CommandDep,
+    EngineDep,
+    Id,
+    api_router,
+)
+
+router: Final = api_router("runs")
+
+
+class RunQuery(Given):
+    """The filters of `listRuns`."""
+
+    status: list[RunStatus] = Field(
+        default_factory=list, description="Runs that stand so; may be given several times."
+    )
+    plan_id: GivenId | None = None
+    contact_id: GivenId | None = None
+    started_after: UtcTime | None = Field(None, description="Inclusive; ISO 8601 with a zone.")
+    started_before: UtcTime | None = Field(None, description="Exclusive; ISO 8601 with a zone.")
+    limit: int = Field(50, ge=1, le=1_000)
+    offset: int = Field(0, ge=0, le=2**53)
+    cursor: str | None = Field(
+        None, max_length=1_000, description="`nextCursor` of the page before; excludes `offset`."
+    )
+
+
+class ContactGiven(Given):
+    """Who a run is for. `id` is opaque and stays readable for ever: it must not be an address."""
+
+    id: GivenId
+    email: str | None = None
+    phone: str | None = None
+    timezone: str | None = None
+    attributes: Values = Field(default_factory=dict)
+
+
+class Execute(Given):
+    """A run to start. `plan` is `id` or `id@version` of a published plan, or a plan itself."""
+
+    plan: PlanGiven
+    contact: ContactGiven
+    variables: Values = Field(default_factory=dict)
+    start_at: UtcTime | None = None
+
+
+class Reason(Given):
+    """Why; recorded in plain text, so it must not hold personal data."""
+
+    reason: Filled
+
+
+class OptionalReason(Given):
+    """Why, if anybody cares to say."""
+
+    reason: Text | None = None
+
+
+class PauseGiven(OptionalReason):
+    """`keep` says what becomes of a wait: its deadline stays, or the time that remains."""
+
+    keep: Literal["deadline", "remaining"] = "deadline"
+
+
+class Resolve(Reason):
+    """How a send whose outcome is unknown is settled."""
+
+    outcome: Literal["delivered", "failed", "resend"]
+
+
+@router.get("/runs", openapi_extra=VIEWER, summary="List runs")
+def list_runs(engine: EngineDep, given: Annotated[RunQuery, Query()]) -> RunPage:
+    """Runs that match all filters given, newest first; `total` is exact."""
+    return engine.list_runs(
+        list(given.status) or None,
+        given.plan_id,
+        given.contact_id,
+        given.started_after,
+        given.started_before,
+        given.limit,
+        given.offset,
+        given.cursor,
+    )
+
+
+@router.post("/runs", openapi_extra=OPERATOR, status_code=201, summary="Start a run")
+def execute(
+    engine: EngineDep, actor: ActorDep, command: CommandDep, given: Execute, response: Response
+) -> ExecutionRun:
+    """Start a run of a plan for a contact, now or at `startAt`. A plan that equals no published
+    version is published."""
+    run = engine.execute(
+        plan_of(given.plan, engine),
+        given.contact.model_dump(),
+        given.variables,
+        given.start_at,
+        actor=actor.name,
+        command_id=command,
+    )
+    response.headers["Location"] = f"/api/v1/runs/{run.id}"
+    return run
+
+
+@router.get("/runs/{run_id}", openapi_extra=VIEWER, summary="One run")
+def get_run(engine: EngineDep, run_id: Id) -> ExecutionRun:
+    """One run as it stands."""
+    return engine.get_run(run_id)
+
+
+@router.post("/runs/{run_id}/pause", openapi_extra=OPERATOR, summary="Pause a run")
+def pause(
+    engine: EngineDep,
+    actor: ActorDep,
+    command: CommandDep,
+    run_id: Id,
+    given: PauseGiven | None = None,
+) -> ExecutionRun:
+    """Stop a run until it is resumed."""
+    asked = given or PauseGiven()
+    return engine.pause_run(run_id, asked.reason, actor.name, asked.keep, command_id=command)
+
+
+@router.post("/runs/{run_id}/resume", openapi_extra=OPERATOR, summary="Resume a run")
+def resume(
+    engine: EngineDep,
+    actor: ActorDep,
+    command: CommandDep,
+    run_id: Id,
+    given: OptionalReason | None = None,
+) -> ExecutionRun:
+    """Let a paused run go on from the next tick."""
+    reason = None if given is None else given.reason
+    return engine.resume_run(run_id, reason, actor.name, command_id=command)
+
+
+@router.post("/runs/{run_id}/cancel", openapi_extra=OPERATOR, summary="Cancel a run")
+def cancel(
+    engine: EngineDep, actor: ActorDep, command: CommandDep, run_id: Id, given: Reason
+) -> ExecutionRun:
+    """End a run; the reason is recorded in the audit log."""
+    return engine.cancel_run(run_id, given.reason, actor.name, command_id=command)
+
+
+@router.post("/runs/{run_id}/retry", openapi_extra=OPERATOR, summary="Retry a failed run")
+def retry(
+    engine: EngineDep, actor: ActorDep, command: CommandDep, run_id: Id, given: Reason
+) -> ExecutionRun:
+    """Let a failed run enter its step again; refused while a send's outcome is unknown."""
+    return engine.retry_run(run_id, given.reason, actor.name, command_id=command)
+
+
+@router.post("/runs/{run_id}/resolve", openapi_extra=OPERATOR, summary="Settle a send")
+def resolve(
+    engine: EngineDep, actor: ActorDep, command: CommandDep, run_id: Id, given: Resolve
+) -> ExecutionRun:
+    """Settle a send whose outcome is unknown."""
+    return engine.resolve_step(
+        run_id, given.outcome, reason=given.reason, actor=actor.name, command_id=command
+    )

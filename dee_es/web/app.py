@@ -1,0 +1,67 @@
+"""The whole of the web door as one ASGI application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dee_es.engine.facade import EngineApi
+from dee_es.web import api, description, hooks, pages, problems
+from dee_es.web.idempotency import Answers
+from dee_es.web.jobs import Jobs
+from dee_es.web.security.authentication import Authentication, Gatekeeper
+from dee_es.web.security.csrf import Csrf
+from dee_es.web.security.headers import SecureHeaders
+from dee_es.web.security.hosts import Hosts, allowed_hosts
+from dee_es.web.security.limits import Bodies, Rates
+from dee_es.web.security.login import login_router
+from dee_es.web.settings import WebSettings
+
+UPLOADS: Final = frozenset({"/api/v1/runs/bulk-execute"})
+"""Paths that stream a body of CSV."""
+_STATIC: Final = Path(__file__).parent / "pages" / "static"
+
+
+class WebApp:
+    """The application behind its checks; `close` ends its jobs, not the engine."""
+
+    def __init__(self, app: ASGIApp, jobs: Jobs) -> None:
+        self._app = app
+        self._jobs = jobs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._app(scope, receive, send)
+
+    def close(self) -> None:
+        """Ask the jobs to end after their batch, and wait for them."""
+        self._jobs.close()
+
+
+def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp:
+    """The application on an engine. Raises `InvalidInput` for settings that would not be safe."""
+    chosen = settings or WebSettings()
+    gatekeeper = Gatekeeper(chosen)
+    inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    inner.state.engine = engine
+    inner.state.settings = chosen
+    inner.state.answers = Answers()
+    inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting)
+    inner.openapi = lambda: description.describe(inner)  # type: ignore[method-assign]
+    problems.install(inner)
+    for router in (*api.ROUTERS, *pages.ROUTERS, *hooks.ROUTERS, login_router(gatekeeper)):
+        inner.include_router(router)
+    if _STATIC.is_dir():
+        inner.mount("/static", StaticFiles(directory=_STATIC))
+    # From the inside out: the last one is asked first.
+    app: ASGIApp = Csrf(inner)
+    app = Bodies(app, chosen, UPLOADS)
+    app = Rates(app, chosen)
+    app = Authentication(app, gatekeeper)
+    schemes = ("http",) if gatekeeper.local else ("http", "https")
+    app = Hosts(app, allowed_hosts(chosen), schemes)
+    return WebApp(SecureHeaders(app), jobs)

@@ -1,0 +1,15 @@
+"""Pages for people: a router a page, `templates/` and `static/` beside them.
+
+Routers made by `dee_es.web.routing.page_router` go into `ROUTERS`. A page finds who acts in
+`ActorDep`, and puts `csrf_token(request)` into a hidden field `csrf_token` of each of its forms
+(or sends it as `X-CSRF-Token`). Files in `static/` are served under /static/ to everybody. The
+policy of `dee_es.web.security.headers` allows neither inline scripts nor inline styles.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+ROUTERS: Final[tuple[APIRouter, ...]] = ()

@@ -1,0 +1,183 @@
+"""How much a request may bring, and how often somebody may come."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dee_es.core.values import MAX_DEPTH
+from dee_es.web.problems import Refused, answer
+from dee_es.web.security.scopes import actor_in, header, is_unsafe, media_type
+from dee_es.web.settings import WebSettings
+
+_CLIENTS: Final = 10_000
+# Texts whole, so that brackets in them do not count; an unfinished one takes all that is left, or
+# each of its quotes would be looked at anew.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
+
+
+class Buckets:
+    """Tokens for each client: `burst` at once, then so many a minute; the oldest are forgotten."""
+
+    def __init__(
+        self, per_minute: int, burst: int, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate = per_minute / 60
+        self._burst = burst
+        self._now = now
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, client: str) -> float:
+        """Take a token; the seconds to wait until there is one, 0 if there was."""
+        now = self._now()
+        left, then = self._left.pop(client, (float(self._burst), now))
+        left = min(self._burst, left + (now - then) * self._rate)
+        self._left[client] = (left - 1, now) if left >= 1 else (left, now)
+        while len(self._left) > _CLIENTS:
+            self._left.popitem(last=False)
+        return 0.0 if left >= 1 else (1 - left) / self._rate
+
+
+class Rates:
+    """Bounds how many requests that change something one client may make."""
+
+    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+        self._app = app
+        self._buckets = Buckets(settings.unsafe_per_minute, settings.unsafe_burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and is_unsafe(scope):
+            actor = actor_in(scope)
+            address = (scope.get("client") or ("",))[0]
+            client = f"address {address}" if actor is None else f"name {actor.name}"
+            wait = self._buckets.wait(client)
+            if wait:
+                refused = answer(
+                    429,
+                    "TooManyRequests",
+                    "too many requests that change something; wait",
+                    scope["path"],
+                    headers={"Retry-After": str(int(wait) + 1)},
+                )
+                await refused(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class Bodies:
+    """Reads bodies up to the limit, and refuses what is longer without reading it all.
+
+    A body of CSV at a path of `uploads` is not read here: its handler streams it, and is told to
+    stop at the limit for uploads. JSON nested too deeply is refused before a parser sees it.
+    """
+
+    def __init__(self, app: ASGIApp, settings: WebSettings, uploads: frozenset[str]) -> None:
+        self._app = app
+        self._settings = settings
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        streamed = scope["path"] in self._uploads and media_type(scope) == "text/csv"
+        limit = self._settings.max_upload if streamed else self._settings.max_body
+        try:
+            length = header(scope, b"content-length")
+            if length is not None and (not length.isdecimal() or int(length[:20]) > limit):
+                raise _too_long(limit)
+            if streamed:
+                await self._app(
+                    scope, _counted(receive, limit, self._settings.body_timeout_s), send
+                )
+                return
+            body = await self._read(receive, limit)
+            if media_type(scope).endswith("json"):
+                check_depth(body)
+        except Refused as error:
+            # The rest of the body is not read, so the connection is of no use any more.
+            headers = {"Connection": "close"}
+            refused = answer(
+                error.status, error.error, error.detail, scope["path"], headers=headers
+            )
+            await refused(scope, receive, send)
+            return
+        scope["dee.body"] = body
+        await self._app(scope, _again(body, receive), send)
+
+    async def _read(self, receive: Receive, limit: int) -> bytes:
+        body = bytearray()
+        try:
+            with anyio.fail_after(self._settings.body_timeout_s):
+                while True:
+                    message = await receive()
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise _too_long(limit)
+                    if not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise _too_slow() from None
+
+
+def check_depth(body: bytes) -> None:
+    """Refuse JSON nested deeper than anything that can be stored; raises `Refused`."""
+    depth = 0
+    for found in _TOKEN.finditer(body):
+        token = found.group()
+        if token in b"[{":
+            depth += 1
+            # The document around what is stored has levels of its own.
+            if depth > MAX_DEPTH + 4:
+                raise Refused(
+                    400, "JsonTooDeep", f"JSON is nested deeper than {MAX_DEPTH + 4} levels"
+                )
+        elif token in b"]}":
+            depth -= 1
+
+
+def _too_slow() -> Refused:
+    return Refused(408, "RequestTimeout", "the body did not arrive in time")
+
+
+def _too_long(limit: int) -> Refused:
+    return Refused(413, "BodyTooLarge", f"the body is longer than {limit:,} bytes")
+
+
+def _counted(receive: Receive, limit: int, timeout_s: float) -> Receive:
+    read = 0
+
+    async def counted() -> Message:
+        nonlocal read
+        try:
+            with anyio.fail_after(timeout_s):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow() from None
+        read += len(message.get("body", b""))
+        if read > limit:
+            raise _too_long(limit)
+        return message
+
+    return counted
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

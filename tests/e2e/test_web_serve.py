@@ -1,0 +1,194 @@
+"""`dee serve` as people start it: a process of its own, on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.cli import ROOT, Dee, environment
+from tests.support.web import API, MEANT, PASSWORD, bearer
+
+MIB = 1024 * 1024
+
+
+@contextmanager
+def serving(dee: Dee, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its address, once it takes requests; ended if it has not."""
+    process = dee.start("serve", "--port", "0", *arguments)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.match(r"serving on (http://\S+:\d+)/; Ctrl-C stops it\n", line)
+        assert found is not None, (line, process.communicate(timeout=30))
+        yield process, found[1]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ended(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 202, answer.text
+    for _ in range(600):
+        job: dict[str, Any] = client.get(answer.headers["location"]).json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(job)
+
+
+def stop(process: subprocess.Popen[str], how: signal.Signals) -> None:
+    """End the server as it is meant to be ended."""
+    process.send_signal(how)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "stopped\n", "")
+
+
+def test_it_serves_says_where_and_stops_cleanly(tmp_path: Path) -> None:
+    dee = Dee(tmp_path, {"DEE_ACTOR": "robin"}).prepared()
+    with serving(dee) as (process, url), httpx.Client(base_url=url, headers=MEANT) as client:
+        body = {"plan": publish(client), "contact": {"id": "c1", "email": "ada@example.com"}}
+        run = client.post(f"{API}/runs", json=body).json()
+        assert run["status"] == "active"
+        stop(process, signal.SIGTERM)
+    (entry,) = dee.json("audit", "log", "--action", "run.started")["entries"]
+    assert (entry["runId"], entry["actor"]) == (run["id"], "robin")
+
+
+def publish(client: httpx.Client) -> str:
+    """Publish a plan and what it needs; its id."""
+    template = {"id": "hello", "text": "Hello"}
+    assert client.post(f"{API}/templates", json=template).status_code == 200
+    steps = [{"id": "hello", "type": "send_email", "templateId": "hello", "subject": "Hello"}]
+    plan = {"id": "welcome", "name": "Welcome", "steps": steps}
+    assert client.post(f"{API}/plans", json=plan).json()["version"] == 1
+    return "welcome"
+
+
+def test_a_big_file_takes_no_memory_and_sixty_mib_are_refused(tmp_path: Path) -> None:
+    dee = Dee(tmp_path).prepared()
+    wide = b"x" * (200 * 1024)
+    head, rows = b"id,note\n", 200
+
+    def content() -> Iterator[bytes]:
+        yield head
+        for number in range(rows):
+            yield b"c%d,%s\n" % (number, wide)
+
+    with serving(dee) as (process, url), httpx.Client(base_url=url, headers=MEANT) as client:
+        path = f"{API}/runs/bulk-execute?plan=welcome&dryRun=true&dedupe=id&batchSize=10"
+        as_csv = {"content-type": "text/csv"}
+        publish(client)
+        before = most_memory(process.pid)
+        job = ended(client, client.post(path, content=content(), headers=as_csv))
+        assert (job["state"], job["result"]["created"]) == ("done", rows)
+        assert most_memory(process.pid) - before < 25 * MIB
+        told = {**as_csv, "content-length": str(60 * MIB)}
+        host = url.removeprefix("http://")
+        with socket.create_connection(host.split(":")) as raw:  # type: ignore[arg-type]
+            lines = [f"POST {path} HTTP/1.1", f"host: {host}", "x-dee-request: 1"]
+            lines += [f"{name}: {value}" for name, value in told.items()]
+            raw.sendall("\r\n".join([*lines, "", ""]).encode())
+            raw.settimeout(20)
+            # Not a byte of the body was sent.
+            assert raw.recv(65_536).startswith(b"HTTP/1.1 413")
+        stop(process, signal.SIGINT)
+
+
+def most_memory(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def test_users_sign_in_and_tokens_are_sent(tmp_path: Path) -> None:
+    dee = Dee(tmp_path).prepared()
+    said = dee("serve", "user", "add", "ada", "--role", "operator", given=PASSWORD + "\n")
+    assert PASSWORD not in said.stdout + said.stderr
+    token = dee("serve", "token", "ci", "--role", "viewer").stdout.strip()
+    file = tmp_path / "dee.users"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "$argon2id$v=19$m=65536,t=3,p=4$" in file.read_text()
+    assert dee.json("serve", "user", "list") == [
+        {"name": "ada", "role": "operator", "signsInBy": "password"},
+        {"name": "ci", "role": "viewer", "signsInBy": "token"},
+    ]
+    with serving(dee) as (_, url), httpx.Client(base_url=url) as client:
+        assert client.get(f"{API}/runs").status_code == 401
+        assert client.get(f"{API}/runs", headers=bearer(token)).json()["total"] == 0
+        form = {"name": "ada", "password": PASSWORD}
+        signed = client.post("/login", data=form, headers={"origin": url})
+        assert signed.status_code == 303
+        csrf = client.get(f"{API}/session").json()["csrfToken"]
+        body = {"contactId": "c1", "reason": "asked"}
+        path = f"{API}/contacts/suppress"
+        assert client.post(path, json=body).status_code == 403
+        assert client.post(path, json=body, headers={"x-csrf-token": csrf}).status_code == 200
+        dee("serve", "user", "remove", "ci")
+        assert client.get(f"{API}/runs", headers={**bearer(token), "cookie": ""}).status_code == 401
+    assert "no token 'ci'" in dee.fault("serve", "user", "remove", "ci")
+
+
+def test_what_would_not_be_safe_is_refused(tmp_path: Path) -> None:
+    dee = Dee(tmp_path).prepared()
+    for arguments in (
+        ("--host", "0.0.0.0", "--allowed-host", "dee.example"),
+        ("--allowed-host", "dee.example"),
+    ):
+        said = dee.fault("serve", "--port", "0", *arguments)
+        assert "nobody could sign in" in said
+        assert "dee serve user add" in said
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"port {port} cannot be had" in dee.fault("serve", "--port", port)
+    assert "12 characters" in dee.fault(
+        "serve", "user", "add", "x", "--role", "admin", DEE_USERS="other.users"
+    )
+    assert not (tmp_path / "other.users").exists()
+
+
+def test_no_database_is_made(tmp_path: Path) -> None:
+    assert "dee init" in Dee(tmp_path).fault("serve", "--port", "0")
+    assert not (tmp_path / "dee.db").exists()
+
+
+def test_without_the_web_packages_it_says_how_to_get_them(tmp_path: Path) -> None:
+    program = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'fastapi' else find(name, *a)\n"
+        "from dee_es.cli import main; main(['serve'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "pip install 'dee-es[web]'" in done.stderr
+
+
+def test_help_does_not_load_the_web() -> None:
+    program = (
+        "import sys\nfrom dee_es.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'fastapi', 'uvicorn', 'argon2', 'dee_es.web', 'dee_es.bootstrap'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "serve" in done.stdout

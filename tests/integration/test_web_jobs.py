@@ -1,0 +1,162 @@
+"""Bulk work over HTTP: jobs, how far they are, what they refused, and their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dee_es import Engine
+from tests.support.engines import open_engine, outreach, publish_basics
+from tests.support.web import (
+    API,
+    MEANT,
+    SETTINGS,
+    Client,
+    ended,
+    refused,
+    served,
+    start,
+)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with open_engine(f"sqlite:///{tmp_path / 'dee.db'}") as engine:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        yield engine
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Client]:
+    with served(engine, **MEANT) as client:
+        yield client
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+def rows(count: int) -> bytes:
+    return b"id,email\n" + b"".join(b"c%d,c%d@example.com\n" % (n, n) for n in range(count))
+
+
+def upload(client: Client, content: bytes, query: str = "", **headers: str) -> Any:
+    path = f"{API}/runs/bulk-execute?plan=outreach{query}"
+    return client.post(path, content=content, headers={"content-type": "text/csv", **headers})
+
+
+def test_contacts_of_a_document_are_enrolled(client: Client, engine: Engine) -> None:
+    start(client, "c1")
+    engine.suppress("c2")
+    contacts = [{"id": "c1"}, {"id": "c2"}, {"id": "c3"}, {"id": "a b"}, {"nobody": 1}, 3]
+    body = {"plan": "outreach", "contacts": contacts, "batchSize": 2}
+    job = ended(client, client.post(f"{API}/runs/bulk-execute", json=body))
+    assert job["state"] == "done"
+    assert job["result"] == {
+        "contacts": 6,
+        "created": 1,
+        "skipped": 2,
+        "errors": 3,
+        "alreadyEnrolled": 1,
+        "suppressed": 1,
+        "dryRun": False,
+    }
+    told = client.get(f"{API}/jobs/{job['id']}/refusals?limit=4").json()
+    assert (told["total"], len(told["refusals"])) == (5, 4)
+    rest = client.get(f"{API}/jobs/{job['id']}/refusals?cursor={told['nextCursor']}").json()
+    assert (len(rest["refusals"]), rest["nextCursor"]) == (1, None)
+    reasons = [each["reason"] for each in told["refusals"] + rest["refusals"]]
+    assert sorted(reasons) == ["already_enrolled", *["invalid"] * 3, "suppressed"]
+    assert client.get(f"{API}/jobs").json()["jobs"][0]["id"] == job["id"]
+
+
+def test_contacts_of_a_file_are_enrolled(client: Client, engine: Engine) -> None:
+    content = rows(250) + b"c1,again@example.com\nc999,c2@example.com\nx,not an address\n"
+    rehearsed = ended(client, upload(client, content, "&dryRun=true"))
+    assert rehearsed["result"]["created"] == 250
+    assert engine.list_runs().total == 0
+    job = ended(client, upload(client, content, "&batchSize=50&variables=%7B%22a%22%3A1%7D"))
+    counts = {"contacts": 253, "created": 250, "skipped": 2, "errors": 1}
+    assert counts.items() <= job["result"].items()
+    told = client.get(f"{API}/jobs/{job['id']}/refusals").json()["refusals"]
+    assert {each["line"] for each in told} == {252, 253, 254}
+    assert engine.list_runs(contact_id="c7").runs[0].variables == {"a": 1}
+    refused(upload(client, content, "&what=1"), 422, "InvalidInput", "what")
+    bad = ended(client, upload(client, b"name\nJane\n"))
+    assert (bad["state"], bad["problem"]["error"]) == ("failed", "InvalidInput")
+    other = client.post(
+        f"{API}/runs/bulk-execute", content=b"<a/>", headers={"content-type": "text/xml"}
+    )
+    refused(other, 415, "UnsupportedMediaType")
+
+
+def test_a_job_is_ended_between_batches_and_goes_on_under_its_key(engine: Engine) -> None:
+    key = {"Idempotency-Key": "import-1"}
+    total = 20_000
+    with served(engine, **MEANT) as client:
+        answer = upload(client, rows(total), "&batchSize=10", **key)
+        place = answer.headers["location"]
+        while client.get(place).json()["progress"]["done"] < 50:
+            pass
+        same = upload(client, rows(total), "&batchSize=10", **key)
+        assert same.headers["location"] == place
+        refused(upload(client, rows(3), "", **key), 422, "IdempotencyKeyReused")
+        assert client.delete(place).status_code == 202
+        job = ended(client, answer)
+        assert job["state"] == "aborted"
+        created = job["result"]["created"]
+        assert 50 <= created < total
+        assert engine.list_runs().total == created
+    with served(engine, **MEANT) as client:
+        refused(client.get(place), 404, "JobNotFound")
+        job = ended(client, upload(client, rows(300), "", **key))
+        # What the broken off call had created counts as created: it is one and the same call.
+        assert job["result"]["created"] == 300
+    assert engine.list_runs().total == max(created, 300)
+
+
+def test_many_runs_are_changed(client: Client, engine: Engine) -> None:
+    ended(client, upload(client, rows(30)))
+    given = {"filters": {"planId": "outreach", "status": ["active"]}, "reason": "Plan deprecated"}
+    counted = client.post(f"{API}/runs/bulk-pause", json={**given, "dryRun": True})
+    assert counted.json() == {"matched": 30, "changed": 0, "errors": 0, "dryRun": True}
+    job = ended(client, client.post(f"{API}/runs/bulk-pause", json=given))
+    assert job["result"] == {"matched": 30, "changed": 30, "errors": 0, "dryRun": False}
+    resume = {"filters": {"status": "paused"}, "reason": "go on", "perTick": 7}
+    job = ended(client, client.post(f"{API}/runs/bulk-resume", json=resume))
+    assert job["result"]["changed"] == 30
+    job = ended(client, client.post(f"{API}/runs/bulk-cancel", json=given))
+    assert job["result"] == {"matched": 30, "cancelled": 30, "errors": 0, "dryRun": False}
+    assert engine.list_runs("cancelled").total == 30
+    actors = {each.actor for each in engine.audit.query(actions=["run.cancelled"]).entries}
+    assert actors == {"robin"}
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "a\0b", None, 3])
+def test_what_is_refused_is_refused_before_a_job_begins(client: Client, reason: Any) -> None:
+    given = {"filters": {"planId": "outreach"}, "reason": reason}
+    answer = client.post(f"{API}/runs/bulk-cancel", json=given)
+    refused(answer, 422, "InvalidInput", "reason")
+    assert "Value error" not in answer.text
+    assert client.get(f"{API}/jobs").json()["jobs"] == []
+
+
+def test_jobs_are_bounded_and_end_with_the_server(engine: Engine) -> None:
+    settings = replace(SETTINGS, job_workers=1, jobs_waiting=1)
+    with served(engine, settings, **MEANT) as client:
+        first = upload(client, rows(20_000), "&batchSize=10")
+        second = client.post(f"{API}/audit/verify")
+        assert second.json()["state"] == "queued"
+        busy = client.post(f"{API}/audit/verify")
+        refused(busy, 429, "TooManyJobs")
+        assert busy.headers["retry-after"]
+        refused(upload(client, rows(1)), 429, "TooManyJobs")
+        waiting = client.delete(second.headers["location"])
+        assert waiting.status_code == 202
+        # Closing asks the first one to end after its batch.
+    assert first.status_code == 202
+    assert engine.list_runs().total < 20_000

@@ -1,0 +1,225 @@
+"""Signing in over HTTP, and what each role may do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dee_es import Engine
+from dee_es.web.security.roles import Role
+from dee_es.web.security.users import Users
+from tests.support.engines import open_engine, outreach, publish_basics
+from tests.support.web import (
+    API,
+    FORM,
+    PASSWORD,
+    Client,
+    bearer,
+    said,
+    served,
+    sign_in,
+    with_users,
+)
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        yield engine
+
+
+@pytest.fixture
+def local(engine: Engine) -> Iterator[Client]:
+    """A server without users."""
+    with served(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(engine: Engine, tmp_path: Path) -> Iterator[tuple[Client, dict[str, str]]]:
+    """A server with users, and a token of each role."""
+    settings, tokens = with_users(tmp_path)
+    with served(engine, settings) as client:
+        yield client, tokens
+
+
+# --- signing in -----------------------------------------------------------------------------------
+
+
+def test_nobody_comes_in_without_saying_who(guarded: tuple[Client, dict[str, str]]) -> None:
+    client, tokens = guarded
+    answer = client.get(f"{API}/runs")
+    assert said(answer) == (401, "NotSignedIn")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    for authorization in ("Bearer dee_guess", "Bearer", "Basic eDp5", f"Token {tokens['admin']}"):
+        answer = client.get(f"{API}/runs", headers={"authorization": authorization})
+        assert said(answer) == (401, "NotSignedIn")
+    assert said(client.post(f"{API}/runs", json={})) == (401, "NotSignedIn")
+    page = client.get("/runs", headers={"accept": "text/html"})
+    assert (page.status_code, page.headers["location"]) == (303, "/login?next=/runs")
+    assert client.get(f"{API}/runs", headers=bearer(tokens["viewer"])).status_code == 200
+
+
+def test_signing_in_sets_a_cookie_that_scripts_and_other_sites_do_not_get(
+    guarded: tuple[Client, dict[str, str]],
+) -> None:
+    client, _ = guarded
+    page = client.get("/login?next=/audit")
+    assert page.status_code == 200
+    assert 'name="next" value="/audit"' in page.text
+    assert "<script" not in page.text
+    assert " style=" not in page.text
+    answer = sign_in(client, "viewer", next="/audit")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/audit")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "path=/" in cookie
+    assert "secure" not in cookie
+    assert client.get(f"{API}/session").json()["actor"] == "viewer"
+    assert sign_in(client, "viewer", next="//evil.example").headers["location"] == "/"
+
+
+def test_beyond_this_machine_the_cookie_is_for_tls_only(engine: Engine, tmp_path: Path) -> None:
+    settings, _ = with_users(tmp_path, allowed_hosts=("dee.example",))
+    with served(engine, settings) as client:
+        form = {"name": "viewer", "password": PASSWORD}
+        headers = {"host": "dee.example", "origin": "https://dee.example"}
+        answer = client.post("/login", data=form, headers=headers)
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-dee=")
+    assert "secure" in cookie.lower()
+
+
+def test_what_is_shown_again_is_harmless(guarded: tuple[Client, dict[str, str]]) -> None:
+    client, _ = guarded
+    page = client.get('/login?next=/"><script>alert(1)</script>')
+    assert "<script" not in page.text
+    assert said(client.post("/login", data={"name": "x"})) == (403, "CsrfRefused")
+
+
+def test_a_planted_session_is_worth_nothing(guarded: tuple[Client, dict[str, str]]) -> None:
+    client, _ = guarded
+    planted = "dee_session=planted-by-somebody"
+    client.post("/login", data={"name": "admin", "password": PASSWORD},
+                headers={**FORM, "cookie": planted})  # fmt: skip
+    own = client.cookies["dee_session"]
+    assert own != "planted-by-somebody"
+    client.cookies.clear()
+    assert said(client.get(f"{API}/runs", headers={"cookie": planted})) == (401, "NotSignedIn")
+    # Signing in again leaves nothing of the former session.
+    client.post("/login", data={"name": "admin", "password": PASSWORD},
+                headers={**FORM, "cookie": f"dee_session={own}"})  # fmt: skip
+    client.cookies.clear()
+    old = client.get(f"{API}/runs", headers={"cookie": f"dee_session={own}"})
+    assert said(old) == (401, "NotSignedIn")
+
+
+def test_passwords_cannot_be_guessed_for_long(engine: Engine, tmp_path: Path) -> None:
+    settings, _ = with_users(tmp_path, login_failures=2)
+    with served(engine, settings) as client:
+        for _ in range(2):
+            assert sign_in(client, "admin", "wrong password").status_code == 403
+        closed = sign_in(client, "admin")
+        assert closed.status_code == 429
+        assert int(closed.headers["retry-after"]) > 600
+        assert "set-cookie" not in closed.headers
+        # Another one may still come in from there.
+        assert sign_in(client, "viewer").status_code == 303
+        # Names that nobody has are counted as well, and all together by address.
+        codes = [sign_in(client, f"nobody-{n}", "x").status_code for n in range(20)]
+        assert codes.count(403) == 18
+        assert codes[-1] == 429
+
+
+def test_a_wrong_name_and_a_wrong_password_look_alike(
+    guarded: tuple[Client, dict[str, str]],
+) -> None:
+    client, _ = guarded
+    one, other = sign_in(client, "admin", "wrong"), sign_in(client, "nobody", "wrong")
+    assert (one.status_code, one.text) == (other.status_code, other.text)
+
+
+def test_a_role_taken_away_or_a_new_password_counts_at_once(
+    guarded: tuple[Client, dict[str, str]], tmp_path: Path
+) -> None:
+    client, tokens = guarded
+    users = Users(tmp_path / "dee.users")
+    sign_in(client, "admin")
+    assert client.get(f"{API}/session").json()["role"] == "admin"
+    users.add_user("admin", Role.ADMIN, PASSWORD + "2")
+    assert said(client.get(f"{API}/session")) == (401, "NotSignedIn")
+    users.remove("viewer-token")
+    answer = client.get(f"{API}/runs", headers=bearer(tokens["viewer"]))
+    assert said(answer) == (401, "NotSignedIn")
+
+
+# --- roles ----------------------------------------------------------------------------------------
+
+
+def test_every_operation_asks_for_its_role_before_its_handler(
+    guarded: tuple[Client, dict[str, str]],
+) -> None:
+    client, tokens = guarded
+    described = client.get(f"{API}/openapi.json", headers=bearer(tokens["viewer"])).json()
+    order = ["viewer", "operator", "admin"]
+    tried = 0
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            needed = operation["x-dee-role"]
+            filled = re.sub(r"\{\w+\}", "x", path)
+            for role in order[: order.index(needed)]:
+                # The body makes no sense, which nobody finds out who may not send it.
+                answer = client.request(
+                    method.upper(), filled, content=b"{", headers=bearer(tokens[role])
+                )
+                assert said(answer) == (403, "NotAllowed"), (method, path, role)
+                tried += 1
+            if method != "get":
+                assert needed != "viewer" or path.endswith(("/validate", "/render")), path
+    assert tried > 25
+    for path in ("/contacts/x/erase", "/projections/run_list/rebuild"):
+        answer = client.post(f"{API}{path}", json={}, headers=bearer(tokens["operator"]))
+        assert said(answer) == (403, "NotAllowed")
+
+
+def test_a_session_has_the_role_of_its_user(guarded: tuple[Client, dict[str, str]]) -> None:
+    client, _ = guarded
+    sign_in(client, "viewer")
+    token = client.get(f"{API}/session").json()["csrfToken"]
+    answer = client.post(
+        f"{API}/contacts/suppress", json={"contactId": "x"}, headers={"x-csrf-token": token}
+    )
+    assert said(answer) == (403, "NotAllowed")
+
+
+def test_only_an_admin_ends_an_admins_job(
+    guarded: tuple[Client, dict[str, str]],
+) -> None:
+    client, tokens = guarded
+    started = client.post(
+        f"{API}/projections/run_list/rebuild", headers=bearer(tokens["admin"]), json={}
+    )
+    place = started.headers["location"]
+    assert said(client.delete(place, headers=bearer(tokens["operator"]))) == (403, "NotAllowed")
+    assert client.delete(place, headers=bearer(tokens["admin"])).status_code == 202
+
+
+def test_changes_are_recorded_under_who_signed_in(
+    guarded: tuple[Client, dict[str, str]], engine: Engine
+) -> None:
+    client, tokens = guarded
+    client.post(
+        f"{API}/contacts/suppress",
+        json={"contactId": "recorded", "reason": "asked"},
+        headers=bearer(tokens["operator"]),
+    )
+    page = engine.audit.query(contact_id="recorded")
+    assert [entry.actor for entry in page.entries] == ["operator-token"]
