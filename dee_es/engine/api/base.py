@@ -33,6 +33,7 @@ from dee_es.engine.journal import Journal
 from dee_es.engine.keys import Keys
 from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
+from dee_es.engine.links import Links
 from dee_es.engine.models import ExecutionRun
 from dee_es.engine.preview import Preview
 from dee_es.engine.projecting.context import Context
@@ -100,6 +101,7 @@ class Parts:
     partition: tuple[int, int] = (0, 1)
     share_checks: ShareChecks | None = None
     checkpoint_every: Every = field(default_factory=Every)
+    links: Links | None = None
 
 
 class ApiBase:
@@ -161,7 +163,7 @@ class ApiBase:
         self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
         leases = self._leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
         self._dispatcher = Dispatcher(
-            self._runs, parts.channels, leases, parts.max_concurrent_sends
+            self._runs, parts.channels, leases, parts.max_concurrent_sends, parts.links
         )
         gatekeeper = Gatekeeper(parts.store, self._contacts, self._definitions, parts.zones)
         self._scheduler = Scheduler(
