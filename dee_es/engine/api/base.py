@@ -110,6 +110,8 @@ class ApiBase:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._ids = parts.ids
+        self.links = parts.links
+        """Makes signed links for messages; None without the settings for them."""
         self.clock = EngineClock(parts.store, parts.wall, parts.scale, parts.clock)
         self._journal = Journal(parts.keys)
         self._projector = Projector(
