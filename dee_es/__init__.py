@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
+    from dee_es.client import DeeClient
     from dee_es.config import EngineConfig
     from dee_es.core.builders import steps, transitions
     from dee_es.core.contact import Contact
@@ -28,6 +29,7 @@ __all__ = [
     "BulkResult",
     "ChannelEvent",
     "Contact",
+    "DeeClient",
     "Engine",
     "EngineConfig",
     "ExecutionPlan",
@@ -45,6 +47,7 @@ _HOMES = {
     "BulkResult": "dee_es.engine.models",
     "ChannelEvent": "dee_es.engine.models",
     "Contact": "dee_es.core.contact",
+    "DeeClient": "dee_es.client",
     "Engine": "dee_es.bootstrap",
     "EngineConfig": "dee_es.config",
     "ExecutionPlan": "dee_es.core.plan",

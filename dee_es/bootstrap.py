@@ -44,6 +44,7 @@ from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.engine.auditing.periodic import Every
 from dee_es.engine.facade import EngineApi, Parts
 from dee_es.engine.journal import Journal
+from dee_es.engine.links import Links
 from dee_es.engine.models import TickReport
 from dee_es.engine.scheduler import OnTick
 from dee_es.errors import IntegrityViolation, InvalidInput, StoreUnavailable
@@ -70,7 +71,7 @@ from projections import AUDIT_TRAIL, CONTACT_HISTORY, INLINE, LAZY, RUN_LIST, ST
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dee_es.adapters.channels.twilio import TwilioSettings
+    from dee_es.adapters.channels.twilio import RecordedCallbacks, TwilioSettings
     from dee_es.engine.replay_results import ReplayedPage
 
 _SQLITE: Final = "sqlite:///"
@@ -145,6 +146,7 @@ class Engine(EngineApi):
                 checkpoint_every=Every(config.checkpoint_every_events, config.checkpoint_every_s),
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
+                links=links_of(config),
                 share_checks=None if backend == "memory" else partial(_checks, config, store),
             )
             super().__init__(parts)
@@ -510,6 +512,20 @@ def users_path(config: EngineConfig) -> Path:
     return Path("dee.users") if path is None else path.with_name(path.stem + ".users")
 
 
+def links_of(config: EngineConfig) -> Links | None:
+    """Makes and reads the signed links of messages; None if the settings have none.
+
+    Raises `InvalidInput` naming the setting that is missing or not safe.
+    """
+    if config.public_url is None and config.link_secret is None:
+        return None
+    if config.public_url is None:
+        raise InvalidInput("public_url", "is needed for links; set DEE_PUBLIC_URL")
+    if config.link_secret is None:
+        raise InvalidInput("link_secret", "is needed to sign links; set DEE_LINK_SECRET")
+    return Links(config.public_url, config.link_secret)
+
+
 @contextmanager
 def serve_call_events(
     engine: EngineApi,
@@ -523,13 +539,27 @@ def serve_call_events(
     What is told goes into the log before it is confirmed; what could not be recorded is given to
     `on_error` and told again. Raises `OSError` if the port cannot be had.
     """
+    from dee_es.adapters.channels.twilio import CallbackServer
+
+    with (
+        open_call_events(engine, config, on_error) as callbacks,
+        CallbackServer(callbacks, host, port) as server,
+    ):
+        yield server.port
+
+
+@contextmanager
+def open_call_events(
+    engine: EngineApi, config: EngineConfig, on_error: Callable[[Exception], object]
+) -> Iterator[RecordedCallbacks]:
+    """What `serve_call_events` serves, for a server of one's own: its `answer` takes a request."""
     from dee_es.adapters.channels.twilio import (
         CallRef,
         ChannelEvent,
         ProviderCalls,
+        RecordedCallbacks,
         TwilioCallbacks,
         script_in,
-        serve_callbacks,
     )
 
     def script(call: CallRef) -> Mapping[str, Any] | None:
@@ -549,8 +579,7 @@ def serve_call_events(
 
     with closing(ProviderCalls(calls_path(config))) as calls:
         callbacks = TwilioCallbacks(_twilio_settings(config), calls, script)
-        with serve_callbacks(callbacks, record, host, port, on_error) as server:
-            yield server.port
+        yield RecordedCallbacks(callbacks, record, on_error)
 
 
 def _first_entry(store: EventStore) -> list[StoredRow]:

@@ -50,7 +50,10 @@ class EngineConfig:
     rings, `twilio_timeout_s` bounds each request, `twilio_max_duration_s` ends calls whose step
     sets no limit, `twilio_voice` and `twilio_language` are those that speak, and `twilio_ca_file`
     replaces the system's authorities. `users` is the file of those who may sign in at `dee serve`,
-    by default beside an SQLite database. `partition` (index, count) is the share of the contacts
+    by default beside an SQLite database. `public_url` is the address under which the world reaches
+    `dee serve`, `link_secret` signs the links of messages that lead there, and `webhook_secret`
+    is what others sign webhooks with; of several, separated by spaces, all are believed.
+    `partition` (index, count) is the share of the contacts
     that this engine's scheduler works on, written `0/1` in a setting. Without `create`, a database
     that does not exist is an error.
     """
@@ -96,6 +99,9 @@ class EngineConfig:
     twilio_language: str | None = None
     twilio_ca_file: str | None = None
     users: str | None = None
+    public_url: str | None = None
+    link_secret: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
     partition: tuple[int, int] = (0, 1)
     max_runs_per_tick: int = 500
     max_concurrent_sends: int = 8

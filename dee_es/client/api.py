@@ -7,14 +7,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from dee_es.client.bulk import BulkClient
+from dee_es.client.definitions import DefinitionsClient
+from dee_es.client.events import EventsClient
 from dee_es.client.evidence import AuditClient, ComplianceClient, ProjectionsClient
-from dee_es.client.jobs import OnJob, result_of
+from dee_es.client.jobs import OnProgress, done, telling
 from dee_es.client.reading import read, read_all
 from dee_es.client.runs import RunsClient, camel
-from dee_es.client.transport import Transport
-from dee_es.core.plan import ExecutionPlan
+from dee_es.client.transport import Transport, part
 from dee_es.engine.explain import Explanation
-from dee_es.engine.insights import ContactAt, FunnelStep
+from dee_es.engine.insights import ContactAt
 from dee_es.engine.models import (
     ChainVerdict,
     Health,
@@ -28,7 +30,7 @@ from dee_es.engine.retention.erasure import Erased
 from dee_es.engine.time_travel import Change, RunAt
 
 
-class DeeClient(RunsClient):
+class DeeClient(RunsClient, BulkClient, DefinitionsClient, EventsClient):
     """The methods of `Engine` on a `dee serve` at `url`, raising the same errors.
 
     `token` is one of `dee serve token`; a server without users needs none. Who acts is whom the
@@ -65,15 +67,15 @@ class DeeClient(RunsClient):
 
     def get_timeline(self, run_id: str) -> list[TimelineEntry]:
         """What happened in a run, in order."""
-        return read_all(TimelineEntry, self._http.get(f"/runs/{run_id}/timeline"))
+        return read_all(TimelineEntry, self._http.get(f"/runs/{part('run_id', run_id)}/timeline"))
 
     def get_logs(self, run_id: str) -> list[LogEntry]:
         """All that was recorded in a run."""
-        return read_all(LogEntry, self._http.get(f"/runs/{run_id}/logs"))
+        return read_all(LogEntry, self._http.get(f"/runs/{part('run_id', run_id)}/logs"))
 
     def explain(self, run_id: str) -> Explanation:
         """What the run is doing and why."""
-        return read(Explanation, self._http.get(f"/runs/{run_id}/explain"))
+        return read(Explanation, self._http.get(f"/runs/{part('run_id', run_id)}/explain"))
 
     def run_at(
         self,
@@ -84,52 +86,29 @@ class DeeClient(RunsClient):
         time: datetime | None = None,
     ) -> RunAt:
         """The run exactly as it stood; give one of `version`, `tick` and `time`."""
-        found = self._http.get(f"/runs/{run_id}/at", version=version, tick=tick, time=time)
+        found = self._http.get(
+            f"/runs/{part('run_id', run_id)}/at", version=version, tick=tick, time=time
+        )
         return read(RunAt, found)
 
     def diff_run(self, run_id: str, from_version: int, to_version: int) -> list[Change]:
         """What changed between two versions of a run."""
         query = {"from": from_version, "to": to_version}
-        return read_all(Change, self._http.get(f"/runs/{run_id}/diff", **query))
+        return read_all(Change, self._http.get(f"/runs/{part('run_id', run_id)}/diff", **query))
 
     def replay(self, run_id: str, *, plan_version: int | None = None) -> ReplayResult:
         """Decide a run again from its log and compare."""
-        found = self._http.get(f"/runs/{run_id}/replay", planVersion=plan_version)
+        found = self._http.get(f"/runs/{part('run_id', run_id)}/replay", planVersion=plan_version)
         return read(ReplayResult, found)
 
     def verify_audit_chain(self, run_id: str) -> ChainVerdict:
         """Check a run's chain of checksums."""
-        return read(ChainVerdict, self._http.get(f"/runs/{run_id}/verify"))
+        return read(ChainVerdict, self._http.get(f"/runs/{part('run_id', run_id)}/verify"))
 
-    def verify_log(self, on_progress: OnJob | None = None) -> LogVerdict:
+    def verify_log(self, on_progress: OnProgress | None = None) -> LogVerdict:
         """Check every chain and the order of the whole log."""
-        job = result_of(self._http, self._http.post("/audit/verify"), on_progress)
+        job = done(self._http, "/audit/verify", on_job=telling(on_progress))
         return read(LogVerdict, job["result"])
-
-    # --- plans and templates ----------------------------------------------------------------------
-
-    def publish_plan(self, plan: ExecutionPlan, *, command_id: str | None = None) -> ExecutionPlan:
-        """Publish a plan; one equal to the latest version returns that."""
-        return _published(self._http.post("/plans", plan.definition(), key=command_id))
-
-    def get_plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
-        """A published plan, by default its latest version."""
-        return _published(self._http.get(f"/plans/{plan_id}", version=version))
-
-    def list_plans(self) -> list[ExecutionPlan]:
-        """The latest version of every plan, by id."""
-        return [_published(each) for each in self._http.get("/plans")["plans"]]
-
-    def publish_template(
-        self, id: str, *, text: str, html: str | None = None, command_id: str | None = None
-    ) -> int:
-        """Publish a message template; returns its version."""
-        given = {"id": id, "text": text, "html": html}
-        return int(self._http.post("/templates", given, key=command_id)["version"])
-
-    def step_funnel(self, plan_id: str, version: int | None = None) -> list[FunnelStep]:
-        """What became of every visit of every step of a plan."""
-        return read_all(FunnelStep, self._http.get(f"/plans/{plan_id}/funnel", version=version))
 
     # --- contacts and events ----------------------------------------------------------------------
 
@@ -137,7 +116,10 @@ class DeeClient(RunsClient):
         self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
     ) -> ContactAt:
         """A contact as of a tick or a time, by default as of now."""
-        return read(ContactAt, self._http.get(f"/contacts/{contact_id}", time=time, tick=tick))
+        return read(
+            ContactAt,
+            self._http.get(f"/contacts/{part('contact_id', contact_id)}", time=time, tick=tick),
+        )
 
     def suppress(
         self, contact_id: str | None = None, *, command_id: str | None = None, **given: Any
@@ -177,29 +159,25 @@ class DeeClient(RunsClient):
         self, verb: str, contact_id: str, channel: str, key: str | None, given: Mapping[str, Any]
     ) -> bool:
         body = {"channel": channel, **{camel(name): value for name, value in given.items()}}
-        path = f"/contacts/{contact_id}/{verb}-consent"
+        path = f"/contacts/{part('contact_id', contact_id)}/{verb}-consent"
         return bool(self._http.post(path, body, key=key)["changed"])
 
     def erase_contact(
         self, contact_id: str, reason: str, *, command_id: str | None = None
     ) -> Erased:
         """Make all personal data of a contact unreadable for ever."""
-        path = f"/contacts/{contact_id}/erase"
+        path = f"/contacts/{part('contact_id', contact_id)}/erase"
         return read(Erased, self._http.post(path, {"reason": reason}, key=command_id))
 
-    def ingest_event(
-        self,
-        type: str,
-        contact_id: str | None = None,
-        *,
-        command_id: str | None = None,
-        **given: Any,
-    ) -> bool:
-        """Record what happened to a message or call: `run_id`, `step_id`, `data`, `occurred_at`
-        and `event_id` as for `Engine.ingest_event`."""
-        more = {camel(name): value for name, value in given.items()}
-        body = {"type": type, "contactId": contact_id, **more}
-        return bool(self._http.post("/channel-events", body, key=command_id)["accepted"])
+    def get_contact_logs(self, contact_id: str) -> list[LogEntry]:
+        """All that was recorded about a contact, in log order."""
+        path = f"/contacts/{part('contact_id', contact_id)}/logs"
+        return read_all(LogEntry, self._http.get(path))
+
+    def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
+        """Why a contact has no run (of a plan), or which runs it has."""
+        path = f"/contacts/{part('contact_id', contact_id)}/explain"
+        return read(Explanation, self._http.get(path, planId=plan_id))
 
     # --- the whole --------------------------------------------------------------------------------
 
@@ -210,8 +188,3 @@ class DeeClient(RunsClient):
     def metrics(self) -> Metrics:
         """Numbers to watch."""
         return read(Metrics, self._http.get("/metrics"))
-
-
-def _published(found: dict[str, Any]) -> ExecutionPlan:
-    definition = {name: value for name, value in found.items() if name != "version"}
-    return ExecutionPlan.from_definition(definition, found["version"])

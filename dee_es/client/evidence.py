@@ -6,13 +6,13 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from dee_es.client.jobs import OnJob, result_of
+from dee_es.client.jobs import OnProgress, done, telling
 from dee_es.client.reading import read, read_all
-from dee_es.client.transport import API, Transport
+from dee_es.client.transport import API, Transport, part
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.models import ChainVerdict
-from dee_es.engine.projecting.models import ProjectionStatus, Rebuilt, Verified
+from dee_es.engine.projecting.models import ParkedStream, ProjectionStatus, Rebuilt, Verified
 from dee_es.engine.time_travel import RunContext
 
 
@@ -24,7 +24,7 @@ class AuditClient:
 
     def get_by_run(self, run_id: str) -> list[AuditLogEntry]:
         """All entries of a run, in order."""
-        return read_all(AuditLogEntry, self._http.get(f"/audit/runs/{run_id}"))
+        return read_all(AuditLogEntry, self._http.get(f"/audit/runs/{part('run_id', run_id)}"))
 
     def query(
         self,
@@ -57,12 +57,12 @@ class AuditClient:
 
     def get_context_at(self, run_id: str, step_id: str, *, visit: int | None = None) -> RunContext:
         """What the decision of a step read."""
-        path = f"/audit/runs/{run_id}/context"
+        path = f"/audit/runs/{part('run_id', run_id)}/context"
         return read(RunContext, self._http.get(path, stepId=step_id, visit=visit))
 
     def verify_run(self, run_id: str) -> ChainVerdict:
         """Check a run's chain of checksums."""
-        return read(ChainVerdict, self._http.get(f"/runs/{run_id}/verify"))
+        return read(ChainVerdict, self._http.get(f"/runs/{part('run_id', run_id)}/verify"))
 
     def checkpoint(self, *, command_id: str | None = None) -> SignedCheckpoint:
         """Put the log as it stands under a signed root, outside the database."""
@@ -78,7 +78,7 @@ class AuditClient:
         format: str = "json",
         personal_data: bool = True,
         reason: str | None = None,
-        on_progress: OnJob | None = None,
+        on_progress: OnProgress | None = None,
     ) -> bytes:
         """The entries of a run, of a contact, or of a period, as a file: `zip` has all forms."""
         given = {
@@ -109,7 +109,7 @@ class ComplianceClient:
         zone: str = "UTC",
         through: int | None = None,
         reason: str | None = None,
-        on_progress: OnJob | None = None,
+        on_progress: OnProgress | None = None,
     ) -> bytes:
         """What the log says about a period, as a file: `json`, `md`, `html` or `pdf`."""
         given = {
@@ -135,6 +135,10 @@ class ProjectionsClient:
         found = self._http.get("/projections")["projections"]
         return tuple(read_all(ProjectionStatus, found))
 
+    def parked(self) -> tuple[ParkedStream, ...]:
+        """The streams that could not be folded, with the event and the error of each."""
+        return tuple(read_all(ParkedStream, self._http.get("/projections")["parked"]))
+
     def rebuild(
         self,
         name: str,
@@ -143,23 +147,23 @@ class ProjectionsClient:
         compare: bool = True,
         accept: bool = False,
         restart: bool = False,
-        on_progress: OnJob | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Rebuilt:
         """Build a projection anew, and put it in place."""
         given = {"throttle": throttle, "compare": compare, "accept": accept, "restart": restart}
-        started = self._http.post(f"/projections/{name}/rebuild", given)
-        return read(Rebuilt, result_of(self._http, started, on_progress)["result"])
+        path = f"/projections/{part('name', name)}/rebuild"
+        return read(Rebuilt, done(self._http, path, given, on_job=telling(on_progress))["result"])
 
     def verify(
-        self, name: str, *, throttle: float = 1.0, on_progress: OnJob | None = None
+        self, name: str, *, throttle: float = 1.0, on_progress: OnProgress | None = None
     ) -> Verified:
         """Fold the whole log anew beside the live table, and compare."""
-        started = self._http.post(f"/projections/{name}/verify", {"throttle": throttle})
-        return read(Verified, result_of(self._http, started, on_progress)["result"])
+        path, given = f"/projections/{part('name', name)}/verify", {"throttle": throttle}
+        return read(Verified, done(self._http, path, given, on_job=telling(on_progress))["result"])
 
 
 def _file(
-    transport: Transport, path: str, given: dict[str, Any], on_progress: OnJob | None
+    transport: Transport, path: str, given: dict[str, Any], on_progress: OnProgress | None
 ) -> bytes:
-    job = result_of(transport, transport.post(path, given), on_progress)
+    job = done(transport, path, given, on_job=telling(on_progress))
     return transport.content(job["file"].removeprefix(API))

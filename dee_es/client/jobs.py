@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dee_es.client.transport import ApiRefused, Transport, problem_error
 
+_STARTS: Final = 3
 _FIRST_S: Final = 0.02
 _MOST_S: Final = 1.0
 OnJob = Callable[[Mapping[str, Any]], object]
+"""Told how a job stands, as `GET /jobs/{id}` says it."""
+OnProgress = Callable[[Mapping[str, Any]], object]
 """Told how far a job is: `done`, `total`, `fraction`, `rate` and `secondsLeft`."""
 
 
-def result_of(
-    transport: Transport, started: Mapping[str, Any], on_progress: OnJob | None = None
+def done(
+    transport: Transport,
+    path: str,
+    given: Mapping[str, Any] | None = None,
+    *,
+    key: str | None = None,
+    on_job: OnJob | None = None,
 ) -> dict[str, Any]:
-    """The job once it has ended well. Raises what it failed with, and `ApiRefused` if somebody
-    ended it early. Interrupted, it goes on at the server."""
+    """Start a job, and return it once it has ended well.
+
+    A server that was started anew does not know its jobs: the same call under the same key goes on
+    then. Raises what the job failed with, and `ApiRefused` if somebody ended it early.
+    """
+    chosen = key or secrets.token_urlsafe(24)
+    for _ in range(_STARTS - 1):
+        try:
+            return _ended(transport, transport.post(path, given, key=chosen), on_job)
+        except ApiRefused as error:
+            if error.error != "JobNotFound":
+                raise
+    return _ended(transport, transport.post(path, given, key=chosen), on_job)
+
+
+def _ended(
+    transport: Transport, started: Mapping[str, Any], on_job: OnJob | None
+) -> dict[str, Any]:
     job, wait = dict(started), _FIRST_S
     while job["state"] in ("queued", "running"):
         time.sleep(wait)
         wait = min(_MOST_S, 2 * wait)
         job = transport.get(f"/jobs/{job['id']}")
-        if on_progress is not None:
-            on_progress(job["progress"])
+        if on_job is not None:
+            on_job(job)
     if job["problem"] is not None:
         said = job["problem"]
         raise problem_error(said["error"], said["detail"], said["status"], said)
     if job["state"] != "done":
         raise ApiRefused(409, "JobAborted", f"job {job['id']} was ended early")
     return job
+
+
+def telling(on_progress: OnProgress | None) -> OnJob | None:
+    """Tells how far a job is, out of how it stands."""
+    return None if on_progress is None else lambda job: on_progress(job["progress"])

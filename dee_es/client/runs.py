@@ -1,42 +1,34 @@
-"""Runs over HTTP: one at a time, and many."""
+"""Runs over HTTP, one at a time."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from pydantic.alias_generators import to_camel
 
-from dee_es.client.jobs import result_of
-from dee_es.client.reading import read, read_all
-from dee_es.client.transport import Transport
+from dee_es.client.reading import read
+from dee_es.client.transport import Transport, part
 from dee_es.core.contact import Contact
 from dee_es.core.plan import ExecutionPlan
-from dee_es.engine.models import (
-    MAX_REFUSALS,
-    BulkChange,
-    BulkResult,
-    ExecutionRun,
-    OnProgress,
-    OnRefusal,
-    Refusal,
-    RunPage,
-)
+from dee_es.core.values import check_count, check_map
+from dee_es.core.views import RunStatus
+from dee_es.engine.api.base import checked_plan
+from dee_es.engine.api.runs import Status
+from dee_es.engine.models import ExecutionRun, RunPage
+from dee_es.engine.queries import MAX_LIMIT
+from dee_es.errors import InvalidInput
 
 Plan = ExecutionPlan | str
 """A plan, or `id` or `id@version` of a published one."""
 Given = Contact | Mapping[str, Any]
-_AT_ONCE: Final = 500
-_BYTES: Final = 512 * 1024
 _PAGE: Final = 1_000
-_FIELDS: Final = ("id", "email", "phone", "timezone", "attributes")
 camel = to_camel
 
 
 class RunsClient:
-    """The Runs page."""
+    """The Runs page, one run at a time."""
 
     _http: Transport
 
@@ -53,20 +45,20 @@ class RunsClient:
     ) -> ExecutionRun:
         """Start a run of a plan for a contact, now or at `start_at`."""
         given = {
-            "plan": _plan(plan),
-            "contact": _contact(contact),
-            "variables": None if variables is None else dict(variables),
+            "plan": plan_given(plan),
+            "contact": person_given(contact),
+            "variables": check_map("variables", variables or {}),
             "startAt": start_at,
         }
         return read(ExecutionRun, self._http.post("/runs", given, key=command_id))
 
     def get_run(self, run_id: str) -> ExecutionRun:
         """One run as it stands; raises `RunNotFound`."""
-        return read(ExecutionRun, self._http.get(f"/runs/{run_id}"))
+        return read(ExecutionRun, self._http.get(f"/runs/{part('run_id', run_id)}"))
 
     def list_runs(
         self,
-        status: str | list[str] | None = None,
+        status: Status = None,
         plan_id: str | None = None,
         contact_id: str | None = None,
         started_after: datetime | None = None,
@@ -76,18 +68,26 @@ class RunsClient:
         cursor: str | None = None,
     ) -> RunPage:
         """Runs that match all filters given, newest first."""
-        found = self._http.get(
-            "/runs",
-            status=[status] if isinstance(status, str) else status,
-            planId=plan_id,
-            contactId=contact_id,
-            startedAfter=started_after,
-            startedBefore=started_before,
-            limit=limit,
-            offset=offset,
-            cursor=cursor,
-        )
-        return read(RunPage, found)
+        check_count("limit", limit, MAX_LIMIT)
+        check_count("offset", offset, least=0)
+        runs: list[ExecutionRun] = []
+        while True:
+            found = self._http.get(
+                "/runs",
+                status=checked_status(status),
+                planId=plan_id,
+                contactId=contact_id,
+                startedAfter=started_after,
+                startedBefore=started_before,
+                limit=min(limit - len(runs), _PAGE),
+                offset=offset,
+                cursor=cursor,
+            )
+            page = read(RunPage, found)
+            runs += page.runs
+            cursor, offset = page.next_cursor, 0
+            if cursor is None or len(runs) == limit:
+                return page.model_copy(update={"runs": tuple(runs)})
 
     def pause_run(
         self,
@@ -128,140 +128,34 @@ class RunsClient:
         return self._change(run_id, "resolve", command_id, reason=reason, outcome=outcome)
 
     def _change(self, run_id: str, verb: str, key: str | None, **given: Any) -> ExecutionRun:
-        return read(ExecutionRun, self._http.post(f"/runs/{run_id}/{verb}", given, key=key))
-
-    # --- many runs --------------------------------------------------------------------------------
-
-    def bulk_execute(
-        self,
-        plan: Plan,
-        contacts: Iterable[Given],
-        variables: Mapping[str, Any] | None = None,
-        batch_size: int = 100,
-        on_progress: OnProgress | None = None,
-        on_refusal: OnRefusal | None = None,
-        dry_run: bool = False,
-        *,
-        command_id: str | None = None,
-    ) -> BulkResult:
-        """Enroll many contacts, at most 500 in a request; any iterable is read in flat memory."""
-        result = BulkResult()
-        for number, batch in enumerate(_batches(contacts)):
-            given = {
-                "plan": _plan(plan),
-                "contacts": batch,
-                "variables": dict(variables or {}),
-                "batchSize": batch_size,
-                "dryRun": dry_run,
-            }
-            key = None if command_id is None else f"{command_id}.{number}"
-            job = result_of(self._http, self._http.post("/runs/bulk-execute", given, key=key))
-            result.created += job["result"]["created"]
-            result.skipped += job["result"]["skipped"]
-            result.errors += job["result"]["errors"]
-            self._refusals(job["id"], result, on_refusal)
-            if on_progress is not None:
-                on_progress(result)
-        return result
-
-    def _refusals(self, job_id: str, result: BulkResult, on_refusal: OnRefusal | None) -> None:
-        cursor = None
-        while True:
-            page = self._http.get(f"/jobs/{job_id}/refusals", limit=_PAGE, cursor=cursor)
-            for each in read_all(Refusal, page["refusals"]):
-                if len(result.refusals) < MAX_REFUSALS:
-                    result.refusals.append(each)
-                if on_refusal is not None:
-                    on_refusal(each)
-            cursor = page["nextCursor"]
-            if cursor is None:
-                return
-
-    def bulk_cancel(
-        self,
-        filters: Mapping[str, Any],
-        reason: str,
-        dry_run: bool = False,
-        *,
-        command_id: str | None = None,
-    ) -> BulkChange:
-        """Cancel all runs that match the filters of `list_runs`."""
-        return self._bulk("cancel", filters, reason, dry_run, command_id)
-
-    def bulk_pause(
-        self,
-        filters: Mapping[str, Any],
-        reason: str,
-        keep: Literal["deadline", "remaining"] = "deadline",
-        dry_run: bool = False,
-        *,
-        command_id: str | None = None,
-    ) -> BulkChange:
-        """Pause all runs that match and can be paused."""
-        return self._bulk("pause", filters, reason, dry_run, command_id, keep=keep)
-
-    def bulk_resume(
-        self,
-        filters: Mapping[str, Any],
-        reason: str,
-        per_tick: int = 100,
-        dry_run: bool = False,
-        *,
-        command_id: str | None = None,
-    ) -> BulkChange:
-        """Resume all paused runs that match, `per_tick` of them in each of the coming ticks."""
-        return self._bulk("resume", filters, reason, dry_run, command_id, perTick=per_tick)
-
-    def _bulk(
-        self,
-        verb: str,
-        filters: Mapping[str, Any],
-        reason: str,
-        dry_run: bool,
-        key: str | None,
-        **more: Any,
-    ) -> BulkChange:
-        chosen = {camel(name): _filter(value) for name, value in filters.items()}
-        given = {"filters": chosen, "reason": reason, "dryRun": dry_run, **more}
-        found = self._http.post(f"/runs/bulk-{verb}", given, key=key)
-        if not dry_run:
-            found = result_of(self._http, found)["result"]
-        changed = found.get("cancelled", found.get("changed", 0))
-        return BulkChange(found["matched"], changed, found["errors"])
+        path = f"/runs/{part('run_id', run_id)}/{verb}"
+        return read(ExecutionRun, self._http.post(path, given, key=key))
 
 
-def _plan(plan: Plan) -> Any:
-    if isinstance(plan, str):
-        return plan
-    return plan.definition() if not plan.version else f"{plan.id}@{plan.version}"
+def plan_given(plan: Plan) -> Any:
+    """The plan as the server takes it. One that is at hand goes as it is: its version may be that
+    of another database."""
+    return plan if isinstance(plan, str) else checked_plan(plan).definition()
 
 
-def _contact(given: Given) -> dict[str, Any]:
-    """The contact as the server takes it, which is the one to check it: unknown names become
-    attributes, as they do in the engine."""
-    values = given.model_dump(exclude_none=True) if isinstance(given, Contact) else dict(given)
-    more = {name: value for name, value in values.items() if name not in _FIELDS}
-    known = {name: value for name, value in values.items() if name in _FIELDS}
-    if more:
-        known["attributes"] = {**(known.get("attributes") or {}), **more}
-    return known
+def person_given(given: Given) -> dict[str, Any]:
+    """The contact as the server takes it; raises `InvalidInput` as the engine does."""
+    if isinstance(given, Contact):
+        return given.model_dump(exclude_none=True)
+    if not isinstance(given, Mapping):
+        raise InvalidInput("contact", f"must be a Contact or a map, not {type(given).__name__}")
+    return Contact.model_validate(dict(given)).model_dump(exclude_none=True)
 
 
-def _batches(contacts: Iterable[Given]) -> Iterator[list[dict[str, Any]]]:
-    """The contacts in lists that fit into a request."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for each in contacts:
-        person = _contact(each)
-        length = len(json.dumps(person))
-        if batch and (len(batch) == _AT_ONCE or size + length > _BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(person)
-        size += length
-    if batch:
-        yield batch
-
-
-def _filter(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+def checked_status(given: object) -> list[str] | None:
+    """The statuses of a filter; raises `InvalidInput` as the engine does."""
+    if given is None:
+        return None
+    several: object = [given] if isinstance(given, str) else given
+    known = [status.value for status in RunStatus]
+    if not isinstance(several, Collection) or isinstance(several, bytes) or not several:
+        raise InvalidInput("status", "must be a status or a list of at least one")
+    for status in several:
+        if status not in known:
+            raise InvalidInput("status", f"{str(status)[:64]!r} is none of {', '.join(known)}")
+    return [str(status) for status in several]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
 import time
@@ -11,7 +12,9 @@ from typing import Any, Final
 
 import httpx
 
-from dee_es import errors
+from dee_es import errors as e
+from dee_es.core.clock import require_utc
+from dee_es.core.values import check_id
 from dee_es.errors import (
     DeeError,
     InvalidInput,
@@ -24,10 +27,38 @@ from dee_es.errors import (
 API: Final = "/api/v1"
 _ATTEMPTS: Final = 3
 _PAUSE_S: Final = 0.5
+_MOST_PAUSE_S: Final = 30.0
 _TRY_AGAIN: Final = frozenset({408, 429, 503})
+_MISSED: Final = frozenset({502, 504})
 _TRANSITION = re.compile(r"run (\S+) cannot go from (\S+) to (\S+?)(?::|\Z)")
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _PLAN = re.compile(r"plan '([^']*)'")
+# The errors that are made of their text alone; no class is looked up by a name that was sent.
+_ERRORS: Final[dict[str, type[DeeError]]] = {
+    kind.__name__: kind
+    for kind in (
+        e.AlreadyEnrolled,
+        e.AnchorUnavailable,
+        e.ChannelFailed,
+        e.ConcurrencyConflict,
+        e.ContactSuppressed,
+        e.EmptyFilter,
+        e.HoldInForce,
+        e.IntegrityViolation,
+        e.KeyDestroyed,
+        e.MasterKeyRotated,
+        e.OutcomeUnknownError,
+        e.PlanNotFound,
+        e.ProjectionStuck,
+        e.ProjectionUnavailable,
+        e.RebuildRefused,
+        e.RunArchived,
+        e.RunNotFound,
+        e.StoreUnavailable,
+        e.TableGone,
+        e.UnknownEventVersion,
+    )
+}
 
 
 class ApiRefused(DeeError):
@@ -44,10 +75,16 @@ class Transport:
 
     def __init__(self, url: str, token: str | None, timeout_s: float, verify: bool | str) -> None:
         headers = {"X-Dee-Request": "1", "Accept": "application/json"}
+        near = _checked_url(url, token)
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         self._client = httpx.Client(
-            base_url=url.rstrip("/") + API, headers=headers, timeout=timeout_s, verify=verify
+            base_url=url.rstrip("/") + API,
+            headers=headers,
+            timeout=timeout_s,
+            verify=verify,
+            # No proxy stands between a machine and itself.
+            trust_env=not near,
         )
 
     def close(self) -> None:
@@ -56,7 +93,7 @@ class Transport:
 
     def get(self, path: str, **query: Any) -> Any:
         """What a GET answers."""
-        given = {name: _text(value) for name, value in query.items() if value is not None}
+        given = {name: _text(name, value) for name, value in query.items() if value is not None}
         return self._send("GET", path, params=given).json()
 
     def post(
@@ -68,7 +105,9 @@ class Transport:
         changes: bool = True,
     ) -> Any:
         """What a POST answers; `key` is the Idempotency-Key, made up if none is given."""
-        given = {name: _json(value) for name, value in (body or {}).items() if value is not None}
+        given = {
+            name: _json(name, value) for name, value in (body or {}).items() if value is not None
+        }
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(24)} if changes else {}
         return self._send("POST", path, json=given, headers=headers).json()
 
@@ -83,18 +122,28 @@ class Transport:
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         lost = ""
         for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(_PAUSE_S * 2 ** (attempt - 1))
+            pause = _PAUSE_S * 2**attempt
             try:
                 answer = self._client.request(method, path, **options)
             except httpx.TransportError as error:
                 lost = type(error).__name__
-                continue
-            if answer.is_success:
-                return answer
-            if answer.status_code not in _TRY_AGAIN or attempt == _ATTEMPTS - 1:
-                raise error_of(answer)
+            else:
+                if answer.is_success:
+                    return answer
+                if not _may_pass(answer) or attempt == _ATTEMPTS - 1:
+                    raise error_of(answer)
+                pause = max(pause, _asked_for(answer))
+            if attempt < _ATTEMPTS - 1:
+                time.sleep(pause)
         raise StoreUnavailable(f"the server did not answer ({lost}); nothing is known to be done")
+
+
+def part(field: str, value: str) -> str:
+    """An id as a part of a path; raises `InvalidInput` for what is none, as the engine does."""
+    checked = check_id(field, value)
+    if not checked.strip("."):
+        raise InvalidInput(field, "is nothing but dots, which an address cannot hold")
+    return checked
 
 
 def error_of(answer: httpx.Response) -> DeeError:
@@ -123,10 +172,8 @@ def problem_error(name: str, detail: str, status: int, said: Mapping[str, Any]) 
     if name == "InvalidTransition" and moved is not None:
         run_id, source, target = moved.groups()
         return InvalidTransition(run_id, source, target, detail[moved.end() :].strip())
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, DeeError) and kind.__init__ is DeeError.__init__:
-        return kind(detail)
-    return ApiRefused(status, name, detail)
+    kind = _ERRORS.get(name)
+    return ApiRefused(status, name, detail) if kind is None else kind(detail)
 
 
 def in_python(field: str) -> str:
@@ -135,19 +182,56 @@ def in_python(field: str) -> str:
     return _HUMP.sub(lambda hump: f"_{hump[1].lower()}", head) + dot + rest
 
 
-def _text(value: Any) -> Any:
+def _text(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
-        return _moment(value)
+        return _moment(name, value)
     if isinstance(value, list | tuple | set | frozenset):
-        return [_text(each) for each in value]
+        return [_text(name, each) for each in value]
     return str(value)
 
 
-def _json(value: Any) -> Any:
-    return _moment(value) if isinstance(value, datetime) else value
+def _json(name: str, value: Any) -> Any:
+    return _moment(name, value) if isinstance(value, datetime) else value
 
 
-def _moment(value: datetime) -> str:
-    if value.tzinfo is None:
-        raise InvalidInput("time", "has no time zone; use an aware datetime such as one in UTC")
-    return value.isoformat()
+def _moment(name: str, value: datetime) -> str:
+    return require_utc(in_python(name), value).isoformat()
+
+
+def _may_pass(answer: httpx.Response) -> bool:
+    """Whether it may be otherwise in a moment: the server says so, or a proxy that missed it."""
+    missed = answer.status_code in _MISSED and not _is_problem(answer)
+    return missed or answer.status_code in _TRY_AGAIN
+
+
+def _is_problem(answer: httpx.Response) -> bool:
+    kind: str = answer.headers.get("content-type", "")
+    return kind.startswith("application/problem+json")
+
+
+def _asked_for(answer: httpx.Response) -> float:
+    """The seconds that a server wants to be left alone, within reason."""
+    given = answer.headers.get("retry-after", "")
+    return min(_MOST_PAUSE_S, float(given)) if given.isdecimal() else 0.0
+
+
+def _checked_url(url: str, token: str | None) -> bool:
+    """Whether the server is on this machine. Raises `InvalidInput` for what is no URL, and where a
+    token would cross a network in the clear."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise InvalidInput("url", "is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo:
+        raise InvalidInput("url", "must be an http or https URL without a user name")
+    near = parts.host == "localhost" or _is_loopback(parts.host)
+    if token is not None and parts.scheme != "https" and not near:
+        raise InvalidInput("url", "must begin with https://, or anybody could read the token")
+    return near
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

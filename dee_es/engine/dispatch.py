@@ -17,6 +17,7 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.run_state import Intent
 from dee_es.engine.leases import LeaseKeeper
+from dee_es.engine.links import Links
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
 from dee_es.errors import ChannelFailed, ConcurrencyConflict, InvalidInput
 from dee_es.ports import Action, Channel, ChannelResult, Committed, Lease, SendContext, Unit
@@ -47,11 +48,13 @@ class Dispatcher:
         channels: Mapping[str, Channel],
         leases: LeaseKeeper,
         max_concurrent_sends: int,
+        links: Links | None = None,
     ) -> None:
         self._runs = runs
         self._channels = channels
         self._leases = leases
         self._limit = max_concurrent_sends
+        self._links = links
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._under_way: set[tuple[str, int]] = set()
@@ -132,7 +135,7 @@ class Dispatcher:
             state.run_id, intent.step_id, intent.channel, intent.key, intent.attempt, intent.message
         )
         try:
-            return channel.send(action, self._context(run))
+            return channel.send(action, self._context(run, action))
         except (ChannelFailed, InvalidInput) as error:
             # The channel says that it could not even begin.
             return ChannelResult("failed", error=str(error))
@@ -140,7 +143,7 @@ class Dispatcher:
             # Anything else may have happened after the message left: fail closed.
             return ChannelResult("unknown", error=f"the channel raised {type(error).__name__}")
 
-    def _context(self, run: LoadedRun) -> SendContext:
+    def _context(self, run: LoadedRun, action: Action) -> SendContext:
         state = run.state
         materials = self._runs.definitions.materials(state.plan_id, state.plan_version, state.pins)
         sender: Mapping[str, Any] = materials.sender or {}
@@ -149,8 +152,16 @@ class Dispatcher:
             sender_name=sender.get("name"),
             postal_address=sender.get("postalAddress"),
             time_ms=int(materials.scale.time(state.last_tick).timestamp() * 1000),
-            unsubscribe_url=sender.get("unsubscribeUrl"),
+            unsubscribe_url=self._unsubscribe_url(state.contact_id, action)
+            or sender.get("unsubscribeUrl"),
         )
+
+    def _unsubscribe_url(self, contact_id: str, action: Action) -> str | None:
+        """The contact's own link, for the header. What was rendered has the sender's: no secret
+        may decide what is in the log."""
+        if self._links is None or action.channel != "email":
+            return None
+        return self._links.unsubscribe(contact_id, run_id=action.run_id, step_id=action.step_id)
 
     # --- outcomes ---------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@
     api/          one router a file: the resources
     pages/        pages for people: routers, templates and static files
     hooks/        webhooks: routers under /hooks/, which check a signature of their own
+    hook_settings.py  what webhooks are believed by
 
 A router is added by a line in the `ROUTERS` of its package. Every route names the role it needs;
 one that does not stops the program when it starts.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from dee_es.web.hook_settings import HookSettings
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -22,7 +24,7 @@ class WebSettings:
     that change something; `login_failures` so many wrong passwords from one address
     for one name close sign-in to them for `login_window_s` seconds (5 times as many to the name, 10
     times as many to the address). `job_workers` jobs run at once and `jobs_waiting` wait;
-    `uploads_at_once` files may be on their way.
+    `uploads_at_once` files may be on their way. `hooks` is what webhooks are believed by.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +44,7 @@ class WebSettings:
     job_workers: int = 2
     jobs_waiting: int = 16
     uploads_at_once: int = 4
+    hooks: HookSettings = field(default_factory=HookSettings)
 
     @property
     def loopback(self) -> bool:

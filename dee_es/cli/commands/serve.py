@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import webbrowser
+from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +20,7 @@ from dee_es.errors import InvalidInput
 if TYPE_CHECKING:
     from dee_es.web.security.users import Users
 
+_log: Final = logging.getLogger("dee_es.web")
 ROLES: Final = ("viewer", "operator", "admin")
 _NEEDED: Final = ("argon2", "fastapi", "multipart", "uvicorn")
 _role_option = click.option(
@@ -74,8 +78,9 @@ def serve(
     if ctx.invoked_subcommand is not None:
         return
     session: Session = ctx.obj
-    from dee_es.bootstrap import actor_of, users_path
+    from dee_es.bootstrap import actor_of, links_of, open_call_events, users_path
     from dee_es.cli.logs import logging_to_stderr
+    from dee_es.web.hook_settings import HookSettings, webhook_keys
     from dee_es.web.server import serve as run
     from dee_es.web.settings import MIB, WebSettings
 
@@ -87,6 +92,7 @@ def serve(
         users_file=users_path(config),
         local_actor=actor_of(config),
         max_upload=max_upload * MIB,
+        hooks=HookSettings(webhook_keys(config.webhook_secret), links_of(config)),
     )
 
     def on_ready(url: str) -> None:
@@ -95,9 +101,19 @@ def serve(
         if open_page:
             webbrowser.open(url)
 
-    with logging_to_stderr(False), session.engine() as engine:
+    with ExitStack() as stack:
+        stack.enter_context(logging_to_stderr(False))
+        engine = stack.enter_context(session.engine())
+        if config.voice == "twilio":
+            calls = stack.enter_context(open_call_events(engine, config, _callback_failed))
+            settings = replace(settings, hooks=replace(settings.hooks, calls=calls))
         run(engine, settings, on_ready)
     say("stopped")
+
+
+def _callback_failed(error: Exception) -> None:
+    # Its text could hold what was said or pressed.
+    _log.warning("callback_failed", extra={"error": type(error).__name__})
 
 
 @serve.group()

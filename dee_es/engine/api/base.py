@@ -33,6 +33,7 @@ from dee_es.engine.journal import Journal
 from dee_es.engine.keys import Keys
 from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.lifecycle import Lifecycle
+from dee_es.engine.links import Links
 from dee_es.engine.models import ExecutionRun
 from dee_es.engine.preview import Preview
 from dee_es.engine.projecting.context import Context
@@ -100,6 +101,7 @@ class Parts:
     partition: tuple[int, int] = (0, 1)
     share_checks: ShareChecks | None = None
     checkpoint_every: Every = field(default_factory=Every)
+    links: Links | None = None
 
 
 class ApiBase:
@@ -108,6 +110,8 @@ class ApiBase:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._ids = parts.ids
+        self.links = parts.links
+        """Makes signed links for messages; None without the settings for them."""
         self.clock = EngineClock(parts.store, parts.wall, parts.scale, parts.clock)
         self._journal = Journal(parts.keys)
         self._projector = Projector(
@@ -170,7 +174,7 @@ class ApiBase:
     def _scheduling(self, parts: Parts) -> None:
         leases = self._leases = LeaseKeeper(parts.store, parts.ids, parts.partition)
         self._dispatcher = Dispatcher(
-            self._runs, parts.channels, leases, parts.max_concurrent_sends
+            self._runs, parts.channels, leases, parts.max_concurrent_sends, parts.links
         )
         gatekeeper = Gatekeeper(parts.store, self._contacts, self._definitions, parts.zones)
         self._scheduler = Scheduler(

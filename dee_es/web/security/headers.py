@@ -9,6 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dee_es.web.problems import answer
+from dee_es.web.security.scopes import HOOKS
 
 _log: Final = logging.getLogger("dee_es.web")
 
@@ -24,6 +25,9 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_RESOURCE_POLICY: Final = "Cross-Origin-Resource-Policy"
+_OPEN: Final = f"{HOOKS}open/"
+"""The images of messages, which say for themselves that other sites may show them."""
 
 
 class SecureHeaders:
@@ -48,7 +52,10 @@ class SecureHeaders:
                 begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    if name == _RESOURCE_POLICY and scope["path"].startswith(_OPEN):
+                        headers.setdefault(name, value)
+                    else:
+                        headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -8,6 +8,7 @@ from dee_es.adapters.channels.twilio.callbacks import (
     TwilioCallbacks,
 )
 from dee_es.adapters.channels.twilio.calls import ProviderCalls
+from dee_es.adapters.channels.twilio.recording import RecordedCallbacks
 from dee_es.adapters.channels.twilio.script import script_in
 from dee_es.adapters.channels.twilio.server import CallbackServer, serve_callbacks
 from dee_es.adapters.channels.twilio.settings import TwilioSettings
@@ -18,6 +19,7 @@ __all__ = [
     "CallbackServer",
     "ChannelEvent",
     "ProviderCalls",
+    "RecordedCallbacks",
     "Reply",
     "ScriptSource",
     "TwilioCallbacks",

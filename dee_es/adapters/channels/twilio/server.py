@@ -7,13 +7,18 @@ a proxy with TLS, as Twilio wants to see it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR, socket
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from dee_es.adapters.channels.twilio.callbacks import MAX_BODY, ChannelEvent, Reply
+from dee_es.adapters.channels.twilio.callbacks import MAX_BODY, Reply
+from dee_es.adapters.channels.twilio.recording import (
+    Callbacks,
+    Failed,
+    Record,
+    RecordedCallbacks,
+)
 
 _TIMEOUT_S: Final = 10.0
 """How long a single read or write may take; Twilio waits 15 seconds for a whole answer."""
@@ -22,32 +27,17 @@ _DEADLINE_S: Final = 30.0
 _MAX_REQUESTS: Final = 64
 """Requests under way at once; more are turned away, for Twilio to come again."""
 
-Record = Callable[[ChannelEvent], object]
-"""Puts an event into the log, or raises; what it returns does not matter."""
-Failed = Callable[[Exception], object]
-"""Is told of an error that made a request fail."""
-
-
-class Callbacks(Protocol):
-    """What the host needs of `TwilioCallbacks`."""
-
-    def handle(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply: ...
-
-    def recorded(self, reply: Reply) -> None: ...
-
 
 class CallbackServer:
     """Answers requests in threads of its own, from its making until `close`."""
 
     def __init__(
         self,
-        callbacks: Callbacks,
-        record: Record,
+        callbacks: RecordedCallbacks,
         host: str,
         port: int,
-        on_error: Failed | None = None,
     ) -> None:
-        self._server = _Server((host, port), callbacks, record, on_error)
+        self._server = _Server((host, port), callbacks)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="dee-callbacks", daemon=True
         )
@@ -84,7 +74,7 @@ def serve_callbacks(
     500, and Twilio tells again. `on_error` hears of such errors. Raises `OSError` if the port
     cannot be had.
     """
-    return CallbackServer(callbacks, record, host, port, on_error)
+    return CallbackServer(RecordedCallbacks(callbacks, record, on_error), host, port)
 
 
 class _Server(ThreadingHTTPServer):
@@ -95,16 +85,8 @@ class _Server(ThreadingHTTPServer):
     block_on_close = True
     request_queue_size = 64
 
-    def __init__(
-        self,
-        address: tuple[str, int],
-        callbacks: Callbacks,
-        record: Record,
-        on_error: Failed | None,
-    ) -> None:
+    def __init__(self, address: tuple[str, int], callbacks: RecordedCallbacks) -> None:
         self.callbacks = callbacks
-        self.record = record
-        self.on_error = on_error
         self._slots = threading.BoundedSemaphore(_MAX_REQUESTS)
         super().__init__(address, _Request)
 
@@ -130,19 +112,6 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is nobody's concern, and a traceback would show its URL."""
-
-    def answer(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Handle a request, with its events recorded; a 500 if that was not possible."""
-        try:
-            reply = self.callbacks.handle("POST", url, headers, body)
-            for event in reply.events:
-                self.record(event)
-            self.callbacks.recorded(reply)
-        except Exception as error:
-            if self.on_error is not None:
-                self.on_error(error)
-            return Reply(500, body=b"try again later")
-        return reply
 
 
 def _cut(connection: socket) -> None:
@@ -170,7 +139,8 @@ class _Request(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(length))
         if len(body) == int(length):
-            self._reply(self.server.answer(self.path, dict(self.headers.items()), body))
+            headers = dict(self.headers.items())
+            self._reply(self.server.callbacks.answer("POST", self.path, headers, body))
 
     def do_GET(self) -> None:
         """Nothing is to be had by reading."""

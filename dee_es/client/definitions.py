@@ -1,0 +1,87 @@
+"""Plans and templates over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from dee_es.client.reading import read, read_all
+from dee_es.client.transport import Transport, part
+from dee_es.core.message import check_template
+from dee_es.core.plan import ExecutionPlan
+from dee_es.core.values import check_id, check_map
+from dee_es.engine.api.base import checked_plan
+from dee_es.engine.insights import FunnelStep
+from dee_es.engine.models import RenderedTemplate
+
+
+class DefinitionsClient:
+    """Definitions are immutable and versioned: publishing an equal one again changes nothing."""
+
+    _http: Transport
+
+    def publish_plan(self, plan: ExecutionPlan, *, command_id: str | None = None) -> ExecutionPlan:
+        """Publish a plan; one equal to the latest version returns that."""
+        return _published(
+            self._http.post("/plans", checked_plan(plan).definition(), key=command_id)
+        )
+
+    def get_plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
+        """A published plan, by default its latest version."""
+        return _published(self._http.get(f"/plans/{part('plan_id', plan_id)}", version=version))
+
+    def list_plans(self) -> list[ExecutionPlan]:
+        """The latest version of every plan, by id."""
+        return [_published(each) for each in self._http.get("/plans")["plans"]]
+
+    def publish_template(
+        self, id: str, *, text: str, html: str | None = None, command_id: str | None = None
+    ) -> int:
+        """Publish a message template; returns its version."""
+        given = check_template({"text": text, **({} if html is None else {"html": html})})
+        body = {"id": check_id("template id", id), **given}
+        return int(self._http.post("/templates", body, key=command_id)["version"])
+
+    def step_funnel(self, plan_id: str, version: int | None = None) -> list[FunnelStep]:
+        """What became of every visit of every step of a plan."""
+        path = f"/plans/{part('plan_id', plan_id)}/funnel"
+        return read_all(FunnelStep, self._http.get(path, version=version))
+
+    def list_definitions(self, kind: Literal["template"]) -> dict[str, int]:
+        """Ids of all templates with their latest versions."""
+        del kind
+        return {each["id"]: each["version"] for each in self._http.get("/templates")["templates"]}
+
+    def get_definition(
+        self, kind: Literal["template"], id: str, version: int | None = None
+    ) -> dict[str, Any]:
+        """A published template, by default in its latest version."""
+        del kind
+        found = self._http.get(f"/templates/{part('id', id)}", version=version)
+        return {name: found[name] for name in ("text", "html") if found[name] is not None}
+
+    def render_template(
+        self,
+        id: str,
+        *,
+        contact_id: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        subject: str | None = None,
+        version: int | None = None,
+    ) -> RenderedTemplate:
+        """What a template comes to for a contact, or for attributes; nothing is sent."""
+        given = {
+            "contactId": contact_id,
+            "attributes": None if attributes is None else check_map("attributes", attributes),
+            "variables": check_map("variables", variables or {}),
+            "subject": subject,
+            "version": version,
+        }
+        path = f"/templates/{part('id', id)}/render"
+        return read(RenderedTemplate, self._http.post(path, given, changes=False))
+
+
+def _published(found: dict[str, Any]) -> ExecutionPlan:
+    definition = {name: value for name, value in found.items() if name != "version"}
+    return ExecutionPlan.from_definition(definition, found["version"])

@@ -1,0 +1,199 @@
+"""`DeeClient` where things go wrong: answers that are lost, servers that are started anew, ids and
+addresses that are none, errors by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import dee_es
+from dee_es import ChannelEvent, Engine
+from dee_es import errors as e
+from dee_es.client import ApiRefused, DeeClient
+from dee_es.client import transport as sending
+from dee_es.client.transport import in_python, problem_error
+from dee_es.errors import DeeError, InvalidInput, StoreUnavailable
+from dee_es.web.problems import STATUSES, in_json, problem_of
+from tests.support.engines import open_engine, outreach, publish_basics
+from tests.support.listening import Lossy, listening
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No long waits between two tries."""
+    monkeypatch.setattr(sending, "_PAUSE_S", 0.01)
+
+
+@pytest.fixture
+def lossy(quick: None) -> Iterator[tuple[Engine, DeeClient, Lossy]]:
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        engine.publish_plan(outreach("a"))
+        with listening(engine) as url:
+            way = Lossy(url)
+            with DeeClient(way.url) as client:
+                yield engine, client, way
+            way.close()
+
+
+def test_a_call_whose_answer_was_lost_acts_once(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
+    engine, client, way = lossy
+    plan = engine.get_plan("a")
+    way.lose = ["POST /api/v1/runs"] * 2
+    run = client.execute(plan, {"id": "c1"})
+    assert len(way.asked) == 3
+    assert engine.list_runs().total == 1
+    for verb, call in (
+        ("pause", lambda: client.pause_run(run.id, "wait")),
+        ("resume", lambda: client.resume_run(run.id)),
+        ("cancel", lambda: client.cancel_run(run.id, "over")),
+    ):
+        way.lose = [f"POST /api/v1/runs/{run.id}/{verb}"]
+        before = engine.get_run(run.id).version
+        assert call() == engine.get_run(run.id)
+        assert engine.get_run(run.id).version == before + 1
+    way.lose = ["POST /api/v1/channel-events"]
+    assert client.ingest_event("email.opened", "c1") is True
+    way.lose = ["POST /api/v1/channel-events/batch"]
+    told = client.ingest_events([ChannelEvent("email.opened", "c1")] * 3)
+    assert (told.accepted, told.known) == (3, 0)
+    own = [each for each in engine.get_contact_logs("c1") if each.stream == "contact:c1"]
+    assert [each.data["type"] for each in own] == ["email.opened"] * 4
+    way.lose = ["POST /api/v1/runs/bulk-execute", "GET /api/v1/jobs/"]
+    found = client.bulk_execute(plan, [{"id": f"d{n}"} for n in range(5)])
+    assert (found.created, found.skipped) == (5, 0)
+    way.lose = ["POST /api/v1/runs/bulk-cancel"]
+    assert client.bulk_cancel({"plan_id": "a"}, "over").cancelled == 5
+    assert way.lose == []
+
+
+def test_what_never_answers_is_given_up(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
+    engine, client, way = lossy
+    way.lose = ["GET /api/v1/health"] * 10
+    with pytest.raises(StoreUnavailable, match="nothing is known to be done"):
+        client.health()
+    assert len(way.asked) == 3
+    way.lose = []
+    assert client.health() == engine.health()
+
+
+def test_a_job_goes_on_at_a_server_that_was_started_anew(
+    lossy: tuple[Engine, DeeClient, Lossy],
+) -> None:
+    """Its jobs are gone then; the same call under the same key finds what they had done."""
+    engine, client, way = lossy
+    people = [{"id": f"d{n}"} for n in range(400)]
+    moved = threading.Event()
+
+    def on_progress(result: Any) -> None:
+        if result.done and not moved.is_set():
+            moved.set()
+            way.move(second)
+
+    with listening(engine) as second:
+        found = client.bulk_execute(engine.get_plan("a"), iter(people), batch_size=10,
+                                    on_progress=on_progress)  # fmt: skip
+    assert moved.is_set()
+    assert (found.created, found.skipped, found.errors) == (400, 0, 0)
+    assert engine.list_runs().total == 400
+
+
+def test_a_plan_at_hand_is_the_plan_that_is_meant(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
+    """Not the one that has its name and version on the server."""
+    engine, client, _ = lossy
+    with open_engine(":memory:") as other:
+        publish_basics(other)
+        theirs = other.publish_plan(outreach("a", name="Another"))
+    assert theirs.version == 1
+    run = client.execute(theirs, {"id": "c1"})
+    assert (run.plan_version, engine.get_plan("a", 2).name) == (2, "Another")
+    assert client.execute("a@1", {"id": "c2"}).plan_version == 1
+
+
+def test_many_contacts_go_in_requests_that_fit(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
+    engine, client, way = lossy
+    large = ({"id": f"d{n}", "x": "y" * 100_000} for n in range(30))
+    assert client.bulk_execute(engine.get_plan("a"), large).created == 30
+    posts = [each for each in way.asked if each.endswith("/bulk-execute")]
+    assert len(posts) == 6
+
+
+@pytest.mark.parametrize(
+    "url, token",
+    [
+        ("ftp://example.com", None),
+        ("example.com", None),
+        ("", None),
+        ("http://", None),
+        ("http://user:password@localhost", None),
+        ("http://dee.example.com", "a-token"),
+        ("http://10.0.0.1:8765", "a-token"),
+        ("http://[::1", None),
+    ],
+)
+def test_addresses_that_are_none_or_would_give_the_token_away(url: str, token: str | None) -> None:
+    with pytest.raises(InvalidInput, match="url") as refused:
+        DeeClient(url, token)
+    assert "password" not in str(refused.value)
+
+
+def test_a_token_may_go_to_this_machine_and_over_tls() -> None:
+    for url in ("http://localhost:1", "http://127.0.0.1:1/", "http://[::1]:1", "https://d.example"):
+        DeeClient(url, "a-token").close()
+
+
+def test_ids_do_not_lead_to_other_addresses(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
+    _, client, way = lossy
+    for bad in ("..", ".", "a/b", "a?b", "a#b", "%2e%2e", "a b", ""):
+        for call in (
+            lambda bad=bad: client.get_run(bad),
+            lambda bad=bad: client.cancel_run(bad, "x"),
+            lambda bad=bad: client.erase_contact(bad, "x"),
+            lambda bad=bad: client.get_plan(bad),
+            lambda bad=bad: client.step_funnel(bad),
+            lambda bad=bad: client.audit.get_context_at(bad, "x"),
+            lambda bad=bad: client.projections.rebuild(bad),
+            lambda bad=bad: client.get_definition("template", bad),
+        ):
+            with pytest.raises(InvalidInput):
+                call()
+    assert way.asked == []
+
+
+def test_every_error_of_the_engine_is_raised_as_itself() -> None:
+    special = {e.InvalidInput, e.PlanValidationError, e.InvalidTransition}
+    kinds = [
+        kind
+        for kind in vars(e).values()
+        if isinstance(kind, type) and issubclass(kind, DeeError) and kind is not DeeError
+    ]
+    assert {kind for kind, _, _ in STATUSES} <= set(kinds)
+    made: list[DeeError] = [kind("what it says: 1") for kind in kinds if kind not in special]
+    made.append(e.InvalidInput("start_at", "is over: 1"))
+    made.append(e.InvalidTransition("run_1", "paused", "active", "why: because"))
+    made.append(e.InvalidTransition("run_1", "paused", "active"))
+    made.append(e.PlanValidationError("p1", [e.PlanFault("s", "is wrong", "mend it")]))
+    for error in made:
+        said = problem_of(error, "/x").model_dump(exclude_none=True)
+        again = problem_error(said["error"], said["detail"], said["status"], said)
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+@pytest.mark.parametrize("name", ["DeeError", "Sequence", "dataclass", "__import__", "", "Nothing"])
+def test_no_class_is_looked_up_by_a_name_that_was_sent(name: str) -> None:
+    error = problem_error(name, "x", 500, {})
+    assert type(error) is ApiRefused
+
+
+@pytest.mark.parametrize(
+    "field", ["start_at", "run_id", "contact.email", "filters.plan_id", "version, tick, time", "x"]
+)
+def test_fields_have_their_names_of_python_again(field: str) -> None:
+    assert in_python(in_json(field)) == field
+
+
+def test_the_client_is_part_of_the_public_surface() -> None:
+    assert dee_es.DeeClient is DeeClient

@@ -1,0 +1,324 @@
+"""One scenario, told once to an engine and once to a `DeeClient`: the same answers, field by field,
+and the same errors with the same texts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final
+
+import pytest
+from pydantic import BaseModel
+
+from dee_es import ChannelEvent, Contact, Engine, RunStatus, create_plan, steps
+from dee_es.client import DeeClient
+from dee_es.core.plan import ExecutionPlan
+from dee_es.errors import DeeError
+from tests.support.engines import ACTOR, EPOCH, open_engine, outreach, publish_basics
+from tests.support.listening import listening
+from tests.support.web import SETTINGS
+
+Api = Engine | DeeClient
+NEXT: Final = EPOCH + timedelta(days=1)
+# What names a command or is computed from one: a server makes the ids of commands itself, out of
+# who calls and of the key.
+COMMANDS: Final = {
+    "command_id", "checksum", "previous_checksum", "head", "recorded_at", "id", "digest",
+    "certificate", "digest_old", "digest_new", "note", "root",
+}  # fmt: skip
+GIVEN: Final = ("o1", "e1")
+MEASURED: Final = {"seconds", "rate", "seconds_left", "last_rebuild"}
+
+
+def plain(value: Any) -> Any:
+    """A value as plain data with the class of each answer, without what names commands."""
+    if isinstance(value, ExecutionPlan):
+        return ("ExecutionPlan", value.version, plain(value.definition()))
+    if isinstance(value, BaseModel):
+        names: Any = type(value).model_fields
+    elif dataclasses.is_dataclass(value):
+        names = [each.name for each in dataclasses.fields(value)]
+    elif isinstance(value, dict):
+        return {
+            name: _listed(plain(each))
+            for name, each in value.items()
+            # An event without an id of its own has that of its command.
+            if name != "event_id" or each in GIVEN
+        }
+    elif isinstance(value, list | tuple):
+        return (type(value).__name__, [plain(each) for each in value])
+    else:
+        return value
+    told = {
+        name: plain(getattr(value, name))
+        for name in names
+        if name not in MEASURED and (name not in COMMANDS or not _told(value))
+    }
+    return (type(value).__name__, told)
+
+
+def _told(value: Any) -> bool:
+    """Whether ids in it are those of commands: a run's and a template's own are compared."""
+    return type(value).__name__ not in ("ExecutionRun", "RenderedTemplate", "ReplayedStep")
+
+
+def _listed(value: Any) -> Any:
+    """What stands in a map has the kinds of JSON, which knows one kind of list."""
+    return ("list", value[1]) if isinstance(value, tuple) and value[0] == "tuple" else value
+
+
+class Told:
+    """The answers of one telling, and what it raised."""
+
+    def __init__(self, api: Api, tick: Callable[[], object]) -> None:
+        self.api, self.tick = api, tick
+        self.answers: list[tuple[str, Any]] = []
+
+    def ask(self, what: str, *arguments: Any, **named: Any) -> Any:
+        """Call a method and keep what came of it."""
+        call: Any = self.api
+        for name in what.split("."):
+            call = getattr(call, name)
+        try:
+            answer = call(*arguments, **named)
+        except DeeError as error:
+            self.answers.append((what, (type(error).__name__, str(error), vars(error))))
+            return None
+        self.answers.append((what, plain(answer)))
+        return answer
+
+
+def definitions(told: Told) -> None:
+    """Plans and templates."""
+    ask = told.ask
+    ask("publish_template", "greeting", text="Hello {{contact.firstName}}", html="<p>Hi</p>")
+    ask("publish_template", "greeting", text="Hello {{contact.firstName}}", html="<p>Hi</p>")
+    ask("publish_template", "broken", text="Hello {{contact.")
+    ask("publish_template", "a b", text="Hello")
+    ask("list_definitions", "template")
+    ask("get_definition", "template", "greeting")
+    ask("get_definition", "template", "intro", 1)
+    for given in ({"attributes": {"firstName": "Ada"}}, {"attributes": {}}, {}):
+        ask("render_template", "greeting", subject="To {{contact.firstName}}", **given)
+    ask("publish_plan", outreach("a"))
+    ask("publish_plan", outreach("a", metadata={"owner": "x", "n": [1, None]}))
+    ask("publish_plan", outreach("a", name="Other"))
+    ask("publish_plan", create_plan(id="x", name="X", steps=[steps.send_email("m", "no", "S")]))
+    for version in (None, 1, 2, 9):
+        ask("get_plan", "a", version)
+    ask("get_plan", "nothing")
+    ask("list_plans")
+
+
+def runs(told: Told) -> str:
+    """The Runs page, one run at a time."""
+    ask, api = told.ask, told.api
+    plan = api.get_plan("a")
+    person = {
+        "id": "c1",
+        "email": "ada@example.com",
+        "firstName": "Ada",
+        "n": 2.5,
+        "deep": {"x": [1]},
+    }
+    run = ask("execute", plan, person, {"offer": [1, None, "x"]}).id
+    ask("execute", plan, person)
+    ask("execute", plan, {"id": "c2", "email": "nobody"})
+    ask("execute", plan, {"id": "c 2"})
+    ask("execute", plan, {"email": "x@example.com"})
+    ask("execute", plan, {"id": "c2"}, {"x": float("nan")})
+    ask("execute", plan, {"id": "c2"}, start_at=datetime(2026, 2, 1))
+    ask("execute", plan, {"id": "c2"}, start_at=datetime(2025, 1, 1, tzinfo=UTC))
+    ask("execute", plan, 5)
+    ask("execute", 5, person)
+    later = datetime(2026, 1, 3, tzinfo=timezone(timedelta(hours=2)))
+    ask("execute", plan, Contact(id="c3", timezone="Asia/Kolkata", firstName="Bo"), start_at=later)
+    told.tick()
+    ask("get_run", run)
+    ask("get_run", "run_none")
+    for bad in ("a b", "../runs", "x" * 129, "", "é"):
+        ask("get_run", bad)
+    ask("pause_run", run, "on holiday", keep="remaining")
+    ask("pause_run", run)
+    ask("resume_run", run)
+    ask("retry_run", run, "again")
+    ask("resolve_step", run, "delivered", reason="seen")
+    ask("cancel_run", run, " ")
+    ask("list_runs")
+    ask("list_runs", ["waiting", RunStatus.PENDING], "a", "c1", EPOCH, NEXT, 5)
+    ask("list_runs", status="cancelled", limit=1, offset=1)
+    ask("list_runs", limit=10_000)
+    for fault in ({"status": "gone"}, {"status": []}, {"limit": 0}, {"limit": 10_001},
+                  {"offset": -1}, {"started_after": datetime(2026, 1, 1)}, {"cursor": "x"},
+                  {"cursor": "x", "offset": 1}):  # fmt: skip
+        ask("list_runs", **fault)
+    return str(run)
+
+
+def history(told: Told, run: str) -> None:
+    """A run's past, and the audit trail."""
+    ask = told.ask
+    for what in ("get_timeline", "get_logs", "explain", "replay", "verify_audit_chain"):
+        ask(what, run)
+        ask(what, "run_none")
+    ask("run_at", run, version=2)
+    ask("run_at", run, tick=0)
+    ask("run_at", run, time=NEXT)
+    ask("run_at", run)
+    ask("run_at", run, version=99)
+    ask("run_at", run, time=datetime(2020, 1, 1, tzinfo=UTC))
+    ask("diff_run", run, 1, 4)
+    ask("diff_run", run, 4, 1)
+    ask("replay", run, plan_version=1)
+    ask("replay", run, plan_version=7)
+    ask("audit.get_by_run", run)
+    ask("audit.get_context_at", run, "intro")
+    ask("audit.get_context_at", run, "nowhere")
+    ask("audit.query", run_id=run, limit=3)
+    ask("audit.query", actions=["run.started"], since=EPOCH, until=NEXT, text="holiday")
+    ask("audit.query", plan_id="a", actor=ACTOR)
+    ask("audit.verify_run", run)
+    ask("step_funnel", "a")
+    ask("step_funnel", "a", 1)
+    ask("step_funnel", "none")
+
+
+def contacts(told: Told) -> None:
+    """Suppression, consent, channel events, erasure."""
+    ask, api = told.ask, told.api
+    ask("suppress", "s1", reason="asked")
+    ask("suppress", "s1")
+    ask("suppress", email="bob@example.com", phone="+15550100", level="regulatory")
+    ask("suppress", "s2", level="channel", channel="voice")
+    ask("suppress", "s2", level="channel")
+    ask("suppress", email="nobody")
+    ask("suppress")
+    ask("execute", api.get_plan("a"), {"id": "s1"})
+    ask("unsuppress", "s1")
+    run = ask("execute", api.get_plan("a"), {"id": "s1", "email": "s1@example.com"}).id
+    ask("grant_consent", "s1", "email", purpose="news", expires_at=NEXT, source="form")
+    ask("grant_consent", "s1", "email", purpose="news", expires_at=NEXT, source="form")
+    ask("revoke_consent", "s1", "email", purpose="news", reason="asked")
+    ask("ingest_event", "email.opened", "s1", event_id="o1", data={"ip": "x"}, occurred_at=EPOCH)
+    ask("ingest_event", "email.opened", "s1", event_id="o1")
+    ask("ingest_event", "email.read", "s1")
+    faults: list[tuple[int, str, str]] = []
+    events = [
+        ChannelEvent("email.clicked", run_id=run, event_id="e1"),
+        ChannelEvent("email.clicked", "s1", data={"url": "https://example.com"}),
+        ChannelEvent("email.clicked", run_id=run, event_id="e1"),
+        ChannelEvent("email.seen", "s1"),
+        ChannelEvent("email.opened"),
+        ChannelEvent("email.opened", "a b"),
+        ChannelEvent("email.opened", "c1", run_id=run),
+        ChannelEvent("email.opened", run_id="run_none"),
+        ChannelEvent("email.opened", "s1", occurred_at=datetime(2026, 1, 1)),
+        ChannelEvent("email.opened", "s1", event_id="not an id"),
+        ChannelEvent("email.opened", "s1", data={"x": float("inf")}),
+    ]
+    ask(
+        "ingest_events",
+        events,
+        on_error=lambda n, error: faults.append((n, type(error).__name__, str(error))),
+    )
+    told.answers.append(("faults", sorted(faults)))
+    ask("ingest_events", events[:1], batch_size=0)
+    for moment in ({}, {"tick": 0}, {"time": NEXT}, {"time": datetime(2026, 1, 1)}):
+        ask("contact_at", "s1", **moment)
+    ask("contact_at", "s1", time=datetime(2020, 1, 1, tzinfo=UTC))
+    ask("contact_at", "nobody")
+    ask("get_contact_logs", "s1")
+    ask("explain_contact", "s1", "a")
+    ask("explain_contact", "nobody")
+    ask("erase_contact", "s1", " ")
+    ask("erase_contact", "s1", "asked")
+    ask("erase_contact", "nobody", "asked")
+    ask("get_run", run)
+    ask("replay", run)
+
+
+def bulk(told: Told) -> None:
+    """Many runs at once."""
+    ask, api = told.ask, told.api
+    plan = api.get_plan("a")
+    given: list[Any] = [{"id": f"b{n}", "email": f"b{n}@example.com", "n": n} for n in range(60)]
+    odd: list[Any] = [
+        {"id": "x y"}, 5, {"id": "b99", "email": "no"}, {}, {"id": "c1"},
+        {"id": "b98", "n": {1: 2}},
+        {"id": "b97", "email": "bob@example.com"}, {"id": 7}, {"id": "b96", "z": "x" * 300_000},
+    ]  # fmt: skip
+    for dry_run in (True, False, False):
+        refused: list[Any] = []
+        ask(
+            "bulk_execute",
+            plan,
+            iter([*given, *odd]),
+            {"v": 1},
+            1_000,
+            on_refusal=refused.append,
+            dry_run=dry_run,
+        )
+        told.answers.append(("refused", plain(refused)))
+    ask("bulk_execute", plan, iter([{"id": "t1"}, {"id": "t1"}, {"id": "t1"}]), batch_size=1)
+    ask("bulk_execute", plan, {"id": "c1"})
+    ask("bulk_execute", plan, [], batch_size=0)
+    ask("bulk_execute", plan, [])
+    filters = {"plan_id": "a", "status": ["pending", "active"], "startedAfter": EPOCH}
+    ask("bulk_pause", filters, "wait", dry_run=True)
+    ask("bulk_pause", filters, "wait", keep="remaining")
+    ask("bulk_resume", {"planId": "a", "status": "paused"}, "go", per_tick=7)
+    ask("bulk_cancel", plan_id="a", status="pending", reason="over")
+    for fault in ({"filters": {}, "reason": "all"}, {"filters": {"plan": "a"}, "reason": "x"},
+                  {"plan_id": "a", "reason": " "}, {"filters": [], "reason": "x"},
+                  {"status": "gone", "reason": "x"}):  # fmt: skip
+        ask("bulk_cancel", **fault)
+    ask("bulk_resume", {"plan_id": "a"}, "go", per_tick=0)
+    ask("list_runs", plan_id="a", limit=1_000)
+
+
+def whole(told: Told) -> None:
+    """The log, projections, health."""
+    ask = told.ask
+    ask("verify_log")
+    ask("projections.status")
+    ask("projections.parked")
+    ask("projections.rebuild", "run_list")
+    ask("projections.verify", "audit_trail")
+    ask("audit.checkpoint")
+    ask("health")
+    ask("metrics")
+
+
+def tell(told: Told) -> list[tuple[str, Any]]:
+    """The whole scenario."""
+    definitions(told)
+    history(told, runs(told))
+    contacts(told)
+    bulk(told)
+    whole(told)
+    return told.answers
+
+
+@pytest.fixture(scope="module")
+def told() -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+    """The answers of an engine, and those of a client of its twin."""
+    with open_engine(":memory:", seed="contract") as engine:
+        publish_basics(engine)
+        direct = tell(Told(engine, engine.tick))
+    settings = dataclasses.replace(SETTINGS, local_actor=ACTOR)
+    with open_engine(":memory:", seed="contract") as engine:
+        publish_basics(engine)
+        with listening(engine, settings) as url, DeeClient(url) as client:
+            return direct, tell(Told(client, engine.tick))
+
+
+def test_every_answer_and_every_error_is_the_same(told: tuple[list[Any], list[Any]]) -> None:
+    direct, remote = told
+    assert len(direct) == len(remote) > 140
+    different = [
+        (number, ours, theirs)
+        for number, (ours, theirs) in enumerate(zip(direct, remote, strict=True))
+        if ours != theirs
+    ]
+    assert different == []

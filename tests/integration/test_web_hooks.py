@@ -1,0 +1,366 @@
+"""Webhooks: each believes only what is signed for it, and what it believes is recorded once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from dee_es import Engine
+from dee_es.adapters.channels.twilio import CallRef
+from dee_es.adapters.channels.twilio.signature import sign as twilio_sign
+from dee_es.adapters.channels.twilio.urls import CallbackUrls
+from dee_es.bootstrap import open_call_events
+from dee_es.engine.links import Link, Links
+from dee_es.errors import InvalidInput, StoreUnavailable
+from dee_es.web.hook_settings import HookSettings, webhook_keys
+from dee_es.web.hooks.email import MOST_BYTES
+from dee_es.web.hooks.signatures import sign
+from tests.support.hooks import (
+    CALL_SECRET,
+    KEY,
+    LINK_SECRET,
+    NOW,
+    ONE_CLICK,
+    PUBLIC,
+    WHSEC,
+    config,
+    enroll,
+    hooked,
+    opened,
+    received,
+)
+from tests.support.twilio import ACCOUNT, TOKEN
+from tests.support.web import Client
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with opened(tmp_path) as engine:
+        yield engine
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Client]:
+    with hooked(engine) as client:
+        yield client
+
+
+def event(**more: Any) -> dict[str, Any]:
+    return {"type": "email.opened", "contactId": "c1", **more}
+
+
+def tell(
+    client: Client,
+    *events: dict[str, Any],
+    body: bytes | None = None,
+    id: str = "msg_1",
+    at: float = NOW,
+    key: bytes = KEY,
+    sent: bytes | None = None,
+    **headers: str | bytes,
+) -> httpx.Response:
+    signed = json.dumps({"events": events}).encode() if body is None else body
+    stamp = str(int(at))
+    given: dict[str, Any] = {
+        "Content-Type": "application/json",
+        "webhook-id": id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": sign(key, id, stamp, signed),
+        **headers,
+    }
+    return client.post("/hooks/email", content=signed if sent is None else sent, headers=given)
+
+
+# --- email events ---------------------------------------------------------------------------------
+
+
+def test_the_signature_is_that_of_standard_webhooks() -> None:
+    # The example of the specification's own libraries.
+    (key,) = webhook_keys("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    made = sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_events_are_taken_in_with_their_meaning(engine: Engine, client: Client) -> None:
+    run_id = enroll(engine)
+    answer = tell(
+        client,
+        event(type="email.delivered", runId=run_id, stepId="hello"),
+        event(type="email.clicked", url="https://example.com/", messageId="msg_9"),
+        event(type="email.replied", autoReply=True, occurredAt="2026-01-01T00:00:00Z"),
+        event(type="email.bounced", bounce="soft", contactId=None, runId=run_id, stepId="hello"),
+        event(type="email.opened", contactId="nobody-yet"),
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"accepted": 5, "known": 0, "errors": 0, "faults": []}
+    kinds = [(each["type"], each.get("kind")) for each in received(engine)]
+    assert kinds == [
+        ("email.delivered", None),
+        ("email.clicked", None),
+        ("email.replied", "auto"),
+        ("email.bounced", "soft"),
+    ]
+    assert engine.get_run(run_id).status == "waiting"
+
+
+@pytest.mark.parametrize(
+    "what, outcome",
+    [
+        ({"type": "email.bounced", "bounce": "hard"}, "undeliverable"),
+        ({"type": "email.complained"}, "complained"),
+        ({"type": "email.unsubscribed"}, "unsubscribed"),
+    ],
+)
+def test_what_ends_runs_ends_them(
+    engine: Engine, client: Client, what: dict[str, str], outcome: str
+) -> None:
+    run_id = enroll(engine)
+    assert tell(client, event(**what)).json()["accepted"] == 1
+    run = engine.get_run(run_id)
+    assert run.status.ended
+    assert outcome in (run.outcome or "") + (run.status_reason or "")
+
+
+def test_a_webhook_told_twice_counts_once(engine: Engine, client: Client) -> None:
+    first = tell(client, event(), event(type="email.clicked"))
+    assert (first.json()["accepted"], first.json()["known"]) == (2, 0)
+    again = tell(client, event(), event(type="email.clicked"), at=NOW + 20)
+    assert again.status_code == 200
+    assert (again.json()["accepted"], again.json()["known"]) == (0, 2)
+    # Durably: a server that knows nothing of the first time says the same.
+    with hooked(engine) as other:
+        assert tell(other, event()).json()["known"] == 1
+    assert len(received(engine)) == 2
+
+
+def test_a_message_cannot_be_told_again_under_another_id(engine: Engine, client: Client) -> None:
+    overheard = sign(KEY, "msg_1", str(int(NOW)), json.dumps({"events": [event()]}).encode())
+    assert tell(client, event()).status_code == 200
+    replay = tell(client, event(), id="msg_2", **{"webhook-signature": overheard})
+    assert (replay.status_code, replay.json()["error"]) == (401, "SignatureRefused")
+    assert len(received(engine)) == 1
+
+
+@pytest.mark.parametrize("off, status", [(-300, 200), (300, 200), (-301, 401), (301, 401)])
+def test_a_message_is_good_for_five_minutes(
+    engine: Engine, client: Client, off: int, status: int
+) -> None:
+    assert tell(client, event(), at=NOW + off).status_code == status
+    assert len(received(engine)) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {"key": b"x" * 32},
+        {"sent": b'{"events": [{"type": "email.unsubscribed", "contactId": "c1"}]}'},
+        {"sent": b""},
+        {"webhook-id": "msg_2"},
+        {"webhook-id": ""},
+        {"webhook-id": "a.b"},
+        {"webhook-id": "x" * 129},
+        {"webhook-timestamp": str(int(NOW) + 1)},
+        {"webhook-timestamp": "now"},
+        {"webhook-timestamp": "-1"},
+        {"webhook-timestamp": "9" * 400},
+        {"webhook-signature": ""},
+        {"webhook-signature": "v1,"},
+        {"webhook-signature": "v1,AAAA"},
+        {"webhook-signature": "v1a,AAAA"},
+        {"webhook-signature": "é".encode()},
+    ],
+)
+def test_forged_and_altered_messages_are_refused_and_change_nothing(
+    engine: Engine, client: Client, altered: dict[str, Any]
+) -> None:
+    run_id = enroll(engine)
+    before = engine.metrics().position
+    answer = tell(client, event(), **altered)
+    assert answer.status_code == 401, answer.text
+    assert answer.json()["error"] == "SignatureRefused"
+    assert "c1" not in answer.text
+    assert engine.metrics().position == before
+    assert engine.get_run(run_id).status == "waiting"
+
+
+def test_headers_given_twice_are_refused(client: Client) -> None:
+    body = json.dumps({"events": [event()]}).encode()
+    good = sign(KEY, "msg_1", str(int(NOW)), body)
+    headers = [
+        ("content-type", "application/json"),
+        ("webhook-id", "msg_1"),
+        ("webhook-timestamp", str(int(NOW))),
+        ("webhook-signature", good),
+    ]
+    assert client.post("/hooks/email", content=body, headers=headers).status_code == 200
+    for name, value in headers[1:]:
+        twice = [*headers, (name, value)]
+        assert client.post("/hooks/email", content=body, headers=twice).status_code == 401
+
+
+def test_several_secrets_are_believed_while_one_takes_the_place_of_another(engine: Engine) -> None:
+    keys = webhook_keys(f"{WHSEC} {'plain-secret-of-24-or-more'}")
+    assert keys[0] == KEY
+    with hooked(engine, webhook_keys=keys) as client:
+        for number, key in enumerate(keys):
+            assert tell(client, event(), id=f"msg_{number}", key=key).status_code == 200
+        # A sender that changes its secret signs with both.
+        stamp, body = str(int(NOW)), json.dumps({"events": [event()]}).encode()
+        signed = " ".join(sign(key, "msg_3", stamp, body) for key in (b"unknown" * 5, keys[1]))
+        assert tell(client, event(), id="msg_3", **{"webhook-signature": signed}).status_code == 200
+
+
+@pytest.mark.parametrize("secret", ["short", "whsec_AAAA", "whsec_%%%%", f"{WHSEC} short"])
+def test_secrets_that_could_be_guessed_are_refused(secret: str) -> None:
+    with pytest.raises(InvalidInput, match="webhook_secret"):
+        webhook_keys(secret)
+
+
+@pytest.mark.parametrize(
+    "body, field",
+    [
+        ({"events": [event(email="jane@example.com")]}, "events.0.email"),
+        ({"events": [event()], "more": 1}, "more"),
+        ({"events": []}, "events"),
+        ({"events": [event()] * 1_001}, "events"),
+        ([event()], "body"),
+        ({"events": [event(type="call.completed")]}, "events.0.type"),
+        ({"events": [event(type="email.bounced")]}, "events.0.bounce"),
+        ({"events": [event(), event(bounce="hard")]}, "events.1.bounce"),
+        ({"events": [event(url="https://x.example")]}, "events.0.url"),
+        ({"events": [event(autoReply=True)]}, "events.0.autoReply"),
+        ({"events": [event(contactId="jane@example.com")]}, "events.0.contactId"),
+        ({"events": [event(contactId=None)]}, "events.0.contactId"),
+        ({"events": [event(occurredAt="2026-01-01T00:00:00")]}, "events.0.occurredAt"),
+        ({"events": [event(occurredAt=5)]}, "events.0.occurredAt"),
+    ],
+)
+def test_what_is_not_understood_is_refused_as_a_whole(
+    engine: Engine, client: Client, body: Any, field: str
+) -> None:
+    before = engine.metrics().position
+    answer = tell(client, body=json.dumps(body).encode())
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert "jane" not in answer.text
+    assert engine.metrics().position == before
+
+
+def test_one_event_that_cannot_be_used_does_not_stop_the_rest(client: Client) -> None:
+    unknown = event(runId="run_" + "a" * 26)
+    answer = tell(client, event(), unknown, event(type="email.clicked"))
+    told = answer.json()
+    assert (answer.status_code, told["accepted"], told["errors"]) == (200, 2, 1)
+    assert [(each["index"], each["error"]) for each in told["faults"]] == [(1, "RunNotFound")]
+
+
+def test_kinds_and_sizes_of_bodies_are_bounded(client: Client) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        assert tell(client, event(), **{"Content-Type": kind}).status_code == 415
+    assert tell(client, body=b"x" * (MOST_BYTES + 1)).status_code == 413
+    assert tell(client, body=b"x" * (2 * 1024 * 1024)).status_code == 413
+    assert tell(client, body=b"[" * 5_000).status_code == 400
+    assert tell(client, body=b"\xff\xfe").status_code == 422
+    assert client.get("/hooks/email").status_code == 405
+
+
+def test_what_is_not_set_up_is_not_there(engine: Engine) -> None:
+    with hooked(engine, webhook_keys=(), links=None) as client:
+        assert tell(client, event()).status_code == 404
+        assert tell(client, event(), key=b"").status_code == 404
+        token = Links(PUBLIC, LINK_SECRET).seal("unsubscribe", Link("c1"))
+        assert client.post(f"/hooks/unsubscribe/{token}", data=ONE_CLICK).status_code == 404
+        assert client.get(f"/hooks/open/{token}.gif").status_code == 404
+        assert client.get(f"/hooks/click/{token}").status_code == 404
+        assert client.post("/hooks/twilio/status/x").status_code == 404
+    assert received(engine) == []
+
+
+def test_hosts_are_checked_and_origins_are_not(engine: Engine, client: Client) -> None:
+    assert tell(client, event(), Host="evil.example").status_code == 421
+    assert tell(client, event(), Origin="https://provider.example").status_code == 200
+    # Elsewhere a foreign origin stays out, also of a path that only begins like a webhook's.
+    for path in ("/api/v1/runs", "/hooksx/email"):
+        answer = client.post(path, json={}, headers={"Origin": "https://provider.example"})
+        assert answer.status_code == 403
+
+
+def test_a_webhook_has_no_rights_beyond_itself(client: Client) -> None:
+    """Nobody is signed in under /hooks/, and dots do not lead out of it."""
+    for path in ("/hooks/../api/v1/runs", "/hooks/%2e%2e/api/v1/runs", "/hooks//api/v1/runs"):
+        answer = client.request("POST", path, json={})
+        assert answer.status_code in (403, 404, 405), path
+
+
+def test_when_the_database_is_away_the_sender_hears_it(
+    engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*arguments: object, **named: object) -> None:
+        raise StoreUnavailable("the database does not answer")
+
+    monkeypatch.setattr(engine, "ingest_events", away)
+    assert tell(client, event()).status_code == 503
+    monkeypatch.undo()
+    assert tell(client, event()).json()["accepted"] == 1
+
+
+# --- calls ----------------------------------------------------------------------------------------
+
+
+def test_callbacks_about_calls_are_those_of_the_worker(engine: Engine, tmp_path: Path) -> None:
+    run_id = enroll(engine)
+    chosen = config(tmp_path)
+    errors: list[Exception] = []
+    call = CallRef(run_id, "hello", "e" * 64, 1)
+    urls = CallbackUrls(chosen.twilio_callback_url or "", CALL_SECRET)
+    asked = urls.make("status", call)
+    path = "/hooks/twilio/" + "/".join(asked.split("/")[-2:])
+    form = {"AccountSid": ACCOUNT, "CallSid": "CA" + "1" * 32, "CallStatus": "ringing"}
+    signature = twilio_sign(TOKEN, asked, form.items())
+    with (
+        open_call_events(engine, chosen, errors.append) as calls,
+        hooked(engine, calls=calls) as client,
+    ):
+        for _ in range(2):
+            good = client.post(path, data=form, headers={"X-Twilio-Signature": signature})
+            assert good.status_code == 200, good.text
+        for headers, data in (
+            ({}, form),
+            ({"X-Twilio-Signature": "x"}, form),
+            ({"X-Twilio-Signature": signature}, {**form, "CallStatus": "completed"}),
+        ):
+            assert client.post(path, data=data, headers=headers).status_code == 403
+        assert client.get(path).status_code == 405
+        assert client.post("/hooks/twilio/else/x", data=form).status_code == 404
+        big = client.post(path, content=b"x" * 70_000)
+        assert big.status_code == 413
+    assert [each["type"] for each in received(engine)] == ["call.ringing"]
+    assert errors == []
+
+
+def test_a_callback_that_cannot_be_recorded_is_not_confirmed(
+    engine: Engine, tmp_path: Path
+) -> None:
+    chosen = config(tmp_path)
+    errors: list[Exception] = []
+    call = CallRef("run_" + "a" * 26, "hello", "e" * 64, 1)
+    asked = CallbackUrls(chosen.twilio_callback_url or "", CALL_SECRET).make("status", call)
+    form = {"AccountSid": ACCOUNT, "CallSid": "CA" + "1" * 32, "CallStatus": "ringing"}
+    signature = twilio_sign(TOKEN, asked, form.items())
+    path = "/hooks/twilio/" + "/".join(asked.split("/")[-2:])
+    with (
+        open_call_events(engine, chosen, errors.append) as calls,
+        hooked(engine, calls=calls) as client,
+    ):
+        answer = client.post(path, data=form, headers={"X-Twilio-Signature": signature})
+    assert answer.status_code == 500
+    assert [type(error).__name__ for error in errors] == ["RunNotFound"]
+
+
+def test_the_time_is_that_of_the_wall() -> None:
+    assert abs(HookSettings().now() - time.time()) < 5
