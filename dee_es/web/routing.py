@@ -21,7 +21,7 @@ from dee_es.web.idempotency import Answers, command_id_of
 from dee_es.web.jobs import Jobs
 from dee_es.web.problems import Refused
 from dee_es.web.security.roles import Actor, Role
-from dee_es.web.security.scopes import actor_in, is_public, is_unsafe
+from dee_es.web.security.scopes import actor_in, is_unsafe
 from dee_es.web.settings import WebSettings
 
 _ROLE: Final = "x-dee-role"
@@ -45,11 +45,7 @@ class GuardedRoute(APIRoute):
         """The handler behind the checks; a route without a role is a mistake of ours."""
         handle = super().get_route_handler()
         extra = self.openapi_extra or {}
-        if (
-            _ROLE not in extra
-            and self.path not in ("/login",)
-            and not self.path.startswith("/hooks/")
-        ):
+        if _ROLE not in extra and self.path != "/login" and not self.path.startswith("/hooks/"):
             raise TypeError(f"{self.path}: names no role")
         needed = Role(extra[_ROLE]) if _ROLE in extra else None
         kept = not extra.get(_JOB, False)
@@ -166,7 +162,6 @@ __all__ = [
     "api_router",
     "csrf_token",
     "hook_router",
-    "is_public",
     "job",
     "page_router",
 ]

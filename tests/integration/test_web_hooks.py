@@ -216,7 +216,11 @@ def test_several_secrets_are_believed_while_one_takes_the_place_of_another(engin
         assert tell(client, event(), id="msg_3", **{"webhook-signature": signed}).status_code == 200
 
 
-@pytest.mark.parametrize("secret", ["short", "whsec_AAAA", "whsec_%%%%", f"{WHSEC} short"])
+@pytest.mark.parametrize(
+    "secret",
+    ["short", "whsec_AAAA", "whsec_%%%%", f"{WHSEC} short"],
+    ids=["short", "few bytes", "no base64", "one of two"],
+)
 def test_secrets_that_could_be_guessed_are_refused(secret: str) -> None:
     with pytest.raises(InvalidInput, match="webhook_secret"):
         webhook_keys(secret)
