@@ -96,7 +96,7 @@ def engine_with(
 ) -> Engine:
     """An engine of code whose run list, and other projections, are these."""
     changed = {"INLINE": (run_list,), "RUN_LIST": run_list, "LAZY": tuple(lazy)}
-    with patch.multiple("dee_es.bootstrap", **changed):
+    with patch.multiple("dee_es.bootstrap.engine", **changed):
         return open_engine(url, keys=keys, channel=channel)
 
 

@@ -15,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 
 ROOMS = {
     ".": {"dee_es", "projections", "scripts", "tests"},
-    "dee_es": {"adapters", "cli", "client", "core", "doors", "engine", "ports", "verifier", "web"},
+    "dee_es": {
+        "adapters",
+        "bootstrap",
+        "cli",
+        "client",
+        "core",
+        "doors",
+        "engine",
+        "ports",
+        "verifier",
+        "web",
+    },
     "dee_es/web": {"api", "hooks", "pages", "security"},
     "dee_es/adapters": {"anchors", "channels", "documents", "keys", "storage"},
     "tests": {"contract", "e2e", "golden", "integration", "property", "support", "unit"},
