@@ -26,6 +26,8 @@ Purpose = Literal["unsubscribe", "open", "click"]
 LEAST_SECRET: Final = 32
 """Fewest characters of a secret."""
 MOST_TARGET: Final = 2_000
+_MOST_BASE: Final = 300
+"""A link to unsubscribe has to fit into one line of a header."""
 _MAC_BYTES: Final = 16
 _PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,4000}\.[A-Za-z0-9_-]{22}\Z")
@@ -160,6 +162,8 @@ def _checked_base(url: str) -> str:
         raise InvalidInput("public_url", "is not a URL") from None
     if not usable or "@" in parts.netloc or "\\" in url or parts.query or parts.fragment:
         raise InvalidInput("public_url", "must be a URL without user name, query and fragment")
+    if len(url) > _MOST_BASE:
+        raise InvalidInput("public_url", f"is longer than {_MOST_BASE} characters")
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise InvalidInput("public_url", "must begin with https://")
     return url.rstrip("/")

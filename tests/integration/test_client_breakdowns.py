@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -197,3 +197,21 @@ def test_fields_have_their_names_of_python_again(field: str) -> None:
 
 def test_the_client_is_part_of_the_public_surface() -> None:
     assert dee_es.DeeClient is DeeClient
+
+
+NOT_IN_THE_API: Final = {
+    "clock", "contact_id_for", "debug", "export_run", "get_events", "holds", "import_run",
+    "import_suppressions", "keys", "lift_hold", "links", "now", "place_hold", "publish_policy",
+    "publish_script", "publish_sender", "replay_all", "replay_page", "run_until",
+    "run_until_idle", "tick", "worker",
+}  # fmt: skip
+
+
+def test_what_the_engine_has_the_client_has_unless_it_is_named_here(
+    lossy: tuple[Engine, DeeClient, Lossy],
+) -> None:
+    engine, client, _ = lossy
+    missing = {
+        name for name in dir(engine) if not name.startswith("_") and not hasattr(client, name)
+    }
+    assert missing == NOT_IN_THE_API

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,16 @@ def test_a_webhook_told_twice_counts_once(engine: Engine, client: Client) -> Non
     with hooked(engine) as other:
         assert tell(other, event()).json()["known"] == 1
     assert len(received(engine)) == 2
+
+
+def test_the_same_webhook_many_times_at_once_counts_once(engine: Engine, client: Client) -> None:
+    run_id = enroll(engine)
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: tell(client, event(type="email.clicked")), range(24)))
+    assert {answer.status_code for answer in told} == {200}
+    assert sum(answer.json()["accepted"] for answer in told) == 1
+    assert len(received(engine)) == 1
+    assert engine.verify_audit_chain(run_id).valid
 
 
 def test_a_message_cannot_be_told_again_under_another_id(engine: Engine, client: Client) -> None:

@@ -108,6 +108,7 @@ def test_ids_are_checked() -> None:
         "https://b.example/?x",
         "https://b.example/#x",
         "https://",
+        "https://b.example/" + "x" * 300,
     ],
 )
 def test_the_public_address_must_be_safe(url: str) -> None:
@@ -139,3 +140,10 @@ def test_an_event_has_one_id_however_often_its_link_is_followed() -> None:
     assert LINK.event_id("open") == LINK.event_id("open")
     others = {LINK.event_id("open"), LINK.event_id("click"), Link("contact_1").event_id("open")}
     assert len(others) == 3
+
+
+def test_the_longest_link_fits_into_a_header() -> None:
+    longest = "x" * 128
+    base = "https://b.example/"
+    links = Links(base + "y" * (300 - len(base)), SECRET)
+    assert len(links.unsubscribe(longest, run_id="run_" + "a" * 26, step_id=longest)) < 900
