@@ -71,8 +71,15 @@ class BulkClient:
         for number, batch in enumerate(_batches(contacts, tally, apart=not dry_run)):
             given = {**order, "contacts": batch}
             own = _own_key(key, number, given)
-            job = done(self._http, "/runs/bulk-execute", given, key=own, on_job=tally.under_way)
-            tally.ended(job["result"], self._refusals(job["id"]))
+            job = done(
+                self._http,
+                "/runs/bulk-execute",
+                given,
+                key=own,
+                on_job=tally.under_way,
+                look=lambda job: tally.refused(self._refusals(job["id"])),
+            )
+            tally.ended(job["result"])
         tally.tell()
         return tally.result
 
@@ -165,6 +172,7 @@ class _Tally:
     on_progress: OnProgress | None
     on_refusal: OnRefusal | None
     result: BulkResult = field(default_factory=BulkResult)
+    held: list[Refusal] = field(default_factory=list)
 
     def refuse(self, refusal: Refusal) -> None:
         """Take note of a contact; it is counted by whoever refused it."""
@@ -181,10 +189,14 @@ class _Tally:
             _add_counts(so_far, job["result"])
             self.on_progress(so_far)
 
-    def ended(self, counts: Mapping[str, Any], refusals: Iterable[Refusal]) -> None:
+    def refused(self, refusals: Iterable[Refusal]) -> None:
+        """Hold whom a request refused; they count once all of them are here."""
+        self.held = list(refusals)
+
+    def ended(self, counts: Mapping[str, Any]) -> None:
         """Take note of what became of a request."""
         _add_counts(self.result, counts)
-        for refusal in refusals:
+        for refusal in self.held:
             self.refuse(refusal)
 
     def tell(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -165,5 +165,11 @@ class ProjectionsClient:
 def _file(
     transport: Transport, path: str, given: dict[str, Any], on_progress: OnProgress | None
 ) -> bytes:
-    job = done(transport, path, given, on_job=telling(on_progress))
-    return transport.content(job["file"].removeprefix(API))
+    content = b""
+
+    def fetch(job: Mapping[str, Any]) -> None:
+        nonlocal content
+        content = transport.content(job["file"].removeprefix(API))
+
+    done(transport, path, given, on_job=telling(on_progress), look=fetch)
+    return content

@@ -25,20 +25,24 @@ def done(
     *,
     key: str | None = None,
     on_job: OnJob | None = None,
+    look: OnJob | None = None,
 ) -> dict[str, Any]:
-    """Start a job, and return it once it has ended well.
+    """Start a job, and return it once it has ended well and `look` has seen what else there is.
 
     A server that was started anew does not know its jobs: the same call under the same key goes on
     then. Raises what the job failed with, and `ApiRefused` if somebody ended it early.
     """
-    chosen = key or secrets.token_urlsafe(24)
-    for _ in range(_STARTS - 1):
+    chosen, start = key or secrets.token_urlsafe(24), 1
+    while True:
         try:
-            return _ended(transport, transport.post(path, given, key=chosen), on_job)
+            job = _ended(transport, transport.post(path, given, key=chosen), on_job)
+            if look is not None:
+                look(job)
+            return job
         except ApiRefused as error:
-            if error.error != "JobNotFound":
+            if error.error != "JobNotFound" or start == _STARTS:
                 raise
-    return _ended(transport, transport.post(path, given, key=chosen), on_job)
+        start += 1
 
 
 def _ended(

@@ -58,6 +58,28 @@ def test_altered_links_are_nothing() -> None:
         assert LINKS.read("click", text) is None
 
 
+def test_of_several_spellings_only_the_one_that_was_made_counts() -> None:
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for link in (Link("c1"), Link("c12"), Link("c123")):
+        body, _, mac = LINKS.seal("open", link).partition(".")
+        same = [
+            f"{body[:-1]}{char}.{mac}"
+            for char in alphabet
+            if char != body[-1] and decoded(body[:-1] + char) == decoded(body)
+        ]
+        same += [
+            f"{body}.{mac[:-1]}{char}"
+            for char in alphabet
+            if char != mac[-1] and decoded(mac[:-1] + char) == decoded(mac)
+        ]
+        assert len(same) >= 15
+        assert [LINKS.read("open", token) for token in same] == [None] * len(same)
+
+
+def decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def test_only_the_first_secret_signs_and_all_are_believed() -> None:
     both = Links("https://mail.example.com", f"{OTHER} {SECRET}")
     assert both.read("open", LINKS.seal("open", LINK)) == LINK
