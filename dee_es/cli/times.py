@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-_UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?:[0-9]{1,9}[wdhms])+", re.ASCII)
-_PART = re.compile(r"([0-9]+)([wdhms])", re.ASCII)
-_LONGEST: Final = timedelta(days=36_525)
+from dee_es.doors.times import distance, iso, parse_duration, parse_time, rough, span
+
+__all__ = [
+    "Moment",
+    "distance",
+    "duration_option",
+    "iso",
+    "local",
+    "moment_option",
+    "parse_duration",
+    "parse_time",
+    "rough",
+    "span",
+    "time_option",
+    "told",
+    "zone_named",
+    "zone_option",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +54,6 @@ class Moment:
             return now + sign * self.distance
         except OverflowError:
             raise click.UsageError("a time lies outside of the years 1 to 9999") from None
-
-
-def parse_duration(text: str) -> timedelta | None:
-    """`24h`, `7d` or `1d12h` as a duration; None for what is none. Raises `ValueError`."""
-    if not _DURATION.fullmatch(text):
-        return None
-    seconds = sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text))
-    if seconds > _LONGEST.total_seconds():
-        raise ValueError("is longer than a hundred years")
-    return timedelta(seconds=seconds)
-
-
-def parse_time(text: str) -> datetime:
-    """An ISO 8601 time that says its zone. Raises `ValueError` with what is wrong."""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is neither a time such as 2025-03-01T09:00Z nor 24h, 7d or 90m") from None
-    raise ValueError("has no time zone; write Z for UTC or an offset such as +02:00")
 
 
 def moment_option(ctx: click.Context, param: click.Parameter, value: str | None) -> Moment | None:
@@ -103,12 +94,6 @@ def _as_bad_parameter(value: str) -> Iterator[None]:
         raise click.BadParameter(f"{value[:40]!r} {error}") from None
 
 
-def iso(moment: datetime) -> str:
-    """The time in UTC by ISO 8601, with milliseconds only where there are any."""
-    precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
-
-
 def zone_named(name: str) -> tzinfo:
     """A zone by its IANA name. Raises `ValueError` for one that nobody knows."""
     if name.upper() in ("UTC", "Z"):
@@ -145,33 +130,6 @@ def local(moment: datetime, zone: tzinfo) -> str:
         return iso(moment)
     precision = "milliseconds" if moment.microsecond else "seconds"
     return moment.astimezone(zone).isoformat(timespec=precision)
-
-
-def span(seconds: float) -> str:
-    """A duration in its two largest units: 3d2h, 2h, 5m10s."""
-    left = int(seconds)
-    parts: list[str] = []
-    for unit in ("d", "h", "m", "s"):
-        count, left = divmod(left, _UNITS[unit])
-        if count and len(parts) < 2:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
-
-
-def distance(moment: datetime, now: datetime) -> str:
-    """How far a time is from now, in its largest unit: `3d ago`, `in 2h`, `now`."""
-    seconds = int((moment - now).total_seconds())
-    if seconds == 0:
-        return "now"
-    return f"in {rough(seconds)}" if seconds > 0 else f"{rough(-seconds)} ago"
-
-
-def rough(seconds: float) -> str:
-    """A duration in its largest unit: 3d, 2h, 5m, 8s."""
-    for unit in ("d", "h", "m"):
-        if seconds >= _UNITS[unit]:
-            return f"{int(seconds // _UNITS[unit])}{unit}"
-    return f"{int(seconds)}s"
 
 
 def told(moment: datetime | None, now: datetime) -> str | None:

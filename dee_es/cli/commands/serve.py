@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("dee_es.web")
 ROLES: Final = ("viewer", "operator", "admin")
-_NEEDED: Final = ("argon2", "fastapi", "multipart", "uvicorn")
+_NEEDED: Final = ("argon2", "fastapi", "jinja2", "multipart", "uvicorn")
 _role_option = click.option(
     "--role",
     type=click.Choice(ROLES),
