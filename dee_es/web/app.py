@@ -13,6 +13,7 @@ from dee_es.engine.facade import EngineApi
 from dee_es.web import api, description, hooks, pages, problems
 from dee_es.web.idempotency import Answers
 from dee_es.web.jobs import Jobs
+from dee_es.web.pages.errors import ErrorPages
 from dee_es.web.security.authentication import Authentication, Gatekeeper
 from dee_es.web.security.csrf import Csrf
 from dee_es.web.security.headers import SecureHeaders
@@ -64,4 +65,4 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     app = Authentication(app, gatekeeper)
     schemes = ("http",) if gatekeeper.local else ("http", "https")
     app = Hosts(app, allowed_hosts(chosen), schemes)
-    return WebApp(SecureHeaders(app), jobs)
+    return WebApp(SecureHeaders(ErrorPages(app)), jobs)

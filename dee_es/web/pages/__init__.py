@@ -12,4 +12,28 @@ from typing import Final
 
 from fastapi import APIRouter
 
-ROUTERS: Final[tuple[APIRouter, ...]] = ()
+from dee_es.web.pages import (
+    audit,
+    bulk,
+    contacts,
+    jobs,
+    plans,
+    projections,
+    run,
+    run_actions,
+    runs,
+    system,
+)
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    runs.router,
+    bulk.router,
+    run.router,
+    run_actions.router,
+    contacts.router,
+    plans.router,
+    audit.router,
+    projections.router,
+    jobs.router,
+    system.router,
+)

@@ -1,0 +1,130 @@
+"""Pausing, resuming and cancelling many runs: first what exactly would be hit, then by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Form, Request, Response
+
+from dee_es.core.views import RunStatus
+from dee_es.engine.facade import EngineApi
+from dee_es.engine.models import RunPage
+from dee_es.errors import EmptyFilter
+from dee_es.web.api import bulk as api
+from dee_es.web.idempotency import command_id_of
+from dee_es.web.pages import inputs, rendering
+from dee_es.web.pages.jobs import job_page_of
+from dee_es.web.pages.runs import RunFilters
+from dee_es.web.routing import OPERATOR, ActorDep, EngineDep, JobsDep, job, page_router
+
+router: Final = page_router()
+
+Verb = Literal["pause", "resume", "cancel"]
+_ROWS: Final = 20
+_PAUSABLE: Final = ("pending", "active", "waiting")
+_WANTED: Final[dict[Verb, tuple[str, ...]]] = {
+    "pause": _PAUSABLE,
+    "resume": ("paused",),
+    "cancel": tuple(each.value for each in RunStatus if not each.ended),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The runs that would be hit: the filters narrowed to the statuses that the verb can change."""
+
+    filters: dict[str, Any]
+    found: RunPage
+
+
+@router.get("/runs/bulk/{verb}", openapi_extra=OPERATOR)
+def preview(request: Request, engine: EngineDep, verb: Verb) -> Response:
+    """Exactly how many runs would be hit, and the first of them. Nothing is written."""
+    filters = RunFilters.of(request)
+    return _preview(request, engine, verb, filters, _target(engine, verb, filters))
+
+
+@router.post("/runs/bulk/{verb}", openapi_extra=job(OPERATOR))
+def begin(
+    request: Request,
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    verb: Verb,
+    key: inputs.Key,
+    confirm: Annotated[str, Form(max_length=40)] = "",
+    reason: inputs.Text = "",
+    keep: Annotated[str, Form(max_length=40)] = "deadline",
+    per_tick: Annotated[int, Form(ge=1, le=1_000_000)] = 100,
+) -> Response:
+    """Begin, if the number that was typed is the number there is now."""
+    filters = RunFilters.of(request)
+    target = _target(engine, verb, filters)
+    problem = _problem(confirm, reason, target.found.total)
+    if problem is not None:
+        said = {"problem": problem, "reason": reason}
+        return _preview(request, engine, verb, filters, target, status=409, **said)
+    body: dict[str, Any] = {"filters": target.filters, "reason": inputs.required_reason(reason)}
+    command = command_id_of(actor.name, key)
+    if verb == "cancel":
+        made = api.bulk_cancel(engine, jobs, actor, command, api.BulkCancel(**body))
+    elif verb == "pause":
+        body["keep"] = inputs.one_of("keep", keep, ("deadline", "remaining"))
+        made = api.bulk_pause(engine, jobs, actor, command, api.BulkPause(**body))
+    else:
+        body["perTick"] = per_tick
+        made = api.bulk_resume(engine, jobs, actor, command, api.BulkResume(**body))
+    return job_page_of(made)
+
+
+def _target(engine: EngineApi, verb: Verb, filters: RunFilters) -> Target:
+    if not filters.any:
+        raise EmptyFilter(f"filter the runs first; without any filter it would {verb} them all")
+    chosen = filters.read(engine.now().now)
+    wanted = [each for each in _WANTED[verb] if each in filters.status or not filters.status]
+    if not wanted:
+        return Target({}, RunPage(runs=(), total=0))
+    found = engine.list_runs(**{**chosen, "status": wanted}, limit=_ROWS)
+    given = {
+        "status": wanted,
+        "planId": chosen["plan_id"],
+        "contactId": chosen["contact_id"],
+        "startedAfter": chosen["started_after"],
+        "startedBefore": chosen["started_before"],
+    }
+    return Target({name: value for name, value in given.items() if value is not None}, found)
+
+
+def _problem(confirm: str, reason: str, total: int) -> str | None:
+    if not total:
+        return "No run would be changed."
+    if not reason.strip():
+        return "Say why: the reason is recorded with every run."
+    if confirm.strip().replace(",", "") != str(total):
+        return (
+            f"The number typed is not the number of runs, which is {total:,} now. Nothing was done."
+        )
+    return None
+
+
+def _preview(
+    request: Request,
+    engine: EngineApi,
+    verb: Verb,
+    filters: RunFilters,
+    target: Target,
+    status: int = 200,
+    **said: Any,
+) -> Response:
+    return rendering.page(
+        request,
+        engine,
+        "bulk.html",
+        status,
+        verb=verb,
+        filters=filters,
+        found=target.found,
+        wanted=_WANTED[verb],
+        **{"problem": None, "reason": "", **said},
+    )

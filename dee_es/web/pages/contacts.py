@@ -1,0 +1,140 @@
+"""A contact as of any date: runs, sends, refusals, consent and suppression; and its erasure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, cast
+
+from fastapi import Form, Request, Response
+
+from dee_es.core.values import check_id
+from dee_es.engine.facade import EngineApi
+from dee_es.engine.insights import ContactAt
+from dee_es.errors import InvalidInput
+from dee_es.web.idempotency import command_id_of
+from dee_es.web.pages import inputs, rendering
+from dee_es.web.routing import ADMIN, OPERATOR, VIEWER, ActorDep, EngineDep, Id, page_router
+
+router: Final = page_router()
+
+_LEVELS: Final = ("global", "channel", "plan", "regulatory")
+Level = Literal["global", "channel", "plan", "regulatory"]
+Short = Annotated[str, Form(max_length=320)]
+
+
+@router.get("/contacts", openapi_extra=VIEWER)
+def find(request: Request, engine: EngineDep) -> Response:
+    """Where a contact is looked for."""
+    return rendering.page(request, engine, "contacts.html")
+
+
+@router.post("/contacts", openapi_extra=VIEWER)
+def look_up(
+    engine: EngineDep, contact: Short = "", email: Short = "", phone: Short = ""
+) -> Response:
+    """Go to a contact. An address is sent in the body, so that it stays out of the address bar."""
+    if contact.strip():
+        return rendering.see(f"/contacts/{check_id('contact', contact.strip())}")
+    found = engine.contact_id_for(email=inputs.optional(email), phone=inputs.optional(phone))
+    return rendering.see(f"/contacts/{found}")
+
+
+@router.get("/contacts/{contact_id}", openapi_extra=VIEWER)
+def contact(request: Request, engine: EngineDep, contact_id: Id) -> Response:
+    """A contact as of a date, by default now."""
+    asked = inputs.given(request, "at")
+    moment = inputs.moment("at", asked, engine.now().now)
+    found = engine.contact_at(contact_id, time=moment)
+    return rendering.page(
+        request,
+        engine,
+        "contact.html",
+        found=found,
+        person=_person(engine, found),
+        told=engine.explain_contact(contact_id),
+        as_of=asked,
+        levels=_LEVELS,
+        plans=[plan.id for plan in engine.list_plans()],
+    )
+
+
+@router.post("/contacts/{contact_id}/suppress", openapi_extra=OPERATOR)
+def suppress(
+    engine: EngineDep,
+    actor: ActorDep,
+    contact_id: Id,
+    key: inputs.Key,
+    level: Short = "global",
+    channel: Short = "",
+    plan: Short = "",
+    reason: inputs.Text = "",
+) -> Response:
+    """Put a contact on the suppression list."""
+    scope = _scope(level, channel, plan)
+    why, command = inputs.required_reason(reason), command_id_of(actor.name, key)
+    changed = engine.suppress(contact_id, **scope, reason=why, actor=actor.name, command_id=command)
+    return _back(contact_id, "suppressed" if changed else "suppressed-already")
+
+
+@router.post("/contacts/{contact_id}/unsuppress", openapi_extra=OPERATOR)
+def unsuppress(
+    engine: EngineDep,
+    actor: ActorDep,
+    contact_id: Id,
+    key: inputs.Key,
+    level: Short = "global",
+    channel: Short = "",
+    plan: Short = "",
+    reason: inputs.Text = "",
+) -> Response:
+    """Lift a suppression."""
+    scope = _scope(level, channel, plan)
+    why, command = inputs.required_reason(reason), command_id_of(actor.name, key)
+    changed = engine.unsuppress(
+        contact_id, **scope, reason=why, actor=actor.name, command_id=command
+    )
+    return _back(contact_id, "lifted" if changed else "lifted-none")
+
+
+@router.post("/contacts/{contact_id}/erase", openapi_extra=ADMIN)
+def erase(
+    request: Request,
+    engine: EngineDep,
+    actor: ActorDep,
+    contact_id: Id,
+    key: inputs.Key,
+    confirm: Annotated[str, Form(max_length=200)] = "",
+    reason: inputs.Text = "",
+) -> Response:
+    """Make a contact's personal data unreadable for ever, and show the certificate."""
+    why = inputs.required_reason(reason)
+    inputs.typed("the id of the contact", confirm, contact_id)
+    command = command_id_of(actor.name, key)
+    erased = engine.erase_contact(contact_id, why, actor.name, command_id=command)
+    return rendering.page(request, engine, "erased.html", erased=erased)
+
+
+def _back(contact_id: str, done: str) -> Response:
+    return rendering.see(f"/contacts/{contact_id}", {"done": done})
+
+
+def _scope(level: str, channel: str, plan: str) -> dict[str, Any]:
+    """The level and what belongs to it; the fields of other levels do not count."""
+    chosen = cast(Level, inputs.one_of("level", level, _LEVELS))
+    if chosen == "channel" and channel not in ("email", "voice"):
+        raise InvalidInput("channel", "choose email or voice")
+    if chosen == "plan" and not plan.strip():
+        raise InvalidInput("plan", "name the plan")
+    return {
+        "level": chosen,
+        "channel": channel if chosen == "channel" else None,
+        "plan_id": plan.strip() if chosen == "plan" else None,
+    }
+
+
+def _person(engine: EngineApi, found: ContactAt) -> dict[str, Any] | None:
+    """What the newest of the runs knows about the person; None without a run, or erased."""
+    if not found.runs:
+        return None
+    newest = found.runs[-1]
+    context = engine.run_at(newest.id, version=newest.version).context
+    return None if context.erased else context.contact

@@ -1,0 +1,101 @@
+"""Problems as pages, for those who read in a browser: what happened, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dee_es.web.pages import rendering
+from dee_es.web.problems import MEDIA_TYPE
+
+_API: Final = ("/api/", "/hooks/", "/static/")
+_WHAT_TO_DO: Final = {
+    401: "Sign in, then try again.",
+    403: "Ask somebody with the role that is needed, or whoever looks after this server.",
+    404: "Check the address, or look for it in the list of runs, contacts or plans.",
+    405: "Go back, and use the buttons of the page.",
+    409: "Go back and load the page again: it shows how things stand now.",
+    410: "It can no longer be shown here. Entries of the audit log say when it left, and why.",
+    413: "Send less at once.",
+    421: "Use the address under which this server was announced to you.",
+    422: "Go back, correct that value, and try again.",
+    429: "Wait a moment, then try again.",
+    500: "Try again. If it stays so, the server's log names the kind of error.",
+    502: "Look at the settings of the channel, then try again.",
+    503: "Nothing was lost: what was not confirmed did not happen. Try again in a moment; if it "
+    "stays so, look at the database server.",
+}
+_PARTICULAR: Final = {
+    "CsrfRefused": "The page was open for too long, or the form came from elsewhere. Go back, load "
+    "the page again, and repeat what you did.",
+    "EmptyFilter": "Go back to the runs and set a filter first.",
+    "HoldInForce": "The hold has to be lifted first, by whoever placed it.",
+    "NotConfirmed": "Go back, and confirm as the form says.",
+    "OutcomeUnknownError": "Find out whether the message arrived, then settle the send.",
+}
+
+
+class ErrorPages:
+    """Turns problem details into pages where a browser asks for one; the API keeps its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and show a problem as a page."""
+        if scope["type"] != "http" or not _wants_page(scope):
+            await self._app(scope, receive, send)
+            return
+        held: Message | None = None
+        body = bytearray()
+
+        async def shown(message: Message) -> None:
+            nonlocal held
+            if message["type"] == "http.response.start" and _is_problem(message):
+                held = message
+                return
+            if held is None or message["type"] != "http.response.body":
+                await send(message)
+                return
+            body.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                await _as_page(held, bytes(body), scope, receive, send)
+
+        await self._app(scope, receive, shown)
+
+
+def _wants_page(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    asked = "text/html" in headers.get("accept", "") or headers.get("hx-request") == "true"
+    return asked and not scope["path"].startswith(_API)
+
+
+def _is_problem(start: Message) -> bool:
+    kind = MutableHeaders(scope=start).get("content-type", "")
+    return kind.partition(";")[0] == MEDIA_TYPE
+
+
+async def _as_page(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    problem: dict[str, Any] = json.loads(body)
+    request = Request(scope)
+    part = rendering.by_htmx(request)
+    status = int(problem["status"])
+    page = rendering.bare(
+        request,
+        "_problem.html" if part else "problem.html",
+        status,
+        problem=problem,
+        what_to_do=_PARTICULAR.get(problem["error"], _WHAT_TO_DO.get(status, _WHAT_TO_DO[500])),
+        health=None,
+        health_problem=None,
+        now=None,
+        done=None,
+    )
+    for name, value in MutableHeaders(scope=start).items():
+        if name not in ("content-type", "content-length"):
+            page.headers[name] = value
+    await page(scope, receive, send)

@@ -1,0 +1,93 @@
+"""What people type into forms and addresses, read strictly; an empty field was not given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import Form, Request
+
+from dee_es.doors.times import parse_duration, parse_time
+from dee_es.errors import InvalidInput
+from dee_es.web.problems import Refused
+
+SIZES: Final = (25, 50, 100, 200)
+"""How many rows a page may have."""
+
+Key = Annotated[str, Form(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
+"""The key of a form: sent twice, it acts once."""
+Text = Annotated[str, Form(max_length=10_000)]
+
+
+def given(request: Request, name: str) -> str | None:
+    """A value of the address, without the space around it; None if there is none."""
+    value = request.query_params.get(name, "").strip()
+    return value or None
+
+
+def all_given(request: Request, name: str) -> list[str]:
+    """All values of that name, each once, in order."""
+    found = [value.strip() for value in request.query_params.getlist(name)]
+    return list(dict.fromkeys(value for value in found if value))
+
+
+def size(request: Request, otherwise: int = 50) -> int:
+    """How many rows to show; raises `InvalidInput` for a number that is not offered."""
+    return number(request, "limit", otherwise, least=1, most=SIZES[-1])
+
+
+def number(request: Request, name: str, otherwise: int, *, least: int, most: int) -> int:
+    """A whole number of the address; raises `InvalidInput`."""
+    value = given(request, name)
+    if value is None:
+        return otherwise
+    if not value.isascii() or not value.isdecimal() or not least <= int(value[:18]) <= most:
+        raise InvalidInput(name, f"must be a whole number from {least:,} to {most:,}")
+    return int(value)
+
+
+def moment(name: str, text: str | None, now: datetime) -> datetime | None:
+    """A time: `24h` or `7d` before now, or ISO 8601; without a zone it is UTC, as pages show it.
+
+    Raises `InvalidInput`.
+    """
+    if text is None:
+        return None
+    try:
+        away = parse_duration(text)
+        if away is not None:
+            return now - away
+        bare = datetime.fromisoformat(text)
+        return bare.replace(tzinfo=UTC) if bare.tzinfo is None else parse_time(text)
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            name, "must be a time such as 2025-03-01 09:00 (UTC), or 24h or 7d ago"
+        ) from None
+
+
+def required_reason(text: str) -> str:
+    """The reason that was given; raises `InvalidInput` without one."""
+    if not text.strip():
+        raise InvalidInput("reason", "say why; it is recorded in the audit log")
+    return text.strip()
+
+
+def optional(text: str) -> str | None:
+    """The text, None if nothing was typed."""
+    return text.strip() or None
+
+
+def one_of(name: str, text: str, allowed: Sequence[str]) -> str:
+    """The text if it is among the allowed; raises `InvalidInput`."""
+    if text not in allowed:
+        raise InvalidInput(name, f"must be one of {', '.join(allowed)}")
+    return text
+
+
+def typed(name: str, text: str, wanted: str) -> None:
+    """Check a typed confirmation; raises `Refused` if something else was typed."""
+    if text.strip().replace(",", "") != wanted:
+        raise Refused(
+            409, "NotConfirmed", f"nothing was done: {name} has to be typed exactly as shown"
+        )

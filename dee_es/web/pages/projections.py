@@ -1,0 +1,61 @@
+"""Projections: how each stands, what could not be folded, and rebuilding or verifying them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Form, Request, Response
+
+from dee_es.web.api import projections as api
+from dee_es.web.idempotency import command_id_of
+from dee_es.web.pages import inputs, rendering
+from dee_es.web.pages.jobs import job_page_of
+from dee_es.web.routing import (
+    ADMIN,
+    OPERATOR,
+    VIEWER,
+    ActorDep,
+    EngineDep,
+    JobsDep,
+    job,
+    page_router,
+)
+
+router: Final = page_router()
+
+
+@router.get("/projections", openapi_extra=VIEWER)
+def projections(request: Request, engine: EngineDep, jobs: JobsDep) -> Response:
+    """How every projection stands. Nothing is caught up for it, so that lag can be seen."""
+    under_way = [each.view() for each in jobs.all() if not each.state.ended]
+    return rendering.page(
+        request,
+        engine,
+        "projections.html",
+        standing=api.status(engine),
+        jobs=[each for each in under_way if each.kind.startswith(("rebuild", "verify"))],
+    )
+
+
+@router.post("/projections/{name}/rebuild", openapi_extra=job(ADMIN))
+def rebuild(
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    name: api.Name,
+    key: inputs.Key,
+    throttle: Annotated[float, Form(ge=0.05, le=1.0)] = 1.0,
+) -> Response:
+    """Build a projection anew beside the one that serves, compare, and swap."""
+    asked = api.Rebuild(throttle=throttle)
+    command = command_id_of(actor.name, key)
+    return job_page_of(api.rebuild(engine, jobs, actor, command, name, asked))
+
+
+@router.post("/projections/{name}/verify", openapi_extra=job(OPERATOR))
+def verify(
+    engine: EngineDep, jobs: JobsDep, actor: ActorDep, name: api.Name, key: inputs.Key
+) -> Response:
+    """Fold the whole log anew and compare; nothing live changes."""
+    command = command_id_of(actor.name, key)
+    return job_page_of(api.verify(engine, jobs, actor, command, name, None))

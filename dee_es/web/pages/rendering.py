@@ -1,0 +1,159 @@
+"""Pages out of templates: what every page shows, and how values are written.
+
+Everything that a template is given is escaped by Jinja; no template switches that off.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dee_es.core.views import RunStatus
+from dee_es.doors.times import distance, iso, span
+from dee_es.engine.facade import EngineApi
+from dee_es.engine.models import Health
+from dee_es.errors import DeeError
+from dee_es.web.pages.drawing import short
+from dee_es.web.routing import csrf_token
+from dee_es.web.security.roles import Actor, Role
+from dee_es.web.security.scopes import actor_in
+
+_HEALTH_S: Final = 5.0
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+DONE: Final[Mapping[str, str]] = {
+    "paused": "The run was paused.",
+    "resumed": "The run was resumed; it acts from the next tick.",
+    "cancelled": "The run was cancelled.",
+    "retried": "The run was retried; it enters its step again at the next tick.",
+    "resolved": "The outcome of the send was settled.",
+    "suppressed": "The contact is suppressed now.",
+    "suppressed-already": "Nothing changed: the contact was suppressed like that already.",
+    "lifted": "The suppression was lifted.",
+    "lifted-none": "Nothing changed: there was no such suppression.",
+    "checkpoint": "The log as it stands is under a signed checkpoint.",
+    "stopping": "The job ends after the batch under way; what it has done stays done.",
+}
+"""What a page says after something was done; the address holds only the word."""
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _told(value: object) -> str:
+    """A value of a run in one line."""
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _utc(moment: datetime) -> str:
+    precision = "%Y-%m-%d %H:%M:%S"
+    return moment.astimezone(UTC).strftime(precision)
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        number=_number, pretty=_pretty, told=_told, utc=_utc, iso=iso, span=span, short=short
+    )
+    made.globals.update(distance=distance, statuses=[each.value for each in RunStatus])
+    return made
+
+
+_ENVIRONMENT: Final = _environment()
+
+
+def page(
+    request: Request, engine: EngineApi, template: str, status: int = 200, **values: Any
+) -> HTMLResponse:
+    """A whole page: the template, with what every page shows around it."""
+    found, problem = health_of(request, engine)
+    shown = {
+        "health": found,
+        "health_problem": problem,
+        "now": engine.now().now if problem is None else None,
+        "done": DONE.get(request.query_params.get("done", "")),
+        **values,
+    }
+    return bare(request, template, status, **shown)
+
+
+def bare(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page, or a part of one, for which the engine is not asked."""
+    text = _ENVIRONMENT.get_template(template).render(**_around(request), **values)
+    return HTMLResponse(text, status)
+
+
+def _around(request: Request) -> dict[str, Any]:
+    actor = actor_in(request.scope)
+    return {
+        "path": request.url.path,
+        "actor": actor,
+        "csrf": csrf_token(request),
+        "may_act": may(actor, Role.OPERATOR),
+        "may_admin": may(actor, Role.ADMIN),
+        "new_key": lambda: secrets.token_urlsafe(18),
+        "address": address,
+    }
+
+
+def may(actor: Actor | None, role: Role) -> bool:
+    """Whether somebody is allowed what needs the role."""
+    return actor is not None and actor.role.covers(role)
+
+
+def by_htmx(request: Request) -> bool:
+    """Whether a part of a page is asked for, to be put into one that is shown already."""
+    return request.headers.get("hx-request") == "true"
+
+
+def health_of(request: Request, engine: EngineApi) -> tuple[Health | None, str | None]:
+    """How everything stands, looked at every few seconds at most; or why nobody can tell."""
+    state = request.app.state
+    looked: tuple[float, Health] | None = getattr(state, "health", None)
+    if looked is not None and time.monotonic() - looked[0] < _HEALTH_S:
+        return looked[1], None
+    try:
+        found = engine.health()
+    except DeeError as error:
+        return None, str(error)
+    state.health = (time.monotonic(), found)
+    return found, None
+
+
+def address(path: str, query: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> str:
+    """A path of this server with a query; what is None or empty is left out."""
+    pairs = query.items() if isinstance(query, Mapping) else query
+    flat: list[tuple[str, str]] = []
+    for name, value in pairs:
+        values = value if isinstance(value, list | tuple) else [value]
+        flat += [(name, str(each)) for each in values if each not in (None, "")]
+    return f"{path}?{urlencode(flat)}" if flat else path
+
+
+def see(path: str, query: Mapping[str, Any] | None = None) -> RedirectResponse:
+    """Go on to another page, after something was done."""
+    return RedirectResponse(address(path, query or {}), 303)

@@ -1,0 +1,170 @@
+"""The list of runs: filters that live in the address, exact numbers, stable paging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from dee_es.core.views import RunStatus
+from dee_es.engine.facade import EngineApi
+from dee_es.engine.models import RunPage
+from dee_es.web.pages import inputs, rendering
+from dee_es.web.routing import VIEWER, EngineDep, page_router
+
+router: Final = page_router()
+
+_TRAIL: Final = 40
+"""How many pages back the address remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilters:
+    """The filters as they were typed; `read` makes them those of the engine."""
+
+    status: tuple[str, ...] = ()
+    plan: str | None = None
+    contact: str | None = None
+    after: str | None = None
+    before: str | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> RunFilters:
+        """The filters in an address."""
+        return cls(
+            tuple(inputs.all_given(request, "status")),
+            inputs.given(request, "plan"),
+            inputs.given(request, "contact"),
+            inputs.given(request, "after"),
+            inputs.given(request, "before"),
+        )
+
+    @property
+    def any(self) -> bool:
+        """Whether any filter is set."""
+        return self != RunFilters()
+
+    def read(self, now: datetime) -> dict[str, Any]:
+        """The filters for the engine; raises `InvalidInput` naming what cannot be read."""
+        return {
+            "status": list(self.status) or None,
+            "plan_id": self.plan,
+            "contact_id": self.contact,
+            "started_after": inputs.moment("after", self.after, now),
+            "started_before": inputs.moment("before", self.before, now),
+        }
+
+    def query(self) -> dict[str, Any]:
+        """The filters for an address."""
+        return {
+            "status": list(self.status),
+            "plan": self.plan,
+            "contact": self.contact,
+            "after": self.after,
+            "before": self.before,
+        }
+
+    def toggled(self, status: str) -> RunFilters:
+        """With that status if it was not among them, else without it."""
+        kept = tuple(each for each in self.status if each != status)
+        return replace(self, status=kept if status in self.status else (*kept, status))
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """How many runs stand so under the other filters, and the address that filters by it."""
+
+    status: str
+    count: int
+    chosen: bool
+    address: str
+
+
+@router.get("/", openapi_extra=VIEWER)
+def start() -> Response:
+    """The runs are where one starts."""
+    return RedirectResponse("/runs", 303)
+
+
+@router.get("/runs", openapi_extra=VIEWER)
+def runs(request: Request, engine: EngineDep) -> Response:
+    """Runs, newest first."""
+    filters = RunFilters.of(request)
+    limit = inputs.size(request)
+    chosen = filters.read(engine.now().now)
+    cursor = inputs.given(request, "cursor")
+    found = engine.list_runs(**chosen, limit=limit, cursor=cursor)
+    return rendering.page(
+        request,
+        engine,
+        "runs.html",
+        found=found,
+        filters=filters,
+        counters=counters(engine, filters, chosen, limit),
+        limit=limit,
+        sizes=inputs.SIZES,
+        plans=[plan.id for plan in engine.list_plans()],
+        paging=_paging(request, filters, found, limit),
+    )
+
+
+def counters(
+    engine: EngineApi, filters: RunFilters, chosen: Mapping[str, Any], limit: int
+) -> list[Counter]:
+    """The exact number of runs of each status."""
+    return [
+        Counter(
+            status.value,
+            engine.list_runs(**{**chosen, "status": status}, limit=1).total,
+            status.value in filters.status,
+            rendering.address(
+                "/runs", {**filters.toggled(status.value).query(), "limit": _size(limit)}
+            ),
+        )
+        for status in RunStatus
+    ]
+
+
+def _size(limit: int) -> int | None:
+    return None if limit == 50 else limit
+
+
+def _paging(request: Request, filters: RunFilters, found: RunPage, limit: int) -> dict[str, Any]:
+    """The addresses of the pages around; the way back is remembered in the address itself."""
+    cursor = inputs.given(request, "cursor")
+    trail = inputs.all_given(request, "back")
+    first = inputs.number(request, "from", 1, least=1, most=10**15)
+    base = {**filters.query(), "limit": _size(limit)}
+    following = previous = None
+    if found.next_cursor is not None:
+        passed = [*trail, cursor] if cursor is not None else trail
+        following = rendering.address(
+            "/runs",
+            {
+                **base,
+                "cursor": found.next_cursor,
+                "back": passed[-_TRAIL:],
+                "from": first + len(found.runs),
+            },
+        )
+    if cursor is not None:
+        previous = rendering.address(
+            "/runs",
+            {
+                **base,
+                "cursor": trail[-1] if trail else None,
+                "back": trail[:-1],
+                "from": max(1, first - limit) if trail else None,
+            },
+        )
+    return {
+        "first": first if found.runs else 0,
+        "last": first + len(found.runs) - 1 if found.runs else 0,
+        "next": following,
+        "previous": previous,
+        "newest": rendering.address("/runs", base) if cursor is not None else None,
+    }
