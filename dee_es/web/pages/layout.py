@@ -15,7 +15,7 @@ from typing import Final
 WIDTH: Final = 184
 HEIGHT: Final = 46
 ACROSS: Final = 26
-DOWN: Final = 54
+DOWN: Final = 46
 MARGIN: Final = 14
 _BEND: Final = 30
 _LANE: Final = 16

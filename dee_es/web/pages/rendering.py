@@ -63,6 +63,17 @@ def _told(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _brief(values: Mapping[str, Any]) -> str:
+    """The plain values of a map in a line."""
+    told = [str(value) for value in values.values() if isinstance(value, str | int) and value]
+    return short("; ".join(told[:2]), 90)
+
+
+def _sentence(text: str) -> str:
+    ended = text if text.endswith((".", "!", "?")) else f"{text}."
+    return ended[:1].upper() + ended[1:]
+
+
 def _utc(moment: datetime) -> str:
     precision = "%Y-%m-%d %H:%M:%S"
     return moment.astimezone(UTC).strftime(precision)
@@ -77,7 +88,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        number=_number, pretty=_pretty, told=_told, utc=_utc, iso=iso, span=span, short=short
+        number=_number,
+        brief=_brief,
+        sentence=_sentence,
+        pretty=_pretty,
+        told=_told,
+        utc=_utc,
+        iso=iso,
+        span=span,
+        short=short,
     )
     made.globals.update(distance=distance, statuses=[each.value for each in RunStatus])
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -98,13 +98,15 @@ def runs(request: Request, engine: EngineDep) -> Response:
     chosen = filters.read(engine.now().now)
     cursor = inputs.given(request, "cursor")
     found = engine.list_runs(**chosen, limit=limit, cursor=cursor)
+    shown = counters(engine, filters, chosen, limit)
     return rendering.page(
         request,
         engine,
         "runs.html",
         found=found,
         filters=filters,
-        counters=counters(engine, filters, chosen, limit),
+        counters=shown,
+        every=_every(filters, shown, limit),
         limit=limit,
         sizes=inputs.SIZES,
         plans=[plan.id for plan in engine.list_plans()],
@@ -127,6 +129,12 @@ def counters(
         )
         for status in RunStatus
     ]
+
+
+def _every(filters: RunFilters, shown: Sequence[Counter], limit: int) -> Counter:
+    query = {**replace(filters, status=()).query(), "limit": _size(limit)}
+    total = sum(each.count for each in shown)
+    return Counter("all", total, not filters.status, rendering.address("/runs", query))
 
 
 def _size(limit: int) -> int | None:
