@@ -29,6 +29,13 @@ _WHAT_TO_DO: Final = {
     503: "Nothing was lost: what was not confirmed did not happen. Try again in a moment; if it "
     "stays so, look at the database server.",
 }
+_TITLES: Final = {
+    "CsrfRefused": "This form is no longer good",
+    "InvalidInput": "A value cannot be used",
+    "NotAllowed": "You may not do that",
+    "NotConfirmed": "Nothing was done",
+    "NotFound": "There is nothing here",
+}
 _PARTICULAR: Final = {
     "CsrfRefused": "The page was open for too long, or the form came from elsewhere. Go back, load "
     "the page again, and repeat what you did.",
@@ -82,6 +89,7 @@ def _is_problem(start: Message) -> bool:
 async def _as_page(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
     problem: dict[str, Any] = json.loads(body)
     request = Request(scope)
+    problem["title"] = _TITLES.get(problem["error"], problem["title"])
     part = rendering.by_htmx(request)
     status = int(problem["status"])
     page = rendering.bare(

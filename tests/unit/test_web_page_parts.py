@@ -1,0 +1,104 @@
+"""Parts of pages that are plain functions: messages to be read, comparisons, times, addresses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dee_es.errors import InvalidInput
+from dee_es.web.pages import inputs
+from dee_es.web.pages.messages import reading_view
+from dee_es.web.pages.rendering import address
+from dee_es.web.pages.side_by_side import side_by_side
+from tests.support.web_world import MARKUP, Page
+
+NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
+
+
+def test_the_reading_view_keeps_text_and_nothing_that_acts() -> None:
+    page = Page(reading_view(MARKUP))
+    assert (page.faults, page.links) == ([], [])
+    assert "Hello {{contact.firstName}}" in page.text
+    assert "read" in page.text
+    assert "alert" not in page.text
+    assert "color" not in page.text
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<scr<script>ipt>alert(1)</scr</script>ipt>",
+        "<p><svg><script>alert(1)</script></svg>",
+        "<b onmouseover=alert(1)>x",
+        "<!--><img src=x onerror=alert(1)>-->",
+        "<p/onclick=alert(1)>x</p>",
+        "</body></html><script>alert(1)</script>",
+        "<div>" * 5_000,
+        "<a href='data:text/html,x'>x</a><form action=/logout><input name=x></form>",
+        "<base href=//x><meta http-equiv=refresh content='0;url=//x'><link href=//x>",
+    ],
+)
+def test_nothing_hostile_survives_in_the_reading_view(markup: str) -> None:
+    page = Page(reading_view(markup))
+    assert (page.faults, page.links, page.forms) == ([], [], [])
+
+
+def test_the_reading_view_closes_what_is_open() -> None:
+    assert reading_view("<p><b>x</p>y").endswith("<p><b>x</b></p>y</body></html>")
+
+
+def test_what_is_the_same_far_away_is_left_out() -> None:
+    old = {"id": "p", "steps": list(range(40)), "name": "a"}
+    pairs = side_by_side(old, {**old, "name": "b"})
+    assert [pair.kind for pair in pairs] == ["gap", "same", "same", "same", "changed", "same"]
+    assert pairs[0].skipped == len(range(40)) + 2 + 1 - 3 + 1
+    changed = pairs[4]
+    assert (changed.left, changed.right) == ('  "name": "a"', '  "name": "b"')
+    assert changed.left_number == changed.right_number == 45
+
+
+def test_added_and_removed_lines_stand_alone() -> None:
+    kinds = [pair.kind for pair in side_by_side({"a": 1}, {"a": 1, "b": {"c": 2}})]
+    assert "added" in kinds
+    assert "removed" not in kinds
+    back = [pair.kind for pair in side_by_side({"a": 1, "b": {"c": 2}}, {"a": 1})]
+    assert "removed" in back
+    assert "added" not in back
+
+
+def test_two_equal_definitions_have_no_difference() -> None:
+    assert {pair.kind for pair in side_by_side({"a": [1, 2, 3]}, {"a": [1, 2, 3]})} == {"gap"}
+
+
+@pytest.mark.parametrize(
+    "text, moment",
+    [
+        ("24h", NOW - timedelta(hours=24)),
+        ("7d", NOW - timedelta(days=7)),
+        ("1d12h", NOW - timedelta(hours=36)),
+        ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        ("2026-01-02 03:04", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
+        ("2026-01-02T03:04Z", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
+        ("2026-01-02T03:04+02:00", datetime(2026, 1, 2, 1, 4, tzinfo=UTC)),
+        (None, None),
+    ],
+)
+def test_times_as_people_type_them(text: str | None, moment: datetime | None) -> None:
+    assert inputs.moment("after", text, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["yesterday", "24", "99999d", "2026-13-01", "9999999999d", "0001-01-01T00:00+14:00"]
+)
+def test_what_is_no_time_is_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"^after: must be a time such as"):
+        inputs.moment("after", text, NOW)
+
+
+def test_addresses_leave_out_what_is_not_given_and_quote_the_rest() -> None:
+    assert address("/runs", {"status": ["a", "b"], "plan": None, "contact": ""}) == (
+        "/runs?status=a&status=b"
+    )
+    assert address("/runs", {"plan": '"><&'}) == "/runs?plan=%22%3E%3C%26"
+    assert address("/runs") == "/runs"
