@@ -683,6 +683,8 @@ def test_static_files_are_whole_and_nothing_comes_from_elsewhere(site: Site) -> 
         answer = site.client.get(f"/static/{name}")
         assert answer.status_code == 200
         assert kind in answer.headers["content-type"]
+    icon = site.client.get("/favicon.ico")
+    assert (icon.status_code, icon.headers["location"]) == (308, "/static/mark.svg")
     css = site.client.get("/static/dee.css").text
     assert "url(" not in css
     assert "@import" not in css

@@ -36,4 +36,5 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     projections.router,
     jobs.router,
     system.router,
+    system.open_router,
 )

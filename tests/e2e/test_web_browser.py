@@ -1,0 +1,284 @@
+"""The pages in a real browser: every page and every button, at a desk and on a telephone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from dee_es import Engine
+from tests.support.browser import Heard, Visitor, on_a_port, visiting
+from tests.support.counts import count
+from tests.support.web import PASSWORD, with_users
+from tests.support.web_world import World, furnish, open_world
+
+RUNS = count(120, 1_000)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: Any) -> Iterator[World]:
+    """A database of many runs, hostile texts among them."""
+    folder = tmp_path_factory.mktemp("browser")
+    with open_world(f"sqlite:///{folder / 'dee.db'}", folder) as engine:
+        yield furnish(engine, RUNS)
+
+
+@pytest.fixture(scope="module")
+def base(world: World, tmp_path_factory: Any) -> Iterator[str]:
+    """The application, for users who sign in."""
+    folder: Path = tmp_path_factory.mktemp("users")
+    settings, _ = with_users(folder)
+    with on_a_port(world.engine, settings) as address:
+        yield address
+
+
+def sign_in(visitor: Visitor, name: str = "admin") -> None:
+    """Sign in by the form."""
+    visitor.go("/runs")
+    visitor.page.get_by_label("Name").fill(name)
+    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.press("Sign in")
+    assert visitor.page.url == f"{visitor.base}/runs"
+
+
+def looked_at(world: World) -> list[str]:
+    """Every kind of page."""
+    run = world.runs
+    return [
+        "/runs",
+        "/runs/bulk/cancel?status=waiting",
+        "/runs/bulk/resume?status=paused",
+        f"/runs/{run['won']}",
+        f"/runs/{run['unknown']}",
+        f"/runs/{run['erased']}",
+        f"/runs/{run['won']}/verify",
+        f"/runs/{run['won']}/replay?plan_version=1",
+        "/contacts",
+        "/contacts/c5",
+        "/plans",
+        "/plans/outreach",
+        "/audit?limit=25",
+        "/projections",
+        "/jobs",
+        "/health",
+    ]
+
+
+@pytest.mark.parametrize("width, height", [(1440, 1000), (360, 740)])
+def test_every_page_can_be_read_by_everybody(
+    world: World, base: str, width: int, height: int
+) -> None:
+    heard, faults = Heard(), list[str]()
+    with visiting(base, heard, width, height) as visitor:
+        visitor.go("/runs")
+        faults += visitor.faults() + visitor.in_the_dark()
+        sign_in(visitor)
+        for path in looked_at(world):
+            visitor.go(path)
+            visitor.page.wait_for_function("!document.querySelector('#verified[hx-get]')")
+            faults += visitor.faults()
+            if width == 1440:
+                faults += visitor.in_the_dark()
+            assert visitor.fits(), f"{path} is wider than {width} px"
+    assert (faults, heard.complaints, heard.elsewhere) == ([], [], [])
+
+
+def test_every_button_does_what_it_says(world: World, base: str) -> None:
+    heard = Heard()
+    with visiting(base, heard, 1440, 1000) as visitor:
+        sign_in(visitor)
+        _one_run(visitor, world)
+        _history(visitor, world)
+        _many_runs(visitor, world.engine)
+        _contacts(visitor, world.engine)
+        _evidence(visitor)
+        for path in looked_at(world):
+            visitor.go(path)
+        visitor.press("Sign out", "header")
+        assert visitor.page.url.endswith("/login")
+    assert (heard.complaints, heard.elsewhere) == ([], [])
+    assert heard.buttons == PRESSED
+    _recorded(world)
+
+
+PRESSED = {
+    "Sign in",
+    "Sign out",
+    "Filter",
+    "Search",
+    "Show",
+    "Pause this run",
+    "Resume this run",
+    "Cancel this run",
+    "Retry this run",
+    "Settle the send",
+    "Decide it again",
+    "Pause runs",
+    "Resume runs",
+    "Cancel runs",
+    "Suppress this contact",
+    "Lift the suppression",
+    "Erase this contact",
+    "Verify the whole log",
+    "Sign a checkpoint",
+    "Verify",
+    "Rebuild",
+}
+"""All buttons that pages may show here; each is pressed below."""
+
+
+def _one_run(visitor: Visitor, world: World) -> None:
+    def act(name: str, button: str, done: str, **fields: str) -> None:
+        visitor.go(f"/runs/{world.runs[name]}")
+        form = visitor.page.locator("form", has=visitor.page.get_by_role("button", name=button))
+        form.get_by_label("Reason").fill("in a browser")
+        for label in fields.values():
+            form.get_by_label(label, exact=True).check()
+        visitor.press(button)
+        assert done in visitor.page.locator(".banner.good").inner_text()
+
+    act("active", "Pause this run", "paused")
+    act("active", "Resume this run", "resumed")
+    act("active", "Cancel this run", "cancelled", confirm="End this run for good")
+    act("refused", "Retry this run", "retried", confirm="The cause is gone")
+    act(
+        "unknown",
+        "Settle the send",
+        "settled",
+        outcome="It arrived",
+        confirm="I found out what became of it",
+    )
+
+
+def _history(visitor: Visitor, world: World) -> None:
+    run, page = world.runs["replied"], visitor.page
+    last = world.engine.get_run(run).version
+    visitor.go(f"/runs/{run}")
+    page.wait_for_selector("#verified.is-ok")
+    slider = page.locator("#version")
+    slider.focus()
+    for version in (last - 1, last - 2):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_selector(f"#moment[data-version='{version}']")
+    page.keyboard.press("Home")
+    page.wait_for_selector("#moment[data-version='1']")
+    assert page.evaluate("document.activeElement.id") == "version", "the slider keeps the focus"
+    page.get_by_role("link", name="After").click()
+    page.wait_for_selector("#moment[data-version='2']")
+    assert page.url.endswith(f"/runs/{run}?version=2")
+    assert page.locator(".timeline tr.here th").inner_text() == "2"
+    page.get_by_role("link", name="Before").click()
+    page.wait_for_selector("#moment[data-version='1']")
+    page.select_option("#plan_version", "1")
+    visitor.press("Decide it again")
+    page.wait_for_selector("#replayed .state")
+    frame = page.frame_locator("iframe.mail").first
+    visitor.look()
+    assert "Hello" in frame.locator("body").inner_text()
+    assert frame.locator("script, img, a").count() == 0
+
+
+def _many_runs(visitor: Visitor, engine: Engine) -> None:
+    page = visitor.page
+    for verb, status, total in (
+        ("Pause", "waiting", engine.list_runs("waiting").total),
+        ("Resume", "paused", engine.list_runs("waiting").total + 1),
+        ("Cancel", "waiting", 0),
+    ):
+        visitor.go("/runs")
+        page.get_by_label("Contact").fill("")
+        page.get_by_label("Rows").select_option("25")
+        page.get_by_role("button", name="Filter").click()
+        page.locator(".counters").get_by_text(status).click()
+        page.wait_for_url(f"**status={status}*")
+        found = engine.list_runs(status).total
+        assert found == (total or found) > 25
+        page.get_by_role("link", name="Next").click()
+        page.wait_for_url("**cursor=*")
+        page.get_by_role("link", name="Previous").click()
+        page.get_by_role("link", name=f"{verb} …").click()
+        button = page.locator("main button.primary")
+        visitor.look()
+        expect(button).to_be_disabled()
+        page.get_by_label("Reason").fill("many in a browser")
+        page.get_by_label("Type the number").fill(str(found - 1))
+        expect(button).to_be_disabled()
+        page.get_by_label("Type the number").fill(f"{found:,}")
+        button.click()
+        page.wait_for_url("**/jobs/*")
+        page.get_by_text("What came of it", exact=True).wait_for()
+        assert engine.list_runs(status).total == 0
+        if verb == "Resume":
+            engine.run_until(engine.now().tick + 10)
+
+
+def _contacts(visitor: Visitor, engine: Engine) -> None:
+    page = visitor.page
+    visitor.go("/contacts")
+    page.get_by_label("Contact id").fill("c1003")
+    visitor.press("Show")
+    assert page.url.endswith("/contacts/c1003")
+    for button, field in (
+        ("Suppress this contact", "suppress"),
+        ("Lift the suppression", "unsuppress"),
+    ):
+        visitor.look()
+        page.locator(f"#{field}-level").select_option("channel")
+        page.locator(f"#{field}-channel").select_option("email")
+        page.locator(f"#{field}-reason").fill("in a browser")
+        visitor.press(button)
+        assert page.locator(".banner.good").is_visible()
+    visitor.look()
+    page.locator("#erase-reason").fill("in a browser")
+    erase = page.get_by_role("button", name="Erase this contact")
+    page.locator("#erase-confirm").fill("c1002")
+    expect(erase).to_be_disabled()
+    page.locator("#erase-confirm").fill("c1003")
+    erase.click()
+    page.get_by_role("heading", name="The contact was erased").wait_for()
+    assert "dee-erasure/1" in page.locator("pre.body").inner_text()
+    visitor.go("/contacts/c1003")
+    page.get_by_label("As of").fill("2026-01-01 00:00")
+    visitor.press("Show")
+    assert "at=2026-01-01" in page.url
+    assert engine.contact_at("c1003").suppressions == ("regulatory",)
+
+
+def _evidence(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.go("/audit")
+    page.get_by_label("Actions").select_option("run.retried")
+    visitor.press("Search")
+    assert page.locator(".total strong").inner_text() == "1"
+    visitor.press("Sign a checkpoint")
+    assert page.locator(".banner.good").is_visible()
+    visitor.press("Verify the whole log")
+    page.get_by_text("What came of it", exact=True).wait_for()
+    for verb in ("Verify", "Rebuild"):
+        visitor.go("/projections")
+        visitor.press(f"{verb} step_funnel")
+        page.get_by_text("What came of it", exact=True).wait_for()
+        assert page.locator(".state").inner_text().split()[-1] == "Done"
+
+
+def _recorded(world: World) -> None:
+    """All of it is in the log, under the name of who pressed the buttons."""
+    query = world.engine.audit.query
+    one = query(actor="admin", text="in a browser", limit=1_000)
+    told = {entry.action: entry for entry in one.entries}
+    assert {
+        "run.paused",
+        "run.resumed",
+        "run.cancelled",
+        "run.retried",
+        "step.resolved",
+        "contact.suppressed",
+        "contact.unsuppressed",
+        "contact.erased",
+    } == told.keys()
+    assert query(actor="admin", actions=["checkpoint.signed"]).total == 1
+    assert query(actor="admin", actions=["run.paused"], text="many").total >= RUNS
+    assert query(actor="admin", actions=["run.cancelled"], text="many").total >= RUNS
