@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -19,7 +20,6 @@ from dee_es.engine.auditing.signing import Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.channel_events import ChannelEvents
-from dee_es.engine.compliance.manager import Compliance
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
@@ -66,6 +66,9 @@ from dee_es.ports import (
     WallClock,
     ZoneSource,
 )
+
+if TYPE_CHECKING:
+    from dee_es.engine.compliance.manager import Compliance
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ class ApiBase:
             parts.keys.encrypts,
         )
         anchoring = Anchoring(store, journal, parts.anchors, signed_log)
-        verification = Verification(store, anchoring, self.clock, scale, parts.share_checks)
+        self._verification = Verification(store, anchoring, self.clock, scale, parts.share_checks)
         self._exports = Exports(
             store,
             journal,
@@ -235,7 +238,7 @@ class ApiBase:
         trail = Trail(store, parts.views, journal, self._projector, parts.audit_trail, scale)
         self.audit = Audit(
             trail,
-            verification,
+            self._verification,
             anchoring,
             self._archiver,
             parts.archives,
@@ -244,17 +247,25 @@ class ApiBase:
             self._exports,
             self._meta,
         )
-        self.compliance = Compliance(
-            store,
-            journal,
+
+    @cached_property
+    def compliance(self) -> Compliance:
+        """Reports on what was sent, and whether it was allowed."""
+        # Imported when it is asked for: no other call of a short-lived process waits for it.
+        from dee_es.engine.compliance.manager import Compliance
+
+        parts = self._parts
+        return Compliance(
+            parts.store,
+            self._journal,
             self._definitions,
             self._queries,
-            verification,
+            self._verification,
             self._system_log,
             parts.zones,
             parts.documents,
             parts.places,
-            scale,
+            parts.scale,
             self._meta,
         )
 
