@@ -144,8 +144,8 @@ def test_a_projection_that_was_behind_misses_nothing(case: Case) -> None:
     case.archive()
     for name in NAMES:
         assert engine.projections.verify(name).ok, name
-    total = engine.audit.query(limit=1).total
-    assert total == engine.health().position - engine._parts.store.archived()
+    head = engine.health().position
+    assert engine.audit.query(limit=1).total == head - engine._parts.store.archived()
 
 
 def test_whoever_was_archived_is_enrolled_anew_under_the_next_number(case: Case) -> None:

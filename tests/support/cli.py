@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.cli_server import FIXED, CliServer
+
 ROOT = Path(__file__).parents[2]
 PLAN = """\
 id: welcome
@@ -49,6 +51,12 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @cache
+def _server() -> CliServer:
+    """What starts commands quickly, one for each process of the tests."""
+    return CliServer(environment())
+
+
+@cache
 def _new_database(clock: str) -> Path:
     """A folder with a new database, made once: what is tested is hardly ever how it is made."""
     folder = Path(tempfile.mkdtemp(prefix="dee-cli-"))
@@ -73,15 +81,20 @@ class Dee:
         self, *arguments: str | Path, code: int = 0, given: str | None = None, **settings: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command that must exit with `code`; a fault must be told without a traceback."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=environment(**self.settings, **settings),
-            input=given if given is not None else "",
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
+        chosen = {**self.settings, **settings}
+        if any(name.startswith(FIXED) for name in chosen):
+            done = subprocess.run(
+                self.command(*arguments),
+                cwd=self.folder,
+                env=environment(**chosen),
+                input=given if given is not None else "",
+                capture_output=True,
+                encoding="utf-8",
+                check=False,
+            )
+        else:
+            words = [str(each) for each in arguments]
+            done = _server().run(words, self.folder, environment(**chosen), given or "")
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
