@@ -93,6 +93,8 @@ def addresses(world: World) -> list[str]:
         "/plans/outreach",
         "/plans/outreach?version=1&beside=2",
         "/audit",
+        "/audit?search=1",
+        "/report",
         "/audit?limit=200&action=run.paused&action=run.cancelled",
         "/audit?contact=c5&since=30d&until=0s&text=script",
         "/projections",
@@ -519,21 +521,60 @@ def test_the_audit_trail_is_searched_by_every_filter(site: Site) -> None:
         return int(found.replace(",", ""))
 
     run = site.world.runs["paused"]
-    assert total("/audit") == query().total
     assert total(f"/audit?run={run}") == query(run).total
     assert total("/audit?contact=c5") == query(contact_id="c5").total
     assert total("/audit?plan=outreach&action=run.failed") == 2
-    assert total("/audit?text=ALERT") == query(text="alert").total > 0
+    assert total("/audit?contact=c5&text=ALERT") == query(contact_id="c5", text="alert").total > 0
     assert total("/audit?since=1h&action=run.started") == 1
     assert total("/audit?until=2026-01-01") == 0
     assert total("/audit?actor=nobody") == 0
-    seen, path = 0, "/audit?limit=40"
+    everything = total("/audit?search=1")
+    seen, path = 0, "/audit?search=1&limit=40&until=0s"
     while path:
         text = site.page(path).text
         seen += text.count('data-label="Position"')
         following = text.split('rel="next" href="')
         path = following[1].split('"')[0].replace("&amp;", "&") if len(following) > 1 else ""
-    assert seen == query().total
+    assert 0 < seen < everything, "what happens in this very tick is not before it"
+    said = text.split('aria-label="Pages"')[1].split('class="num">')[1]
+    assert seen == int(said.split(" of ")[1].split(",")[0])
+
+
+def test_a_search_is_put_on_record_once_and_only_when_asked(acting: Site) -> None:
+    engine = acting.world.engine
+
+    def recorded() -> int:
+        return engine.metrics().position
+
+    before = recorded()
+    assert "itself put on record" in acting.page("/audit").text
+    acting.page("/audit?contact=c5")
+    assert recorded() == before, "nothing, or one contact alone"
+    text = acting.page("/audit?search=1&limit=5").text
+    assert recorded() == before + 1
+    acting.page(text.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&"))
+    assert recorded() == before + 1, "the next page belongs to the same search"
+    (entry,) = engine.audit.get_at(before + 1)
+    assert (entry.action, entry.actor) == ("log.exported", "robin")
+
+
+def test_entries_are_given_out_and_reported_on(acting: Site) -> None:
+    run, client = acting.world.runs["lost"], acting.client
+    for wrong in ({"reason": ""}, {"format": "exe"}, {"since": "soon"}, {"run": "a b"}):
+        acting.send("/audit/export", 422, **{"run": run, "reason": "asked", **wrong})
+    job = job_of(acting, acting.send("/audit/export", run=run, format="jsonl", reason="asked"))
+    assert job["state"] == "done", job
+    assert f'href="{job["file"]}"' in acting.page(f"/jobs/{job['id']}").text
+    content = client.get(job["file"]).text
+    assert run in content
+    assert "b@example.com" not in content, "personal data is given out only if that is ticked"
+    acting.send("/report", 422, since="")
+    acting.send("/report", 422, since="30d", include="nothing")
+    made = acting.send("/report", since="2026-01-01", format="md", include=["sends", "consent"])
+    job = job_of(acting, made)
+    assert job["state"] == "done", job
+    assert "Compliance report" in client.get(job["file"]).text
+    assert f"/jobs/{job['id']}" in acting.page("/report").text
 
 
 def test_the_log_is_verified_signed_and_proven(acting: Site) -> None:
@@ -541,7 +582,7 @@ def test_the_log_is_verified_signed_and_proven(acting: Site) -> None:
     place = f"/audit/proof?stream={run}&entry=2"
     assert "checkpoint" in acting.page(place, 422).text
     acting.send("/audit/checkpoint")
-    assert "1 checkpoint" in acting.page("/audit").text
+    assert "checkpoint.signed" in acting.page("/audit?action=checkpoint.signed").text
     proof = acting.client.get(place, headers=HTML)
     assert proof.headers["content-disposition"].startswith("attachment")
     assert (proof.json()["stream"], proof.json()["version"]) == (run, 2)
@@ -564,7 +605,16 @@ def test_projections_are_verified_and_rebuilt(acting: Site) -> None:
 
 # --- who may, and what goes wrong -----------------------------------------------------------------
 
-VIEWED = ("/runs", "/contacts/c0", "/audit", "/projections", "/plans/outreach", "/health", "/jobs")
+VIEWED = (
+    "/report",
+    "/runs",
+    "/contacts/c0",
+    "/audit",
+    "/projections",
+    "/plans/outreach",
+    "/health",
+    "/jobs",
+)
 
 
 def signed_in(client: Client, name: str) -> str:
@@ -587,8 +637,15 @@ def test_roles_hide_and_refuse_actions_and_forms_need_their_token(tmp_path: Path
         world = furnish(engine)
         run = world.runs["active"]
         admin = {f"/runs/{run}/cancel", "/contacts/c0/erase", "/projections/run_list/rebuild"}
-        acts = {"/audit/verify", "/audit/checkpoint", "/projections/run_list/verify",
-                "/contacts/c0/suppress", f"/runs/{run}/pause"}  # fmt: skip
+        acts = {
+            "/audit/export",
+            "/report",
+            "/audit/verify",
+            "/audit/checkpoint",
+            "/projections/run_list/verify",
+            "/contacts/c0/suppress",
+            f"/runs/{run}/pause",
+        }
         own = {f"/runs/{run}/cancel"}
         with served(engine, settings) as client:
             answer = client.get("/runs", headers=HTML)
