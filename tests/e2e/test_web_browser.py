@@ -79,7 +79,7 @@ def test_every_page_can_be_read_by_everybody(
         sign_in(visitor)
         for path in looked_at(world):
             visitor.go(path)
-            visitor.page.wait_for_function("!document.querySelector('#verified[hx-get]')")
+            visitor.page.locator("#verified[hx-get]").wait_for(state="detached")
             faults += visitor.faults()
             if width == 1440:
                 faults += visitor.in_the_dark()
