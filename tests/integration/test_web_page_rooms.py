@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+import pytest
+
 from tests.support.web import MEANT
 from tests.support.web_site import HTML, Site, job_of
 from tests.support.web_world import EVIL, Page
@@ -181,3 +186,26 @@ def test_projections_are_verified_and_rebuilt(acting: Site) -> None:
     assert "events," in acting.page("/projections").text
     acting.send("/projections/nothing/rebuild", 404)
     assert acting.page("/jobs").text.count('href="/jobs/job_') == 2
+
+
+def test_a_job_is_followed_and_ended_early(acting: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(told: Callable[[int], None]) -> None:
+        while True:
+            told(40)
+            time.sleep(0.005)
+
+    monkeypatch.setattr(acting.world.engine, "verify_log", endless)
+    place = acting.send("/audit/verify").headers["location"]
+    text = acting.page(place).text
+    assert f'hx-get="{place}"' in text, "the page asks how far it is"
+    assert f"{place}/stop" in Page(text).forms
+    assert "running" in acting.page("/jobs").text
+    said = acting.send(f"{place}/stop").headers["location"]
+    assert "ends after the batch" in acting.page(said).text
+    for _ in range(1_000):
+        if acting.client.get(f"/api/v1{place}").json()["state"] == "aborted":
+            break
+        time.sleep(0.005)
+    text = acting.page(place).text
+    assert "Ended early" in text
+    assert "hx-get" not in text

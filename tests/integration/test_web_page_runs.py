@@ -143,6 +143,7 @@ def test_many_runs_are_changed_after_a_preview_and_a_typed_number(acting: Site) 
     path = "/runs/bulk/pause?plan=outreach"
     total = engine.list_runs(["pending", "active", "waiting"], "outreach").total
     assert total == 3
+    assert engine.bulk_pause({"plan_id": "outreach"}, "why", dry_run=True).matched == total
     preview = acting.page(path).text
     assert f"Pause {total} runs" in preview
     assert preview.count('scope="row"') == total
