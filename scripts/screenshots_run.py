@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 SCRIPTS = Path(__file__).parent
-WIDTH, HEIGHT = 1200, 760
-COLOURS = 64
+WIDTH, HEIGHT = 1200, 840
+COLOURS = 160
 
 
 def main() -> None:
@@ -28,7 +29,8 @@ def main() -> None:
         demo = [sys.executable, SCRIPTS / "demo_run.py", "--keep", folder]
         subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)
         with _served(Path(folder)) as address:
-            _take(address, _telling_run(Path(folder)), target)
+            run = _telling_run(Path(folder))
+            _take(address, run, _last_wait(Path(folder), run), target)
 
 
 @contextmanager
@@ -45,19 +47,29 @@ def _served(folder: Path) -> Iterator[str]:
             server.terminate()
 
 
+def _dee(folder: Path, *arguments: str) -> Any:
+    command = [sys.executable, "-m", "dee_es.cli", *arguments, "--json"]
+    told = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return json.loads(told.stdout)
+
+
 def _telling_run(folder: Path) -> str:
     """The run of somebody who was called and talked."""
-    command = [sys.executable, "-m", "dee_es.cli", "runs", "list", "--json", "--limit", "2000"]
-    listed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    runs = json.loads(listed.stdout)["runs"]
+    runs = _dee(folder, "runs", "list", "--limit", "2000")["runs"]
     return str(next(run["id"] for run in runs if run["outcome"] == "talked"))
 
 
-def _take(address: str, run: str, target: Path) -> None:
+def _last_wait(folder: Path, run: str) -> int:
+    """The version at which it waited last: by then it had been at a branch."""
+    entries = _dee(folder, "history", run)["entries"]
+    return max(int(each["version"]) for each in entries if each["action"] == "wait.started")
+
+
+def _take(address: str, run: str, version: int, target: Path) -> None:
     pictures = [
         ("runs", "/runs?status=failed&status=cancelled", "light"),
-        ("run", f"/runs/{run}?version=10", "light"),
-        ("run-dark", f"/runs/{run}?version=10", "dark"),
+        ("run", f"/runs/{run}?version={version}", "light"),
+        ("run-dark", f"/runs/{run}?version={version}", "dark"),
         ("plan", "/plans/crates-spring", "light"),
     ]
     with sync_playwright() as play:

@@ -61,6 +61,7 @@ def looked_at(world: World) -> list[str]:
         "/plans",
         "/plans/outreach",
         "/audit?limit=25",
+        "/report",
         "/projections",
         "/jobs",
         "/health",
@@ -78,7 +79,6 @@ def test_every_page_can_be_read_by_everybody(
         sign_in(visitor)
         for path in looked_at(world):
             visitor.go(path)
-            visitor.page.wait_for_function("!document.querySelector('#verified[hx-get]')")
             faults += visitor.faults()
             if width == 1440:
                 faults += visitor.in_the_dark()
@@ -94,7 +94,7 @@ def test_every_button_does_what_it_says(world: World, base: str) -> None:
         _history(visitor, world)
         _many_runs(visitor, world.engine)
         _contacts(visitor, world.engine)
-        _evidence(visitor)
+        _evidence(visitor, world.runs["won"])
         for path in looked_at(world):
             visitor.go(path)
         visitor.press("Sign out", "header")
@@ -124,6 +124,8 @@ PRESSED = {
     "Erase this contact",
     "Verify the whole log",
     "Sign a checkpoint",
+    "Export",
+    "Make the report",
     "Verify",
     "Rebuild",
 }
@@ -168,8 +170,8 @@ def _history(visitor: Visitor, world: World) -> None:
     assert page.evaluate("document.activeElement.id") == "version", "the slider keeps the focus"
     page.get_by_role("link", name="After").click()
     page.wait_for_selector("#moment[data-version='2']")
-    assert page.url.endswith(f"/runs/{run}?version=2")
-    assert page.locator(".timeline tr.here th").inner_text() == "2"
+    page.wait_for_url(f"**/runs/{run}?version=2")
+    expect(page.locator(".timeline tr.here th")).to_have_text("2")
     page.get_by_role("link", name="Before").click()
     page.wait_for_selector("#moment[data-version='1']")
     page.select_option("#plan_version", "1")
@@ -247,7 +249,7 @@ def _contacts(visitor: Visitor, engine: Engine) -> None:
     assert engine.contact_at("c1003").suppressions == ("regulatory",)
 
 
-def _evidence(visitor: Visitor) -> None:
+def _evidence(visitor: Visitor, run: str) -> None:
     page = visitor.page
     visitor.go("/audit")
     page.get_by_label("Actions").select_option("run.retried")
@@ -257,6 +259,17 @@ def _evidence(visitor: Visitor) -> None:
     assert page.locator(".banner.good").is_visible()
     visitor.press("Verify the whole log")
     page.get_by_text("What came of it", exact=True).wait_for()
+    visitor.go("/audit?run=" + run)
+    page.locator("#export-reason").fill("in a browser")
+    visitor.press("Export")
+    page.get_by_role("link", name="Get the file").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Get the file").click()
+    assert download.value.suggested_filename == "export.zip"
+    visitor.go("/report")
+    page.get_by_label("Since").fill("2026-01-01")
+    visitor.press("Make the report")
+    page.get_by_role("link", name="Get the file").wait_for()
     for verb in ("Verify", "Rebuild"):
         visitor.go("/projections")
         visitor.press(f"{verb} step_funnel")
@@ -278,6 +291,7 @@ def _recorded(world: World) -> None:
         "contact.suppressed",
         "contact.unsuppressed",
         "contact.erased",
+        "log.exported",
     } == told.keys()
     assert query(actor="admin", actions=["checkpoint.signed"]).total == 1
     assert query(actor="admin", actions=["run.paused"], text="many").total >= RUNS

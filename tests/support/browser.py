@@ -71,8 +71,9 @@ class Visitor:
     axe: Axe
 
     def go(self, path: str) -> None:
-        """Open a page, and whatever is folded away on it; look at its buttons."""
+        """Open a page, wait for what it asks for by itself, and look at its buttons."""
         self.page.goto(self.base + path, wait_until="load")
+        self.page.locator("#verified[hx-get]").wait_for(state="detached")
         self.look()
 
     def look(self) -> None:

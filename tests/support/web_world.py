@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,7 +49,8 @@ def answer(action: Action, _: SendContext) -> ChannelResult:
 
 def open_world(url: str = ":memory:", folder: Path | None = None) -> AbstractContextManager[Engine]:
     """An engine with places for checkpoints and certificates."""
-    places = "memory://" if folder is None else f"{folder}/"
+    # Places in memory are those of the whole process: each world has its own.
+    places = f"memory://{secrets.token_hex(6)}/" if folder is None else f"{folder}/"
     config = EngineConfig(
         url,
         clock="manual",

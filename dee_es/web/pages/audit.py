@@ -1,16 +1,20 @@
-"""The audit trail: searched by every filter, verified as a whole, put under checkpoints, proven."""
+"""The audit trail: searched, verified, put under checkpoints, proven, given out, reported on."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, get_args
 
-from fastapi import Request, Response
+from fastapi import Form, Request, Response
 
 from dee_es.core.registry import ACTIONS
+from dee_es.engine.auditing.entries import AuditPage
+from dee_es.engine.facade import EngineApi
 from dee_es.errors import InvalidInput
 from dee_es.web.api import audit as api
+from dee_es.web.api import evidence
 from dee_es.web.idempotency import command_id_of
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.jobs import job_page_of
@@ -20,29 +24,26 @@ router: Final = page_router()
 
 _NAMES: Final = ("run", "contact", "plan", "actor", "since", "until", "text")
 _SIGNED: Final = "checkpoint.signed"
+Short = Annotated[str, Form(max_length=200)]
 
 
 @router.get("/audit", openapi_extra=VIEWER)
-def search(request: Request, engine: EngineDep) -> Response:
-    """Entries that match all filters, by time."""
+def search(request: Request, engine: EngineDep, actor: ActorDep) -> Response:
+    """Entries that match all filters, by time; nothing is looked for before somebody asks, since
+    a search across runs and contacts is put on record."""
     filters = {name: inputs.given(request, name) for name in _NAMES}
     actions = inputs.all_given(request, "action")
-    limit, now = inputs.size(request), engine.now().now
+    limit = inputs.size(request)
     cursor = inputs.given(request, "cursor")
-    found = engine.audit.query(
-        filters["run"],
-        filters["contact"],
-        filters["plan"],
-        actions or None,
-        filters["actor"],
-        inputs.moment("since", filters["since"], now),
-        inputs.moment("until", filters["until"], now),
-        filters["text"],
-        limit,
-        cursor,
-    )
-    base: dict[str, Any] = {**filters, "action": actions, "limit": None if limit == 50 else limit}
-    following = {**base, "cursor": found.next_cursor}
+    asked = any(name != "done" for name in request.query_params)
+    base: dict[str, Any] = {
+        **filters,
+        "action": actions,
+        "limit": None if limit == 50 else limit,
+        "search": "1",
+    }
+    found = _found(request, engine, actor.name, filters, actions, limit) if asked else None
+    following = None if found is None else found.next_cursor
     return rendering.page(
         request,
         engine,
@@ -54,9 +55,105 @@ def search(request: Request, engine: EngineDep) -> Response:
         limit=limit,
         sizes=inputs.SIZES,
         first=rendering.address("/audit", base) if cursor is not None else None,
-        following=rendering.address("/audit", following) if found.next_cursor else None,
-        checkpoints=engine.audit.query(actions=[_SIGNED], limit=1).total,
+        following=rendering.address("/audit", {**base, "cursor": following}) if following else None,
+        formats=get_args(evidence.Export.model_fields["format"].annotation),
     )
+
+
+def _found(
+    request: Request,
+    engine: EngineApi,
+    actor: str,
+    filters: Mapping[str, str | None],
+    actions: list[str],
+    limit: int,
+) -> AuditPage:
+    now = engine.now().now
+    return engine.audit.query(
+        filters["run"],
+        filters["contact"],
+        filters["plan"],
+        actions or None,
+        filters["actor"],
+        inputs.moment("since", filters["since"], now),
+        inputs.moment("until", filters["until"], now),
+        filters["text"],
+        limit,
+        inputs.given(request, "cursor"),
+        asked_by=actor,
+    )
+
+
+@router.post("/audit/export", openapi_extra=job(OPERATOR))
+def export(
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    key: inputs.Key,
+    run: Short = "",
+    contact: Short = "",
+    since: Short = "",
+    until: Short = "",
+    format: Short = "zip",
+    personal: Short = "",
+    reason: inputs.Text = "",
+) -> Response:
+    """Give out entries as a file; the log records who asked for what."""
+    now = engine.now().now
+    given: dict[str, Any] = {
+        "runId": inputs.optional(run),
+        "contactId": inputs.optional(contact),
+        "since": inputs.moment("since", inputs.optional(since), now),
+        "until": inputs.moment("until", inputs.optional(until), now),
+        "format": format,
+        "personalData": personal == "yes",
+        "reason": inputs.required_reason(reason),
+    }
+    asked = inputs.checked(evidence.Export, given)
+    command = command_id_of(actor.name, key)
+    return job_page_of(evidence.export(engine, jobs, actor, command, asked))
+
+
+@router.get("/report", openapi_extra=VIEWER)
+def reports(request: Request, engine: EngineDep, jobs: JobsDep) -> Response:
+    """Where a compliance report is asked for."""
+    made = [each.view() for each in jobs.all() if each.kind == "report"]
+    return rendering.page(
+        request,
+        engine,
+        "report.html",
+        jobs=made,
+        parts=get_args(evidence.Part),
+        formats=("html", "pdf", "md", "json"),
+    )
+
+
+@router.post("/report", openapi_extra=job(OPERATOR))
+def report(
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    key: inputs.Key,
+    since: Short = "",
+    until: Short = "",
+    zone: Short = "UTC",
+    format: Short = "html",
+    include: Annotated[list[str], Form()] = [],  # noqa: B006 - never changed, and None is no list
+    reason: inputs.Text = "",
+) -> Response:
+    """Make a compliance report of a period, as a job."""
+    now = engine.now().now
+    given: dict[str, Any] = {
+        "since": inputs.moment("since", inputs.optional(since), now),
+        "until": inputs.moment("until", inputs.optional(until), now) or now,
+        "zone": zone.strip() or "UTC",
+        "format": format,
+        "include": include or None,
+        "reason": inputs.optional(reason),
+    }
+    asked = inputs.checked(evidence.Report, given)
+    command = command_id_of(actor.name, key)
+    return job_page_of(evidence.report(engine, jobs, actor, command, asked))
 
 
 @router.post("/audit/verify", openapi_extra=job(OPERATOR))

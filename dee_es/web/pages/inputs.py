@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Form, Request
+from pydantic import BaseModel, ValidationError
 
 from dee_es.doors.times import parse_duration, parse_time
 from dee_es.errors import InvalidInput
-from dee_es.web.problems import Refused
+from dee_es.web.problems import Refused, first_fault
 
+_Model = TypeVar("_Model", bound=BaseModel)
 SIZES: Final = (25, 50, 100, 200)
 """How many rows a page may have."""
 
@@ -83,6 +85,15 @@ def one_of(name: str, text: str, allowed: Sequence[str]) -> str:
     if text not in allowed:
         raise InvalidInput(name, f"must be one of {', '.join(allowed)}")
     return text
+
+
+def checked(model: type[_Model], values: Mapping[str, object]) -> _Model:
+    """The values as the API takes them; raises `InvalidInput` for the first that it does not."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        field, problem = first_fault(error.errors(include_input=False, include_url=False))
+        raise InvalidInput(field, problem) from None
 
 
 def typed(name: str, text: str, wanted: str) -> None:

@@ -1,0 +1,211 @@
+"""The pages of contacts, plans, the audit trail and projections."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.web import MEANT
+from tests.support.web_site import HTML, Site, job_of
+from tests.support.web_world import EVIL, Page
+
+
+def test_a_contact_as_of_a_date(site: Site) -> None:
+    now = site.page("/contacts/c5").text
+    assert "global" in now
+    assert "granted" in now
+    assert "contact.suppressed" in now
+    then = site.page("/contacts/c5?at=2025-12-31", 422).text
+    assert "lies before" in then
+    start = site.page("/contacts/c5?at=2026-01-01+00:00").text
+    assert "run.cancelled" in start
+    assert "Shown as of 2026-01-01 00:00:00 UTC" in start
+
+
+def test_a_contact_is_found_by_id_or_address(site: Site) -> None:
+    def found(**fields: str) -> str:
+        answer = site.client.post("/contacts", data=fields, headers={**HTML, **MEANT})
+        assert answer.status_code == 303, answer.text
+        return answer.headers["location"]
+
+    assert found(contact=" c5 ") == "/contacts/c5"
+    by_address = found(email="somebody@example.com")
+    assert "somebody" not in by_address
+    assert (
+        by_address == f"/contacts/{site.world.engine.contact_id_for(email='somebody@example.com')}"
+    )
+
+
+def test_suppressing_and_lifting(acting: Site) -> None:
+    engine = acting.world.engine
+    acting.send("/contacts/c0/suppress", level="channel", channel="email", reason="asked for it")
+    assert engine.contact_at("c0").suppressions == ("channel email",)
+    assert "channel email" in acting.page("/contacts/c0").text
+    again = acting.send("/contacts/c0/suppress", level="channel", channel="email", reason="again")
+    assert again.headers["location"].endswith("done=suppressed-already")
+    acting.send("/contacts/c0/unsuppress", level="channel", channel="email", reason="changed")
+    assert engine.contact_at("c0").suppressions == ()
+    for wrong in ({"level": "channel"}, {"level": "plan"}, {"level": "moon"}, {"reason": " "}):
+        acting.send("/contacts/c0/suppress", 422, **{"reason": "why", **wrong})
+    assert engine.contact_at("c0").suppressions == ()
+
+
+def test_erasing_takes_the_id_typed_and_shows_the_certificate(acting: Site) -> None:
+    engine = acting.world.engine
+    assert EVIL[:20] in Page(acting.page("/contacts/c0").text).text
+    for typed in ("", "c", "C0", "c00"):
+        acting.send("/contacts/c0/erase", 409, confirm=typed, reason="asked to")
+    assert EVIL[:20] in Page(acting.page("/contacts/c0").text).text, "nothing was done"
+    acting.send("/contacts/c0/erase", 422, confirm="c0", reason="")
+    page = acting.send("/contacts/c0/erase", 200, confirm="c0", reason="asked to")
+    assert Page(page.text).faults == []
+    assert "dee-erasure/1" in page.text
+    assert "The key to its personal data is destroyed." in page.text
+    text = Page(acting.page("/contacts/c0").text).text
+    assert EVIL[:20] not in text
+    assert "the contact was erased" in text
+    assert (
+        engine.audit.query(actions=["contact.erased"], contact_id="c0").entries[-1].actor == "robin"
+    )
+    assert "nobody can read this message" in acting.page(f"/runs/{acting.world.runs['lost']}").text
+
+
+def test_a_plan_in_numbers_and_beside_its_former_version(site: Site) -> None:
+    page = site.page("/plans/outreach").text
+    numbers = {each.step_id: each for each in site.world.engine.step_funnel("outreach", 2)}
+    for step, found in numbers.items():
+        row = page.split(f'<th scope="row"><span class="mono">{step}</span>')[1].split("</tr>")[0]
+        told = [
+            int(cell.split("<")[0].split(">")[-1].replace(",", ""))
+            for cell in row.split('class="right num')[1:]
+        ]
+        assert told == [
+            found.entered,
+            found.sent,
+            found.skipped,
+            found.deferred,
+            found.failed,
+            found.exited,
+            found.in_progress,
+        ]
+    assert "rejected" in page, "the reasons are told"
+    assert "Version 1 beside version 2" in page
+    assert "days&#34;: 2" in page
+    assert "days&#34;: 3" in page
+    assert "beside version" not in site.page("/plans/outreach?beside=0").text
+
+
+def test_the_audit_trail_is_searched_by_every_filter(site: Site) -> None:
+    query = site.world.engine.audit.query
+
+    def total(path: str) -> int:
+        text = site.page(path).text
+        found = text.split('<p class="total"><strong class="num">')[1].split("<")[0]
+        return int(found.replace(",", ""))
+
+    run = site.world.runs["paused"]
+    assert total(f"/audit?run={run}") == query(run).total
+    assert total("/audit?contact=c5") == query(contact_id="c5").total
+    assert total("/audit?plan=outreach&action=run.failed") == 2
+    assert total("/audit?contact=c5&text=ALERT") == query(contact_id="c5", text="alert").total > 0
+    assert total("/audit?since=1h&action=run.started") == 1
+    assert total("/audit?until=2026-01-01") == 0
+    assert total("/audit?actor=nobody") == 0
+    everything = total("/audit?search=1")
+    seen, path = 0, "/audit?search=1&limit=40&until=0s"
+    while path:
+        text = site.page(path).text
+        seen += text.count('data-label="Position"')
+        following = text.split('rel="next" href="')
+        path = following[1].split('"')[0].replace("&amp;", "&") if len(following) > 1 else ""
+    assert 0 < seen < everything, "what happens in this very tick is not before it"
+    said = text.split('aria-label="Pages"')[1].split('class="num">')[1]
+    assert seen == int(said.split(" of ")[1].split(",")[0])
+
+
+def test_a_search_is_put_on_record_once_and_only_when_asked(acting: Site) -> None:
+    engine = acting.world.engine
+
+    def recorded() -> int:
+        return engine.metrics().position
+
+    before = recorded()
+    assert "itself put on record" in acting.page("/audit").text
+    acting.page("/audit?contact=c5")
+    assert recorded() == before, "nothing, or one contact alone"
+    text = acting.page("/audit?search=1&limit=5").text
+    assert recorded() == before + 1
+    acting.page(text.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&"))
+    assert recorded() == before + 1, "the next page belongs to the same search"
+    (entry,) = engine.audit.get_at(before + 1)
+    assert (entry.action, entry.actor) == ("log.exported", "robin")
+
+
+def test_entries_are_given_out_and_reported_on(acting: Site) -> None:
+    run, client = acting.world.runs["lost"], acting.client
+    for wrong in ({"reason": ""}, {"format": "exe"}, {"since": "soon"}, {"run": "a b"}):
+        acting.send("/audit/export", 422, **{"run": run, "reason": "asked", **wrong})
+    job = job_of(acting, acting.send("/audit/export", run=run, format="jsonl", reason="asked"))
+    assert job["state"] == "done", job
+    assert f'href="{job["file"]}"' in acting.page(f"/jobs/{job['id']}").text
+    content = client.get(job["file"]).text
+    assert run in content
+    assert "b@example.com" not in content, "personal data is given out only if that is ticked"
+    acting.send("/report", 422, since="")
+    acting.send("/report", 422, since="30d", include="nothing")
+    made = acting.send("/report", since="2026-01-01", format="md", include=["sends", "consent"])
+    job = job_of(acting, made)
+    assert job["state"] == "done", job
+    assert "Compliance report" in client.get(job["file"]).text
+    assert f"/jobs/{job['id']}" in acting.page("/report").text
+
+
+def test_the_log_is_verified_signed_and_proven(acting: Site) -> None:
+    run = acting.world.runs["lost"]
+    place = f"/audit/proof?stream={run}&entry=2"
+    assert "checkpoint" in acting.page(place, 422).text
+    acting.send("/audit/checkpoint")
+    assert "checkpoint.signed" in acting.page("/audit?action=checkpoint.signed").text
+    proof = acting.client.get(place, headers=HTML)
+    assert proof.headers["content-disposition"].startswith("attachment")
+    assert (proof.json()["stream"], proof.json()["version"]) == (run, 2)
+    job = job_of(acting, acting.send("/audit/verify"))
+    assert (job["state"], job["result"]["valid"]) == ("done", True)
+    assert "under a checkpoint through" in acting.page(f"/runs/{run}/verify").text
+
+
+def test_projections_are_verified_and_rebuilt(acting: Site) -> None:
+    page = acting.page("/projections").text
+    for name in acting.world.engine.projections.names:
+        assert name in page
+    assert job_of(acting, acting.send("/projections/run_list/verify"))["result"]["ok"] is True
+    job = job_of(acting, acting.send("/projections/step_funnel/rebuild", throttle="0.9"))
+    assert job["state"] == "done"
+    assert "events," in acting.page("/projections").text
+    acting.send("/projections/nothing/rebuild", 404)
+    assert acting.page("/jobs").text.count('href="/jobs/job_') == 2
+
+
+def test_a_job_is_followed_and_ended_early(acting: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(told: Callable[[int], None]) -> None:
+        while True:
+            told(40)
+            time.sleep(0.005)
+
+    monkeypatch.setattr(acting.world.engine, "verify_log", endless)
+    place = acting.send("/audit/verify").headers["location"]
+    text = acting.page(place).text
+    assert f'hx-get="{place}"' in text, "the page asks how far it is"
+    assert f"{place}/stop" in Page(text).forms
+    assert "running" in acting.page("/jobs").text
+    said = acting.send(f"{place}/stop").headers["location"]
+    assert "ends after the batch" in acting.page(said).text
+    for _ in range(1_000):
+        if acting.client.get(f"/api/v1{place}").json()["state"] == "aborted":
+            break
+        time.sleep(0.005)
+    text = acting.page(place).text
+    assert "Ended early" in text
+    assert "hx-get" not in text

@@ -1,0 +1,56 @@
+"""A furnished database behind the application, and what its pages are checked for each time."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from tests.support.web import MEANT, Client
+from tests.support.web_world import Page, World
+
+HTML: Final = {"accept": "text/html"}
+HTMX: Final = {"hx-request": "true"}
+
+
+@dataclass
+class Site:
+    """A furnished database behind the application, for its only user."""
+
+    world: World
+    client: Client
+
+    def page(self, path: str, status: int = 200, **headers: str) -> httpx.Response:
+        """A page, checked to hold nothing that could act."""
+        answer = self.client.get(path, headers={**HTML, **headers})
+        assert answer.status_code == status, (path, answer.status_code, answer.text[:2000])
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert Page(answer.text).faults == [], path
+        return answer
+
+    def send(self, path: str, status: int = 303, **fields: Any) -> httpx.Response:
+        """Send a form as a browser would, with a key of its own."""
+        fields = {"key": secrets.token_urlsafe(18), **fields}
+        answer = self.client.post(path, data=fields, headers={**HTML, **MEANT})
+        assert answer.status_code == status, (answer.status_code, answer.text[:2000])
+        return answer
+
+    def status(self, name: str) -> str:
+        """How a run stands."""
+        return self.world.engine.get_run(self.world.runs[name]).status.value
+
+
+def job_of(acting: Site, answer: httpx.Response) -> dict[str, Any]:
+    place = answer.headers["location"]
+    for _ in range(2_000):
+        job: dict[str, Any] = acting.client.get(f"/api/v1{place}").json()
+        if job["state"] not in ("queued", "running"):
+            text = acting.page(place).text
+            part = acting.client.get(place, headers=HTMX).text
+            assert part.lstrip().startswith('<section id="job"')
+            assert "hx-get" not in part, "an ended job is not asked about again"
+            assert "What came of it" in text
+            return job
+    raise AssertionError(job)
