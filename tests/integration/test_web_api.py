@@ -157,6 +157,9 @@ def test_the_audit_trail_and_projections(client: Client) -> None:
     page = client.get(f"{API}/audit?actions=run.started&actor=robin").json()
     assert (page["total"], page["entries"][0]["action"]) == (1, "run.started")
     assert client.get(f"{API}/audit?since=2027-01-01T00:00:00Z").json()["total"] == 0
+    # Whoever searches all runs is recorded, by name.
+    asked = client.get(f"{API}/audit?actions=log.exported&actor=robin").json()
+    assert asked["total"] > 0
     refused(client.get(f"{API}/audit?actions=run.jumped"), 422, "InvalidInput", "actions")
     job = ended(client, client.post(f"{API}/audit/verify"))
     assert (job["state"], job["result"]["valid"]) == ("done", True)

@@ -62,8 +62,9 @@ class Visit(Given):
 
 
 @router.get("/audit", openapi_extra=VIEWER, summary="Search the audit trail")
-def query(engine: EngineDep, given: Annotated[AuditQuery, Query()]) -> AuditPage:
-    """Entries that match all filters given, by time; `total` is exact."""
+def query(engine: EngineDep, actor: ActorDep, given: Annotated[AuditQuery, Query()]) -> AuditPage:
+    """Entries that match all filters given, by time; `total` is exact. Unless it is about one run
+    or one contact, the log says who asked."""
     return engine.audit.query(
         given.run_id,
         given.contact_id,
@@ -75,6 +76,7 @@ def query(engine: EngineDep, given: Annotated[AuditQuery, Query()]) -> AuditPage
         given.text,
         given.limit,
         given.cursor,
+        asked_by=actor.name,
     )
 
 
@@ -129,6 +131,8 @@ def checkpoint(engine: EngineDep, actor: ActorDep, command: CommandDep) -> Signe
 
 
 @router.get("/audit/checkpoints", openapi_extra=VIEWER, summary="Checkpoints that were signed")
-def checkpoints(engine: EngineDep, given: Annotated[Paging, Query()]) -> AuditPage:
+def checkpoints(engine: EngineDep, actor: ActorDep, given: Annotated[Paging, Query()]) -> AuditPage:
     """The entries that record checkpoints: `output` holds size, root, note and places."""
-    return engine.audit.query(actions=_SIGNED, limit=given.limit, cursor=given.cursor)
+    return engine.audit.query(
+        actions=_SIGNED, limit=given.limit, cursor=given.cursor, asked_by=actor.name
+    )
