@@ -84,6 +84,13 @@ class Anchoring:
         rows = self._store.read_stream(SYSTEM_STREAM)
         if not rows:
             return Known({}, ("the log has no first entry",))
+        first = rows[0]
+        if first.version != 1 or chain.fault(
+            first.stream_id, first.version, first.name, chain.GENESIS, first.state
+        ):
+            # Which log this is, its first entry says: whoever checks the chains names that one.
+            unread = "the log's first entry is not what it was: no checkpoint was looked at"
+            return Known({}, (), (unread,))
         roots: dict[int, tuple[bytes, str]] = {}
         problems: list[str] = []
         origin = checkpoint.origin_of(_checksum(rows[0]))

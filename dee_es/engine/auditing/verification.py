@@ -186,7 +186,9 @@ class _Course:
 
     def end(self) -> None:
         """Compare what was read with what the write side keeps about the log and each stream."""
-        if self.position < self._end:
+        if self.position == self._end - 1:
+            self._say(f"position {self._end} is missing from the log")
+        elif self.position < self._end:
             self._say(f"positions {self.position + 1} to {self._end} are missing from the log")
         self._look_behind()
         self._look_at_heads()
