@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -14,6 +16,9 @@ _AHEAD = 2
 """Items that wait for each process, so that none is ever idle."""
 _MOST_KEPT = 4
 """Results for each process that wait for one before them."""
+
+_TURN_S = 0.0002
+"""How long this process works on before it takes in more of a result that is sent to it."""
 
 _work: list[Callable[[Any], Any]] = []
 """In a process that works for another one: what it does with an item."""
@@ -48,7 +53,10 @@ def helped(
     what `here` does, while the others start and ever after. They are as those of `shared`."""
     context = multiprocessing.get_context("spawn")
     others = workers - 1
-    with ProcessPoolExecutor(others, context, _begin, (begin,)) as pool:
+    with (
+        _short_turns(),
+        ProcessPoolExecutor(others, context, _begin, (begin,)) as pool,
+    ):
         started = [pool.submit(_nothing) for _ in range(others)]
         results: deque[Future[Result]] = deque()
         for item in items:
@@ -62,6 +70,18 @@ def helped(
                 yield results.popleft().result()
         while results:
             yield results.popleft().result()
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Let the thread that takes results in have its turn often: a result may be larger than a pipe,
+    and its sender does nothing else until all of it was taken in."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _done(value: Result) -> Future[Result]:

@@ -16,18 +16,16 @@ from dee_es.adapters.documents import Documents
 from dee_es.adapters.keys import (
     PlainKeys,
 )
-from dee_es.adapters.processes import helped, shared
+from dee_es.adapters.processes import shared
 from dee_es.adapters.system import RandomIds, SystemWallClock
 from dee_es.adapters.zones import load_zone
 from dee_es.config import EngineConfig, load_config
 from dee_es.core.chain import GENESIS
-from dee_es.core.chunk_check import Chunk, ChunkReport
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import ClockStarted, Meta
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.api.clock import OnCheckpoint
 from dee_es.engine.api.definitions import checked_policy
-from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.engine.auditing.periodic import Every
 from dee_es.engine.facade import EngineApi, Parts
 from dee_es.engine.journal import Journal
@@ -51,6 +49,7 @@ if TYPE_CHECKING:
 
     from dee_es.engine.replay_results import ReplayedPage
 from dee_es.bootstrap.channels import channels_of, links_of
+from dee_es.bootstrap.checking import share_checks
 from dee_es.bootstrap.databases import MEMORY, first_entry, open_store
 from dee_es.bootstrap.evidence import anchors_of, place_at, signers_of
 from dee_es.bootstrap.keys import open_keys
@@ -125,7 +124,7 @@ class Engine(EngineApi):
                 max_runs_per_tick=config.max_runs_per_tick,
                 max_concurrent_sends=config.max_concurrent_sends,
                 links=links_of(config),
-                share_checks=None if backend == "memory" else partial(_checks, config, store),
+                share_checks=None if backend == "memory" else partial(share_checks, config, store),
             )
             super().__init__(parts)
             # Others can open the same database only if all of it comes from the settings.
@@ -162,21 +161,6 @@ def _replayer(config: EngineConfig) -> Callable[[list[str]], ReplayedPage]:
     engine = Engine(config)
     atexit.register(engine.close)
     return engine.replay_page
-
-
-def _checks(
-    config: EngineConfig, store: EventStore, chunks: Iterable[Chunk], workers: int
-) -> Generator[ChunkReport, None, None]:
-    """Have the log checked by several processes; the others need the database and no key."""
-    begin = partial(_checker, replace(config, create=False))
-    return helped(begin, ChunkReader(store).check, chunks, workers)
-
-
-def _checker(config: EngineConfig) -> Callable[[Chunk], ChunkReport]:
-    """What a process that verifies for another one does with a chunk."""
-    _, store, _ = open_store(config)
-    atexit.register(store.close)
-    return ChunkReader(store).check
 
 
 def _config(database: str | EngineConfig | None) -> EngineConfig:

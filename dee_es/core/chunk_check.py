@@ -35,11 +35,16 @@ _KEY: Final = struct.Struct(">QQ")
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The positions `start + 1` to `end`; `sizes` are those of the checkpoints that end in it."""
+    """The positions `start + 1` to `end`; `sizes` are those of the checkpoints that end in it.
+
+    `grown` says that the tree over it is asked for: behind the last checkpoint nobody needs it, and
+    it takes as much as all else.
+    """
 
     start: int
     end: int
     sizes: tuple[int, ...] = ()
+    grown: bool = True
 
     @property
     def after(self) -> int:
@@ -269,7 +274,7 @@ class ChunkCheck:
     def _grow(self) -> None:
         """Put the leaves so far into the tree, stopping at each checkpoint."""
         leaves, self._leaves[:] = self._leaves[:], ()
-        if not self._dense:
+        if not (self._dense and self._chunk.grown):
             return
         start = self._chunk.start
         while self._sizes and self._sizes[-1] - start <= self._edge.size + len(leaves):

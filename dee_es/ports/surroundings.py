@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from dee_es.core.gate.zone import ZoneRules
+if TYPE_CHECKING:
+    # Whoever only reads the log has no use for the gate, and should not wait for it to be loaded.
+    from dee_es.core.gate.zone import ZoneRules
 
 
 class WallClock(Protocol):
@@ -16,7 +18,7 @@ class WallClock(Protocol):
         ...
 
 
-ZoneSource = Callable[[str, int, int], ZoneRules | None]
+ZoneSource: TypeAlias = "Callable[[str, int, int], ZoneRules | None]"
 """The rules of a named time zone for a span of ms since 1970 UTC; None for an unknown zone."""
 
 

@@ -116,6 +116,15 @@ def test_a_chunk_is_a_subtree_and_marks_what_was_signed() -> None:
     assert sum(1 for _ in unpack_spans(report.spans)) == 5
 
 
+def test_a_chunk_behind_the_last_checkpoint_grows_no_tree() -> None:
+    rows = log(5, 64)
+    check = ChunkCheck(Chunk(32, 64, grown=False))
+    check.take(rows[32:])
+    report = check.report()
+    assert report.dense and report.last == 64 and not report.problems
+    assert report.edge == Edge()
+
+
 def test_the_tree_of_a_chunk_ends_where_something_is_missing() -> None:
     rows = log(5, 100)
     check = ChunkCheck(Chunk(32, 64, (40, 60)))

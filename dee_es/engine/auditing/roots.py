@@ -27,6 +27,10 @@ class Roots:
         first, last = bisect_right(self._sizes, start), bisect_right(self._sizes, end)
         return tuple(self._sizes[first:last])
 
+    def beyond(self, start: int) -> bool:
+        """Whether there is a checkpoint of more entries than `start`."""
+        return bool(self._sizes) and self._sizes[-1] > start
+
     def take(self, report: ChunkReport) -> list[Problem]:
         """Let the tree grow by a chunk; returns what does not agree with a checkpoint."""
         chunk, problems = report.chunk, []

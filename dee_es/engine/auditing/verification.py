@@ -162,7 +162,7 @@ class _Course:
         """The log up to its end, in pieces."""
         for start in range(0, self._end, CHUNK):
             end = min(start + CHUNK, self._end)
-            yield Chunk(start, end, self.roots.sizes(start, end))
+            yield Chunk(start, end, self.roots.sizes(start, end), self.roots.beyond(start))
 
     def take(self, report: ChunkReport) -> None:
         """Join the next chunk."""

@@ -1,0 +1,30 @@
+"""Verification shared among processes: the others need the database, and neither engine nor key."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
+from functools import partial
+
+from dee_es.adapters.processes import helped
+from dee_es.bootstrap.databases import open_store
+from dee_es.config import EngineConfig
+from dee_es.core.chunk_check import Chunk, ChunkReport
+from dee_es.engine.auditing.chunks import ChunkReader
+from dee_es.ports import EventStore
+
+
+def share_checks(
+    config: EngineConfig, store: EventStore, chunks: Iterable[Chunk], workers: int
+) -> Generator[ChunkReport, None, None]:
+    """Have the log checked by several processes, this one among them; reports come in order."""
+    begin = partial(_checker, replace(config, create=False))
+    return helped(begin, ChunkReader(store).check, chunks, workers)
+
+
+def _checker(config: EngineConfig) -> Callable[[Chunk], ChunkReport]:
+    """What a process that verifies for another one does with a chunk."""
+    _, store, _ = open_store(config)
+    atexit.register(store.close)
+    return ChunkReader(store).check
