@@ -21,34 +21,34 @@ from dee_es.core.values import JsonScalar
 from dee_es.core.views import RunStatus
 
 
-def advance(materials: c.Materials, state: RunState, command: c.Advance) -> list[e.Event]:
-    """The events of one tick of a run that is due; empty if nothing is to be done."""
+def advance(materials: c.Materials, state: RunState, command: c.Advance) -> Steps:
+    """What a run that is due does at one tick; no events if nothing is to be done."""
     tick = command.meta.tick
-    if state.due_tick is None or tick < state.due_tick:
-        return []
     steps = Steps(materials, state, command.meta)
+    if state.due_tick is None or tick < state.due_tick:
+        return steps
     if state.exit is not None and tick >= state.exit_tick:
         steps.leave()
-        return steps.events
+        return steps
     if state.intent is not None:
         if command.abandoned:
             steps.outcome_unknown("the sender stopped before it recorded an outcome")
-        return steps.events
+        return steps
     if state.resends and tick >= state.resends[0].due_tick:
         steps.send_again(state.resends[0], command)
-        return steps.events
+        return steps
     if state.hold:
         if tick < state.hold_until:
             steps.hold_again()
-            return steps.events
+            return steps
         if not steps.end_hold():
-            return steps.events
+            return steps
     if state.failure is not None:
         # The step failed while the run was paused; now the failure takes effect.
         steps.record(e.RunFailed(state.failure, state.current_step))
-        return steps.events
+        return steps
     steps.run(command)
-    return steps.events
+    return steps
 
 
 class Steps:

@@ -20,6 +20,8 @@ def mailed_after(state: RunState, event: e.StepDispatched, meta: e.Meta) -> Mail
 
 def without(resends: tuple[Resend, ...], step_id: str) -> tuple[Resend, ...]:
     """The queue without the step's message."""
+    if not resends:
+        return resends
     return tuple(each for each in resends if each.step_id != step_id)
 
 

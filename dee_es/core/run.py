@@ -20,7 +20,7 @@ from dee_es.core.run_state import RunState
 from dee_es.core.views import RunStatus
 from dee_es.errors import InvalidInput, InvalidTransition
 
-__all__ = ["RunState", "decide", "enroll", "evolve", "fold"]
+__all__ = ["RunState", "decide", "decision", "enroll", "evolve", "fold"]
 
 MAX_ATTEMPTS: Final = 3
 """Attempts of one visit of a step before it fails for good."""
@@ -58,19 +58,22 @@ def decide(materials: c.Materials, state: RunState, command: c.RunCommand) -> li
 
     Raises `InvalidTransition` where the status table has no such transition.
     """
+    return decision(materials, state, command).events
+
+
+def decision(materials: c.Materials, state: RunState, command: c.RunCommand) -> Steps:
+    """`decide`, with the state that its events lead to."""
     return _DECISIONS[type(command)](materials, state, command)
 
 
-def _record_result(
-    materials: c.Materials, state: RunState, command: c.RecordResult
-) -> list[e.Event]:
+def _record_result(materials: c.Materials, state: RunState, command: c.RecordResult) -> Steps:
     intent = state.intent
     steps = Steps(materials, state, command.meta)
     if intent is None or (intent.key, intent.attempt) != (command.key, command.attempt):
         return _late_result(steps, command)
     if intent.resend:
         resend_result(steps, intent, command)
-        return steps.events
+        return steps
     if command.status == "delivered":
         steps.record(e.StepCompleted(intent.step_id, "delivered", command.message_id))
         steps.go_on()
@@ -96,10 +99,10 @@ def _record_result(
         )
     else:
         steps.fail(command.error, intent.attempt, command.detail)
-    return steps.events
+    return steps
 
 
-def _late_result(steps: Steps, command: c.RecordResult) -> list[e.Event]:
+def _late_result(steps: Steps, command: c.RecordResult) -> Steps:
     """The outcome of a send that counts as unknown is evidence; a person still has to settle it."""
     awaited = steps.state.awaited
     if awaited is not None and (awaited.key, awaited.attempt) == (command.key, command.attempt):
@@ -112,10 +115,10 @@ def _late_result(steps: Steps, command: c.RecordResult) -> list[e.Event]:
                     step, command.error, command.attempt, late=True, personal=command.detail
                 )
             )
-    return steps.events
+    return steps
 
 
-def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -> list[e.Event]:
+def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -> Steps:
     data = command.detail.data if command.detail is not None else {}
     step_id = command.step_id or _last_step_of(state, command.type)
     kind = meaning(command.type, data)
@@ -138,11 +141,11 @@ def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -
         )
     )
     if state.status.ended:
-        return steps.events
+        return steps
     cause = ends_runs(command.type, kind)
     if cause is not None:
         steps.record(holding.completed() if holding is not None else e.RunCancelled(cause))
-        return steps.events
+        return steps
     if command.type == "email.bounced" and step_id is not None:
         after_soft_bounce(steps, step_id)
     outcome = call_outcome(command.type, kind)
@@ -152,7 +155,7 @@ def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -
         awaited = False
     if outcome is not None and awaited:
         steps.record(e.StepCompleted(str(step_id), outcome))
-    return steps.events
+    return steps
 
 
 def _last_step_of(state: RunState, kind: str) -> str | None:
@@ -161,36 +164,47 @@ def _last_step_of(state: RunState, kind: str) -> str | None:
     return dict(state.last_sent).get(channel)
 
 
-def _pause(_: c.Materials, state: RunState, command: c.Pause) -> list[e.Event]:
+def _pause(materials: c.Materials, state: RunState, command: c.Pause) -> Steps:
     _require(state, RunStatus.PAUSED, state.status in _PAUSABLE)
-    return [e.RunPaused(command.keep)]
+    return _one(materials, state, command, e.RunPaused(command.keep))
 
 
-def _resume(_: c.Materials, state: RunState, command: c.Resume) -> list[e.Event]:
+def _resume(materials: c.Materials, state: RunState, command: c.Resume) -> Steps:
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.PAUSED)
     paused_for = command.meta.tick - state.paused_tick
     shift = paused_for if state.hold and state.keep == "remaining" else 0
-    return [e.RunResumed(command.meta.tick + command.after, shift)]
+    return _one(materials, state, command, e.RunResumed(command.meta.tick + command.after, shift))
 
 
-def _cancel(_: c.Materials, state: RunState, command: c.Cancel) -> list[e.Event]:
+def _cancel(materials: c.Materials, state: RunState, command: c.Cancel) -> Steps:
     _require(state, RunStatus.CANCELLED, not state.status.ended)
-    return [e.RunCancelled(command.cause)]
+    return _one(materials, state, command, e.RunCancelled(command.cause))
 
 
-def _retry(_: c.Materials, state: RunState, command: c.Retry) -> list[e.Event]:
+def _retry(materials: c.Materials, state: RunState, command: c.Retry) -> Steps:
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED)
     unknown = "the outcome of its last send is unknown; settle it with resolve_step first"
     _require(state, RunStatus.ACTIVE, state.unknown is None, unknown)
-    return [e.RunRetried(command.meta.tick + 1, command.pins)]
+    return _one(materials, state, command, e.RunRetried(command.meta.tick + 1, command.pins))
 
 
-def _resolve(_: c.Materials, state: RunState, command: c.Resolve) -> list[e.Event]:
+def _resolve(materials: c.Materials, state: RunState, command: c.Resolve) -> Steps:
     open_question = state.status == RunStatus.FAILED and state.unknown is not None
     _require(state, RunStatus.ACTIVE, open_question, "no send of it has an unknown outcome")
     assert state.unknown is not None
     lost, acts_at = state.unknown, command.meta.tick + 1
-    return [e.StepResolved(lost.step_id, command.outcome, acts_at, lost.resend)]
+    return _one(
+        materials,
+        state,
+        command,
+        e.StepResolved(lost.step_id, command.outcome, acts_at, lost.resend),
+    )
+
+
+def _one(materials: c.Materials, state: RunState, command: c.RunCommand, event: e.Event) -> Steps:
+    steps = Steps(materials, state, command.meta)
+    steps.record(event)
+    return steps
 
 
 def _require(state: RunState, target: RunStatus, allowed: bool, why: str = "") -> None:
@@ -198,7 +212,7 @@ def _require(state: RunState, target: RunStatus, allowed: bool, why: str = "") -
         raise InvalidTransition(state.run_id, state.status.value, target.value, why)
 
 
-_DECISIONS: Final[dict[type[Any], Callable[[c.Materials, RunState, Any], list[e.Event]]]] = {
+_DECISIONS: Final[dict[type[Any], Callable[[c.Materials, RunState, Any], Steps]]] = {
     c.Advance: advance,
     c.RecordResult: _record_result,
     c.ReceiveEvent: _receive,

@@ -100,18 +100,21 @@ def _holding(state: RunState, hold: Hold, until: int, reason: str | None, tick: 
     return replace(state, hold=hold, hold_until=until, acts_at=until)
 
 
-def _active(state: RunState, acts_at: int) -> RunState:
+def _active(state: RunState, acts_at: int, **changes: Any) -> RunState:
+    """The state that acts from `acts_at` on, with these changes beside."""
     if state.status in (RunStatus.ACTIVE, RunStatus.WAITING):
-        state = replace(state, status=RunStatus.ACTIVE, status_reason=None)
-    return replace(state, hold="", acts_at=acts_at)
+        changes |= {"status": RunStatus.ACTIVE, "status_reason": None}
+    return replace(state, hold="", acts_at=acts_at, **changes)
 
 
 def _finished(state: RunState, step_id: str, result: str, tick: int) -> RunState:
-    state = replace(state, intent=None, attempt=0)
     if _stopped(state) or state.current_step != step_id or state.step_done:
-        return state
-    return replace(
-        _active(state, tick),
+        return replace(state, intent=None, attempt=0)
+    return _active(
+        state,
+        tick,
+        intent=None,
+        attempt=0,
         step_done=True,
         steps_completed=state.steps_completed + 1,
         previous_step=(step_id, result),
@@ -119,8 +122,9 @@ def _finished(state: RunState, step_id: str, result: str, tick: int) -> RunState
 
 
 def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunState:
-    return replace(
-        _active(state, event.acts_at),
+    return _active(
+        state,
+        event.acts_at,
         current_step=event.step_id,
         entered_tick=meta.tick,
         visits=state.visits + 1 if state.entered_tick == meta.tick else 1,
@@ -146,17 +150,24 @@ def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> 
         meta.tick,
         resend=event.resend,
     )
+    mailed = state.mailed
     if event.channel == "email":
-        state = replace(
-            state, mailed={**state.mailed, event.step_id: mailed_after(state, event, meta)}
-        )
+        mailed = {**mailed, event.step_id: mailed_after(state, event, meta)}
     if event.resend:
-        return replace(state, intent=intent, resends=without(state.resends, event.step_id))
+        resends = without(state.resends, event.step_id)
+        return replace(state, intent=intent, mailed=mailed, resends=resends)
     sent = (
         *(pair for pair in state.last_sent if pair[0] != event.channel),
         (event.channel, event.step_id),
     )
-    return replace(_active(state, meta.tick), intent=intent, attempt=event.attempt, last_sent=sent)
+    return _active(
+        state,
+        meta.tick,
+        intent=intent,
+        attempt=event.attempt,
+        mailed=mailed,
+        last_sent=sent,
+    )
 
 
 def _step_pending(state: RunState, event: e.StepPending, meta: e.Meta) -> RunState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -49,7 +49,7 @@ class Definitions:
         self._clock = clock
         self._commit = commit
         self._versions: dict[tuple[str, str, int], e.Published] = {}
-        self._materials: dict[tuple[str, int, str], Materials] = {}
+        self._materials: dict[tuple[Hashable, ...], Materials] = {}
         self._known: dict[int, tuple[ExecutionPlan, ExecutionPlan]] = {}
         self._lock = threading.Lock()
 
@@ -174,7 +174,15 @@ class Definitions:
 
     def materials(self, plan_id: str, version: int, pins: e.Pins) -> Materials:
         """Everything a run with these pins decides by."""
-        key = (plan_id, version, repr(pins))
+        key = (
+            plan_id,
+            version,
+            tuple(pins.templates.items()),
+            tuple(pins.scripts.items()),
+            pins.sender,
+            pins.policy,
+            pins.rules,
+        )
         found = self._materials.get(key)
         if found is None:
             plan = self.plan(plan_id, version)

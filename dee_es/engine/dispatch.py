@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +21,16 @@ from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.links import Links
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
 from dee_es.errors import ChannelFailed, ConcurrencyConflict, InvalidInput
-from dee_es.ports import Action, Channel, ChannelResult, Committed, Lease, SendContext, Unit
+from dee_es.ports import (
+    Action,
+    Channel,
+    ChannelResult,
+    Committed,
+    Conflict,
+    Lease,
+    SendContext,
+    Unit,
+)
 
 _log: Final = logging.getLogger(__name__)
 NO_SENDER: Final = "noreply@localhost"
@@ -37,6 +47,14 @@ class _Outcome:
     run: LoadedRun
     intent: Intent
     result: ChannelResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What to commit so that outcomes are recorded, and the runs after it."""
+
+    units: list[Unit]
+    decided: list[tuple[_Outcome, LoadedRun]]
 
 
 class Dispatcher:
@@ -59,6 +77,7 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._under_way: set[tuple[str, int]] = set()
         self._unrecorded: dict[str, _Outcome] = {}
+        self._recording: tuple[_Known, Future[list[Committed | Conflict]]] | None = None
 
     def abandoned(self, loaded: LoadedRun, lease: Lease) -> bool:
         """Whether a run's intent has no sender any more: neither an earlier holder's, which a new
@@ -70,9 +89,9 @@ class Dispatcher:
             return _attempt_of(intent) not in self._under_way
 
     def send(self, runs: Sequence[LoadedRun], lease: Lease) -> list[ChannelResult]:
-        """Make the attempts whose intents these runs hold, and record each outcome.
+        """Make the attempts whose intents these runs hold.
 
-        What could not be recorded because the database was away is kept for `record_rest`.
+        What came of them is still to be recorded, by `begin_recording` or `record_rest`.
         """
         attempts = {_attempt_of(_intent(run)) for run in runs}
         with self._lock:
@@ -86,16 +105,42 @@ class Dispatcher:
             raise
         for run, result in zip(runs, results, strict=True):
             self._unrecorded[run.state.run_id] = _Outcome(run, _intent(run), result)
-        self.record_rest()
         return results
+
+    @property
+    def recording(self) -> Set[str]:
+        """The runs whose outcomes are being recorded: nothing else is decided for them yet."""
+        if self._recording is None:
+            return frozenset()
+        known, _ = self._recording
+        return {after.state.run_id for _, after in known.decided}
+
+    def begin_recording(self) -> None:
+        """Have the outcomes that are known recorded while the caller goes on."""
+        self.finish_recording()
+        known = self._outcomes()
+        if known.units:
+            self._recording = known, self._runs.committer.begin(known.units)
+
+    def finish_recording(self) -> None:
+        """Wait for what was begun; what it could not record is left to `record_rest`."""
+        if self._recording is None:
+            return
+        known, under_way = self._recording
+        if under_way.exception() is None:
+            self._recorded(known, under_way.result())
+        self._recording = None
 
     def record_rest(self) -> None:
         """Record the outcomes that are known and not recorded yet, whatever happened to their runs
         meanwhile. Raises `StoreUnavailable` while the database is away; nothing is lost by that."""
+        self.finish_recording()
         for _ in range(MAX_ATTEMPTS):
             if not self._unrecorded:
                 return
-            self._record_once()
+            known = self._outcomes()
+            if known.units:
+                self._recorded(known, self._runs.committer.commit(known.units))
             # Somebody paused or cancelled a run while its message was under way.
             for run_id, run in self._runs.load_many(list(self._unrecorded)).items():
                 self._unrecorded[run_id].run = run
@@ -113,7 +158,27 @@ class Dispatcher:
             return [self._attempt(run, lease) for run in runs]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._limit, "dee-send")
-        return list(self._pool.map(lambda run: self._attempt(run, lease), runs))
+        results: list[ChannelResult | None] = [None] * len(runs)
+        waiting = deque(enumerate(runs))
+
+        def work() -> None:
+            # A thread takes the next run when it is done with one: to hand over each by itself
+            # takes longer than a quick channel does.
+            while True:
+                try:
+                    place, run = waiting.popleft()
+                except IndexError:
+                    return
+                results[place] = self._attempt(run, lease)
+
+        threads = [self._pool.submit(work) for _ in range(min(self._limit, len(runs)))]
+        try:
+            for thread in threads:
+                thread.result()
+        except BaseException:
+            waiting.clear()
+            raise
+        return [result for result in results if result is not None]
 
     def _attempt(self, run: LoadedRun, lease: Lease) -> ChannelResult:
         if not self._leases.still(lease):
@@ -165,7 +230,8 @@ class Dispatcher:
 
     # --- outcomes ---------------------------------------------------------------------------------
 
-    def _record_once(self) -> None:
+    def _outcomes(self) -> _Known:
+        """All that is known and not recorded yet, ready to commit."""
         units: list[Unit] = []
         decided: list[tuple[_Outcome, LoadedRun]] = []
         for outcome in list(self._unrecorded.values()):
@@ -176,8 +242,11 @@ class Dispatcher:
                 continue
             units.append(decision[0])
             decided.append((outcome, decision[1]))
-        results = self._runs.committer.commit(units) if units else []
-        for (outcome, after), result in zip(decided, results, strict=True):
+        return _Known(units, decided)
+
+    def _recorded(self, known: _Known, results: Sequence[Committed | Conflict]) -> None:
+        """Note which of them were committed; the others are still to be recorded."""
+        for (outcome, after), result in zip(known.decided, results, strict=True):
             if isinstance(result, Committed):
                 self._runs.remember([after])
                 self._settled(outcome)

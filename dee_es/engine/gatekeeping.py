@@ -12,7 +12,6 @@ from dee_es.core.gate import (
     SEARCH_DAYS,
     ConsentFact,
     CounterKey,
-    Policy,
     Snapshot,
     SuppressionFact,
     ZoneRules,
@@ -120,20 +119,29 @@ class Gatekeeper:
 
     def _counted(self, found: Sequence[Snapshots], runs: Sequence[RunState]) -> list[Snapshots]:
         """The snapshots with what is used of the counters they need, asked for all at once."""
-        policies = [self._materials(run).policy for run in runs]
-        wanted = {
-            counter.key
-            for policy, snapshots in zip(policies, found, strict=True)
-            for snapshot in snapshots.values()
-            for counter in counters(policy, snapshot)
-        }
+        needed = [
+            {
+                channel: [counter.key for counter in counters(policy, snapshot)]
+                for channel, snapshot in snapshots.items()
+            }
+            for policy, snapshots in zip(
+                [self._materials(run).policy for run in runs], found, strict=True
+            )
+        ]
+        wanted = {key for channels in needed for keys in channels.values() for key in keys}
         if not wanted:
             return list(found)
         asked = [(key.name, key.slot) for key in sorted(wanted)]
         used = {CounterKey(*key): n for key, n in self._store.counters(asked).items()}
         return [
-            {channel: _with_counters(policy, each, used) for channel, each in snapshots.items()}
-            for policy, snapshots in zip(policies, found, strict=True)
+            {
+                channel: replace(
+                    snapshot,
+                    counters={key: used[key] for key in channels[channel] if key in used},
+                )
+                for channel, snapshot in snapshots.items()
+            }
+            for channels, snapshots in zip(needed, found, strict=True)
         ]
 
 
@@ -145,13 +153,6 @@ def counter_uses(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterU
 def guarded(unit: Unit, guard: SuppressionGuard, uses: tuple[CounterUse, ...]) -> Unit:
     """The unit, refused if what its decision relied on has changed by the time it commits."""
     return replace(unit, guard=guard, counters=uses)
-
-
-def _with_counters(
-    policy: Policy | None, snapshot: Snapshot, used: Mapping[CounterKey, int]
-) -> Snapshot:
-    needed = {counter.key for counter in counters(policy, snapshot)}
-    return replace(snapshot, counters={key: used[key] for key in needed if key in used})
 
 
 def _addresses(subjects: Iterable[str]) -> tuple[str, ...]:

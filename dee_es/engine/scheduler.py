@@ -80,6 +80,7 @@ class Scheduler:
             report, moved = TickReport(tick), {run_id}
             while moved:
                 done, moved = self._pass(tick, [run_id], self._leases.require(), actor)
+                self._dispatcher.record_rest()
                 report = report.plus(done)
             return report
 
@@ -172,29 +173,45 @@ class Scheduler:
     # --- passes -----------------------------------------------------------------------------------
 
     def _tick(self, tick: int) -> TickReport:
-        report = TickReport(tick)
+        """Do what is due at the tick, page by page.
+
+        While the database takes in what came of a page's sends, the next page is decided, without
+        the runs that are under way: in what order entries are written does not depend on how long
+        anything takes.
+        """
         self._dispatcher.record_rest()
-        idle: set[str] = set()
-        while True:
-            lease = self._leases.require()
-            due = self._store.due(tick, self._page + len(idle), self._leases.partition)
-            chosen = sorted([run for run in due if run not in idle][: self._page])
-            if not chosen:
-                return report
-            done, moved = self._pass(tick, chosen, lease)
-            report = report.plus(done)
-            idle |= set(chosen) - moved
+        report, idle = TickReport(tick), set[str]()
+        try:
+            while True:
+                lease = self._leases.require()
+                busy = self._dispatcher.recording
+                looked = self._page + len(idle) + len(busy)
+                due = self._store.due(tick, looked, self._leases.partition)
+                chosen = [run for run in due if run not in idle and run not in busy]
+                if chosen:
+                    chosen = sorted(chosen[: self._page])
+                    done, moved = self._pass(tick, chosen, lease)
+                    report = report.plus(done)
+                    idle |= set(chosen) - moved
+                elif busy:
+                    self._dispatcher.record_rest()
+                else:
+                    return report
+        finally:
+            self._dispatcher.finish_recording()
 
     def _pass(
         self, tick: int, chosen: Sequence[str], lease: Lease, actor: str | None = None
     ) -> tuple[TickReport, set[str]]:
         """Advance these runs once; returns what was done, and the runs for which anything was.
 
-        What a scheduler does by itself has no actor: it is no person.
+        What came of their sends is still being recorded then. What a scheduler does by itself has
+        no actor: it is no person.
         """
         loaded = self._runs.load_many(chosen)
         runs = [loaded[run] for run in chosen if run in loaded]
         decided = self._decide(tick, runs, lease, actor)
+        self._dispatcher.record_rest()
         if not decided:
             return TickReport(tick, 1), set()
         results = self._runs.committer.commit([each.unit for each in decided], lease)
@@ -207,6 +224,7 @@ class Scheduler:
         # Only an intent of this very pass is sent; an older one may be somebody else's.
         sends = [each.after for each in done if isinstance(each.events[-1], StepDispatched)]
         outcomes = self._dispatcher.send(sends, lease) if sends else []
+        self._dispatcher.begin_recording()
         count = {
             status: sum(result.status == status for result in outcomes)
             for status in ("delivered", "pending", "failed", "unknown")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
-from dee_es.core.run import RunState, decide, evolve, fold
+from dee_es.core.run import RunState, decision, evolve, fold
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.journal import Journal, checksum_of, key_id_of
 from dee_es.engine.missing import missing_run
@@ -58,6 +59,7 @@ class Committer:
         self._writing = threading.Lock()
         self._queue: list[_Waiting] = []
         self._queued = threading.Lock()
+        self._beside: ThreadPoolExecutor | None = None
 
     def commit(
         self, units: Sequence[Unit], lease: Lease | None = None
@@ -76,6 +78,19 @@ class Committer:
             raise mine.error
         assert mine.results is not None
         return mine.results
+
+    def begin(
+        self, units: Sequence[Unit], lease: Lease | None = None
+    ) -> Future[list[Committed | Conflict]]:
+        """Commit or refuse each unit while the caller goes on; what was begun is done in order."""
+        if self._beside is None:
+            self._beside = ThreadPoolExecutor(1, "dee-commit")
+        return self._beside.submit(self.commit, units, lease)
+
+    def close(self) -> None:
+        """Wait for what was begun."""
+        if self._beside is not None:
+            self._beside.shutdown()
 
     def _commit_queue(self) -> None:
         with self._queued:
@@ -170,17 +185,26 @@ class Runs:
         with self._cache_lock:
             self._cache.clear()
 
-    def append(
-        self, loaded: LoadedRun, events: Sequence[Event], meta: Meta
-    ) -> tuple[StreamAppend, LoadedRun]:
-        """The append that adds `events` to a run, and the run after it."""
+    def decide(
+        self, loaded: LoadedRun, command: RunCommand
+    ) -> tuple[Unit, LoadedRun, list[Event]] | None:
+        """What a command leads to, ready to commit; None if it leads to nothing."""
         state = loaded.state
+        materials = self.definitions.materials(state.plan_id, state.plan_version, state.pins)
+        decided = decision(materials, state, command)
+        events, after = decided.events, decided.state
+        if not events:
+            return None
         sealed = self.journal.seal(
-            state.run_id, state.version, loaded.checksum, events, meta, loaded.key_id
+            state.run_id, state.version, loaded.checksum, events, command.meta, loaded.key_id
         )
-        after = state
-        for each in sealed:
-            after = evolve(after, each.recorded)
+        if any(
+            each.recorded.event is not event for each, event in zip(sealed, events, strict=True)
+        ):
+            # The contact was erased meanwhile: what is recorded has nothing personal any more.
+            after = state
+            for each in sealed:
+                after = evolve(after, each.recorded)
         append = StreamAppend(
             state.run_id,
             state.version,
@@ -189,19 +213,7 @@ class Runs:
             after.status.ended,
             slice_of(state.contact_id),
         )
-        return append, LoadedRun(after, sealed[-1].checksum, loaded.key_id)
-
-    def decide(
-        self, loaded: LoadedRun, command: RunCommand
-    ) -> tuple[Unit, LoadedRun, list[Event]] | None:
-        """What a command leads to, ready to commit; None if it leads to nothing."""
-        state = loaded.state
-        materials = self.definitions.materials(state.plan_id, state.plan_version, state.pins)
-        events = decide(materials, state, command)
-        if not events:
-            return None
-        append, after = self.append(loaded, events, command.meta)
-        return Unit((append,)), after, events
+        return Unit((append,)), LoadedRun(after, sealed[-1].checksum, loaded.key_id), events
 
     def change(
         self,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
 
 from tests.support.cli import ROOT, environment
+from tests.support.engines import open_engine, outreach, publish_basics
 
 SURROUNDINGS = {
     "another hash seed": {"PYTHONHASHSEED": "1"},
@@ -50,3 +54,33 @@ def test_the_surroundings_change_no_byte(ordinary: str, settings: dict[str, str]
 
 def test_neither_the_clock_nor_chance_is_asked(ordinary: str) -> None:
     assert lived("--twisted") == ordinary
+
+
+@pytest.mark.parametrize("slowness", [1, 2, 3])
+def test_how_long_a_commit_takes_changes_no_byte(slowness: int) -> None:
+    assert _log_of_pages(slowness) == _log_of_pages(0)
+
+
+def _log_of_pages(slowness: int) -> list[tuple[Any, ...]]:
+    """The log of twenty runs in pages of three, where commits take more or less long."""
+    chance = random.Random(slowness)
+    with open_engine(":memory:", seed=7, page=3) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"limits": {"perDay": {"contact": 2, "channel": {"email": 9}}}})
+        store = engine._parts.store
+        commit = store.commit
+
+        def slow(*given: Any, **named: Any) -> Any:
+            if slowness:
+                time.sleep(chance.choice((0, 0.003, 0.006)))
+            return commit(*given, **named)
+
+        store.commit = slow  # type: ignore[method-assign]
+        people = [
+            {"id": f"c{n}", "email": f"c{n}@example.com", "firstName": "A"} for n in range(20)
+        ]
+        engine.bulk_execute(outreach(), people)
+        engine.run_until(86_400 * 3)
+        entries = store.read_entries(0, store.log_head().position)
+        assert len(entries) > 150
+        return [tuple(entry) for entry in entries]

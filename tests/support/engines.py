@@ -38,11 +38,13 @@ def open_engine(
     channel: MemoryChannel | None = None,
     seed: int | str | None = None,
     keys: Path | None = None,
+    page: int = 500,
 ) -> Engine:
     """An engine with a manual clock that begins at `EPOCH`.
 
     With a `seed`, keys, command ids and wall time are the same in every engine of that seed. With
-    `keys`, the key store is that file, which other processes may open as well.
+    `keys`, the key store is that file, which other processes may open as well. `page` is how many
+    runs are looked at together.
     """
     channel = channel or MemoryChannel()
     config = EngineConfig(
@@ -50,6 +52,7 @@ def open_engine(
         clock="manual",
         epoch=EPOCH,
         max_concurrent_sends=1,
+        max_runs_per_tick=page,
         certificates="memory://certificates",
         actor=ACTOR,
     )

@@ -121,7 +121,9 @@ def test_a_chunk_behind_the_last_checkpoint_grows_no_tree() -> None:
     check = ChunkCheck(Chunk(32, 64, grown=False))
     check.take(rows[32:])
     report = check.report()
-    assert report.dense and report.last == 64 and not report.problems
+    assert report.dense
+    assert report.last == 64
+    assert not report.problems
     assert report.edge == Edge()
 
 
