@@ -16,6 +16,7 @@ from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_map, check_payload_size
 from dee_es.engine.admission import Admission, Batch, Order
 from dee_es.engine.contacts import Contacts
+from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
 from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import (
@@ -90,6 +91,7 @@ class Enrollment:
 
     # --- many contacts ----------------------------------------------------------------------------
 
+    @seldom_collected()
     def bulk_execute(
         self,
         plan: ExecutionPlan,

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from dee_es.core import commands as c
 from dee_es.core.events import Event, StepDispatched
 from dee_es.engine.dispatch import Dispatcher
+from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.gatekeeping import Gatekeeper, counter_uses, guarded
 from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.models import TickReport
@@ -51,7 +52,7 @@ class Scheduler:
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Hold the lease for as long as the block takes, and let go of it afterwards."""
-        with self._busy:
+        with self._busy, seldom_collected():
             self._leases.start_renewing()
             try:
                 yield

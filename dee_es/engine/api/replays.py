@@ -9,6 +9,7 @@ from typing import Any
 from dee_es.core.plan import ExecutionPlan
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
 from dee_es.engine.api.runs import Status
+from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.replay import Against
 from dee_es.engine.replay_results import (
     OnDivergence,
@@ -103,6 +104,7 @@ class ReplaysApi(ApiBase):
                 on_progress(total)
         return total
 
+    @seldom_collected()
     def replay_page(self, run_ids: list[str]) -> ReplayedPage:
         """Replay these runs; one that does not exist or cannot be read counts as unreadable."""
         return self._replays.page([checked_run_id(run_id) for run_id in run_ids])

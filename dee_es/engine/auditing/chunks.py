@@ -7,6 +7,7 @@ from typing import Final
 
 from dee_es.core.chain import Entry, Stone
 from dee_es.core.chunk_check import Chunk, ChunkCheck, ChunkReport
+from dee_es.engine.garbage import seldom_collected
 from dee_es.ports import EventStore
 
 CHUNK: Final = 1 << 14
@@ -28,6 +29,7 @@ class ChunkReader:
         self._store = store
         self._rows = _MOST_ROWS // 8
 
+    @seldom_collected()
     def check(self, chunk: Chunk) -> ChunkReport:
         """Read a chunk and check it; raises `StoreUnavailable`."""
         check = ChunkCheck(chunk)

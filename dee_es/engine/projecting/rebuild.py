@@ -14,6 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from dee_es.core.projection import Build
+from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.projecting.building import Began, Work, code_of
 from dee_es.engine.projecting.comparison import Comparison, Overlay
 from dee_es.engine.projecting.context import Context
@@ -44,6 +45,7 @@ class Rebuilder(Context):
 
     # --- the whole of it --------------------------------------------------------------------------
 
+    @seldom_collected()
     def rebuild(self, wanted: AnyProjection, options: Options, on_progress: OnRebuild) -> Rebuilt:
         """Build the version this code wants, compare it and swap it in."""
         pace = Pace(options.throttle, options.page)
