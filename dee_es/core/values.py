@@ -88,6 +88,8 @@ def check_value(field: str, value: JsonValue, depth: int = 0) -> None:
     elif isinstance(value, Mapping):
         _check_depth(field, depth)
         for key, item in value.items():
+            if type(key) is str and type(item) is str and _harmless(key) and _harmless(item):
+                continue  # nearly all there is: no need to put into words where it stands
             if not isinstance(key, str):
                 raise InvalidInput(field, f"keys must be text, not {type(key).__name__}")
             _check_characters(f"{field} (a key)", key)
@@ -112,6 +114,11 @@ def check_payload_size(field: str, size: int) -> None:
     """Refuse a payload above `MAX_PAYLOAD_BYTES`."""
     if size > MAX_PAYLOAD_BYTES:
         raise InvalidInput(field, f"{size} bytes are more than the {MAX_PAYLOAD_BYTES} allowed")
+
+
+def _harmless(text: str) -> bool:
+    """What `_check_characters` asks, without a place to name."""
+    return len(text) <= MAX_PAYLOAD_BYTES and not _POISON.search(text)
 
 
 def _check_characters(field: str, text: str) -> None:
