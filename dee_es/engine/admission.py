@@ -6,7 +6,7 @@ circumstances have moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +21,7 @@ from dee_es.core.run import enroll, evolve
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import LoadedRun, Runs
-from dee_es.ports import Head, KeyStore, StreamAppend, SuppressionGuard, Unit
+from dee_es.ports import Head, KeyStore, Situation, StreamAppend, SuppressionGuard, Unit
 
 _ENROLLED: Final = "already enrolled: run {run} has not ended"
 _NEVER_AGAIN: Final = "already enrolled: run {run} has ended and the plan never enrolls again"
@@ -79,12 +79,13 @@ class Admission:
 
     def assess(
         self, order: Order, people: Sequence[Contact]
-    ) -> tuple[list[Admitted], list[tuple[Contact, Refusal]]]:
-        """Who may be enrolled, and who may not and why."""
+    ) -> tuple[Situation, list[Admitted], list[tuple[Contact, Refusal]]]:
+        """What is so, who may be enrolled by that, and who may not and why."""
         first = [run_id(order.plan.id, person.id, 1) for person in people]
-        standing = self._standing(order.plan.id, people, first)
+        now = self._store.situation(first, [person.id for person in people])
+        standing = self._standing(order.plan.id, people, first, now.heads)
         subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
-        listed = self._store.log_head().suppression_epoch > 0
+        listed = now.end.suppression_epoch > 0
         facts = self._contacts.suppressions(subjects) if listed else [()] * len(people)
         channels = order.plan.graph.channels
         free: list[Admitted] = []
@@ -106,17 +107,20 @@ class Admission:
                 number = len(before) + 1
                 new = run if number == 1 else run_id(order.plan.id, person.id, number)
                 free.append(Admitted(person, new, number, about))
-        return free, refused
+        return now, free, refused
 
     def _standing(
-        self, plan_id: str, people: Sequence[Contact], first: Sequence[str]
+        self,
+        plan_id: str,
+        people: Sequence[Contact],
+        first: Sequence[str],
+        heads: Mapping[str, Head],
     ) -> dict[str, list[Head]]:
         """The runs of the plan that contacts have, by enrolment number, found by derived ids.
 
         Numbers are dense, so whoever has no first run has none; the others are asked for in growing
         strides.
         """
-        heads = self._store.heads(first)
         found = {
             person.id: [heads[run]]
             for person, run in zip(people, first, strict=True)
@@ -129,10 +133,10 @@ class Admission:
                 for who in asking
                 for n in range(number, number + width)
             }
-            heads = self._store.heads(list(ids))
+            further = self._store.heads(list(ids))
             for run, who in ids.items():
-                if run in heads:
-                    found[who].append(heads[run])
+                if run in further:
+                    found[who].append(further[run])
             number += width
             asking = [who for who in asking if len(found[who]) == number - 1]
             width *= 4
@@ -140,13 +144,13 @@ class Admission:
 
     def prepare(self, order: Order, people: Sequence[Contact]) -> Batch:
         """The first events of those who may be enrolled, ready to commit."""
-        epoch = self._store.log_head().suppression_epoch
-        free, refused = self.assess(order, people)
+        now, free, refused = self.assess(order, people)
+        epoch = now.end.suppression_epoch
         batch = Batch(refusals=refused)
         if order.take_over and refused:
             self._take_over(order, batch)
-        key_ids = self._store.contact_keys([each.person.id for each in free])
-        fresh = iter(self._keys.new_keys(len(free) - len(key_ids)))
+        key_ids = now.keys
+        fresh = iter(self._keys.new_keys(sum(each.person.id not in key_ids for each in free)))
         keyed = self._keys.encrypts
         meta = order.meta()
         materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
@@ -186,7 +190,8 @@ class Admission:
         """Count runs that an earlier try of this very command created as created by it."""
         enrolled = [p for p, refusal in batch.refusals if refusal.reason == "already_enrolled"]
         first = [run_id(order.plan.id, person.id, 1) for person in enrolled]
-        standing = self._standing(order.plan.id, enrolled, first)
+        heads = self._store.heads(first)
+        standing = self._standing(order.plan.id, enrolled, first, heads)
         owners = {heads[-1].stream_id: who for who, heads in standing.items()}
         rows = self._store.read_first(list(owners))
         opened = self._runs.journal.open_public(rows.values())

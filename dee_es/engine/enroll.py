@@ -18,7 +18,7 @@ from dee_es.engine.admission import Admission, Batch, Order
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
-from dee_es.engine.transact import MAX_ATTEMPTS, Runs
+from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
 from dee_es.errors import (
     AlreadyEnrolled,
     ConcurrencyConflict,
@@ -50,8 +50,8 @@ class Enrollment:
         variables: Mapping[str, Any] | None,
         start_tick: int | None,
         meta: Callable[[], e.Meta],
-    ) -> str:
-        """Enroll one contact; returns the run's id.
+    ) -> LoadedRun:
+        """Enroll one contact; returns the run.
 
         Raises `AlreadyEnrolled`, `ContactSuppressed` (which is recorded), `InvalidInput`.
         """
@@ -66,7 +66,7 @@ class Enrollment:
         for _ in range(MAX_ATTEMPTS):
             batch = self._admission.prepare(order, [person])
             if batch.taken_over:
-                return batch.taken_over[0]
+                return self._runs.load(batch.taken_over[0])
             if lost is not None:
                 raise lost
             if batch.refusals:
@@ -79,7 +79,7 @@ class Enrollment:
                 continue
             if isinstance(result, Committed):
                 self._runs.remember(batch.runs)
-                return batch.runs[0].state.run_id
+                return batch.runs[0]
             self._runs.clock.refresh()
         raise ConcurrencyConflict(f"contact {person.id!r} kept changing; try again")
 
@@ -144,7 +144,7 @@ class Enrollment:
         tally = _Tally(on_refusal)
         would_exist: set[str] = set()
         for people in _batches(contacts, batch_size, tally):
-            admitted, refusals = self._admission.assess(order, people)
+            _, admitted, refusals = self._admission.assess(order, people)
             for each in admitted:
                 if each.person.id in would_exist:
                     detail = "already enrolled: the contact was given twice"

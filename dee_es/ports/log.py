@@ -175,6 +175,15 @@ class LogHead(msgspec.Struct, frozen=True):
     suppression_epoch: int
 
 
+class Situation(msgspec.Struct, frozen=True):
+    """At one moment: the end of the log, the heads of streams and the key ids of contacts, of those
+    that were asked for and exist."""
+
+    end: LogHead
+    heads: dict[str, Head]
+    keys: dict[str, bytes]
+
+
 class Lease(msgspec.Struct, frozen=True):
     """The right to schedule one partition, (index, count).
 

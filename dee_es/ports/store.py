@@ -15,6 +15,7 @@ from dee_es.ports.log import (
     Lease,
     LeaseRow,
     LogHead,
+    Situation,
     StoredRow,
     Suppression,
     Tombstone,
@@ -103,6 +104,10 @@ class EventStore(Protocol):
 
     def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
         """The heads of the streams that exist."""
+        ...
+
+    def situation(self, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
+        """What an enrolment is decided by, all of the same moment."""
         ...
 
     def stream_ids(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:

@@ -39,7 +39,7 @@ class RunsApi(ApiBase):
         if start_at is not None:
             start = self._parts.scale.tick_from(require_utc("start_at", start_at))
         meta = self._meta("execute", command_id, actor, None)
-        return self.get_run(
+        return self._shown(
             self._enrollment.execute(checked_plan(plan), contact, variables, start, meta)
         )
 

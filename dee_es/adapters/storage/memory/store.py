@@ -22,6 +22,7 @@ from dee_es.ports import (
     Lease,
     LeaseRow,
     LogHead,
+    Situation,
     StoredRow,
     Suppression,
     Tombstone,
@@ -147,6 +148,13 @@ class MemoryStore:
         with self._database.reading():
             heads = self._database.heads
             return {known: heads[known] for known in stream_ids if known in heads}
+
+    def situation(self, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
+        """See `EventStore.situation`."""
+        with self._database.reading():
+            return Situation(
+                self.log_head(), self.heads(stream_ids), self.contact_keys(contact_ids)
+            )
 
     def stream_ids(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:
         """See `EventStore.stream_ids`."""

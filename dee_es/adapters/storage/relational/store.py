@@ -25,6 +25,7 @@ from dee_es.ports import (
     Lease,
     LeaseRow,
     LogHead,
+    Situation,
     StoredRow,
     Suppression,
     Tombstone,
@@ -194,6 +195,20 @@ class RelationalStore:
     def heads(self, stream_ids: Sequence[str]) -> dict[str, Head]:
         """See `EventStore.heads`."""
         return as_asked(stream_ids, _heads(self._of(sql.READ_HEADS, stream_ids)))
+
+    def situation(self, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
+        """See `EventStore.situation`."""
+        streams, contacts = list(stream_ids), list(contact_ids)
+        with self.database.snapshot() as session:
+            # All is asked before the first answer is fetched.
+            end = session.ask(sql.LOG_HEAD)
+            heads = session.ask(sql.READ_HEADS, (streams,)) if streams else None
+            keys = session.ask(sql.READ_CONTACT_KEYS, (contacts,)) if contacts else None
+            return Situation(
+                _log_head(end.fetchall()),
+                as_asked(streams, _heads(heads.fetchall())) if heads else {},
+                as_asked(contacts, dict(keys.fetchall())) if keys else {},
+            )
 
     def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
         """See `EventStore.stream_ends`."""
