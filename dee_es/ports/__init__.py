@@ -5,6 +5,10 @@ from dee_es.ports.anchors import (
     Signer,
     SignerSource,
 )
+from dee_es.ports.calls import (
+    CallStore,
+    KnownCall,
+)
 from dee_es.ports.channels import (
     Action,
     Channel,
@@ -78,6 +82,7 @@ __all__ = [
     "BuildKey",
     "BuildRow",
     "BuildState",
+    "CallStore",
     "Channel",
     "ChannelResult",
     "Committed",
@@ -97,6 +102,7 @@ __all__ = [
     "KeyStore",
     "KeyStoreState",
     "LastBackup",
+    "KnownCall",
     "Lease",
     "LeaseRow",
     "LeavesFiles",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.support.web import MEANT, Client
+from tests.support.web import MEANT, PASSWORD, Client
 from tests.support.web_world import Page, World
 
 HTML: Final = {"accept": "text/html"}
@@ -54,3 +54,17 @@ def job_of(acting: Site, answer: httpx.Response) -> dict[str, Any]:
             assert "What came of it" in text
             return job
     raise AssertionError(job)
+
+
+def signed_in(client: Client, name: str) -> str:
+    """Sign in; the token of the session's forms."""
+    client.cookies.clear()
+    form = {"name": name, "password": PASSWORD}
+    answer = client.post("/login", data=form, headers={**HTML, **MEANT})
+    assert answer.status_code == 303, answer.text
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    client.cookies.clear()
+    name_, _, value = cookie.partition("=")
+    client.cookies.set(name_, value)
+    page = client.get("/runs", headers=HTML).text
+    return page.split('name="csrf_token" value="')[1].split('"')[0]
