@@ -184,7 +184,7 @@ def publish_tracked(engine: Engine) -> None:
     engine.publish_sender(
         address="team@example.com",
         unsubscribe_url="https://example.com/u",
-        tracking={"clicks": True},
+        tracking={"opens": False},
     )
     assert engine.get_definition("sender", "default")["tracking"] == {
         "opens": False,

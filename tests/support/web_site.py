@@ -43,15 +43,22 @@ class Site:
 
 
 def job_of(acting: Site, answer: httpx.Response) -> dict[str, Any]:
+    """The job that a form has started, once it has ended well, and its page was looked at."""
     place = answer.headers["location"]
+    job = ended(acting.client, place)
+    text = acting.page(place).text
+    part = acting.client.get(place, headers=HTMX).text
+    assert part.lstrip().startswith('<section id="job"')
+    assert "hx-get" not in part, "an ended job is not asked about again"
+    assert "What came of it" in text
+    return job
+
+
+def ended(client: Client, place: str) -> dict[str, Any]:
+    """A job by the address of its page, once it has ended in one way or another."""
     for _ in range(2_000):
-        job: dict[str, Any] = acting.client.get(f"/api/v1{place}").json()
+        job: dict[str, Any] = client.get(f"/api/v1{place}").json()
         if job["state"] not in ("queued", "running"):
-            text = acting.page(place).text
-            part = acting.client.get(place, headers=HTMX).text
-            assert part.lstrip().startswith('<section id="job"')
-            assert "hx-get" not in part, "an ended job is not asked about again"
-            assert "What came of it" in text
             return job
     raise AssertionError(job)
 

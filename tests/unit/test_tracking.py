@@ -22,9 +22,7 @@ BOTH = Observed(opens=True, clicks=True)
 NOTHING, CLICKS = Observed(), Observed(clicks=True)
 
 
-def html(
-    markup: str, observed: Observed = Observed(clicks=True), general: str | None = None
-) -> str:
+def html(markup: str, observed: Observed = CLICKS, general: str | None = None) -> str:
     message = Message("c1@example.com", "Hello", "text", markup)
     left = leaving(message, LINKS, SENDING, observed, general)
     assert left.text == "text"
@@ -170,12 +168,9 @@ def test_nothing_is_observed_unless_somebody_asks() -> None:
     mail = SendEmail(id="a", template_id="t", subject="s")
     asked = SendEmail(id="a", template_id="t", subject="s", tracking={"clicks": False})  # type: ignore[arg-type]
     assert Observed.of(mail, {}) == NOTHING
-    assert Observed.of(mail, {"tracking": {"opens": False, "clicks": True}}) == Observed(
-        clicks=True
-    )
-    assert Observed.of(asked, {"tracking": {"opens": False, "clicks": True}}) == Observed(
-        opens=True
-    )
+    sender = {"tracking": {"opens": False, "clicks": True}}
+    assert Observed.of(mail, sender) == CLICKS
+    assert Observed.of(asked, sender) == Observed(opens=True)
     off = SendEmail(id="a", template_id="t", subject="s", tracking=False)  # type: ignore[arg-type]
     assert Observed.of(off, {"tracking": {"opens": True, "clicks": True}}) == NOTHING
     assert Observed.of(Wait(id="w", duration={"days": 1}), {}) == NOTHING  # type: ignore[arg-type]

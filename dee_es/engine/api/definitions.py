@@ -72,9 +72,10 @@ class DefinitionsApi(ApiBase):
     ) -> int:
         """Publish who messages come from; returns the version.
 
-        `tracking`, true, false or {opens, clicks}, is for emails whose step does not say; without
-        it nothing is observed. With settings for links `unsubscribe_url` is by default that of this
-        engine's server, and in every email its contact's own link takes its place.
+        `tracking`, true, false or {opens, clicks} (of which what is not said is true), is for
+        emails whose step does not say; without it nothing is observed. With settings for links
+        `unsubscribe_url` is by default that of this engine's server, and in every email its
+        contact's own link takes its place.
         """
         if unsubscribe_url is None and self.links is not None:
             unsubscribe_url = self.links.general_unsubscribe
@@ -169,7 +170,7 @@ def checked_tracking(field: str, given: object) -> dict[str, bool]:
     unknown = [str(name)[:64] for name in given if name not in ("opens", "clicks")]
     if unknown:
         raise InvalidInput(f"{field}.{unknown[0]}", "is not known; there are opens and clicks")
-    return {name: bool(given.get(name, False)) for name in ("opens", "clicks")}
+    return {name: bool(given.get(name, True)) for name in ("opens", "clicks")}
 
 
 def checked_policy(definition: object, zones: ZoneSource) -> dict[str, Any]:

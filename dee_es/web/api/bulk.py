@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import Request, Response
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from dee_es.core.views import RunStatus
-from dee_es.engine.models import Answer, BulkChange, OnChange
+from dee_es.engine.models import Answer, BulkChange
 from dee_es.errors import EmptyFilter
 from dee_es.web.api import intake, uploads
 from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime, Values
@@ -215,13 +216,7 @@ def bulk_cancel(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkCancel
 ) -> Response:
     """Cancel all runs that match the filters."""
-
-    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
-        return engine.bulk_cancel(
-            filters, given.reason, actor.name, given.dry_run, told, command_id=command
-        )
-
-    return _change("bulk-cancel", given, change, jobs, actor.name, command)
+    return _change("bulk-cancel", given, engine.bulk_cancel, jobs, actor.name, command)
 
 
 @router.post(
@@ -236,13 +231,8 @@ def bulk_pause(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkPause
 ) -> Response:
     """Pause all runs that match the filters and can be paused."""
-
-    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
-        return engine.bulk_pause(
-            filters, given.reason, actor.name, given.keep, given.dry_run, told, command_id=command
-        )
-
-    return _change("bulk-pause", given, change, jobs, actor.name, command)
+    pause = partial(engine.bulk_pause, keep=given.keep)
+    return _change("bulk-pause", given, pause, jobs, actor.name, command)
 
 
 @router.post(
@@ -257,32 +247,29 @@ def bulk_resume(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkResume
 ) -> Response:
     """Resume all paused runs that match the filters."""
-
-    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
-        return engine.bulk_resume(
-            filters,
-            given.reason,
-            actor.name,
-            given.per_tick,
-            given.dry_run,
-            told,
-            command_id=command,
-        )
-
-    return _change("bulk-resume", given, change, jobs, actor.name, command)
+    resume = partial(engine.bulk_resume, per_tick=given.per_tick)
+    return _change("bulk-resume", given, resume, jobs, actor.name, command)
 
 
 def _change(
     kind: str,
     given: BulkCancel,
-    change: Callable[[Mapping[str, Any], OnChange | None], BulkChange],
+    change: Callable[..., BulkChange],
     jobs: Jobs,
     actor: str,
     command: str | None,
 ) -> Response:
     filters = _filters(given.filters)
+    made = partial(
+        change,
+        filters,
+        reason=given.reason,
+        actor=actor,
+        dry_run=given.dry_run,
+        command_id=command,
+    )
     if given.dry_run:
-        return JSONResponse(_changed(kind, change(filters, None), dry_run=True))
+        return JSONResponse(_changed(kind, made(), dry_run=True))
 
     def work(running: Job) -> dict[str, Any]:
         def told(so_far: BulkChange) -> None:
@@ -290,11 +277,10 @@ def _change(
             running.result = _changed(kind, so_far, dry_run=False)
             running.check()
 
-        return _changed(kind, change(filters, told), dry_run=False)
+        return _changed(kind, made(on_progress=told), dry_run=False)
 
     digest = hashlib.sha256(kind.encode() + given.model_dump_json().encode()).digest()
-    made = jobs.start(kind, actor, Role.OPERATOR, work, command_id=command, digest=digest)
-    return accepted(made)
+    return accepted(jobs.start(kind, actor, Role.OPERATOR, work, command_id=command, digest=digest))
 
 
 def _filters(given: RunFilters) -> dict[str, Any]:

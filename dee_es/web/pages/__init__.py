@@ -24,6 +24,7 @@ from dee_es.web.pages import (
     run_actions,
     runs,
     system,
+    zones,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -38,5 +39,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     projections.router,
     jobs.router,
     system.router,
+    zones.router,
     system.open_router,
 )
