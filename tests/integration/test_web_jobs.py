@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dee_es import Engine
-from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.web import (
     API,
     MEANT,
@@ -21,21 +18,6 @@ from tests.support.web import (
     served,
     start,
 )
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_engine(f"sqlite:///{tmp_path / 'dee.db'}") as engine:
-        publish_basics(engine)
-        engine.publish_plan(outreach())
-        yield engine
-
-
-@pytest.fixture
-def client(engine: Engine) -> Iterator[Client]:
-    with served(engine, **MEANT) as client:
-        yield client
-
 
 # --- jobs -----------------------------------------------------------------------------------------
 

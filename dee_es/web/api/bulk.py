@@ -98,6 +98,13 @@ _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
 }
 FILE_FIELD: Final = "contacts"
 """The field of a form that holds the file."""
+_changing: Final = partial(
+    router.post,
+    openapi_extra=job(OPERATOR),
+    status_code=202,
+    response_model=None,
+    responses=_ACCEPTED,
+)
 _CSV: Final = {
     "schema": {"type": "string", "format": "binary"},
     "example": "id,email\nc1,a@b.example\n",
@@ -204,14 +211,7 @@ async def _file(request: Request, kind: str, at_once: int) -> tuple[dict[str, st
     return {**query, **form.fields}, form.upload
 
 
-@router.post(
-    "/runs/bulk-cancel",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=None,
-    responses=_ACCEPTED,
-    summary="Cancel many runs",
-)
+@_changing("/runs/bulk-cancel", summary="Cancel many runs")
 def bulk_cancel(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkCancel
 ) -> Response:
@@ -219,14 +219,7 @@ def bulk_cancel(
     return _change("bulk-cancel", given, engine.bulk_cancel, jobs, actor.name, command)
 
 
-@router.post(
-    "/runs/bulk-pause",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=None,
-    responses=_ACCEPTED,
-    summary="Pause many runs",
-)
+@_changing("/runs/bulk-pause", summary="Pause many runs")
 def bulk_pause(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkPause
 ) -> Response:
@@ -235,14 +228,7 @@ def bulk_pause(
     return _change("bulk-pause", given, pause, jobs, actor.name, command)
 
 
-@router.post(
-    "/runs/bulk-resume",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=None,
-    responses=_ACCEPTED,
-    summary="Resume many runs",
-)
+@_changing("/runs/bulk-resume", summary="Resume many runs")
 def bulk_resume(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkResume
 ) -> Response:

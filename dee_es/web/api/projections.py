@@ -32,6 +32,8 @@ from dee_es.web.security.roles import Actor, Role
 
 router: Final = api_router("projections")
 
+_starts: Final = partial(router.post, status_code=202, response_model=JobView)
+
 Name = Annotated[str, Path(pattern=r"^[a-z_]{1,64}$")]
 StreamId = Annotated[str, Field(min_length=1, max_length=300)]
 Share = Annotated[float, Field(ge=0.05, le=1.0)]
@@ -71,13 +73,7 @@ def status(engine: EngineDep) -> Standing:
     return Standing(projections=engine.projections.status(), parked=engine.projections.parked())
 
 
-@router.post(
-    "/projections/{name}/rebuild",
-    openapi_extra=job(ADMIN),
-    status_code=202,
-    response_model=JobView,
-    summary="Rebuild a projection",
-)
+@_starts("/projections/{name}/rebuild", openapi_extra=job(ADMIN), summary="Rebuild a projection")
 def rebuild(
     engine: EngineDep,
     jobs: JobsDep,
@@ -98,13 +94,7 @@ def rebuild(
     return start("rebuild", Role.ADMIN, asked, work)
 
 
-@router.post(
-    "/projections/{name}/verify",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=JobView,
-    summary="Verify a projection",
-)
+@_starts("/projections/{name}/verify", openapi_extra=job(OPERATOR), summary="Verify a projection")
 def verify(
     engine: EngineDep,
     jobs: JobsDep,
@@ -124,12 +114,8 @@ def verify(
     return start("verify", Role.OPERATOR, asked, work)
 
 
-@router.post(
-    "/projections/{name}/retry",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=JobView,
-    summary="Fold parked streams again",
+@_starts(
+    "/projections/{name}/retry", openapi_extra=job(OPERATOR), summary="Fold parked streams again"
 )
 def retry(
     engine: EngineDep,
