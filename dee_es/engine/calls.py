@@ -21,7 +21,7 @@ ATTEMPT_MS: Final = 15_000
 """For how long an attempt counts as alive that nobody hears of, in ms of the database's clock."""
 RENEW_S: Final = 4.0
 KEPT_MS: Final = 24 * 3_600_000
-MOST_BYTES: Final = 1024 * 1024
+MOST_BYTES: Final = 256 * 1024
 """An answer that is longer is not kept: the call is decided again if it is repeated."""
 _PRUNE_EVERY_S: Final = 60.0
 _PRUNED_AT_ONCE: Final = 1_000

@@ -229,7 +229,7 @@ def _many_runs(visitor: Visitor, engine: Engine) -> None:
         button = page.locator("main button.primary")
         visitor.look()
         expect(button).to_be_disabled()
-        page.get_by_label("Reason").fill("many in a browser")
+        page.get_by_label("Reason").fill("many at once")
         page.get_by_label("Type the number").fill(str(found - 1))
         expect(button).to_be_disabled()
         page.get_by_label("Type the number").fill(f"{found:,}")
