@@ -8,6 +8,7 @@
     sender: {address: hello@example.com, name: ..., postalAddress: ..., unsubscribeUrl: ...}
     policy: {limits: {perDay: {contact: 1}}}
 
+The sender may have `tracking` too, true, false or {opens, clicks}, for steps that do not say.
 The last four are published before the plan. Every command that takes a plan reads it here.
 """
 
@@ -35,6 +36,7 @@ _SENDER: Final = {
     "postal_address": "postal_address",
     "unsubscribeUrl": "unsubscribe_url",
     "unsubscribe_url": "unsubscribe_url",
+    "tracking": "tracking",
 }
 _REFERENCE = re.compile(r"(?P<id>[A-Za-z0-9._:-]{1,128})(?:@(?P<version>[1-9][0-9]{0,8}))?\Z")
 
@@ -46,7 +48,7 @@ class PlanFile:
     plan: ExecutionPlan
     templates: dict[str, dict[str, Any]] = field(default_factory=dict)
     scripts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sender: dict[str, str] | None = None
+    sender: dict[str, Any] | None = None
     policy: dict[str, Any] | None = None
 
     def missing(self, engine: Engine | None = None) -> list[PlanFault]:
@@ -180,23 +182,37 @@ def _script(entry: Any) -> dict[str, Any]:
     return check_script(entry)
 
 
-def _sender(entry: Any, faults: list[PlanFault]) -> dict[str, str] | None:
+def _sender(entry: Any, faults: list[PlanFault]) -> dict[str, Any] | None:
     if entry is None:
         return None
     problem = ""
     if not isinstance(entry, Mapping):
         problem = "sender must be a mapping"
     elif unknown := [str(name)[:64] for name in entry if name not in _SENDER]:
-        known = "address, name, postalAddress and unsubscribeUrl"
+        known = "address, name, postalAddress, unsubscribeUrl and tracking"
         problem = f"sender.{unknown[0]} is not known; there are {known}"
     elif "address" not in entry:
         problem = "sender has no address"
-    elif wrong := [name for name, value in entry.items() if not isinstance(value, str)]:
+    elif wrong := [
+        name for name, value in entry.items() if not isinstance(value, str) and name != "tracking"
+    ]:
         problem = f"sender.{wrong[0]} must be text"
+    elif entry.get("tracking") is not None:
+        problem = _tracking_fault(entry["tracking"])
     if problem:
         faults.append(PlanFault(None, problem, "correct it"))
         return None
     return {_SENDER[name]: value for name, value in entry.items()}
+
+
+def _tracking_fault(given: Any) -> str:
+    from dee_es.engine.api.definitions import checked_tracking
+
+    try:
+        checked_tracking("sender.tracking", given)
+    except InvalidInput as error:
+        return str(error)
+    return ""
 
 
 def _policy(entry: Any, faults: list[PlanFault]) -> dict[str, Any] | None:

@@ -12,7 +12,13 @@ from dee_es.client.transport import API, Transport, part
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.models import ChainVerdict
-from dee_es.engine.projecting.models import ParkedStream, ProjectionStatus, Rebuilt, Verified
+from dee_es.engine.projecting.models import (
+    ParkedStream,
+    ProjectionStatus,
+    Rebuilt,
+    Refolded,
+    Verified,
+)
 from dee_es.engine.time_travel import RunContext
 
 
@@ -160,6 +166,12 @@ class ProjectionsClient:
         """Fold the whole log anew beside the live table, and compare."""
         path, given = f"/projections/{part('name', name)}/verify", {"throttle": throttle}
         return read(Verified, done(self._http, path, given, on_job=telling(on_progress))["result"])
+
+    def retry(self, name: str, stream_id: str | None = None) -> Refolded:
+        """Fold parked streams, or one of them, after the fold was mended."""
+        given = {"streamId": stream_id}
+        path = f"/projections/{part('name', name)}/retry"
+        return read(Refolded, done(self._http, path, given)["result"])
 
 
 def _file(

@@ -124,7 +124,7 @@ class Transport:
         for attempt in range(_ATTEMPTS):
             pause = _PAUSE_S * 2**attempt
             try:
-                answer = self._client.request(method, path, **options)
+                answer = self._answer(method, path, **options)
             except httpx.TransportError as error:
                 lost = type(error).__name__
             else:
@@ -136,6 +136,15 @@ class Transport:
             if attempt < _ATTEMPTS - 1:
                 time.sleep(pause)
         raise StoreUnavailable(f"the server did not answer ({lost}); nothing is known to be done")
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer; that of a former attempt that is under way is waited for."""
+        until = time.monotonic() + _MOST_PAUSE_S
+        while True:
+            answer = self._client.request(method, path, **options)
+            if not _under_way(answer) or time.monotonic() >= until:
+                return answer
+            time.sleep(max(_PAUSE_S, _asked_for(answer)))
 
 
 def part(field: str, value: str) -> str:
@@ -202,6 +211,13 @@ def _may_pass(answer: httpx.Response) -> bool:
     """Whether it may be otherwise in a moment: the server says so, or a proxy that missed it."""
     missed = answer.status_code in _MISSED and not _is_problem(answer)
     return missed or answer.status_code in _TRY_AGAIN
+
+
+def _under_way(answer: httpx.Response) -> bool:
+    """Whether the server is at this very call already, or was when it died."""
+    if answer.status_code != 409 or not _is_problem(answer):
+        return False
+    return bool(answer.json().get("error") == "CallUnderWay")
 
 
 def _is_problem(answer: httpx.Response) -> bool:

@@ -19,6 +19,7 @@ from dee_es.core import events as e
 from dee_es.core.run_state import Intent
 from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.links import Links
+from dee_es.engine.tracking import Observed, Sending, leaving, unsubscribe_link
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
 from dee_es.errors import ChannelFailed, ConcurrencyConflict, InvalidInput
 from dee_es.ports import (
@@ -190,16 +191,14 @@ class Dispatcher:
         return result
 
     def _call(self, run: LoadedRun) -> ChannelResult:
-        state, intent = run.state, _intent(run)
+        intent = _intent(run)
         if intent.message is None:
             return ChannelResult("failed", error="the contact was erased")
         channel = self._channels.get(intent.channel)
         if channel is None:
             return ChannelResult("failed", error=f"no channel serves {intent.channel!r}")
-        action = Action(
-            state.run_id, intent.step_id, intent.channel, intent.key, intent.attempt, intent.message
-        )
         try:
+            action = self._action(run, intent, intent.message)
             return channel.send(action, self._context(run, action))
         except (ChannelFailed, InvalidInput) as error:
             # The channel says that it could not even begin.
@@ -208,25 +207,39 @@ class Dispatcher:
             # Anything else may have happened after the message left: fail closed.
             return ChannelResult("unknown", error=f"the channel raised {type(error).__name__}")
 
-    def _context(self, run: LoadedRun, action: Action) -> SendContext:
+    def _action(self, run: LoadedRun, intent: Intent, message: e.Message) -> Action:
+        """What is handed to the channel: an email gets its contact's own links only here, since no
+        secret may decide what is in the log."""
         state = run.state
-        materials = self._runs.definitions.materials(state.plan_id, state.plan_version, state.pins)
+        if self._links is not None and intent.channel == "email":
+            materials = self._materials(run)
+            sender: Mapping[str, Any] = materials.sender or {}
+            observed = Observed.of(materials.plan.graph.step(intent.step_id), sender)
+            sending = Sending(state.contact_id, state.run_id, intent.step_id, intent.key)
+            general = sender.get("unsubscribeUrl")
+            message = leaving(message, self._links, sending, observed, general)
+        return Action(
+            state.run_id, intent.step_id, intent.channel, intent.key, intent.attempt, message
+        )
+
+    def _context(self, run: LoadedRun, action: Action) -> SendContext:
+        state, materials = run.state, self._materials(run)
         sender: Mapping[str, Any] = materials.sender or {}
+        unsubscribe = sender.get("unsubscribeUrl")
+        if self._links is not None and action.channel == "email":
+            sending = Sending(state.contact_id, action.run_id, action.step_id, action.key)
+            unsubscribe = unsubscribe_link(self._links, sending)
         return SendContext(
             sender_address=sender.get("address", NO_SENDER),
             sender_name=sender.get("name"),
             postal_address=sender.get("postalAddress"),
             time_ms=int(materials.scale.time(state.last_tick).timestamp() * 1000),
-            unsubscribe_url=self._unsubscribe_url(state.contact_id, action)
-            or sender.get("unsubscribeUrl"),
+            unsubscribe_url=unsubscribe,
         )
 
-    def _unsubscribe_url(self, contact_id: str, action: Action) -> str | None:
-        """The contact's own link, for the header. What was rendered has the sender's: no secret
-        may decide what is in the log."""
-        if self._links is None or action.channel != "email":
-            return None
-        return self._links.unsubscribe(contact_id, run_id=action.run_id, step_id=action.step_id)
+    def _materials(self, run: LoadedRun) -> c.Materials:
+        state = run.state
+        return self._runs.definitions.materials(state.plan_id, state.plan_version, state.pins)
 
     # --- outcomes ---------------------------------------------------------------------------------
 

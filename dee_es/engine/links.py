@@ -72,6 +72,12 @@ class Links:
     def __repr__(self) -> str:
         return f"Links({self._base!r})"
 
+    @property
+    def general_unsubscribe(self) -> str:
+        """The address for unsubscribing that is nobody's own; where a message that is sent has it,
+        its contact's own link takes its place."""
+        return f"{self._base}/hooks/unsubscribe"
+
     def unsubscribe(
         self, contact_id: str, *, run_id: str | None = None, step_id: str | None = None
     ) -> str:

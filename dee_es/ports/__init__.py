@@ -5,6 +5,10 @@ from dee_es.ports.anchors import (
     Signer,
     SignerSource,
 )
+from dee_es.ports.calls import (
+    CallStore,
+    KnownCall,
+)
 from dee_es.ports.channels import (
     Action,
     Channel,
@@ -79,6 +83,7 @@ __all__ = [
     "BuildKey",
     "BuildRow",
     "BuildState",
+    "CallStore",
     "Channel",
     "ChannelResult",
     "Committed",
@@ -98,6 +103,7 @@ __all__ = [
     "KeyStore",
     "KeyStoreState",
     "LastBackup",
+    "KnownCall",
     "Lease",
     "LeaseRow",
     "LeavesFiles",

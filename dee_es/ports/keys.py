@@ -114,6 +114,15 @@ class KeyStore(Protocol):
         of no use to who has not the key."""
         ...
 
+    def seal(self, name: str, plaintext: bytes) -> bytes:
+        """Encrypt what belongs to no contact and is kept for a while only, under a key made of
+        `name` and of a secret of the store: nobody without both can read it."""
+        ...
+
+    def unseal(self, name: str, sealed: bytes) -> bytes | None:
+        """The plaintext; None if this is not what was sealed under that name here."""
+        ...
+
     def destroy(self, key_id: bytes) -> None:
         """Destroy a key for ever, durably; again changes nothing. Raises `IntegrityViolation` for
         an unknown one."""

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dee_es.engine.facade import EngineApi
 from dee_es.web import api, description, hooks, pages, problems
-from dee_es.web.idempotency import Answers
+from dee_es.web.held import HeldFiles
 from dee_es.web.jobs import Jobs
 from dee_es.web.pages.errors import ErrorPages
 from dee_es.web.security.authentication import Authentication, Gatekeeper
@@ -22,17 +22,18 @@ from dee_es.web.security.limits import Bodies, Rates
 from dee_es.web.security.login import login_router
 from dee_es.web.settings import WebSettings
 
-UPLOADS: Final = frozenset({"/api/v1/runs/bulk-execute"})
-"""Paths that stream a body of CSV."""
+UPLOADS: Final = frozenset({"/api/v1/runs/bulk-execute", "/enroll"})
+"""Paths that stream a file."""
 _STATIC: Final = Path(__file__).parent / "pages" / "static"
 
 
 class WebApp:
     """The application behind its checks; `close` ends its jobs, not the engine."""
 
-    def __init__(self, app: ASGIApp, jobs: Jobs) -> None:
+    def __init__(self, app: ASGIApp, jobs: Jobs, held: HeldFiles) -> None:
         self._app = app
         self._jobs = jobs
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -41,6 +42,7 @@ class WebApp:
     def close(self) -> None:
         """Ask the jobs to end after their batch, and wait for them."""
         self._jobs.close()
+        self._held.close()
 
 
 def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp:
@@ -50,8 +52,8 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     inner.state.engine = engine
     inner.state.settings = chosen
-    inner.state.answers = Answers()
-    inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting)
+    inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting, engine.calls.same)
+    inner.state.held = held = HeldFiles()
     inner.openapi = lambda: description.describe(inner)  # type: ignore[method-assign]
     problems.install(inner)
     for router in (*api.ROUTERS, *pages.ROUTERS, *hooks.ROUTERS, login_router(gatekeeper)):
@@ -65,4 +67,4 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     app = Authentication(app, gatekeeper)
     schemes = ("http",) if gatekeeper.local else ("http", "https")
     app = Hosts(app, allowed_hosts(chosen), schemes)
-    return WebApp(SecureHeaders(ErrorPages(app)), jobs)
+    return WebApp(SecureHeaders(ErrorPages(app)), jobs, held)

@@ -16,7 +16,8 @@ _INTRODUCTION: Final = """\
 The execution engine over HTTP. JSON is in camelCase, as on the Runs page.
 
 * Errors are problem details (RFC 9457); `error` is the name of the error class.
-* A POST with an `Idempotency-Key` never acts twice, however often it is repeated.
+* A POST with an `Idempotency-Key` never acts twice, however often it is repeated: for a day it is
+  answered as before (409 while an attempt is under way, 422 for another request under the key).
 * Long work answers 202 with the `Location` of a job. Jobs end with the server; what they had done
   stays done, and the same call under the same key goes on.
 * Programs send `Authorization: Bearer TOKEN`. Pages of a signed-in browser send `X-CSRF-Token`

@@ -156,5 +156,6 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "TemplateGiven": {"id": "hello", "text": "Hello {{contact.firstName}}"},
     "TemplateVersion": {"id": "hello", "version": 1},
     "Throttle": {"throttle": 0.5},
+    "Retry": {"streamId": _RUN},
     "Whoami": {"actor": "robin", "role": "admin", "csrfToken": "q2bX..."},
 }

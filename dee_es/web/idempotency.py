@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Final
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
+import anyio
+import msgspec
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
-from dee_es.web.problems import Refused
+from dee_es.engine.calls import RENEW_S, Attempt, Calls, Known
+from dee_es.errors import DeeError
+from dee_es.web.problems import Refused, problem_of
 
-_MOST: Final = 2_000
-_MOST_BYTES: Final = 16 * 1024 * 1024
+_log: Final = logging.getLogger("dee_es.web")
+_HEADERS: Final = ("content-type", "location")
+
+
+class _Answer(msgspec.Struct, frozen=True, array_like=True):
+    """An answer as it is kept."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 def command_id_of(actor: str, key: str) -> str:
@@ -25,75 +41,95 @@ def command_id_of(actor: str, key: str) -> str:
     return f"http.{hashlib.sha256(parts).hexdigest()[:48]}"
 
 
-@dataclass(slots=True)
-class _Kept:
-    digest: bytes
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    response: tuple[int, dict[str, str], bytes] | None = None
-    waiting: int = 0
+async def once(
+    calls: Calls,
+    actor: str,
+    key: str,
+    request: Request,
+    handle: Callable[[Request], Awaitable[Response]],
+) -> Response:
+    """The answer given before to this very call under this key, else that of the handler now.
 
-
-class Answers:
-    """Keeps the answers to calls that did something, for as long as this process has room.
-
-    What was refused did nothing, and repeating it is another try. When an answer is no longer
-    here, the engine itself sees from the command id that it has acted.
+    Calls and answers are kept in the database for a day, so that a repetition after a restart, or
+    at another server, is known as well. What was refused did nothing, and repeating it is another
+    try. Raises `Refused` if the key was used for another call, or an attempt is under way.
     """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._bytes = 0
-
-    async def once(
-        self,
-        command_id: str,
-        request: Request,
-        handle: Callable[[Request], Awaitable[Response]],
-    ) -> Response:
-        """The answer given before under this id, else that of the handler now.
-
-        Raises `Refused` if the id was used for another call.
-        """
-        digest = await _digest(request)
-        kept = self._kept.setdefault(command_id, _Kept(digest))
-        if kept.digest != digest:
-            raise reused()
-        kept.waiting += 1
+    begun = await run_in_threadpool(
+        calls.begin, command_id_of(actor, key), f"{actor}\0{key}", await _digest(request)
+    )
+    if isinstance(begun, Known):
+        return _repeated(begun)
+    async with _alive(calls, begun):
         try:
-            # Two calls at once: the second waits and is answered like the first.
-            async with kept.lock:
-                if kept.response is not None:
-                    status, headers, body = kept.response
-                    return Response(body, status, headers)
-                response = await handle(request)
-                if 200 <= response.status_code < 300 and self._kept.get(command_id) is kept:
-                    self._keep(kept, response)
-                return response
-        finally:
-            kept.waiting -= 1
-            if kept.response is None and not kept.waiting:
-                self._kept.pop(command_id, None)
-            self._bound()
+            response = await handle(request)
+        except BaseException as error:
+            await _settled(calls, begun, None, acted=_may_have_acted(error))
+            raise
+        status = response.status_code
+        kept = _kept(response) if 200 <= status < 300 else None
+        await _settled(calls, begun, kept, acted=not 400 <= status < 500)
+    return response
 
-    def _keep(self, kept: _Kept, response: Response) -> None:
-        headers = {
-            name: value
-            for name, value in response.headers.items()
-            if name in ("content-type", "location")
-        }
-        body = bytes(response.body)
-        kept.response = (response.status_code, {**headers, "Idempotent-Replay": "true"}, body)
-        self._bytes += len(body)
 
-    def _bound(self) -> None:
-        for command_id in list(self._kept):
-            if len(self._kept) <= _MOST and self._bytes <= _MOST_BYTES:
-                return
-            # What is under way is still going to be answered.
-            response = self._kept[command_id].response
-            if response is not None:
-                del self._kept[command_id]
-                self._bytes -= len(response[2])
+def _repeated(known: Known) -> Response:
+    if not known.same:
+        raise reused()
+    if known.answer is None:
+        raise Refused(
+            409,
+            "CallUnderWay",
+            "an attempt under this Idempotency-Key is under way; ask again in a moment",
+            {"Retry-After": "1"},
+        )
+    answer = msgspec.msgpack.decode(known.answer, type=_Answer)
+    return Response(answer.body, answer.status, {**answer.headers, "Idempotent-Replay": "true"})
+
+
+def _kept(response: Response) -> bytes:
+    headers = {name: value for name, value in response.headers.items() if name in _HEADERS}
+    return msgspec.msgpack.encode(_Answer(response.status_code, headers, bytes(response.body)))
+
+
+def _may_have_acted(error: BaseException) -> bool:
+    """Whether something may have been done before the handler failed like that."""
+    if isinstance(error, DeeError):
+        return problem_of(error, "").status >= 500
+    refused = (Refused, RequestValidationError, HTTPException, OverflowError)
+    return not isinstance(error, refused)
+
+
+async def _settled(calls: Calls, attempt: Attempt, answer: bytes | None, *, acted: bool) -> None:
+    # Also when the request is being cancelled: nobody should wait for an attempt that is over.
+    with anyio.CancelScope(shield=True):
+        try:
+            if acted:
+                await run_in_threadpool(calls.end, attempt, answer)
+            else:
+                await run_in_threadpool(calls.drop, attempt)
+        except DeeError as error:
+            # The call itself is over, and the log knows it: only its answer cannot be repeated.
+            _log.warning("answer_not_kept", extra={"error": type(error).__name__})
+
+
+@asynccontextmanager
+async def _alive(calls: Calls, attempt: Attempt) -> AsyncIterator[None]:
+    """Say now and then that the attempt is under way, for as long as it takes."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                await run_in_threadpool(calls.renew, attempt)
+            except DeeError as error:
+                _log.warning("call_not_renewed", extra={"error": type(error).__name__})
+
+    task: asyncio.Task[Any] = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def reused() -> Refused:

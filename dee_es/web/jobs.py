@@ -1,7 +1,7 @@
 """Long work, done in the background of a request: how far it is, what came of it, and an end to it.
 
 Jobs live in this process and end with it; what they had done by then stays done. The same call
-under the same Idempotency-Key goes on from there.
+under the same Idempotency-Key goes on from there, and any other call under it is refused.
 """
 
 from __future__ import annotations
@@ -181,9 +181,13 @@ Work = Callable[[Job], BaseModel | dict[str, Any]]
 
 
 class Jobs:
-    """A bounded number of jobs: so many run, so many wait, and the last hundred are kept."""
+    """A bounded number of jobs: so many run, so many wait, and the last hundred are kept.
 
-    def __init__(self, workers: int, waiting: int) -> None:
+    `same` notes durably what a command id was used for, and is False if it was something else.
+    """
+
+    def __init__(self, workers: int, waiting: int, same: Callable[[str, bytes], bool]) -> None:
+        self._same = same
         self._pool = ThreadPoolExecutor(workers, "dee-job")
         self._most = workers + waiting
         self._lock = threading.Lock()
@@ -209,6 +213,8 @@ class Jobs:
         jobs are under way, and if the command id was used for another call (`digest`).
         """
         try:
+            if command_id is not None and not self._same(command_id, digest):
+                raise reused()
             with self._lock:
                 known = self._known(command_id, digest)
                 if known is not None:
@@ -220,7 +226,7 @@ class Jobs:
                 if command_id is not None:
                     self._keys[command_id] = job.id
                 self._forget_old()
-        except Refused:
+        except (Refused, DeeError):
             release()
             raise
         self._pool.submit(self._run, job, work, release)

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.routing import APIRoute
 
 from dee_es.engine.facade import EngineApi
-from dee_es.web.idempotency import Answers, command_id_of
+from dee_es.web.idempotency import command_id_of, once
 from dee_es.web.jobs import Jobs
 from dee_es.web.problems import Refused
 from dee_es.web.security.roles import Actor, Role
@@ -57,8 +57,8 @@ class GuardedRoute(APIRoute):
             actor = actor_in(request.scope)
             if key is None or not kept or actor is None or not is_unsafe(request.scope):
                 return await handle(request)
-            answers: Answers = request.app.state.answers
-            return await answers.once(command_id_of(actor.name, key), request, handle)
+            engine: EngineApi = request.app.state.engine
+            return await once(engine.calls, actor.name, key, request, handle)
 
         return guarded
 

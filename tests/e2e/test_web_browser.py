@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from playwright.sync_api import expect
 
 from dee_es import Engine
 from tests.support.browser import Heard, Visitor, on_a_port, visiting
+from tests.support.code_versions import BrokenRunList
 from tests.support.counts import count
 from tests.support.web import PASSWORD, with_users
 from tests.support.web_world import World, furnish, open_world
 
 RUNS = count(120, 1_000)
+SOUND = 10**9
+FAULTY = BrokenRunList(SOUND)
+"""A run list that can be broken for a while, and hits nothing until then."""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: Any) -> Iterator[World]:
     """A database of many runs, hostile texts among them."""
     folder = tmp_path_factory.mktemp("browser")
-    with open_world(f"sqlite:///{folder / 'dee.db'}", folder) as engine:
+    changed = {"INLINE": (FAULTY,), "RUN_LIST": FAULTY}
+    with (
+        patch.multiple("dee_es.bootstrap.engine", **changed),
+        open_world(f"sqlite:///{folder / 'dee.db'}", folder) as engine,
+    ):
         yield furnish(engine, RUNS)
 
 
@@ -65,6 +75,8 @@ def looked_at(world: World) -> list[str]:
         "/projections",
         "/jobs",
         "/health",
+        "/enroll",
+        "/time-zone",
     ]
 
 
@@ -95,6 +107,10 @@ def test_every_button_does_what_it_says(world: World, base: str) -> None:
         _many_runs(visitor, world.engine)
         _contacts(visitor, world.engine)
         _evidence(visitor, world.runs["won"])
+        _a_file(visitor, world.engine)
+        _parked(visitor, world.engine)
+        _an_endless_job(visitor, world.engine)
+        _zone(visitor)
         for path in looked_at(world):
             visitor.go(path)
         visitor.press("Sign out", "header")
@@ -128,6 +144,14 @@ PRESSED = {
     "Make the report",
     "Verify",
     "Rebuild",
+    "Record the consent",
+    "Record that it was taken back",
+    "Look at the file",
+    "Enroll these contacts",
+    "Retry",
+    "Retry all of run_list",
+    "End it after this batch",
+    "Show times so",
 }
 """All buttons that pages may show here; each is pressed below."""
 
@@ -205,7 +229,7 @@ def _many_runs(visitor: Visitor, engine: Engine) -> None:
         button = page.locator("main button.primary")
         visitor.look()
         expect(button).to_be_disabled()
-        page.get_by_label("Reason").fill("many in a browser")
+        page.get_by_label("Reason").fill("many at once")
         page.get_by_label("Type the number").fill(str(found - 1))
         expect(button).to_be_disabled()
         page.get_by_label("Type the number").fill(f"{found:,}")
@@ -233,6 +257,18 @@ def _contacts(visitor: Visitor, engine: Engine) -> None:
         page.locator(f"#{field}-reason").fill("in a browser")
         visitor.press(button)
         assert page.locator(".banner.good").is_visible()
+    for verb, button, done in (
+        ("grant", "Record the consent", "The consent is on record"),
+        ("revoke", "Record that it was taken back", "taken back"),
+    ):
+        visitor.look()
+        page.locator(f"#{verb}-purpose").fill("news")
+        page.locator(f"#{verb}-reason").fill("in a browser")
+        if verb == "grant":
+            page.locator("#grant-expires").fill("2031-02-03")
+            page.locator("#grant-source").fill("a form")
+        visitor.press(button)
+        assert done in page.locator(".banner.good").inner_text()
     visitor.look()
     page.locator("#erase-reason").fill("in a browser")
     erase = page.get_by_role("button", name="Erase this contact")
@@ -277,6 +313,87 @@ def _evidence(visitor: Visitor, run: str) -> None:
         assert page.locator(".state").inner_text().split()[-1] == "Done"
 
 
+def _a_file(visitor: Visitor, engine: Engine) -> None:
+    page, before = visitor.page, engine.list_runs().total
+    visitor.go("/runs")
+    page.get_by_role("link", name="Enroll contacts …").click()
+    page.wait_for_url("**/enroll")
+    visitor.look()
+    rows = ["id,email,First Name", *(f"file{n},file{n}@example.com,Ada" for n in range(30))]
+    content = "\n".join([*rows, "x,not an address,"]).encode()
+    file: Any = {"name": "people.csv", "mimeType": "text/csv", "buffer": content}
+    page.get_by_label("File").set_input_files(file)
+    visitor.press("Look at the file")
+    page.wait_for_url("**/enroll/*")
+    page.get_by_text("What came of it", exact=True).wait_for()
+    visitor.look()
+    assert visitor.faults() == []
+    assert visitor.fits()
+    assert "file7@example.com" in page.locator("main").inner_text()
+    assert engine.list_runs().total == before, "nothing has been done yet"
+    visitor.press("Enroll these contacts")
+    page.wait_for_url("**/jobs/*")
+    page.get_by_text("What came of it", exact=True).wait_for()
+    assert engine.list_runs().total == before + 30
+    run = engine.list_runs(contact_id="file7").runs[0]
+    assert engine.get_timeline(run.id)[0].actor == "admin"
+
+
+def _parked(visitor: Visitor, engine: Engine) -> None:
+    """Two runs that cannot be folded, until the fault is mended."""
+    FAULTY.one_in = 1
+    for name in ("parked1", "parked2"):
+        person = {"id": name, "email": f"{name}@example.com", "firstName": "Ada", "city": "x"}
+        engine.execute(engine.get_plan("outreach"), person)
+    engine.run_until(engine.now().tick + 2)
+    parked = engine.projections.parked()
+    assert len(parked) >= 2
+    page = visitor.page
+    visitor.go("/projections")
+    assert visitor.faults() == []
+    FAULTY.one_in = SOUND
+    visitor.press(f"Retry {parked[0].stream_id} of run_list")
+    page.get_by_text("What came of it", exact=True).wait_for()
+    assert len(engine.projections.parked()) == len(parked) - 1
+    visitor.go("/projections")
+    visitor.press("Retry all of run_list")
+    page.get_by_text("What came of it", exact=True).wait_for()
+    assert engine.projections.parked() == ()
+
+
+def _an_endless_job(visitor: Visitor, engine: Engine) -> None:
+    def endless(told: Callable[[int], None]) -> None:
+        while True:
+            told(40)
+            time.sleep(0.01)
+
+    page = visitor.page
+    with patch.object(engine, "verify_log", endless):
+        visitor.go("/audit")
+        visitor.press("Verify the whole log")
+        page.get_by_text("Running").wait_for()
+        visitor.look()
+        assert visitor.faults() == []
+        visitor.press("End it after this batch")
+        page.get_by_text("Ended early").wait_for()
+
+
+def _zone(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.go("/runs")
+    page.get_by_role("link", name="UTC").click()
+    page.wait_for_url("**/time-zone")
+    for zone in ("Asia/Kolkata", "UTC"):
+        page.get_by_label("Time zone").select_option(zone)
+        visitor.press("Show times so")
+        visitor.go("/runs")
+        link = page.get_by_role("link", name=zone)
+        assert link.is_visible()
+        link.click()
+        page.wait_for_url("**/time-zone")
+        visitor.look()
+
+
 def _recorded(world: World) -> None:
     """All of it is in the log, under the name of who pressed the buttons."""
     query = world.engine.audit.query
@@ -288,6 +405,8 @@ def _recorded(world: World) -> None:
         "run.cancelled",
         "run.retried",
         "step.resolved",
+        "consent.granted",
+        "consent.revoked",
         "contact.suppressed",
         "contact.unsuppressed",
         "contact.erased",

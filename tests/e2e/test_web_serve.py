@@ -76,6 +76,24 @@ def publish(client: httpx.Client) -> str:
     return "welcome"
 
 
+def test_a_key_is_known_to_a_server_that_was_killed_and_started_anew(tmp_path: Path) -> None:
+    dee = Dee(tmp_path).prepared()
+    key, person = {"Idempotency-Key": "order-77"}, {"id": "c1", "email": "ada@example.com"}
+    with serving(dee) as (process, url), httpx.Client(base_url=url, headers=MEANT) as client:
+        body = {"plan": publish(client), "contact": person}
+        run = client.post(f"{API}/runs", json=body, headers=key)
+        assert run.status_code == 201
+        process.kill()
+    with serving(dee) as (process, url), httpx.Client(base_url=url, headers=MEANT) as client:
+        again = client.post(f"{API}/runs", json=body, headers=key)
+        assert (again.status_code, again.json()) == (201, run.json())
+        assert again.headers["idempotent-replay"] == "true"
+        other = client.post(f"{API}/runs", json={**body, "variables": {"a": 1}}, headers=key)
+        assert (other.status_code, other.json()["error"]) == (422, "IdempotencyKeyReused")
+        assert client.get(f"{API}/runs").json()["total"] == 1
+        stop(process, signal.SIGTERM)
+
+
 def test_a_big_file_takes_no_memory_and_sixty_mib_are_refused(tmp_path: Path) -> None:
     dee = Dee(tmp_path).prepared()
     wide = b"x" * (200 * 1024)

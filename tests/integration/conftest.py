@@ -1,13 +1,16 @@
-"""What tests of the pages share."""
+"""What tests of the web application share; a test file's own fixture of a name takes its place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.web import served
+from dee_es import Engine
+from tests.support.engines import open_engine, outreach, publish_basics
+from tests.support.web import MEANT, Client, served, with_users
 from tests.support.web_site import Site
 from tests.support.web_world import furnish, open_world
 
@@ -30,3 +33,49 @@ def acting() -> Iterator[Site]:
         world = furnish(engine)
         with served(engine) as client:
             yield Site(world, client)
+
+
+# --- the API --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine on a file, with a plan."""
+    with open_engine(f"sqlite:///{tmp_path / 'dee.db'}") as engine:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        yield engine
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Client]:
+    """A program on a server without users."""
+    with served(engine, **MEANT) as client:
+        yield client
+
+
+# --- who comes in ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Engine]:
+    """An engine in memory, with a plan, for a whole file of tests."""
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        yield engine
+
+
+@pytest.fixture
+def local(shared: Engine) -> Iterator[Client]:
+    """A server without users."""
+    with served(shared) as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(shared: Engine, tmp_path: Path) -> Iterator[tuple[Client, dict[str, str]]]:
+    """A server with users, and a token of each role."""
+    settings, tokens = with_users(tmp_path)
+    with served(shared, settings) as client:
+        yield client, tokens

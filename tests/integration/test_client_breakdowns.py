@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
@@ -200,7 +201,7 @@ def test_the_client_is_part_of_the_public_surface() -> None:
 
 
 NOT_IN_THE_API: Final = {
-    "clock", "contact_id_for", "debug", "export_run", "get_events", "holds", "import_run",
+    "calls", "clock", "contact_id_for", "debug", "export_run", "get_events", "holds", "import_run",
     "import_suppressions", "keys", "lift_hold", "links", "now", "place_hold", "publish_policy",
     "publish_script", "publish_sender", "replay_all", "replay_page", "run_until",
     "run_until_idle", "tick", "worker",
@@ -215,3 +216,34 @@ def test_what_the_engine_has_the_client_has_unless_it_is_named_here(
         name for name in dir(engine) if not name.startswith("_") and not hasattr(client, name)
     }
     assert missing == NOT_IN_THE_API
+
+
+def test_an_attempt_that_is_under_way_is_waited_for(
+    lossy: tuple[Engine, DeeClient, Lossy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost while the server is still at it: the next try is told to wait."""
+    engine, client, _ = lossy
+    begun, let = threading.Event(), threading.Event()
+    plain, told = engine.pause_run, list[bool]()
+
+    def slow(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert let.wait(10)
+        return plain(*args, **options)
+
+    under_way = sending._under_way
+
+    def heard(answer: Any) -> bool:
+        told.append(under_way(answer))
+        let.set()
+        return told[-1]
+
+    run = client.execute(engine.get_plan("a"), {"id": "c1"})
+    monkeypatch.setattr(engine, "pause_run", slow)
+    monkeypatch.setattr(sending, "_under_way", heard)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.pause_run, run.id, "wait", command_id="mine")
+        assert begun.wait(10)
+        assert client.pause_run(run.id, "wait", command_id="mine") == first.result()
+    assert told[0] is True, "it was told to wait"
+    assert engine.get_run(run.id).version == run.version + 1

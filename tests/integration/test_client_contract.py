@@ -285,6 +285,8 @@ def whole(told: Told) -> None:
     ask("projections.parked")
     ask("projections.rebuild", "run_list")
     ask("projections.verify", "audit_trail")
+    ask("projections.retry", "run_list")
+    ask("projections.retry", "run_list", "run_nobody")
     ask("audit.checkpoint")
     ask("health")
     ask("metrics")

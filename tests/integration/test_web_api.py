@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema_rs
@@ -15,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from dee_es import Engine, EngineConfig
 from dee_es.engine.models import ExecutionRun
 from dee_es.web.job_files import MEDIA_TYPES
-from tests.support.engines import EPOCH, open_engine, outreach, publish_basics
+from tests.support.engines import EPOCH, outreach
 from tests.support.web import (
     API,
     MEANT,
@@ -25,21 +24,6 @@ from tests.support.web import (
     served,
     start,
 )
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_engine(f"sqlite:///{tmp_path / 'dee.db'}") as engine:
-        publish_basics(engine)
-        engine.publish_plan(outreach())
-        yield engine
-
-
-@pytest.fixture
-def client(engine: Engine) -> Iterator[Client]:
-    with served(engine, **MEANT) as client:
-        yield client
-
 
 # --- history, plans, templates, contacts, events, audit, projections -----------------------------
 

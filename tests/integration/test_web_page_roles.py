@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.web import MEANT, PASSWORD, Client, served, with_users
-from tests.support.web_site import HTML
+from tests.support.web import Client, served, with_users
+from tests.support.web_site import HTML, signed_in
 from tests.support.web_world import Page, furnish, open_world
 
 VIEWED = (
@@ -20,20 +20,6 @@ VIEWED = (
 )
 
 
-def signed_in(client: Client, name: str) -> str:
-    """Sign in; the token of the session's forms."""
-    client.cookies.clear()
-    form = {"name": name, "password": PASSWORD}
-    answer = client.post("/login", data=form, headers={**HTML, **MEANT})
-    assert answer.status_code == 303, answer.text
-    cookie = answer.headers["set-cookie"].partition(";")[0]
-    client.cookies.clear()
-    name_, _, value = cookie.partition("=")
-    client.cookies.set(name_, value)
-    page = client.get("/runs", headers=HTML).text
-    return page.split('name="csrf_token" value="')[1].split('"')[0]
-
-
 def test_roles_hide_and_refuse_actions_and_forms_need_their_token(tmp_path: Path) -> None:
     settings, _ = with_users(tmp_path)
     with open_world() as engine:
@@ -41,6 +27,7 @@ def test_roles_hide_and_refuse_actions_and_forms_need_their_token(tmp_path: Path
         run = world.runs["active"]
         admin = {f"/runs/{run}/cancel", "/contacts/c0/erase", "/projections/run_list/rebuild"}
         acts = {
+            "/enroll",
             "/audit/export",
             "/report",
             "/audit/verify",
@@ -57,6 +44,9 @@ def test_roles_hide_and_refuse_actions_and_forms_need_their_token(tmp_path: Path
             for role in ("viewer", "operator", "admin"):
                 token = signed_in(client, role)
                 forms: list[str] = []
+                answer = client.get("/enroll", headers=HTML)
+                assert answer.status_code == (403 if role == "viewer" else 200)
+                forms += Page(answer.text).forms
                 for path in (*VIEWED, f"/runs/{run}"):
                     answer = client.get(path, headers=HTML)
                     assert answer.status_code == 200, (role, path)

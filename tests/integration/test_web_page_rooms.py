@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from tests.support.web import MEANT
-from tests.support.web_site import HTML, Site, job_of
-from tests.support.web_world import EVIL, Page
+from tests.support.code_versions import BrokenRunList, engine_with
+from tests.support.engines import outreach, publish_basics
+from tests.support.web import MEANT, served
+from tests.support.web_site import HTML, Site, ended, job_of
+from tests.support.web_world import EVIL, Page, World
 
 
 def test_a_contact_as_of_a_date(site: Site) -> None:
@@ -50,6 +53,83 @@ def test_suppressing_and_lifting(acting: Site) -> None:
     for wrong in ({"level": "channel"}, {"level": "plan"}, {"level": "moon"}, {"reason": " "}):
         acting.send("/contacts/c0/suppress", 422, **{"reason": "why", **wrong})
     assert engine.contact_at("c0").suppressions == ()
+
+
+def test_consent_is_put_on_record_and_taken_back(acting: Site) -> None:
+    engine = acting.world.engine
+    given = {"channel": "email", "purpose": "news", "expires": "2031-02-03", "reason": "signed"}
+    answer = acting.send("/contacts/c0/grant-consent", source="a form", **given)
+    assert "on record" in acting.page(answer.headers["location"]).text
+    ((name, stands),) = engine.contact_at("c0").consents.items()
+    assert ("email" in name, "news" in name) == (True, True)
+    assert "granted" in stands
+    (entry,) = engine.audit.query(actions=["consent.granted"], contact_id="c0").entries
+    assert (entry.actor, entry.reason) == ("robin", "signed")
+    del given["expires"]
+    acting.send("/contacts/c0/revoke-consent", **given)
+    assert "revoked" in next(iter(engine.contact_at("c0").consents.values()))
+    before = engine.metrics().position
+    for wrong in ({"channel": "fax"}, {"channel": ""}, {"reason": " "}, {"expires": "soon"},
+                  {"purpose": "a b"}):  # fmt: skip
+        acting.send("/contacts/c0/grant-consent", 422, **{**given, **wrong})
+    assert engine.metrics().position == before
+
+
+def test_times_are_shown_in_a_zone_that_was_chosen(acting: Site) -> None:
+    run = acting.world.runs["won"]
+    plain = acting.page(f"/runs/{run}").text
+    assert ">UTC</a>" in plain
+    answer = acting.send("/time-zone", zone="Asia/Kolkata")
+    (cookie,) = answer.headers.get_list("set-cookie")
+    assert "HttpOnly" in cookie
+    assert "samesite=lax" in cookie.lower()
+    asked = {"cookie": cookie.partition(";")[0]}
+    shown = acting.page(f"/runs/{run}", **asked).text
+    start = acting.world.engine.get_run(run).started_at
+    in_utc = start.strftime("%Y-%m-%d %H:%M:%S")
+    there = (start + timedelta(hours=5, minutes=30)).strftime("%Y-%m-%d %H:%M:%S")
+    assert f">{in_utc}</time>" in plain
+    assert f">{there}</time>" in shown
+    assert f'title="{in_utc} UTC' in shown, "the time of the log is behind it"
+    assert ">Asia/Kolkata</a>" in shown
+    assert "<option selected>Asia/Kolkata</option>" in acting.page("/time-zone", **asked).text
+    for path in ("/runs", "/contacts/c5", "/audit", "/projections", "/health", "/jobs"):
+        assert "Asia/Kolkata" in acting.page(path, **asked).text, path
+
+
+@pytest.mark.parametrize("zone", [" ", "Mars/Base", "../../etc/passwd", "/etc/localtime", EVIL])
+def test_what_is_no_zone_is_none(acting: Site, zone: str) -> None:
+    acting.send("/time-zone", 422, zone=zone)
+    given = {"cookie": f"dee_zone={zone.replace(';', '')}".encode("ascii", "ignore").decode()}
+    assert ">UTC</a>" in acting.page("/health", **given).text
+
+
+def test_parked_streams_are_shown_and_folded_again() -> None:
+    fault = BrokenRunList(1)
+    with engine_with(":memory:", run_list=fault) as engine, served(engine) as client:
+        publish_basics(engine)
+        plan = engine.publish_plan(outreach())
+        for number in range(3):
+            engine.execute(plan, {"id": f"c{number}", "email": f"c{number}@example.com",
+                                  "firstName": "Ada"})  # fmt: skip
+        engine.tick()
+        acting = Site(World(engine, plan, {}), client)
+        first, *others = engine.projections.parked()
+        assert len(others) == 2
+        page = acting.page("/projections").text
+        assert Page(page).forms.count("/projections/run_list/retry") == 4
+        job = job_of(acting, acting.send("/projections/run_list/retry"))
+        assert job["result"] == {"streams": 0, "parked": 3}, "it is not mended yet"
+        fault.one_in = 10**9
+        one = acting.send("/projections/run_list/retry", stream=first.stream_id)
+        assert job_of(acting, one)["result"] == {"streams": 1, "parked": 0}
+        again = acting.send("/projections/run_list/retry", stream=first.stream_id)
+        failed = ended(client, again.headers["location"])
+        assert failed["problem"]["error"] == "InvalidInput"
+        assert job_of(acting, acting.send("/projections/run_list/retry"))["result"]["streams"] == 2
+        assert engine.projections.parked() == ()
+        assert "/projections/run_list/retry" not in Page(acting.page("/projections").text).forms
+        acting.send("/projections/nothing/retry", 404)
 
 
 def test_erasing_takes_the_id_typed_and_shows_the_certificate(acting: Site) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from dee_es import Engine
 from dee_es.engine.models import ExecutionRun
-from tests.support.engines import open_engine, outreach, publish_basics
+from tests.support.engines import outreach
 from tests.support.web import (
     API,
     MEANT,
@@ -43,20 +42,6 @@ PAGE = [
 ]
 """The interface of the Runs page, in its order."""
 ADDITIONS = ["statusReason", "resumeTick", "version", "enrollment", "ordinal", "parked"]
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_engine(f"sqlite:///{tmp_path / 'dee.db'}") as engine:
-        publish_basics(engine)
-        engine.publish_plan(outreach())
-        yield engine
-
-
-@pytest.fixture
-def client(engine: Engine) -> Iterator[Client]:
-    with served(engine, **MEANT) as client:
-        yield client
 
 
 # --- the Runs page --------------------------------------------------------------------------------
@@ -257,7 +242,12 @@ def test_keys_belong_to_those_who_send_them(engine: Engine, tmp_path: Path) -> N
 
 def test_many_at_once_under_one_key_are_one(client: Client, engine: Engine) -> None:
     def call(_: int) -> str:
-        return str(start(client, **{"Idempotency-Key": "burst"})["id"])
+        given = {"plan": "outreach", "contact": PERSON}
+        while True:
+            answer = client.post(f"{API}/runs", json=given, headers={"Idempotency-Key": "burst"})
+            if answer.status_code != 409:
+                return str(answer.json()["id"])
+            assert answer.json()["error"] == "CallUnderWay"
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(call, range(16)))) == 1

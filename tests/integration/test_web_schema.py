@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -108,11 +109,14 @@ def _try(operation: Any, client: Client) -> None:
             case.path_parameters[name] = known[name]
         sent = case.as_transport_kwargs(base_url=f"http://{HOST}")
         sent.pop("cookies", None)
-        # What requests calls data httpx calls content.
-        body = {"content": data} if (data := sent.pop("data", None)) is not None else {}
         headers = {name: str(value) for name, value in dict(sent.pop("headers", {})).items()}
+        # What is to be sent is written out as requests would do it, by which it is meant.
+        written = requests.Request(headers=headers, **sent).prepare()
         answer = client.request(
-            sent.pop("method"), sent.pop("url"), headers=headers, **body, **sent
+            str(written.method),
+            str(written.url),
+            headers=dict(written.headers),
+            content=written.body or b"",
         )
         case.validate_response(answer, checks=CHECKS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import pytest
 
 from dee_es import Engine
 from dee_es.web.security.headers import HEADERS
-from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.web import (
     API,
     FORM,
@@ -26,29 +25,6 @@ from tests.support.web import (
 )
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with open_engine(":memory:") as engine:
-        publish_basics(engine)
-        engine.publish_plan(outreach())
-        yield engine
-
-
-@pytest.fixture
-def local(engine: Engine) -> Iterator[Client]:
-    """A server without users."""
-    with served(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def guarded(engine: Engine, tmp_path: Path) -> Iterator[tuple[Client, dict[str, str]]]:
-    """A server with users, and a token of each role."""
-    settings, tokens = with_users(tmp_path)
-    with served(engine, settings) as client:
-        yield client, tokens
 
 
 # --- hosts and origins ----------------------------------------------------------------------------
@@ -99,9 +75,9 @@ def test_two_hosts_are_none(local: Client) -> None:
     assert said(answer) == (421, "ForeignHost")
 
 
-def test_other_names_are_those_that_were_allowed(engine: Engine, tmp_path: Path) -> None:
+def test_other_names_are_those_that_were_allowed(shared: Engine, tmp_path: Path) -> None:
     settings, tokens = with_users(tmp_path, host="0.0.0.0", allowed_hosts=("dee.example",))
-    with served(engine, settings, **bearer(tokens["viewer"])) as client:
+    with served(shared, settings, **bearer(tokens["viewer"])) as client:
         for host in ("dee.example", "dee.example:8765", "DEE.example"):
             assert client.get(f"{API}/runs", headers={"host": host}).status_code == 200
         for host in (HOST, "dee.example:443", "x.dee.example"):
@@ -232,9 +208,9 @@ def test_bodies_that_are_no_json_are_the_callers_fault(
     assert said(answer)[0] in (400, 422)
 
 
-def test_changes_come_at_a_bounded_rate(engine: Engine, tmp_path: Path) -> None:
+def test_changes_come_at_a_bounded_rate(shared: Engine, tmp_path: Path) -> None:
     settings = replace(SETTINGS, unsafe_burst=5, unsafe_per_minute=6)
-    with served(engine, settings, **MEANT) as client:
+    with served(shared, settings, **MEANT) as client:
         path = f"{API}/contacts/suppress"
         codes = [client.post(path, json={"contactId": "r"}).status_code for _ in range(7)]
         assert codes == [200] * 5 + [429] * 2

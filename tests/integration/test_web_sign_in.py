@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from dee_es import Engine
 from dee_es.web.security.roles import Role
 from dee_es.web.security.users import Users
-from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.web import (
     API,
     FORM,
@@ -25,29 +21,6 @@ from tests.support.web import (
 )
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with open_engine(":memory:") as engine:
-        publish_basics(engine)
-        engine.publish_plan(outreach())
-        yield engine
-
-
-@pytest.fixture
-def local(engine: Engine) -> Iterator[Client]:
-    """A server without users."""
-    with served(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def guarded(engine: Engine, tmp_path: Path) -> Iterator[tuple[Client, dict[str, str]]]:
-    """A server with users, and a token of each role."""
-    settings, tokens = with_users(tmp_path)
-    with served(engine, settings) as client:
-        yield client, tokens
 
 
 # --- signing in -----------------------------------------------------------------------------------
@@ -87,9 +60,9 @@ def test_signing_in_sets_a_cookie_that_scripts_and_other_sites_do_not_get(
     assert sign_in(client, "viewer", next="//evil.example").headers["location"] == "/"
 
 
-def test_beyond_this_machine_the_cookie_is_for_tls_only(engine: Engine, tmp_path: Path) -> None:
+def test_beyond_this_machine_the_cookie_is_for_tls_only(shared: Engine, tmp_path: Path) -> None:
     settings, _ = with_users(tmp_path, allowed_hosts=("dee.example",))
-    with served(engine, settings) as client:
+    with served(shared, settings) as client:
         form = {"name": "viewer", "password": PASSWORD}
         headers = {"host": "dee.example", "origin": "https://dee.example"}
         answer = client.post("/login", data=form, headers=headers)
@@ -122,9 +95,9 @@ def test_a_planted_session_is_worth_nothing(guarded: tuple[Client, dict[str, str
     assert said(old) == (401, "NotSignedIn")
 
 
-def test_passwords_cannot_be_guessed_for_long(engine: Engine, tmp_path: Path) -> None:
+def test_passwords_cannot_be_guessed_for_long(shared: Engine, tmp_path: Path) -> None:
     settings, _ = with_users(tmp_path, login_failures=2)
-    with served(engine, settings) as client:
+    with served(shared, settings) as client:
         for _ in range(2):
             assert sign_in(client, "admin", "wrong password").status_code == 403
         closed = sign_in(client, "admin")
@@ -213,7 +186,7 @@ def test_only_an_admin_ends_an_admins_job(
 
 
 def test_changes_are_recorded_under_who_signed_in(
-    guarded: tuple[Client, dict[str, str]], engine: Engine
+    guarded: tuple[Client, dict[str, str]], shared: Engine
 ) -> None:
     client, tokens = guarded
     client.post(
@@ -221,5 +194,5 @@ def test_changes_are_recorded_under_who_signed_in(
         json={"contactId": "recorded", "reason": "asked"},
         headers=bearer(tokens["operator"]),
     )
-    page = engine.audit.query(contact_id="recorded")
+    page = shared.audit.query(contact_id="recorded")
     assert [entry.actor for entry in page.entries] == ["operator-token"]

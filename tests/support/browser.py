@@ -85,7 +85,7 @@ class Visitor:
             "[...document.querySelectorAll('button')].map((b) => b.textContent.trim())"
         )
         self.heard.buttons.update(
-            " ".join(w for w in t.split() if not w.isdecimal()) for t in texts
+            " ".join(w for w in t.split() if not w.replace(",", "").isdecimal()) for t in texts
         )
 
     def press(self, name: str, within: str = "main") -> None:

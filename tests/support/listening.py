@@ -21,9 +21,9 @@ from tests.support.web import SETTINGS
 
 
 @contextmanager
-def listening(engine: Engine, settings: WebSettings = SETTINGS) -> Iterator[str]:
+def listening(engine: Engine, settings: WebSettings = SETTINGS, port: int = 0) -> Iterator[str]:
     """The address of a server on an engine."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         port = listener.getsockname()[1]
         app = create_app(engine, replace(settings, port=port))
         config = uvicorn.Config(app, lifespan="off", log_level="warning", ws="none")

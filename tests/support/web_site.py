@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.support.web import MEANT, Client
+from tests.support.web import MEANT, PASSWORD, Client
 from tests.support.web_world import Page, World
 
 HTML: Final = {"accept": "text/html"}
@@ -43,14 +43,35 @@ class Site:
 
 
 def job_of(acting: Site, answer: httpx.Response) -> dict[str, Any]:
+    """The job that a form has started, once it has ended well, and its page was looked at."""
     place = answer.headers["location"]
+    job = ended(acting.client, place)
+    text = acting.page(place).text
+    part = acting.client.get(place, headers=HTMX).text
+    assert part.lstrip().startswith('<section id="job"')
+    assert "hx-get" not in part, "an ended job is not asked about again"
+    assert "What came of it" in text
+    return job
+
+
+def ended(client: Client, place: str) -> dict[str, Any]:
+    """A job by the address of its page, once it has ended in one way or another."""
     for _ in range(2_000):
-        job: dict[str, Any] = acting.client.get(f"/api/v1{place}").json()
+        job: dict[str, Any] = client.get(f"/api/v1{place}").json()
         if job["state"] not in ("queued", "running"):
-            text = acting.page(place).text
-            part = acting.client.get(place, headers=HTMX).text
-            assert part.lstrip().startswith('<section id="job"')
-            assert "hx-get" not in part, "an ended job is not asked about again"
-            assert "What came of it" in text
             return job
     raise AssertionError(job)
+
+
+def signed_in(client: Client, name: str) -> str:
+    """Sign in; the token of the session's forms."""
+    client.cookies.clear()
+    form = {"name": name, "password": PASSWORD}
+    answer = client.post("/login", data=form, headers={**HTML, **MEANT})
+    assert answer.status_code == 303, answer.text
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    client.cookies.clear()
+    name_, _, value = cookie.partition("=")
+    client.cookies.set(name_, value)
+    page = client.get("/runs", headers=HTML).text
+    return page.split('name="csrf_token" value="')[1].split('"')[0]

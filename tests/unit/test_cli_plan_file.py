@@ -105,6 +105,8 @@ def test_a_plan_alone(tmp_path: Path) -> None:
         ("sender: x", "sender must be a mapping"),
         ("sender: {address: a@example.com, street: x}", "sender.street"),
         ("sender: {name: x}", "sender has no address"),
+        ("sender: {address: a@example.com, tracking: 5}", "sender.tracking"),
+        ("sender: {address: a@example.com, tracking: {open: true}}", "sender.tracking.open"),
         ("sender: {address: 5}", "sender.address must be text"),
     ],
 )

@@ -49,6 +49,14 @@ class PlainKeys:
         """See `KeyStore.digest`."""
         return self._digests.digest(kind, normalized)
 
+    def seal(self, name: str, plaintext: bytes) -> bytes:
+        """See `KeyStore.seal`: the text as it is."""
+        return plaintext
+
+    def unseal(self, name: str, sealed: bytes) -> bytes | None:
+        """See `KeyStore.unseal`: the text as it is."""
+        return sealed
+
     def destroy(self, key_id: bytes) -> None:
         """See `KeyStore.destroy`; raises `InvalidInput`: what is plain cannot be destroyed."""
         raise InvalidInput("personal data", "is stored in plain here: there is no key to destroy")

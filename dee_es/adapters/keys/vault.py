@@ -27,6 +27,7 @@ CACHED_KEYS: Final = 131_072
 STALE_AFTER_S: Final = 1.0
 """Longest time a key that another process destroyed is still used here."""
 _FETCH: Final = 1_000
+_SEALED: Final = "sealed under a name"
 _REDRAWS: Final = 200
 _SHARED_BYTES: Final = 4
 _REOPENINGS: Final = 3
@@ -169,6 +170,17 @@ class KeyVault:
     def digest(self, kind: str, normalized: str) -> str:
         """See `KeyStore.digest`."""
         return cipher.digest(self._secret, kind, normalized)
+
+    def seal(self, name: str, plaintext: bytes) -> bytes:
+        """See `KeyStore.seal`."""
+        return cipher.encrypt(self._named(name), _SEALED, 0, plaintext)
+
+    def unseal(self, name: str, sealed: bytes) -> bytes | None:
+        """See `KeyStore.unseal`."""
+        return cipher.decrypt(self._named(name), _SEALED, 0, sealed)
+
+    def _named(self, name: str) -> bytes:
+        return bytes.fromhex(cipher.digest(self._secret, _SEALED, name))
 
     def close(self) -> None:
         """Release the store and forget all keys; unused ones of the pool are never used."""

@@ -19,6 +19,7 @@ from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.auditing.signing import Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
+from dee_es.engine.calls import Calls
 from dee_es.engine.channel_events import ChannelEvents
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
@@ -147,6 +148,8 @@ class ApiBase:
         self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
         self._lifecycle = Lifecycle(self._runs, self._queries)
         self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
+        self.calls = Calls(store, parts.keys)
+        """Calls that callers may repeat under keys of their own."""
         self.keys = Keys(store, journal, parts.keys, parts.key_care, parts.wall)
 
     def _retention(self, parts: Parts) -> None:

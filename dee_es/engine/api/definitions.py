@@ -67,9 +67,18 @@ class DefinitionsApi(ApiBase):
         name: str | None = None,
         postal_address: str | None = None,
         unsubscribe_url: str | None = None,
+        tracking: bool | Mapping[str, bool] | None = None,
         actor: str | None = None,
     ) -> int:
-        """Publish who messages come from; returns the version."""
+        """Publish who messages come from; returns the version.
+
+        `tracking`, true, false or {opens, clicks} (of which what is not said is true), is for
+        emails whose step does not say; without it nothing is observed. With settings for links
+        `unsubscribe_url` is by default that of this engine's server, and in every email its
+        contact's own link takes its place.
+        """
+        if unsubscribe_url is None and self.links is not None:
+            unsubscribe_url = self.links.general_unsubscribe
         given = {
             "address": check_mailbox("sender.address", address),
             "name": name,
@@ -83,7 +92,9 @@ class DefinitionsApi(ApiBase):
             check_header("sender.name", name)
         if unsubscribe_url is not None:
             check_url("sender.unsubscribeUrl", unsubscribe_url)
-        kept = {field: value for field, value in given.items() if value is not None}
+        kept: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if tracking is not None:
+            kept["tracking"] = checked_tracking("sender.tracking", tracking)
         return self._publish("sender", SENDER_ID, kept, actor)
 
     def publish_policy(self, definition: Mapping[str, Any], *, actor: str | None = None) -> int:
@@ -148,6 +159,18 @@ class DefinitionsApi(ApiBase):
     ) -> int:
         meta = self._meta("publish", command_id, actor, None)
         return self._definitions.publish(kind, name, definition, meta)
+
+
+def checked_tracking(field: str, given: object) -> dict[str, bool]:
+    """What is to be observed, in its stored form; raises `InvalidInput`."""
+    if isinstance(given, bool):
+        return {"opens": given, "clicks": given}
+    if not isinstance(given, Mapping) or not all(isinstance(each, bool) for each in given.values()):
+        raise InvalidInput(field, "must be true, false, or opens and clicks with true or false")
+    unknown = [str(name)[:64] for name in given if name not in ("opens", "clicks")]
+    if unknown:
+        raise InvalidInput(f"{field}.{unknown[0]}", "is not known; there are opens and clicks")
+    return {name: bool(given.get(name, True)) for name in ("opens", "clicks")}
 
 
 def checked_policy(definition: object, zones: ZoneSource) -> dict[str, Any]:

@@ -101,6 +101,8 @@ class Erasure:
         if held is not None:
             self._keys.destroy(held)
             self._runs.forget()
+        # What callers were answered may be about the contact; it is under no key of the contact's.
+        self._store.forget_answers()
         runs = (*(run_id for run_id, _ in self._rows(contact_id)), *archived)
         text = self._certificates.text(contact_id, runs)
         note = sign_note(text, signer.key, signer.sign)

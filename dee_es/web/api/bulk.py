@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import Request, Response
@@ -13,11 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from dee_es.core.views import RunStatus
-from dee_es.engine.models import Answer, BulkChange, OnChange
+from dee_es.engine.models import Answer, BulkChange
 from dee_es.errors import EmptyFilter
-from dee_es.web.api import intake
+from dee_es.web.api import intake, uploads
 from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime, Values
-from dee_es.web.api.plan_reference import PlanGiven, plan_of
+from dee_es.web.api.plan_reference import REFERENCE, PlanGiven, plan_of
 from dee_es.web.jobs import Job, Jobs, JobView
 from dee_es.web.problems import Refused
 from dee_es.web.routing import (
@@ -95,9 +96,33 @@ _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": Changed, "description": "A dry run: what would be changed."},
     202: {"model": JobView, "description": "The job that was started; see `Location`."},
 }
+FILE_FIELD: Final = "contacts"
+"""The field of a form that holds the file."""
+_changing: Final = partial(
+    router.post,
+    openapi_extra=job(OPERATOR),
+    status_code=202,
+    response_model=None,
+    responses=_ACCEPTED,
+)
 _CSV: Final = {
     "schema": {"type": "string", "format": "binary"},
     "example": "id,email\nc1,a@b.example\n",
+}
+_FORM: Final = {
+    "schema": {
+        "type": "object",
+        "required": ["plan", "contacts"],
+        "properties": {
+            "plan": {"type": "string", "pattern": REFERENCE},
+            "contacts": {"type": "string", "format": "binary"},
+            "batchSize": {"type": "integer", "minimum": 1, "maximum": 100_000},
+            "dedupe": {"enum": ["address", "id"]},
+            "dryRun": {"type": "boolean"},
+            "variables": {"type": "object"},
+        },
+    },
+    "encoding": {"contacts": {"contentType": "text/csv"}},
 }
 _BODY: Final = {
     "requestBody": {
@@ -111,6 +136,7 @@ _BODY: Final = {
                 },
             },
             "text/csv": _CSV,
+            "multipart/form-data": _FORM,
         },
     }
 }
@@ -131,21 +157,27 @@ async def bulk_execute(
     command: CommandDep,
     settings: SettingsDep,
 ) -> Response:
-    """Enroll the contacts of a JSON document, or of a CSV file (`text/csv`, streamed).
+    """Enroll the contacts of a JSON document, or of a CSV file, which is streamed.
 
-    With CSV the rest stands in the query: `plan` (`id` or `id@version`), `batchSize`, `dedupe`
-    (`address` or `id`), `dryRun`, and `variables` as a JSON object. The first line names the
-    columns, as for `dee enroll`.
+    A CSV file is the body itself (`text/csv`), with the rest in the query, or the file `contacts`
+    of a form (`multipart/form-data`), with the rest in its other fields: `plan` (`id` or
+    `id@version`), `batchSize`, `dedupe` (`address` or `id`), `dryRun`, and `variables` as a JSON
+    object. The first line names the columns, as for `dee enroll`.
     """
     kind = media_type(request.scope)
-    if kind == "text/csv":
-        given = _parsed(intake.CsvOptions, dict(request.query_params))
-        plan = await run_in_threadpool(plan_of, given.plan, engine)
+    if kind in ("text/csv", "multipart/form-data"):
         jobs.check_room()
-        upload = await intake.received(request, settings.uploads_at_once)
-        work = intake.of_csv(engine, plan, upload, given, actor.name, command)
-        digest = hashlib.sha256(str(request.query_params).encode() + upload.digest).digest()
+        values, upload = await _file(request, kind, settings.uploads_at_once)
         release: Callable[[], object] = upload.close
+        try:
+            given = _parsed(intake.CsvOptions, values)
+            plan = await run_in_threadpool(plan_of, given.plan, engine)
+        except BaseException:
+            upload.close()
+            raise
+        work = intake.of_csv(engine, plan, upload, given, actor.name, command)
+        # Not the body's own digest: a form is written anew around the same file, with other marks.
+        digest = hashlib.sha256(given.model_dump_json().encode() + upload.digest).digest()
     elif kind == "application/json":
         body = _parsed_json(BulkExecute, await request.body())
         plan = await run_in_threadpool(plan_of, body.plan, engine)
@@ -153,8 +185,11 @@ async def bulk_execute(
         digest = hashlib.sha256(await request.body()).digest()
         release = _nothing
     else:
-        raise Refused(415, "UnsupportedMediaType", "send application/json or text/csv")
-    made = jobs.start(
+        raise Refused(
+            415, "UnsupportedMediaType", "send application/json, text/csv or multipart/form-data"
+        )
+    made = await run_in_threadpool(
+        jobs.start,
         "bulk-execute",
         actor.name,
         Role.OPERATOR,
@@ -166,86 +201,61 @@ async def bulk_execute(
     return accepted(made)
 
 
-@router.post(
-    "/runs/bulk-cancel",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=None,
-    responses=_ACCEPTED,
-    summary="Cancel many runs",
-)
+async def _file(request: Request, kind: str, at_once: int) -> tuple[dict[str, str], uploads.Upload]:
+    """The file, and what is said beside it."""
+    query = dict(request.query_params)
+    if kind == "text/csv":
+        _parsed(intake.CsvOptions, query)
+        return query, await uploads.received(request, at_once)
+    form = await uploads.received_form(request, at_once, FILE_FIELD)
+    return {**query, **form.fields}, form.upload
+
+
+@_changing("/runs/bulk-cancel", summary="Cancel many runs")
 def bulk_cancel(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkCancel
 ) -> Response:
     """Cancel all runs that match the filters."""
-
-    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
-        return engine.bulk_cancel(
-            filters, given.reason, actor.name, given.dry_run, told, command_id=command
-        )
-
-    return _change("bulk-cancel", given, change, jobs, actor.name, command)
+    return _change("bulk-cancel", given, engine.bulk_cancel, jobs, actor.name, command)
 
 
-@router.post(
-    "/runs/bulk-pause",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=None,
-    responses=_ACCEPTED,
-    summary="Pause many runs",
-)
+@_changing("/runs/bulk-pause", summary="Pause many runs")
 def bulk_pause(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkPause
 ) -> Response:
     """Pause all runs that match the filters and can be paused."""
-
-    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
-        return engine.bulk_pause(
-            filters, given.reason, actor.name, given.keep, given.dry_run, told, command_id=command
-        )
-
-    return _change("bulk-pause", given, change, jobs, actor.name, command)
+    pause = partial(engine.bulk_pause, keep=given.keep)
+    return _change("bulk-pause", given, pause, jobs, actor.name, command)
 
 
-@router.post(
-    "/runs/bulk-resume",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=None,
-    responses=_ACCEPTED,
-    summary="Resume many runs",
-)
+@_changing("/runs/bulk-resume", summary="Resume many runs")
 def bulk_resume(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkResume
 ) -> Response:
     """Resume all paused runs that match the filters."""
-
-    def change(filters: Mapping[str, Any], told: OnChange | None) -> BulkChange:
-        return engine.bulk_resume(
-            filters,
-            given.reason,
-            actor.name,
-            given.per_tick,
-            given.dry_run,
-            told,
-            command_id=command,
-        )
-
-    return _change("bulk-resume", given, change, jobs, actor.name, command)
+    resume = partial(engine.bulk_resume, per_tick=given.per_tick)
+    return _change("bulk-resume", given, resume, jobs, actor.name, command)
 
 
 def _change(
     kind: str,
     given: BulkCancel,
-    change: Callable[[Mapping[str, Any], OnChange | None], BulkChange],
+    change: Callable[..., BulkChange],
     jobs: Jobs,
     actor: str,
     command: str | None,
 ) -> Response:
     filters = _filters(given.filters)
+    made = partial(
+        change,
+        filters,
+        reason=given.reason,
+        actor=actor,
+        dry_run=given.dry_run,
+        command_id=command,
+    )
     if given.dry_run:
-        return JSONResponse(_changed(kind, change(filters, None), dry_run=True))
+        return JSONResponse(_changed(kind, made(), dry_run=True))
 
     def work(running: Job) -> dict[str, Any]:
         def told(so_far: BulkChange) -> None:
@@ -253,11 +263,10 @@ def _change(
             running.result = _changed(kind, so_far, dry_run=False)
             running.check()
 
-        return _changed(kind, change(filters, told), dry_run=False)
+        return _changed(kind, made(on_progress=told), dry_run=False)
 
     digest = hashlib.sha256(kind.encode() + given.model_dump_json().encode()).digest()
-    made = jobs.start(kind, actor, Role.OPERATOR, work, command_id=command, digest=digest)
-    return accepted(made)
+    return accepted(jobs.start(kind, actor, Role.OPERATOR, work, command_id=command, digest=digest))
 
 
 def _filters(given: RunFilters) -> dict[str, Any]:

@@ -82,19 +82,7 @@ def suppress(
 ) -> Applied:
     """Put a contact on the suppression list. Once this has answered, only messages whose intents
     were committed before may still leave."""
-    return Applied(
-        changed=engine.suppress(
-            given.contact_id,
-            email=given.email,
-            phone=given.phone,
-            level=given.level,
-            channel=given.channel,
-            plan_id=given.plan_id,
-            reason=given.reason,
-            actor=actor.name,
-            command_id=command,
-        )
-    )
+    return Applied(changed=engine.suppress(actor=actor.name, command_id=command, **dict(given)))
 
 
 @router.post("/contacts/unsuppress", openapi_extra=OPERATOR, summary="Lift a suppression")
@@ -102,19 +90,7 @@ def unsuppress(
     engine: EngineDep, actor: ActorDep, command: CommandDep, given: Suppression
 ) -> Applied:
     """Lift a suppression that was made with the same id or address."""
-    return Applied(
-        changed=engine.unsuppress(
-            given.contact_id,
-            email=given.email,
-            phone=given.phone,
-            level=given.level,
-            channel=given.channel,
-            plan_id=given.plan_id,
-            reason=given.reason,
-            actor=actor.name,
-            command_id=command,
-        )
-    )
+    return Applied(changed=engine.unsuppress(actor=actor.name, command_id=command, **dict(given)))
 
 
 @router.get("/contacts/{contact_id}", openapi_extra=VIEWER, summary="A contact as of any date")
@@ -154,14 +130,7 @@ def grant_consent(
     """Record that the contact agreed to a channel."""
     return Applied(
         changed=engine.grant_consent(
-            contact_id,
-            given.channel,
-            purpose=given.purpose,
-            expires_at=given.expires_at,
-            source=given.source,
-            actor=actor.name,
-            reason=given.reason,
-            command_id=command,
+            contact_id, actor=actor.name, command_id=command, **dict(given)
         )
     )
 
@@ -177,12 +146,7 @@ def revoke_consent(
     """Record that the contact took its consent back."""
     return Applied(
         changed=engine.revoke_consent(
-            contact_id,
-            given.channel,
-            purpose=given.purpose,
-            actor=actor.name,
-            reason=given.reason,
-            command_id=command,
+            contact_id, actor=actor.name, command_id=command, **dict(given)
         )
     )
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from fastapi import Request
 from pydantic import BeforeValidator, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
 
 from dee_es.core.contact import Contact
 from dee_es.core.plan import ExecutionPlan
@@ -27,13 +22,13 @@ from dee_es.errors import InvalidInput
 from dee_es.web.api.models import Given, Values
 from dee_es.web.api.plan_reference import REFERENCE
 from dee_es.web.api.runs import ContactGiven
+from dee_es.web.api.uploads import Upload
 from dee_es.web.jobs import Job, Work
-from dee_es.web.problems import Refused, first_fault
+from dee_es.web.problems import first_fault
 
 if TYPE_CHECKING:
     from dee_es.web.api.bulk import BulkExecute
 
-_SPOOLED: Final = 1024 * 1024
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -47,7 +42,7 @@ def _object(text: object) -> object:
 
 
 class CsvOptions(Given):
-    """What stands in the query beside a CSV file."""
+    """What is said beside a CSV file: in the query, or in the other fields of a form."""
 
     plan: Annotated[str, Field(pattern=REFERENCE)]
     batch_size: int = Field(100, ge=1, le=100_000)
@@ -66,59 +61,6 @@ class Enrolled(Answer):
     already_enrolled: int
     suppressed: int
     dry_run: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A body that was received whole, in a file without a name."""
-
-    file: BinaryIO
-    size: int
-    digest: bytes
-
-    def close(self) -> None:
-        """Let the file go."""
-        self.file.close()
-
-
-async def received(request: Request, at_once: int) -> Upload:
-    """Take in a body as it comes, in memory that does not grow.
-
-    Raises `Refused` if `at_once` others are on their way.
-    """
-    state = request.app.state
-    under_way = getattr(state, "uploads", 0)
-    if under_way >= at_once:
-        raise Refused(429, "TooManyUploads", "other files are on their way", {"Retry-After": "5"})
-    state.uploads = under_way + 1
-    try:
-        return await _received(request)
-    finally:
-        state.uploads -= 1
-
-
-async def _received(request: Request) -> Upload:
-    file = await run_in_threadpool(_unnamed)
-    digest, size = hashlib.sha256(), 0
-    waiting = bytearray()
-    try:
-        async for chunk in request.stream():
-            digest.update(chunk)
-            waiting += chunk
-            size += len(chunk)
-            if len(waiting) >= _SPOOLED:
-                await run_in_threadpool(file.write, bytes(waiting))
-                waiting.clear()
-        await run_in_threadpool(file.write, bytes(waiting))
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return Upload(file, size, digest.digest())
-
-
-def _unnamed() -> BinaryIO:
-    return cast(BinaryIO, tempfile.TemporaryFile("w+b"))
 
 
 @dataclass(slots=True)
@@ -146,12 +88,12 @@ def of_csv(
 
     def work(job: Job) -> Answer:
         told = _Told(job, Counter())
-        with closing(read_contacts(upload.file)) as rows:
+        file, place = upload.reading()
+        with file, closing(read_contacts(file)) as rows:
             intake = Intake(engine, rows, given.dedupe, told, given.batch_size)
 
             def on_progress(result: BulkResult) -> None:
-                read = os.lseek(upload.file.fileno(), 0, os.SEEK_CUR)
-                fraction = read / upload.size if upload.size else None
+                fraction = place.position / upload.size if upload.size else None
                 job.progress(result.done + intake.held_back, None, fraction)
                 job.result = shown(result).model_dump(mode="json", by_alias=True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Path, Response
@@ -13,7 +15,7 @@ from dee_es.engine.models import Answer
 from dee_es.engine.projecting.models import ParkedStream, ProjectionStatus, RebuildProgress
 from dee_es.web.api.bulk import accepted
 from dee_es.web.api.models import Flag, Given
-from dee_es.web.jobs import Job, JobView
+from dee_es.web.jobs import Job, Jobs, JobView, Work
 from dee_es.web.problems import Refused
 from dee_es.web.routing import (
     ADMIN,
@@ -26,11 +28,14 @@ from dee_es.web.routing import (
     api_router,
     job,
 )
-from dee_es.web.security.roles import Role
+from dee_es.web.security.roles import Actor, Role
 
 router: Final = api_router("projections")
 
+_starts: Final = partial(router.post, status_code=202, response_model=JobView)
+
 Name = Annotated[str, Path(pattern=r"^[a-z_]{1,64}$")]
+StreamId = Annotated[str, Field(min_length=1, max_length=300)]
 Share = Annotated[float, Field(ge=0.05, le=1.0)]
 
 
@@ -56,19 +61,19 @@ class Rebuild(Throttle):
     restart: Flag = False
 
 
+class Retry(Given):
+    """Which stream, such as a run; without one all that are parked."""
+
+    stream_id: StreamId | None = None
+
+
 @router.get("/projections", openapi_extra=VIEWER, summary="How projections stand")
 def status(engine: EngineDep) -> Standing:
     """How every projection stands. Nothing is caught up for it, so that lag can be seen."""
     return Standing(projections=engine.projections.status(), parked=engine.projections.parked())
 
 
-@router.post(
-    "/projections/{name}/rebuild",
-    openapi_extra=job(ADMIN),
-    status_code=202,
-    response_model=JobView,
-    summary="Rebuild a projection",
-)
+@_starts("/projections/{name}/rebuild", openapi_extra=job(ADMIN), summary="Rebuild a projection")
 def rebuild(
     engine: EngineDep,
     jobs: JobsDep,
@@ -80,33 +85,16 @@ def rebuild(
     """Build a projection anew beside the one that serves, compare, and swap, as a job. Ended
     early, it goes on where it was when it is started again."""
     asked = given or Rebuild()
-    _known(engine, name)
 
     def work(running: Job) -> BaseModel:
-        return engine.projections.rebuild(
-            name,
-            throttle=asked.throttle,
-            compare=asked.compare,
-            accept=asked.accept,
-            restart=asked.restart,
-            on_progress=lambda told: _tell(running, told),
-        )
+        told = partial(_tell, running)
+        return engine.projections.rebuild(name, on_progress=told, **dict(asked))
 
-    digest = hashlib.sha256(f"rebuild {name} {asked.model_dump_json()}".encode()).digest()
-    return accepted(
-        jobs.start(
-            f"rebuild {name}", actor.name, Role.ADMIN, work, command_id=command, digest=digest
-        )
-    )
+    start = _starting(engine, jobs, actor, command, name)
+    return start("rebuild", Role.ADMIN, asked, work)
 
 
-@router.post(
-    "/projections/{name}/verify",
-    openapi_extra=job(OPERATOR),
-    status_code=202,
-    response_model=JobView,
-    summary="Verify a projection",
-)
+@_starts("/projections/{name}/verify", openapi_extra=job(OPERATOR), summary="Verify a projection")
 def verify(
     engine: EngineDep,
     jobs: JobsDep,
@@ -117,19 +105,49 @@ def verify(
 ) -> Response:
     """Fold the whole log anew beside the live table and compare, as a job; nothing live changes."""
     asked = given or Throttle()
-    _known(engine, name)
 
     def work(running: Job) -> BaseModel:
-        return engine.projections.verify(
-            name, throttle=asked.throttle, on_progress=lambda told: _tell(running, told)
-        )
+        told = partial(_tell, running)
+        return engine.projections.verify(name, throttle=asked.throttle, on_progress=told)
 
-    digest = hashlib.sha256(f"verify {name} {asked.model_dump_json()}".encode()).digest()
-    return accepted(
-        jobs.start(
-            f"verify {name}", actor.name, Role.OPERATOR, work, command_id=command, digest=digest
-        )
-    )
+    start = _starting(engine, jobs, actor, command, name)
+    return start("verify", Role.OPERATOR, asked, work)
+
+
+@_starts(
+    "/projections/{name}/retry", openapi_extra=job(OPERATOR), summary="Fold parked streams again"
+)
+def retry(
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    command: CommandDep,
+    name: Name,
+    given: Retry | None = None,
+) -> Response:
+    """Fold the parked streams of a projection, or one of them, after what held them up was mended;
+    those that still cannot be folded stay parked."""
+    asked = given or Retry()
+
+    def work(running: Job) -> BaseModel:
+        return engine.projections.retry(name, asked.stream_id)
+
+    start = _starting(engine, jobs, actor, command, name)
+    return start("retry", Role.OPERATOR, asked, work)
+
+
+def _starting(
+    engine: EngineApi, jobs: Jobs, actor: Actor, command: str | None, name: str
+) -> Callable[[str, Role, Given, Work], Response]:
+    """What starts a job about a projection that is known."""
+    _known(engine, name)
+
+    def start(verb: str, role: Role, asked: Given, work: Work) -> Response:
+        kind = f"{verb} {name}"
+        digest = hashlib.sha256(f"{kind} {asked.model_dump_json()}".encode()).digest()
+        return accepted(jobs.start(kind, actor.name, role, work, command_id=command, digest=digest))
+
+    return start
 
 
 def _known(engine: EngineApi, name: str) -> None:

@@ -48,6 +48,12 @@ _DONE: Final = "<p>You will receive no more messages from us.</p>"
 _UNKNOWN: Final = "<p>This link is not complete, or not one of ours.</p>"
 
 
+@router.get("/unsubscribe")
+def general() -> HTMLResponse:
+    """The address that stands for every contact's own link before a message is sent."""
+    return _page(_UNKNOWN, 404)
+
+
 @router.get("/unsubscribe/{token}")
 def ask(settings: SettingsDep, token: str) -> HTMLResponse:
     """Ask whoever followed the link; nothing changes."""

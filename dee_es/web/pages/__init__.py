@@ -16,6 +16,7 @@ from dee_es.web.pages import (
     audit,
     bulk,
     contacts,
+    enroll,
     jobs,
     plans,
     projections,
@@ -23,6 +24,7 @@ from dee_es.web.pages import (
     run_actions,
     runs,
     system,
+    zones,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -31,10 +33,12 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     run.router,
     run_actions.router,
     contacts.router,
+    enroll.router,
     plans.router,
     audit.router,
     projections.router,
     jobs.router,
     system.router,
+    zones.router,
     system.open_router,
 )

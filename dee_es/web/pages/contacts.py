@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, cast
 
-from fastapi import Form, Request, Response
+from fastapi import Depends, Form, Request, Response
 
 from dee_es.core.values import check_id
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import ContactAt
 from dee_es.errors import InvalidInput
-from dee_es.web.idempotency import command_id_of
+from dee_es.web.api import contacts as api
 from dee_es.web.pages import inputs, rendering
-from dee_es.web.routing import ADMIN, OPERATOR, VIEWER, ActorDep, EngineDep, Id, page_router
+from dee_es.web.pages.acting import Act, ActDep
+from dee_es.web.routing import ADMIN, OPERATOR, VIEWER, EngineDep, Id, page_router
 
 router: Final = page_router()
 
 _LEVELS: Final = ("global", "channel", "plan", "regulatory")
 Level = Literal["global", "channel", "plan", "regulatory"]
 Short = Annotated[str, Form(max_length=320)]
+
+
+async def _scope(level: Short = "global", channel: Short = "", plan: Short = "") -> dict[str, Any]:
+    """The level and what belongs to it; the fields of other levels do not count."""
+    chosen = cast(Level, inputs.one_of("level", level, _LEVELS))
+    if chosen == "channel" and channel not in ("email", "voice"):
+        raise InvalidInput("channel", "choose email or voice")
+    if chosen == "plan" and not plan.strip():
+        raise InvalidInput("plan", "name the plan")
+    return {
+        "level": chosen,
+        "channel": channel if chosen == "channel" else None,
+        "plan_id": plan.strip() if chosen == "plan" else None,
+    }
+
+
+ScopeDep = Annotated[dict[str, Any], Depends(_scope)]
 
 
 @router.get("/contacts", openapi_extra=VIEWER)
@@ -58,77 +76,69 @@ def contact(request: Request, engine: EngineDep, contact_id: Id) -> Response:
 
 
 @router.post("/contacts/{contact_id}/suppress", openapi_extra=OPERATOR)
-def suppress(
-    engine: EngineDep,
-    actor: ActorDep,
-    contact_id: Id,
-    key: inputs.Key,
-    level: Short = "global",
-    channel: Short = "",
-    plan: Short = "",
-    reason: inputs.Text = "",
-) -> Response:
+def suppress(act: ActDep, contact_id: Id, scope: ScopeDep) -> Response:
     """Put a contact on the suppression list."""
-    scope = _scope(level, channel, plan)
-    why, command = inputs.required_reason(reason), command_id_of(actor.name, key)
-    changed = engine.suppress(contact_id, **scope, reason=why, actor=actor.name, command_id=command)
+    changed = act.engine.suppress(contact_id, **scope, reason=act.why, **act.by)
     return _back(contact_id, "suppressed" if changed else "suppressed-already")
 
 
 @router.post("/contacts/{contact_id}/unsuppress", openapi_extra=OPERATOR)
-def unsuppress(
-    engine: EngineDep,
-    actor: ActorDep,
-    contact_id: Id,
-    key: inputs.Key,
-    level: Short = "global",
-    channel: Short = "",
-    plan: Short = "",
-    reason: inputs.Text = "",
-) -> Response:
+def unsuppress(act: ActDep, contact_id: Id, scope: ScopeDep) -> Response:
     """Lift a suppression."""
-    scope = _scope(level, channel, plan)
-    why, command = inputs.required_reason(reason), command_id_of(actor.name, key)
-    changed = engine.unsuppress(
-        contact_id, **scope, reason=why, actor=actor.name, command_id=command
-    )
+    changed = act.engine.unsuppress(contact_id, **scope, reason=act.why, **act.by)
     return _back(contact_id, "lifted" if changed else "lifted-none")
+
+
+@router.post("/contacts/{contact_id}/grant-consent", openapi_extra=OPERATOR)
+def grant_consent(
+    act: ActDep,
+    contact_id: Id,
+    channel: Short = "",
+    purpose: Short = "",
+    expires: Short = "",
+    source: inputs.Text = "",
+) -> Response:
+    """Record that a contact agreed to a channel."""
+    given = {
+        **_consent(act, channel, purpose),
+        "expiresAt": inputs.moment("expires", inputs.optional(expires), act.engine.now().now),
+        "source": inputs.optional(source),
+    }
+    asked = inputs.checked(api.Grant, given)
+    api.grant_consent(act.engine, act.actor, act.command, contact_id, asked)
+    return _back(contact_id, "consent-given")
+
+
+@router.post("/contacts/{contact_id}/revoke-consent", openapi_extra=OPERATOR)
+def revoke_consent(
+    act: ActDep, contact_id: Id, channel: Short = "", purpose: Short = ""
+) -> Response:
+    """Record that a contact took its consent back."""
+    asked = inputs.checked(api.Consent, _consent(act, channel, purpose))
+    api.revoke_consent(act.engine, act.actor, act.command, contact_id, asked)
+    return _back(contact_id, "consent-taken")
+
+
+def _consent(act: Act, channel: str, purpose: str) -> dict[str, Any]:
+    return {"channel": channel, "purpose": inputs.optional(purpose), "reason": act.why}
 
 
 @router.post("/contacts/{contact_id}/erase", openapi_extra=ADMIN)
 def erase(
     request: Request,
-    engine: EngineDep,
-    actor: ActorDep,
+    act: ActDep,
     contact_id: Id,
-    key: inputs.Key,
     confirm: Annotated[str, Form(max_length=200)] = "",
-    reason: inputs.Text = "",
 ) -> Response:
     """Make a contact's personal data unreadable for ever, and show the certificate."""
-    why = inputs.required_reason(reason)
+    why = act.why
     inputs.typed("the id of the contact", confirm, contact_id)
-    command = command_id_of(actor.name, key)
-    erased = engine.erase_contact(contact_id, why, actor.name, command_id=command)
-    return rendering.page(request, engine, "erased.html", erased=erased)
+    erased = act.engine.erase_contact(contact_id, why, **act.by)
+    return rendering.page(request, act.engine, "erased.html", erased=erased)
 
 
 def _back(contact_id: str, done: str) -> Response:
     return rendering.see(f"/contacts/{contact_id}", {"done": done})
-
-
-def _scope(level: str, channel: str, plan: str) -> dict[str, Any]:
-    """The level and what belongs to it; the fields of other levels do not count."""
-    chosen = cast(Level, inputs.one_of("level", level, _LEVELS))
-    if chosen == "channel" and channel not in ("email", "voice"):
-        raise InvalidInput("channel", "choose email or voice")
-    if chosen == "plan" and not plan.strip():
-        raise InvalidInput("plan", "name the plan")
-    return {
-        "level": chosen,
-        "channel": channel if chosen == "channel" else None,
-        "plan_id": plan.strip() if chosen == "plan" else None,
-    }
 
 
 def _person(engine: EngineApi, found: ContactAt) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 
 from dee_es.web.api import jobs as api
-from dee_es.web.jobs import JobView
+from dee_es.web.jobs import Job, JobView
 from dee_es.web.pages import rendering
 from dee_es.web.routing import OPERATOR, VIEWER, ActorDep, EngineDep, Id, JobsDep, page_router
 
@@ -30,14 +30,7 @@ def jobs(request: Request, engine: EngineDep, jobs: JobsDep) -> Response:
 @router.get("/jobs/{job_id}", openapi_extra=VIEWER)
 def job(request: Request, engine: EngineDep, jobs: JobsDep, job_id: Id) -> Response:
     """One job. A page that shows it already is given the part that moves."""
-    found = jobs.get(job_id)
-    view = found.view()
-    shown: dict[str, Any] = {
-        "job": view,
-        "facts": _facts(view),
-        "refusals": found.refusals.page(0, _REFUSALS).refusals if view.refusals else (),
-        "needs": found.role.value,
-    }
+    shown = job_shown(jobs.get(job_id))
     if rendering.by_htmx(request):
         return rendering.bare(request, "_job.html", now=None, **shown)
     return rendering.page(request, engine, "job.html", **shown)
@@ -48,6 +41,17 @@ def stop(jobs: JobsDep, actor: ActorDep, job_id: Id) -> Response:
     """Let a job end after the batch under way."""
     api.abort(jobs, actor, job_id)
     return rendering.see(f"/jobs/{job_id}", {"done": "stopping"})
+
+
+def job_shown(found: Job) -> dict[str, Any]:
+    """What the part of a page that shows a job is given."""
+    view = found.view()
+    return {
+        "job": view,
+        "facts": _facts(view),
+        "refusals": found.refusals.page(0, _REFUSALS).refusals if view.refusals else (),
+        "needs": found.role.value,
+    }
 
 
 def _facts(view: JobView) -> list[tuple[str, object]]:

@@ -7,14 +7,13 @@ from typing import Annotated, Final
 from fastapi import Form, Request, Response
 
 from dee_es.web.api import projections as api
-from dee_es.web.idempotency import command_id_of
 from dee_es.web.pages import inputs, rendering
+from dee_es.web.pages.acting import ActDep
 from dee_es.web.pages.jobs import job_page_of
 from dee_es.web.routing import (
     ADMIN,
     OPERATOR,
     VIEWER,
-    ActorDep,
     EngineDep,
     JobsDep,
     job,
@@ -33,29 +32,35 @@ def projections(request: Request, engine: EngineDep, jobs: JobsDep) -> Response:
         engine,
         "projections.html",
         standing=api.status(engine),
-        jobs=[each for each in under_way if each.kind.startswith(("rebuild", "verify"))],
+        jobs=[each for each in under_way if each.kind.startswith(("rebuild", "verify", "retry"))],
     )
 
 
 @router.post("/projections/{name}/rebuild", openapi_extra=job(ADMIN))
 def rebuild(
-    engine: EngineDep,
+    act: ActDep,
     jobs: JobsDep,
-    actor: ActorDep,
     name: api.Name,
-    key: inputs.Key,
     throttle: Annotated[float, Form(ge=0.05, le=1.0)] = 1.0,
 ) -> Response:
     """Build a projection anew beside the one that serves, compare, and swap."""
     asked = api.Rebuild(throttle=throttle)
-    command = command_id_of(actor.name, key)
-    return job_page_of(api.rebuild(engine, jobs, actor, command, name, asked))
+    return job_page_of(api.rebuild(act.engine, jobs, act.actor, act.command, name, asked))
 
 
 @router.post("/projections/{name}/verify", openapi_extra=job(OPERATOR))
-def verify(
-    engine: EngineDep, jobs: JobsDep, actor: ActorDep, name: api.Name, key: inputs.Key
-) -> Response:
+def verify(act: ActDep, jobs: JobsDep, name: api.Name) -> Response:
     """Fold the whole log anew and compare; nothing live changes."""
-    command = command_id_of(actor.name, key)
-    return job_page_of(api.verify(engine, jobs, actor, command, name, None))
+    return job_page_of(api.verify(act.engine, jobs, act.actor, act.command, name, None))
+
+
+@router.post("/projections/{name}/retry", openapi_extra=job(OPERATOR))
+def retry(
+    act: ActDep,
+    jobs: JobsDep,
+    name: api.Name,
+    stream: Annotated[str, Form(max_length=300)] = "",
+) -> Response:
+    """Fold what is parked again, all of a projection or one stream."""
+    asked = inputs.checked(api.Retry, {"streamId": inputs.optional(stream)})
+    return job_page_of(api.retry(act.engine, jobs, act.actor, act.command, name, asked))

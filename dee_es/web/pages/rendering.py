@@ -9,20 +9,22 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 
 from dee_es.core.views import RunStatus
 from dee_es.doors.times import distance, iso, span
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Health
 from dee_es.errors import DeeError
+from dee_es.web.pages import times
 from dee_es.web.pages.drawing import short
 from dee_es.web.routing import csrf_token
 from dee_es.web.security.roles import Actor, Role
@@ -40,6 +42,9 @@ DONE: Final[Mapping[str, str]] = {
     "suppressed-already": "Nothing changed: the contact was suppressed like that already.",
     "lifted": "The suppression was lifted.",
     "lifted-none": "Nothing changed: there was no such suppression.",
+    "consent-given": "The consent is on record.",
+    "consent-taken": "It is on record that the consent was taken back.",
+    "zone": "Times are shown in that zone from now on, in this browser.",
     "checkpoint": "The log as it stands is under a signed checkpoint.",
     "stopping": "The job ends after the batch under way; what it has done stays done.",
 }
@@ -74,9 +79,10 @@ def _sentence(text: str) -> str:
     return ended[:1].upper() + ended[1:]
 
 
-def _utc(moment: datetime) -> str:
-    precision = "%Y-%m-%d %H:%M:%S"
-    return moment.astimezone(UTC).strftime(precision)
+@pass_context
+def _clock(context: Context, moment: datetime) -> str:
+    """The time in the zone that the browser has chosen."""
+    return times.written(moment, context["zone_name"])
 
 
 def _environment() -> Environment:
@@ -93,7 +99,8 @@ def _environment() -> Environment:
         sentence=_sentence,
         pretty=_pretty,
         told=_told,
-        utc=_utc,
+        utc=times.written,
+        clock=_clock,
         iso=iso,
         span=span,
         short=short,
@@ -136,6 +143,7 @@ def _around(request: Request) -> dict[str, Any]:
         "may_admin": may(actor, Role.ADMIN),
         "new_key": lambda: secrets.token_urlsafe(18),
         "address": address,
+        "zone_name": times.name_in(request),
     }
 
 

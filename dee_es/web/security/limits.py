@@ -17,6 +17,7 @@ from dee_es.web.security.scopes import actor_in, header, is_unsafe, media_type
 from dee_es.web.settings import WebSettings
 
 _CLIENTS: Final = 10_000
+_FILES: Final = ("text/csv", "multipart/form-data")
 # Texts whole, so that brackets in them do not count; an unfinished one takes all that is left, or
 # each of its quotes would be looked at anew.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
@@ -74,8 +75,9 @@ class Rates:
 class Bodies:
     """Reads bodies up to the limit, and refuses what is longer without reading it all.
 
-    A body of CSV at a path of `uploads` is not read here: its handler streams it, and is told to
-    stop at the limit for uploads. JSON nested too deeply is refused before a parser sees it.
+    A file at a path of `uploads`, alone or in a form, is not read here: its handler streams it, and
+    is told to stop at the limit for uploads. JSON nested too deeply is refused before a parser
+    sees it.
     """
 
     def __init__(self, app: ASGIApp, settings: WebSettings, uploads: frozenset[str]) -> None:
@@ -88,7 +90,7 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        streamed = scope["path"] in self._uploads and media_type(scope) == "text/csv"
+        streamed = scope["path"] in self._uploads and media_type(scope) in _FILES
         limit = self._settings.max_upload if streamed else self._settings.max_body
         try:
             length = header(scope, b"content-length")

@@ -108,6 +108,16 @@ def _due_entry(head: Head | None) -> tuple[int, str] | None:
     return head.due_tick, head.stream_id
 
 
+class KeptCall(NamedTuple):
+    """A call that may be repeated, and until when its attempt and it itself count, in ms."""
+
+    digest: bytes
+    attempt: str
+    attempt_until: int
+    known_until: int
+    answer: bytes | None = None
+
+
 class MemoryDatabase:
     """The tables. Whoever touches them is inside `reading()` or `writing()`."""
 
@@ -124,6 +134,7 @@ class MemoryDatabase:
         self.counts: dict[tuple[str, int], int] = {}
         self.event_ids: dict[str, Literal[True]] = {}
         self.leases: dict[tuple[int, int], HeldLease] = {}
+        self.calls: dict[str, KeptCall] = {}
         self.views: dict[str, ViewTable] = {}
         self.builds: dict[BuildKey, BuildRow] = {}
         self.parked: dict[tuple[BuildKey, str], ParkedRow] = {}

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import partial
 
+from dee_es.adapters.storage.memory.calls import MemoryCalls
 from dee_es.adapters.storage.memory.commit import Commit
 from dee_es.adapters.storage.memory.database import HeldLease, MemoryDatabase
 from dee_es.adapters.storage.memory.views import MemoryTransaction
@@ -31,7 +32,7 @@ from dee_es.ports import (
 )
 
 
-class MemoryStore:
+class MemoryStore(MemoryCalls):
     """An `EventStore` that lives as long as the process; the clock is that of its leases."""
 
     def __init__(self, database: MemoryDatabase, clock: WallClock) -> None:

@@ -258,6 +258,19 @@ _UNARCHIVED_ALWAYS: Final = """
 ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_archived_only
 """
 
+# Calls that may be repeated, with what was answered to them: beside the log, and for a day.
+_CALLS: Final = """
+CREATE TABLE kept_calls (
+    call_id text COLLATE "C" PRIMARY KEY,
+    digest bytea NOT NULL,
+    attempt text COLLATE "C" NOT NULL,
+    attempt_until bigint NOT NULL,
+    known_until bigint NOT NULL,
+    answer bytea
+)
+"""
+_CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         _EVENTS,
@@ -304,4 +317,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _REFUSE_UNARCHIVED,
         _UNARCHIVED_ALWAYS,
     ),
+    (_CALLS, _CALLS_BY_END),
 )

@@ -11,6 +11,7 @@ import msgspec
 from dee_es.adapters.storage import rules
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
+from dee_es.adapters.storage.relational.calls import RelationalCalls
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.tables import Dialect, Tables
 from dee_es.core.chain import Entry
@@ -41,7 +42,7 @@ PRUNED_AT_ONCE = 5_000
 """How many counters one transaction forgets."""
 
 
-class RelationalStore:
+class RelationalStore(RelationalCalls):
     """Implements `EventStore` over a `Database`."""
 
     database: Database

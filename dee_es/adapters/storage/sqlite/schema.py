@@ -227,6 +227,19 @@ BEGIN
 END
 """
 
+# Calls that may be repeated, with what was answered to them: beside the log, and for a day.
+_CALLS: Final = """
+CREATE TABLE kept_calls (
+    call_id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL,
+    attempt TEXT NOT NULL,
+    attempt_until INTEGER NOT NULL,
+    known_until INTEGER NOT NULL,
+    answer BLOB
+) WITHOUT ROWID
+"""
+_CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         _EVENTS,
@@ -266,4 +279,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _DROP_REFUSE_DELETE,
         _REFUSE_UNARCHIVED,
     ),
+    (_CALLS, _CALLS_BY_END),
 )

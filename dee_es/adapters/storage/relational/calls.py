@@ -1,0 +1,90 @@
+"""Calls that may be repeated, in shared SQL: small transactions apart from the append lock."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dee_es.adapters.storage.relational.session import Database
+from dee_es.ports import KnownCall
+
+# One statement, so that of two attempts at once the database itself lets one through.
+_BEGIN: Final = """
+INSERT INTO kept_calls (call_id, digest, attempt, attempt_until, known_until, answer)
+VALUES (?, ?, ?, {now_ms} + ?, {now_ms} + ?, NULL)
+ON CONFLICT (call_id) DO UPDATE SET
+    digest = excluded.digest, attempt = excluded.attempt, attempt_until = excluded.attempt_until,
+    known_until = excluded.known_until, answer = NULL
+WHERE kept_calls.known_until <= {now_ms} OR (
+    kept_calls.answer IS NULL AND kept_calls.attempt_until <= {now_ms}
+    AND kept_calls.digest = excluded.digest
+)
+RETURNING 1
+"""
+_READ: Final = "SELECT digest, answer FROM kept_calls WHERE call_id = ?"
+_RENEW: Final = """
+UPDATE kept_calls SET attempt_until = {now_ms} + ?
+WHERE call_id = ? AND attempt = ? AND answer IS NULL
+RETURNING 1
+"""
+_END: Final = """
+UPDATE kept_calls SET answer = ?, attempt_until = 0
+WHERE call_id = ? AND attempt = ? AND answer IS NULL
+RETURNING 1
+"""
+_DROP: Final = "DELETE FROM kept_calls WHERE call_id = ? AND attempt = ? AND answer IS NULL"
+_FORGET: Final = """
+UPDATE kept_calls SET answer = NULL, attempt_until = 0 WHERE answer IS NOT NULL RETURNING 1
+"""
+_PRUNE: Final = """
+DELETE FROM kept_calls WHERE call_id IN (
+    SELECT call_id FROM kept_calls WHERE known_until <= {now_ms} ORDER BY known_until LIMIT ?
+)
+RETURNING 1
+"""
+
+
+class RelationalCalls:
+    """Implements `CallStore` over a `Database`."""
+
+    database: Database
+
+    def begin_call(
+        self, call_id: str, digest: bytes, attempt: str, attempt_ms: int, keep_ms: int
+    ) -> KnownCall | None:
+        """See `CallStore.begin_call`."""
+        begin = _BEGIN.format(now_ms=self.database.now_ms)
+        with self.database.lasting() as session:
+            if session.ask(begin, (call_id, digest, attempt, attempt_ms, keep_ms)).fetchall():
+                return None
+            rows = session.ask(_READ, (call_id,)).fetchall()
+        if not rows:
+            # What stood in the way was dropped in between: whoever asks once more has it.
+            return KnownCall(digest)
+        known, answer = rows[0]
+        return KnownCall(bytes(known), None if answer is None else bytes(answer))
+
+    def renew_call(self, call_id: str, attempt: str, attempt_ms: int) -> bool:
+        """See `CallStore.renew_call`."""
+        return self._changed(_RENEW, (attempt_ms, call_id, attempt)) == 1
+
+    def end_call(self, call_id: str, attempt: str, answer: bytes | None) -> bool:
+        """See `CallStore.end_call`."""
+        return self._changed(_END, (answer, call_id, attempt)) == 1
+
+    def drop_call(self, call_id: str, attempt: str) -> None:
+        """See `CallStore.drop_call`."""
+        with self.database.lasting() as session:
+            session.ask(_DROP, (call_id, attempt))
+
+    def forget_answers(self) -> int:
+        """See `CallStore.forget_answers`."""
+        return self._changed(_FORGET, ())
+
+    def prune_calls(self, limit: int) -> int:
+        """See `CallStore.prune_calls`."""
+        return self._changed(_PRUNE, (limit,))
+
+    def _changed(self, statement: str, params: tuple[object, ...]) -> int:
+        with self.database.lasting() as session:
+            asked = session.ask(statement.format(now_ms=self.database.now_ms), params)
+            return len(asked.fetchall())
