@@ -69,6 +69,17 @@ def test_heads_of_streams_that_exist(filled: EventStore) -> None:
     assert filled.heads([]) == {}
 
 
+def test_a_situation_is_the_end_the_heads_and_the_keys(filled: EventStore) -> None:
+    filled.commit([Unit((append(run(1), 0),), contact_keys=(("jane", b"k" * 16),))])
+    found = filled.situation(["plan:a", "plan:none", run(1)], ["jane", "joe"])
+    assert found.end == filled.log_head()
+    assert found.heads == filled.heads(["plan:a", run(1)])
+    assert list(found.heads) == ["plan:a", run(1)]
+    assert found.keys == {"jane": b"k" * 16}
+    nothing = filled.situation([], [])
+    assert (nothing.end, nothing.heads, nothing.keys) == (filled.log_head(), {}, {})
+
+
 def test_asking_for_streams_does_not_make_them(store: EventStore) -> None:
     store.read_stream("plan:x")
     store.read_streams(["plan:x"])
