@@ -97,6 +97,10 @@ class InvalidInput(DeeError):
         super().__init__(f"{field}: {problem}")
 
 
+class OutputExists(InvalidInput):
+    """A file is there already, and was not to be written over; it is as it was."""
+
+
 class ConcurrencyConflict(DeeError):
     """Others kept changing the same stream, or hold the scheduler; try again."""
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 
 import fsspec
 
-from dee_es.errors import AnchorUnavailable
+from dee_es.errors import AnchorUnavailable, OutputExists
 
 _CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
 _PIECE: Final = 1 << 20
@@ -29,13 +29,18 @@ class FilePlace:
             self._folder = str(path).rstrip("/") or "/"
             self._local = "file" in _protocols(filesystem)
 
-    def write(self, name: str, content: Iterable[bytes]) -> None:
+    def write(self, name: str, content: Iterable[bytes], *, replace: bool = True) -> None:
         """See `Place.write`."""
         with self._bounded():
             self._files.makedirs(self._folder, exist_ok=True)
             if self._local:
-                _write_durably(self._folder, name, content)
+                try:
+                    _write_durably(self._folder, name, content, replace)
+                except FileExistsError:
+                    raise self._there(name) from None
                 return
+            if not replace and self.exists(name):
+                raise self._there(name)
             # Object stores show a file only when all of it is there; without a transaction, closing
             # one after a failure would count as that.
             with self._files.transaction, self._files.open(self._path(name), "wb") as file:
@@ -63,6 +68,9 @@ class FilePlace:
             paths = self._files.ls(self._folder, detail=False)
         return sorted(str(path).rsplit("/", 1)[-1] for path in paths)
 
+    def _there(self, name: str) -> OutputExists:
+        return OutputExists(f"{self.address.rstrip('/')}/{name}", "is there already")
+
     def _path(self, name: str) -> str:
         if not name or "/" in name or name.startswith("."):
             raise ValueError(f"not a plain file name: {name!r}")
@@ -86,18 +94,25 @@ def _protocols(filesystem: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _write_durably(folder: str, name: str, content: Iterable[bytes]) -> None:
+def _write_durably(folder: str, name: str, content: Iterable[bytes], replace: bool) -> None:
     """Write aside and rename, so that nobody ever reads half a file, and not even a power cut
     leaves one. What a killed process left aside is written over."""
-    aside = f"{folder}/.{name}.part"
+    aside, path = f"{folder}/.{name}.part", f"{folder}/{name}"
     with _alone(aside) as file:
-        file.truncate()
         try:
+            if not replace and os.path.lexists(path):
+                raise FileExistsError
+            file.truncate()
             for piece in content:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(aside, f"{folder}/{name}")
+            if replace:
+                os.replace(aside, path)
+            else:
+                # Unlike a renaming, this fails if somebody has made one in the meantime.
+                os.link(aside, path)
+                os.unlink(aside)
         except BaseException:
             with suppress(OSError):
                 os.unlink(aside)
@@ -115,8 +130,14 @@ def _alone(path: str) -> Iterator[BinaryIO]:
     while True:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(file.fileno())
+            if found.st_nlink > 1:
+                # Somebody was killed between the two names: this is the finished file as well.
+                os.unlink(path)
+                continue
             # Whoever had it before may have put it in its place since it was opened here.
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                if os.path.samestat(found, os.stat(path)):
+                    os.fchmod(file.fileno(), 0o600)
                     yield file
                     return

@@ -39,11 +39,12 @@ class SystemLog:
         """All of the system's own events; raises `IntegrityViolation` if they do not verify."""
         return self._journal.open(self._store.read_stream(SYSTEM_STREAM))
 
-    def record(self, event: e.Event, meta: Callable[[], e.Meta]) -> int:
-        """Append an event; returns its position in the log.
+    def record(self, event: e.LogExported, meta: Callable[[], e.Meta]) -> int:
+        """Append that something was given out; returns its position in the log.
 
-        What the same command recorded a moment ago is not recorded again. Reads the end of the
-        stream only. Raises `ConcurrencyConflict` if others kept appending.
+        What the same command recorded a moment ago is not recorded again, if it gave out the same
+        bytes. Reads the end of the stream only. Raises `ConcurrencyConflict` if others kept
+        appending.
         """
         for _ in range(_ATTEMPTS):
             head = self._store.heads([SYSTEM_STREAM])[SYSTEM_STREAM]
@@ -51,7 +52,9 @@ class SystemLog:
             for row in self._store.read_stream(SYSTEM_STREAM, max(0, head.version - _RECENT)):
                 # A damaged entry is none of this command's: a damaged log can still be exported.
                 with suppress(IntegrityViolation, UnknownEventVersion):
-                    if self._journal.open_one(row).meta.command_id == given.command_id:
+                    known = self._journal.open_one(row)
+                    same = getattr(known.event, "digest", None) == event.digest
+                    if known.meta.command_id == given.command_id and same:
                         return row.position
             done = self._append(head.version, head.checksum, event, given, ())
             if done is not None:

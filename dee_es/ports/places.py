@@ -17,9 +17,13 @@ class Place(Protocol):
         """How people call it; without credentials."""
         ...
 
-    def write(self, name: str, content: Iterable[bytes]) -> None:
+    def write(self, name: str, content: Iterable[bytes], *, replace: bool = True) -> None:
         """Write a file, durably and for its owner only; it appears whole or not at all, in place
-        of one of that name."""
+        of one of that name.
+
+        Without `replace` it raises `OutputExists` if there is one, before it asks for content; in
+        an object store, whoever makes one of that name in the meantime is not noticed.
+        """
         ...
 
     def read(self, name: str) -> Iterator[bytes]:

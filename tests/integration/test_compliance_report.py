@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -240,15 +242,14 @@ def test_a_file_is_on_record_before_it_appears(
     engine: Engine, tmp_path: Path, format: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "reports" / f"march.{format}"
-    places = type(engine._parts.places("."))
-    write = places.write
+    replace = os.replace
     seen: list[int] = []
 
-    def watched(self: Any, name: str, content: Any) -> None:
+    def watched(aside: str, path: str) -> None:
         seen.append(len(exported(engine)))
-        write(self, name, content)
+        replace(aside, path)
 
-    monkeypatch.setattr(places, "write", watched)
+    monkeypatch.setattr(os, "replace", watched)
     report = ever(engine, format=format, output=str(target))
     assert seen == [1]
     [event] = exported(engine)
@@ -257,6 +258,15 @@ def test_a_file_is_on_record_before_it_appears(
     assert event.target == str(target)
     assert event.format == format
     assert content == engine.compliance.render(report, format)
+
+
+def test_a_report_to_a_stream_is_on_record_with_its_digest(stored: Engine) -> None:
+    stream = io.BytesIO()
+    report = ever(stored, format="md", output=stream)
+    [event] = exported(stored)
+    assert stream.getvalue() == stored.compliance.render(report, "md")
+    assert event.digest == hashlib.sha256(stream.getvalue()).hexdigest()
+    assert event.target == "stream"
 
 
 def test_the_same_log_and_period_give_the_same_bytes(stored: Engine) -> None:
@@ -272,6 +282,17 @@ def test_a_command_that_is_repeated_is_recorded_once(engine: Engine) -> None:
     ever(engine, command_id="cmd_report")
     ever(engine, command_id="cmd_report")
     assert len(exported(engine)) == 1
+
+
+def test_a_command_that_is_repeated_with_another_outcome_is_recorded_again(engine: Engine) -> None:
+    for _ in range(2):
+        ever(engine, format="json", output=io.BytesIO(), command_id="cmd_report")
+    first, second = exported(engine)
+    assert first.digest != second.digest
+    through = first.through
+    for _ in range(2):
+        ever(engine, output=io.BytesIO(), through=through, command_id="cmd_again")
+    assert [event.digest for event in exported(engine)[2:]] == [first.digest]
 
 
 @pytest.mark.parametrize("part", INCLUDED)

@@ -193,6 +193,10 @@ def test_a_report_is_made(client: Client, engine: Engine, kind: str) -> None:
     file = client.get(job["file"])
     assert hashlib.sha256(file.content).hexdigest() == job["result"]["digest"]
     assert file.headers["content-disposition"].startswith("attachment")
+    (entry,) = engine.audit.query(actions=["log.exported"]).entries
+    told = entry.input or {}
+    assert (entry.actor, told["digest"]) == ("robin", job["result"]["digest"])
+    assert (told["format"], told["target"]) == (kind, "stream")
     other = ended(client, client.post(f"{API}/report", json={**given, "zone": "Nowhere"}))
     assert (other["problem"]["error"], other["problem"]["field"]) == ("InvalidInput", "zone")
     refused(client.get(f"{API}/jobs/{other['id']}/file"), 404, "FileNotFound")

@@ -127,8 +127,8 @@ def _become(
     os._exit(code if isinstance(code, int) else 0)
 
 
-def main() -> None:
-    """Import all that a command may need, then serve."""
+def prepare() -> None:
+    """Import all that a command may need."""
     import dee_es.bootstrap
     import dee_es.cli.commands as commands
 
@@ -137,6 +137,11 @@ def main() -> None:
     for name in ("sqlite", "postgres"):
         importlib.import_module(f"dee_es.adapters.storage.{name}")
     assert dee_es.bootstrap.Engine
+
+
+def main() -> None:
+    """Get ready, then serve."""
+    prepare()
     with socket.socket(fileno=int(sys.argv[1])) as orders:
         _serve(orders)
 

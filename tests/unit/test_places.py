@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dee_es.adapters.places import FilePlace
-from dee_es.errors import AnchorUnavailable
+from dee_es.errors import AnchorUnavailable, OutputExists
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -60,6 +60,61 @@ def test_a_writer_that_fails_changes_nothing(tmp_path: Path) -> None:
         place.write("x", failing())
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"old"
+
+
+def test_a_file_that_is_there_can_be_left_alone(place: FilePlace) -> None:
+    asked = []
+
+    def content() -> Iterator[bytes]:
+        asked.append(1)
+        yield b"new"
+
+    place.write("x", content(), replace=False)
+    assert asked == [1]
+    with pytest.raises(OutputExists, match="x: is there already"):
+        place.write("x", content(), replace=False)
+    assert asked == [1]
+    assert place.names() == ["x"]
+    assert b"".join(place.read("x")) == b"new"
+
+
+def test_a_file_that_comes_in_the_meantime_is_left_alone(tmp_path: Path) -> None:
+    def content() -> Iterator[bytes]:
+        (tmp_path / "x").write_bytes(b"theirs")
+        yield b"mine"
+
+    with pytest.raises(OutputExists):
+        FilePlace(str(tmp_path)).write("x", content(), replace=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_file_left_under_both_names_is_not_written_into(tmp_path: Path, replace: bool) -> None:
+    """As a process leaves it that was killed between linking and unlinking."""
+    (tmp_path / "x").write_bytes(b"finished")
+    (tmp_path / ".x.part").hardlink_to(tmp_path / "x")
+    seen = []
+
+    def content() -> Iterator[bytes]:
+        seen.append((tmp_path / "x").read_bytes())
+        yield b"new"
+
+    place = FilePlace(str(tmp_path))
+    if replace:
+        place.write("x", content())
+        assert seen == [b"finished"]
+    else:
+        with pytest.raises(OutputExists):
+            place.write("x", content(), replace=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_bytes() == (b"new" if replace else b"finished")
+
+
+def test_what_others_left_aside_becomes_its_owners(tmp_path: Path) -> None:
+    (tmp_path / ".x.part").touch(0o644)
+    FilePlace(str(tmp_path)).write("x", [b"new"])
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
 
 
 def test_two_do_not_write_one_file_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from dee_es.cli.commands.run_export import write_private
+from dee_es.cli.commands.run_export import write_run
 from dee_es.cli.options import chosen_format, dry_run_option, format_options, json_option
 from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
 from dee_es.cli.progress import Progress
@@ -175,6 +175,4 @@ def export(
     There it is looked at, replayed and explained like any other.
     """
     with session.engine() as engine:
-        content = engine.export_run(run_id, personal_data=not no_personal_data)
-    write_private(path, content, force)
-    say(f"{run_id} written to {path}: {len(content):,} bytes")
+        write_run(engine, run_id, path, not no_personal_data, force, session.actor)

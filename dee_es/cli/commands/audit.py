@@ -295,10 +295,14 @@ def prove(session: Session, stream: str, entry: int, path: Path | None) -> None:
     It holds the entry as stored, what is personal encrypted, and can be checked without the
     database.
     """
+    from dee_es.bootstrap.evidence import place_at
+
     with session.engine() as engine:
         proof = engine.audit.prove(stream, entry)
     if path is None:
         write_json(proof)
         return
-    path.write_text(json.dumps(plain(proof), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(plain(proof), ensure_ascii=False, indent=2) + "\n"
+    whole = path.absolute()
+    place_at(str(whole.parent)).write(whole.name, [text.encode()])
     say(f"{path}: entry {entry} of {stream} is in the log of {proof.size:,} entries")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -100,13 +101,16 @@ def report(
         raise click.UsageError("a PDF file needs a place: --output FILE")
     with session.engine() as engine:
         now = engine.now().now
+        # What is shown is on record with its SHA-256 like a file; it waits for the lines of progress
+        # to be gone.
+        shown = io.BytesIO()
         made = _made(
             lambda told: engine.compliance.report(
                 since.before(now),
                 until.before(now),
                 include or None,
                 format=chosen,
-                output=output,
+                output=shown if output is None else output,
                 zone=zone,
                 through=through,
                 reason=reason,
@@ -114,9 +118,9 @@ def report(
                 on_progress=told,
             )
         )
-        if output is None:
-            sys.stdout.write(engine.compliance.render(made, chosen).decode())
-    if output is not None:
+    if output is None:
+        sys.stdout.buffer.write(shown.getvalue())
+    else:
         _tell(made, output)
     if made.verification is not None and not made.verification.intact:
         raise click.exceptions.Exit(1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,10 @@ from dee_es.cli.output import say
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
 from dee_es.engine.run_file import MAX_BYTES
-from dee_es.errors import InvalidInput
+from dee_es.errors import InvalidInput, OutputExists
+
+if TYPE_CHECKING:
+    from dee_es.bootstrap import Engine
 
 
 @click.command("export")
@@ -34,18 +37,8 @@ def export_run(
     variables and the messages, and the key they are encrypted under. It is made readable for its
     owner only.
     """
-    if path.exists() and not force:
-        # Said before it is recorded as given out; the file system has the last word below.
-        raise _there(path)
     with session.engine() as engine:
-        content = engine.export_run(
-            run_id,
-            personal_data=not no_personal_data,
-            target=str(path.absolute()),
-            actor=session.actor,
-        )
-    write_private(path, content, force)
-    say(f"{run_id} written to {path}: {len(content):,} bytes")
+        write_run(engine, run_id, path, not no_personal_data, force, session.actor)
     if not no_personal_data:
         click.echo(
             "dee: the file holds personal data; give it only to whom you would show the contact",
@@ -53,29 +46,17 @@ def export_run(
         )
 
 
-def write_private(path: Path, content: bytes, force: bool) -> None:
-    """Write a file that only its owner may read; raises `InvalidInput` if it is there already."""
-    aside = path.with_name(f".{path.name}.part")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    # It appears whole or not at all.
-    if force:
-        os.replace(aside, path)
-        return
+def write_run(
+    engine: Engine, run_id: str, path: Path, personal_data: bool, force: bool, actor: str | None
+) -> None:
+    """Write a run to a file and say so; raises `InvalidInput` if the file is there already."""
     try:
-        os.link(aside, path)
-    except FileExistsError:
-        raise _there(path) from None
-    finally:
-        os.unlink(aside)
-
-
-def _there(path: Path) -> InvalidInput:
-    return InvalidInput(str(path), "is there already; --force writes over it")
+        content = engine.export_run(
+            run_id, personal_data=personal_data, output=path, replace=force, actor=actor
+        )
+    except OutputExists as error:
+        raise InvalidInput(str(path), f"{error.problem}; --force writes over it") from None
+    say(f"{run_id} written to {path}: {len(content):,} bytes")
 
 
 @click.command("import")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from dee_es.core.events import LogExported
 from dee_es.core.values import check_text
 from dee_es.engine.api.base import ApiBase, checked_run_id
+from dee_es.engine.exporting.delivery import Output, deliver
 from dee_es.engine.run_file import FORMAT, read_run_file, write_run_file
 
 
@@ -18,6 +17,8 @@ class PortableApi(ApiBase):
         run_id: str,
         *,
         personal_data: bool = True,
+        output: Output = None,
+        replace: bool = True,
         target: str = "",
         reason: str | None = None,
         actor: str | None = None,
@@ -26,24 +27,31 @@ class PortableApi(ApiBase):
 
         With `personal_data` the file holds the key to the contact's data and has to be kept like
         that data; without it, the imported run reads as erased. It is recorded in the log
-        (`log.exported`) before it is handed out; `target` says where it will go to. Raises
-        `RunNotFound`, `IntegrityViolation`.
+        (`log.exported`) before it is handed out. With `output`, a path, a URL or a file open for
+        bytes, it is written there as well; without, `target` says where it will go to. Raises
+        `RunNotFound`, `IntegrityViolation`, `AnchorUnavailable` if it cannot be written, and
+        without `replace` `OutputExists` if the file is there: nothing is recorded then.
         """
         meta = self._meta("export_run", None, actor, reason)
         through = self._exports.through
         file = self._transfer.take_out(checked_run_id(run_id), personal_data)
         content = write_run_file(file)
-        event = LogExported(
-            kind="run_file",
-            format=FORMAT,
-            through=through,
-            entries=len(file.streams[-1]),
-            run_id=run_id,
-            digest=sha256(content).hexdigest(),
-            target=check_text("target", target),
-            personal_data=any(key is not None for key in file.keys.values()),
-        )
-        self._exports.record(event, meta)
+        told = check_text("target", target)
+
+        def record(digest: str, address: str) -> None:
+            event = LogExported(
+                kind="run_file",
+                format=FORMAT,
+                through=through,
+                entries=len(file.streams[-1]),
+                run_id=run_id,
+                digest=digest,
+                target=address or told,
+                personal_data=any(key is not None for key in file.keys.values()),
+            )
+            self._exports.record(event, meta)
+
+        deliver([content], output, self._parts.places, record, replace=replace)
         return content
 
     def import_run(self, content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Final
@@ -26,6 +25,7 @@ from dee_es.engine.compliance.report import (
     to_json,
 )
 from dee_es.engine.definitions import Definitions
+from dee_es.engine.exporting.delivery import Output, check_output, deliver
 from dee_es.engine.journal import Journal
 from dee_es.engine.queries import Queries
 from dee_es.engine.system_log import SystemLog
@@ -75,7 +75,7 @@ class Compliance:
         include: Collection[str] | None = None,
         *,
         format: ReportFormat = "json",
-        output: str | None = None,
+        output: Output = None,
         zone: str = "UTC",
         through: int | None = None,
         reason: str | None = None,
@@ -90,15 +90,16 @@ class Compliance:
         is the position up to which the log is read, by default its end. The log is read twice, once
         to count and once to verify.
 
-        With `output`, a path or URL, the report is written there as `format`, in place of a file of
-        that name; its SHA-256 and target are in the log before the file appears. Raises
+        With `output`, a path, a URL or a file open for bytes, the report is written there as
+        `format`, in place of a file of that name; its SHA-256 and target are in the log before it
+        appears. Raises
         `InvalidInput` naming the argument, `IntegrityViolation` for an entry that cannot be read,
         and `AnchorUnavailable` if the file cannot be written.
         """
         period = self._period(since, until)
         parts = _parts(include)
         _format(format)
-        target = None if output is None else _split(output)
+        check_output(output)
         head = self._store.log_head()
         end = head.position if through is None else check_count("through", through, head.position)
         meta = self._meta("report", command_id, actor, reason)
@@ -119,7 +120,7 @@ class Compliance:
             counting.sections(),
             self._verified(counting, end, on_progress) if "verification" in parts else None,
         )
-        self._deliver(report, format, target, meta)
+        self._deliver(report, format, output, meta)
         return report
 
     def render(self, report: ComplianceReport, format: ReportFormat) -> bytes:
@@ -133,30 +134,28 @@ class Compliance:
         self,
         report: ComplianceReport,
         format: ReportFormat,
-        target: tuple[str, str] | None,
+        output: Output,
         meta: Callable[[], e.Meta],
     ) -> None:
         """Put the report on record, then write it: what left is in the log before it is out."""
-        content, digest, address, place = b"", "", "", None
-        if target is not None:
-            folder, name = target
-            place = self._places(folder)
-            content = self.render(report, format)
-            digest = hashlib.sha256(content).hexdigest()
-            address = f"{place.address.rstrip('/')}/{name}"
-        event = e.LogExported(
-            kind="report",
-            format=format,
-            through=report.through,
-            entries=report.entries,
-            from_tick=report.from_tick,
-            before_tick=report.before_tick,
-            digest=digest,
-            target=address,
-        )
-        self._system_log.record(event, meta)
-        if place is not None and target is not None:
-            place.write(target[1], [content])
+
+        def record(digest: str, target: str) -> None:
+            event = e.LogExported(
+                kind="report",
+                format=format,
+                through=report.through,
+                entries=report.entries,
+                from_tick=report.from_tick,
+                before_tick=report.before_tick,
+                digest=digest,
+                target=target,
+            )
+            self._system_log.record(event, meta)
+
+        if output is None:
+            record("", "")
+        else:
+            deliver([self.render(report, format)], output, self._places, record)
 
     def _count(
         self, counting: Counting, parts: Collection[str], end: int, on_progress: OnReport | None
@@ -215,12 +214,3 @@ def _parts(include: object) -> tuple[str, ...]:
 def _format(format: object) -> None:
     if format not in FORMATS:
         raise InvalidInput("format", f"{str(format)[:64]!r} is none of {', '.join(FORMATS)}")
-
-
-def _split(output: object) -> tuple[str, str]:
-    """A path or URL as its folder and the name in it."""
-    given = check_text("output", output, blank=False)
-    folder, slash, name = given.rpartition("/")
-    if not name or name.startswith("."):
-        raise InvalidInput("output", "must end in the name of a file that does not begin with '.'")
-    return (folder or slash or "."), name

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from dee_es.core.values import check_text
 from dee_es.errors import InvalidInput
 from dee_es.ports import PlaceSource
 
@@ -36,9 +37,18 @@ caller."""
 
 
 def deliver(
-    pieces: Iterable[bytes], output: Output, places: PlaceSource, record: Recording
+    pieces: Iterable[bytes],
+    output: Output,
+    places: PlaceSource,
+    record: Recording,
+    *,
+    replace: bool = True,
 ) -> bytes | None:
-    """Write the pieces, after they were recorded; returns them if they go to the caller."""
+    """Write the pieces, after they were recorded; returns them if they go to the caller.
+
+    Without `replace` it raises `OutputExists` if the file is there, and nothing is recorded.
+    """
+    check_output(output)
     if output is None:
         content = b"".join(pieces)
         record(hashlib.sha256(content).hexdigest(), "")
@@ -47,10 +57,9 @@ def deliver(
         folder, name = _split(output)
         place = places(folder)
         target = f"{place.address.rstrip('/')}/{name}"
-        place.write(name, _recorded(pieces, lambda digest: record(digest, target)))
+        recorded = _recorded(pieces, lambda digest: record(digest, target))
+        place.write(name, recorded, replace=replace)
         return None
-    if not callable(getattr(output, "write", None)):
-        raise InvalidInput("output", "must be a path, a URL, a file open for bytes, or None")
     # A stream shows what it is given at once, so that all of it has to be there before.
     with tempfile.TemporaryFile() as aside:
         for piece in _recorded(pieces, lambda digest: record(digest, "stream")):
@@ -61,10 +70,19 @@ def deliver(
     return None
 
 
+def check_output(output: Output) -> None:
+    """Raise `InvalidInput` for what nothing can be written to."""
+    if isinstance(output, str | os.PathLike):
+        _split(output)
+    elif output is not None and not callable(getattr(output, "write", None)):
+        raise InvalidInput("output", "must be a path, a URL, a file open for bytes, or None")
+
+
 def _recorded(pieces: Iterable[bytes], record: Callable[[str], None]) -> Iterator[bytes]:
-    """The pieces in larger ones, and the recording before whoever reads them is told that these
-    were all."""
+    """The pieces in larger ones, and the recording before the last of them: whatever is left of
+    a writer that was killed, all of an export is nowhere until the log tells of it."""
     digest = hashlib.sha256()
+    last = b""
     held: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -73,17 +91,18 @@ def _recorded(pieces: Iterable[bytes], record: Callable[[str], None]) -> Iterato
         if size >= _GATHERED:
             joined = b"".join(held)
             digest.update(joined)
-            yield joined
-            held, size = [], 0
-    joined = b"".join(held)
-    digest.update(joined)
-    yield joined
+            if last:
+                yield last
+            last, held, size = joined, [], 0
+    rest = b"".join(held)
+    digest.update(rest)
     record(digest.hexdigest())
+    yield last + rest
 
 
 def _split(output: str | os.PathLike[str]) -> tuple[str, str]:
     """Folder and name of a file, or of a URL."""
-    text = os.fspath(output)
+    text = check_text("output", os.fspath(output), blank=False)
     if "://" in text:
         folder, _, name = text.rpartition("/")
         if folder.endswith(("/", ":")):
@@ -91,7 +110,7 @@ def _split(output: str | os.PathLike[str]) -> tuple[str, str]:
     else:
         path = Path(text).absolute()
         folder, name = str(path.parent), path.name
-        if path.is_dir():
+        if path.is_dir() or text.endswith(os.sep):
             raise InvalidInput("output", "is a folder; name a file in it")
     if not name or name.startswith("."):
         raise InvalidInput("output", "must end with a file's name that begins with no dot")

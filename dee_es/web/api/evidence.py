@@ -97,7 +97,7 @@ def report(
     engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: Report
 ) -> Response:
     """Count the log of a period; get the report from the job once it is done. It is recorded in
-    the log that it was made."""
+    the log that it was made, and the SHA-256 of the file."""
 
     def work(running: Job) -> dict[str, Any]:
         file = running.make_file("report", given.format)
@@ -111,6 +111,8 @@ def report(
             given.since,
             given.until,
             given.include,
+            format=given.format,
+            output=file,
             zone=given.zone,
             through=given.through,
             reason=given.reason,
@@ -118,14 +120,15 @@ def report(
             command_id=command,
             on_progress=told,
         )
-        content = engine.compliance.render(made, given.format)
-        file.write(content)
+        digest = hashlib.sha256()
+        for piece in file.pieces():
+            digest.update(piece)
         return {
             "format": given.format,
             "entries": made.entries,
             "through": made.through,
             "violations": len(made.violations()),
-            "digest": hashlib.sha256(content).hexdigest(),
+            "digest": digest.hexdigest(),
         }
 
     return _started(jobs, "report", actor.name, work, command, given)
