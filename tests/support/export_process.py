@@ -12,6 +12,7 @@ which is the exit code or `killed`, and `steps`, the names of those it came to.
 from __future__ import annotations
 
 import builtins
+import importlib
 import io
 import json
 import os
@@ -29,6 +30,20 @@ from dee_es.cli import main as dee
 from dee_es.engine.exporting import bundle, delivery
 from tests.support.cli_server import prepare
 
+LATE: Final = (
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "dee_es.adapters.anchors",
+    "dee_es.adapters.channels.outbox",
+    "dee_es.adapters.documents.html",
+    "dee_es.adapters.documents.markdown",
+    "dee_es.adapters.documents.pdf",
+    "dee_es.cli.root",
+    "dee_es.engine.compliance.manager",
+    "dee_es.verifier",
+    "fsspec.implementations.local",
+    "reportlab.pdfgen.canvas",
+)
+"""What commands import only when they need it."""
 GATHERED: Final = 2_000
 """Bytes that are written at once, so that a small export is many writes."""
 
@@ -142,6 +157,8 @@ def _become(order: dict[str, Any], told: int) -> NoReturn:
 def main() -> None:
     """Start a process for each line; imports are made once, for all of them."""
     prepare()
+    for name in LATE:
+        importlib.import_module(name)
     for line in sys.stdin:
         reading, told = os.pipe()
         child = os.fork()
