@@ -131,13 +131,14 @@ def _alone(path: str) -> Iterator[BinaryIO]:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(file.fileno())
-            if found.st_nlink > 1:
-                # Somebody was killed between the two names: this is the finished file as well.
-                os.unlink(path)
-                continue
             # Whoever had it before may have put it in its place since it was opened here.
             with suppress(FileNotFoundError):
-                if os.path.samestat(found, os.stat(path)):
-                    os.fchmod(file.fileno(), 0o600)
-                    yield file
-                    return
+                if not os.path.samestat(found, os.stat(path)):
+                    continue
+                if found.st_nlink > 1:
+                    # Somebody was killed between the two names: this is the finished file as well.
+                    os.unlink(path)
+                    continue
+                os.fchmod(file.fileno(), 0o600)
+                yield file
+                return

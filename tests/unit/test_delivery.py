@@ -57,5 +57,5 @@ def test_what_nothing_can_be_written_to_is_refused_before_it_is_made(output: obj
     def record(digest: str, target: str) -> None:
         raise AssertionError("recorded")
 
-    with pytest.raises(InvalidInput, match="^output"):
+    with pytest.raises(InvalidInput, match=r"^output"):
         deliver(pieces(), output, lambda _: Shelf(), record)  # type: ignore[arg-type]

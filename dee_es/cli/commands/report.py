@@ -101,8 +101,8 @@ def report(
         raise click.UsageError("a PDF file needs a place: --output FILE")
     with session.engine() as engine:
         now = engine.now().now
-        # What is shown is on record with its SHA-256 like a file; it waits for the lines of progress
-        # to be gone.
+        # What is shown is on record with its SHA-256 like a file, and waits for the lines of
+        # progress to be gone.
         shown = io.BytesIO()
         made = _made(
             lambda told: engine.compliance.report(
