@@ -130,15 +130,23 @@ def _alone(path: str) -> Iterator[BinaryIO]:
     while True:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = os.fstat(file.fileno())
-            # Whoever had it before may have put it in its place since it was opened here.
-            with suppress(FileNotFoundError):
-                if not os.path.samestat(found, os.stat(path)):
-                    continue
-                if found.st_nlink > 1:
-                    # Somebody was killed between the two names: this is the finished file as well.
-                    os.unlink(path)
-                    continue
-                os.fchmod(file.fileno(), 0o600)
+            if _is_there_alone(file.fileno(), path):
                 yield file
                 return
+
+
+def _is_there_alone(descriptor: int, path: str) -> bool:
+    """Whether the open file, which is locked, is the one under this name, and under no other."""
+    found = os.fstat(descriptor)
+    try:
+        # Whoever had it before may have put it in its place since it was opened here.
+        if not os.path.samestat(found, os.stat(path)):
+            return False
+    except FileNotFoundError:
+        return False
+    if found.st_nlink > 1:
+        # Somebody was killed between giving it its name and taking this one: it is a finished file.
+        os.unlink(path)
+        return False
+    os.fchmod(descriptor, 0o600)
+    return True

@@ -117,6 +117,16 @@ def test_what_others_left_aside_becomes_its_owners(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
 
 
+def test_what_is_taken_away_while_it_is_written_is_told(tmp_path: Path) -> None:
+    def content() -> Iterator[bytes]:
+        yield b"half"
+        (tmp_path / ".x.part").unlink()
+
+    with pytest.raises(AnchorUnavailable):
+        FilePlace(str(tmp_path)).write("x", content())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_do_not_write_one_file_at_once(tmp_path: Path) -> None:
     place = FilePlace(str(tmp_path))
     with (tmp_path / ".x.part").open("wb") as other:
