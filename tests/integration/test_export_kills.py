@@ -26,7 +26,7 @@ from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.run_file import read_run_file
 from tests.support.cli import environment
 from tests.support.counts import FULL
-from tests.support.engines import EPOCH, outreach, publish_basics
+from tests.support.engines import DAY, EPOCH, outreach, publish_basics
 from tests.support.exports import verify_all
 
 ROOT: Final = Path(__file__).parents[2]
@@ -48,6 +48,11 @@ class Form:
     """What stands before the path, `-` for the standard output."""
     refused_again: bool = False
     """A file that is there is not written over."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it is to take the place of a file that is there."""
+        return self.arguments[-1] == "--force"
 
     def output(self, folder: Path) -> str:
         return "" if self.url == "-" else f"{self.url}{folder / self.name}"
@@ -173,7 +178,7 @@ def world(url: str, folder: Path, server: subprocess.Popen[str]) -> Iterator[Wor
         assert engine.bulk_execute(outreach(), people).created == len(people)
         engine.tick()
         engine.audit.checkpoint("bob")
-        engine.run_until(engine.now().tick + 4 * 86_400)
+        engine.run_until(engine.now().tick + 4 * DAY)
         engine.grant_consent("c1", "email", source="form")
         engine.audit.checkpoint("bob")
         yield World(folder, engine, settings, server, engine.list_runs().runs[0].id)
@@ -214,7 +219,7 @@ def meaning(name: str, content: bytes, through: int) -> Any:
     if ending == "pdf":
         assert content.endswith(b"%%EOF\n")
         pages = [page.extract_text() for page in PdfReader(io.BytesIO(content)).pages]
-        return re.sub(rf"\b{through}\b", "THROUGH", "\n".join(pages))
+        return re.sub(rf"\bentry\s+{through}\b", "entry", "\n".join(pages))
     if ending == "zip":
         with zipfile.ZipFile(io.BytesIO(content)) as bundle:
             assert bundle.testzip() is None
@@ -223,7 +228,7 @@ def meaning(name: str, content: bytes, through: int) -> Any:
             digest, each = line.split("  ")
             assert hashlib.sha256(files[each]).hexdigest() == digest
         parts = ("export.jsonl", "export.pdf")
-        files["README.txt"] = re.sub(rb"\b%d\b" % through, b"", files["README.txt"])
+        files["README.txt"] = re.sub(rb"\bentry %d\b" % through, b"", files["README.txt"])
         rest = {each: content for each, content in files.items() if each not in parts}
         return rest, [meaning(each, files[each], through) for each in parts]
     if name == "run.json":
@@ -251,7 +256,8 @@ class Watch:
             # What somebody else reads at the other end cannot be called back.
             assert digests or not self.file.stat().st_size
         elif self.file.exists():
-            self._believed(self.file.read_bytes(), digests, new[0].through if new else 0)
+            before = [event.digest for event in self.world.told] if self.form.over else []
+            self._believed(new, digests + before)
         if self.part.exists():
             self._not_unrecorded(self.part.read_bytes(), digests)
         self._tidy()
@@ -264,19 +270,23 @@ class Watch:
             (event,) = new
             assert event.kind == self.form.kind
             assert event.target.endswith("stream" if self.form.url == "-" else str(self.file))
-            if self.form.kind == "export":
-                assert event.digest
+            if self.form.kind != "run_file":
+                assert (event.from_tick, event.before_tick) == (0, 3 * DAY)
+        if self.form.refused_again and not new:
+            # The process that was killed had come to the end.
+            digests = [self.world.told[-1].digest]
         if self.form.url != "-":
             assert [path.name for path in self.world.out.iterdir()] == [self.file.name]
             assert self.file.stat().st_mode & 0o777 == 0o600
-        self._believed(self.file.read_bytes(), digests, new[0].through if new else 0)
+        self._believed(new, digests)
         self._tidy()
 
-    def _believed(self, content: bytes, digests: list[str], through: int) -> None:
+    def _believed(self, new: list[LogExported], digests: list[str]) -> None:
+        content = self.file.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         if self.form.kind:
-            assert digest in (digests or [event.digest for event in self.world.told])
-        found = meaning(self.form.name, content, through)
+            assert digest in digests
+        found = meaning(self.form.name, content, new[0].through if new else 0)
         assert found == (self.whole if self.whole is not None else found)
         self.whole = found
         if digest not in self.kept:
@@ -327,7 +337,7 @@ def killed_at_every_step(world: World, form: Form) -> None:
     for step in range(1, len(steps) + 1) if FULL else few_of(steps, form):
         for path in world.out.iterdir():
             path.unlink()
-        if form.arguments[-1] == "--force":
+        if form.over:
             world.give_out(form)
             world.recorded()
         assert world.give_out(form, step)[0] == "killed", step
