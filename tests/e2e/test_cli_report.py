@@ -57,6 +57,9 @@ def test_json_numbers_lead_to_the_entries(dee: Dee) -> None:
 
 def test_markdown_is_the_default_and_holds_no_personal_data(dee: Dee) -> None:
     text = dee(*PERIOD).stdout
+    [export] = dee.json("audit", "log", "--action", "log.exported")["entries"]
+    told = {**export["input"], **export["output"]}
+    assert told["digest"] == hashlib.sha256(text.encode()).hexdigest()
     assert text.startswith("# Compliance report\n")
     assert "jane" not in text.lower()
     links = set(re.findall(r"\(#(figure-\d+)\)", text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -60,7 +61,12 @@ def test_archives_from_writing_to_reading_again(dee: Dee, tmp_path: Path) -> Non
     assert "the log is valid" in dee("audit", "verify").stdout
     assert "has left the log for archive 1" in dee.fault("runs", "show", run)
     assert dee.json("runs", "list")["total"] == 2
-    dee("archive", "export", run, "run.json")
+    dee("--actor", "ann", "archive", "export", run, "run.json")
+    content = (dee.folder / "run.json").read_bytes()
+    (told,) = dee.json("audit", "log", "--by", "ann")["entries"]
+    assert told["input"]["target"] == str(dee.folder / "run.json")
+    assert told["output"]["digest"] == hashlib.sha256(content).hexdigest()
+    assert "is there already; --force" in dee.fault("archive", "export", run, "run.json")
     scratch = Dee(tmp_path / "scratch")
     scratch.folder.mkdir()
     scratch("init", "--clock", "manual", "--epoch", "2025-03-03T08:00Z")
