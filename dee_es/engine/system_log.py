@@ -39,11 +39,11 @@ class SystemLog:
         """All of the system's own events; raises `IntegrityViolation` if they do not verify."""
         return self._journal.open(self._store.read_stream(SYSTEM_STREAM))
 
-    def record(self, event: e.LogExported, meta: Callable[[], e.Meta]) -> int:
-        """Append that something was given out; returns its position in the log.
+    def record(self, event: e.Event, meta: Callable[[], e.Meta]) -> int:
+        """Append an event; returns its position in the log.
 
-        What the same command recorded a moment ago is not recorded again, if it gave out the same
-        bytes. Reads the end of the stream only. Raises `ConcurrencyConflict` if others kept
+        What the same command recorded a moment ago is not recorded again, unless it gave out other
+        bytes then. Reads the end of the stream only. Raises `ConcurrencyConflict` if others kept
         appending.
         """
         for _ in range(_ATTEMPTS):
@@ -53,7 +53,7 @@ class SystemLog:
                 # A damaged entry is none of this command's: a damaged log can still be exported.
                 with suppress(IntegrityViolation, UnknownEventVersion):
                     known = self._journal.open_one(row)
-                    same = getattr(known.event, "digest", None) == event.digest
+                    same = _digest(known.event) == _digest(event)
                     if known.meta.command_id == given.command_id and same:
                         return row.position
             done = self._append(head.version, head.checksum, event, given, ())
@@ -103,6 +103,11 @@ class SystemLog:
             return replace(sealed[0].recorded, position=result.position)
         self._clock.refresh()
         return None
+
+
+def _digest(event: e.Event) -> str:
+    """The SHA-256 (hex) of what was given out; empty if nothing was."""
+    return event.digest if isinstance(event, e.LogExported) else ""
 
 
 def _contended() -> ConcurrencyConflict:
