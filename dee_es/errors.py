@@ -97,7 +97,7 @@ class InvalidInput(DeeError):
         super().__init__(f"{field}: {problem}")
 
 
-class OutputExists(InvalidInput):
+class OutputExists(DeeError):
     """A file is there already, and was not to be written over; it is as it was."""
 
 

@@ -69,7 +69,7 @@ class FilePlace:
         return sorted(str(path).rsplit("/", 1)[-1] for path in paths)
 
     def _there(self, name: str) -> OutputExists:
-        return OutputExists(f"{self.address.rstrip('/')}/{name}", "is there already")
+        return OutputExists(f"{self.address.rstrip('/')}/{name}: is there already")
 
     def _path(self, name: str) -> str:
         if not name or "/" in name or name.startswith("."):

@@ -31,6 +31,7 @@ STATUSES: Final[tuple[tuple[type[e.DeeError], int, str], ...]] = (
     (e.ContactSuppressed, 409, "The contact is suppressed"),
     (e.HoldInForce, 409, "A legal hold is in force"),
     (e.OutcomeUnknownError, 409, "The outcome of a send is unknown"),
+    (e.OutputExists, 409, "The file is there already"),
     (e.ConcurrencyConflict, 409, "Somebody else was faster"),
     (e.RebuildRefused, 409, "The rebuild ended before the swap"),
     (e.KeyDestroyed, 410, "The contact was erased"),

@@ -288,6 +288,7 @@ STATUS = {
     "HoldInForce": 409,
     "IntegrityViolation": 500,
     "InvalidInput": 422,
+    "OutputExists": 409,
     "InvalidTransition": 409,
     "KeyDestroyed": 410,
     "MasterKeyRotated": 503,

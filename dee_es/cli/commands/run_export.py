@@ -54,8 +54,8 @@ def write_run(
         content = engine.export_run(
             run_id, personal_data=personal_data, output=path, replace=force, actor=actor
         )
-    except OutputExists as error:
-        raise InvalidInput(str(path), f"{error.problem}; --force writes over it") from None
+    except OutputExists:
+        raise InvalidInput(str(path), "is there already; --force writes over it") from None
     say(f"{run_id} written to {path}: {len(content):,} bytes")
 
 
