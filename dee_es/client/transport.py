@@ -48,6 +48,7 @@ _ERRORS: Final[dict[str, type[DeeError]]] = {
         e.KeyDestroyed,
         e.MasterKeyRotated,
         e.OutcomeUnknownError,
+        e.OutputExists,
         e.PlanNotFound,
         e.ProjectionStuck,
         e.ProjectionUnavailable,
