@@ -194,7 +194,7 @@ def test_a_report_is_made(client: Client, engine: Engine, kind: str) -> None:
     assert hashlib.sha256(file.content).hexdigest() == job["result"]["digest"]
     assert file.headers["content-disposition"].startswith("attachment")
     (entry,) = engine.audit.query(actions=["log.exported"]).entries
-    told = entry.input or {}
+    told = {**(entry.input or {}), **(entry.output or {})}
     assert (entry.actor, told["digest"]) == ("robin", job["result"]["digest"])
     assert (told["format"], told["target"]) == (kind, "stream")
     other = ended(client, client.post(f"{API}/report", json={**given, "zone": "Nowhere"}))
