@@ -6,11 +6,7 @@ import csv
 import hashlib
 import io
 import json
-import os
-import signal
 import stat
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,13 +17,12 @@ import fsspec
 import pytest
 from pypdf import PdfReader
 
-from dee_es import Engine
 from dee_es.core import events as e
 from dee_es.core.ids import contact_stream
 from dee_es.engine.exporting import document, proofs, scope
 from dee_es.errors import AnchorUnavailable, InvalidInput, RunNotFound
 from tests.support.engines import BACKENDS, DAY, EPOCH
-from tests.support.exports import ROOT, Log, lines, made_log, verify
+from tests.support.exports import Log, lines, made_log, verify
 
 
 @pytest.fixture(params=BACKENDS)
@@ -372,78 +367,3 @@ def test_an_archived_run_is_proved_around_by_its_tombstones(sqlite_log: Log) -> 
     path = sqlite_log.exported("kept.jsonl", run_id=kept)
     code, said = verify(path, "--key", sqlite_log.key)
     assert code == 0, said
-
-
-# --- killed ---------------------------------------------------------------------------------------
-
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from dee_es import Engine, EngineConfig
-from dee_es.adapters import places
-from dee_es.adapters.keys import open_memory_keys
-from dee_es.engine.exporting import manager, records
-from dee_es.engine.system_log import SystemLog
-
-def kill(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-point, url, output, run = sys.argv[1:]
-record = SystemLog.record
-if point == "first entry":
-    records.Records.of = kill
-elif point == "before it is recorded":
-    SystemLog.record = kill
-elif point == "after it was recorded":
-    SystemLog.record = lambda *given: (record(*given), kill())
-elif point == "before it appears":
-    places.os.replace = kill
-config = EngineConfig(url, outbox=str(Path(output).parent / "outbox"),
-                      checkpoints=str(Path(output).parent / "places"),
-                      audit_key_file=str(Path(output).parent / "audit.key"))
-with Engine(config) as engine:
-    engine.audit.export(run, format="jsonl", output=output)
-"""
-POINTS = ("first entry", "before it is recorded", "after it was recorded", "before it appears")
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_killed_at_any_step_there_is_no_half_file_and_again_makes_a_whole_one(
-    tmp_path: Path, point: str
-) -> None:
-    from dee_es import EngineConfig
-    from tests.support.engines import outreach, publish_basics
-
-    url, output = f"sqlite:///{tmp_path / 'dee.db'}", tmp_path / "run.jsonl"
-    config = EngineConfig(url, clock="manual", epoch=EPOCH, outbox=str(tmp_path / "outbox"),
-                          checkpoints=str(tmp_path / "places"),
-                          audit_key_file=str(tmp_path / "audit.key"))  # fmt: skip
-    with Engine(config) as engine:
-        publish_basics(engine)
-        person = {"id": "c1", "email": "c1@example.com", "firstName": "N"}
-        run = engine.execute(outreach(), person).id
-        engine.audit.checkpoint()
-
-    def exported(at: str) -> int:
-        code = _KILLED.format(root=str(ROOT))
-        done = subprocess.run(
-            [sys.executable, "-c", code, at, url, str(output), run],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert "Error" not in done.stderr, done.stderr
-        return done.returncode
-
-    assert exported(point) == -signal.SIGKILL
-    assert not output.exists()
-    assert exported("never") == 0
-    assert verify(output)[0] == 0
-    assert sorted(path.name for path in tmp_path.iterdir() if "run" in path.name) == ["run.jsonl"]
-    with Engine(config) as engine:
-        events = [each.event for each in engine._system_log.history()]
-        told = [event for event in events if isinstance(event, e.LogExported)]
-        assert told[-1].digest == hashlib.sha256(output.read_bytes()).hexdigest()
-        assert len(told) == (1 if point in POINTS[:2] else 2)
-        assert engine.verify_log().valid
