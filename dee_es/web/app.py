@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dee_es.engine.facade import EngineApi
@@ -21,10 +19,10 @@ from dee_es.web.security.hosts import Hosts, allowed_hosts
 from dee_es.web.security.limits import Bodies, Rates
 from dee_es.web.security.login import login_router
 from dee_es.web.settings import WebSettings
+from dee_es.web.static_files import Static
 
 UPLOADS: Final = frozenset({"/api/v1/runs/bulk-execute", "/enroll"})
 """Paths that stream a file."""
-_STATIC: Final = Path(__file__).parent / "pages" / "static"
 
 
 class WebApp:
@@ -58,8 +56,7 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     problems.install(inner)
     for router in (*api.ROUTERS, *pages.ROUTERS, *hooks.ROUTERS, login_router(gatekeeper)):
         inner.include_router(router)
-    if _STATIC.is_dir():
-        inner.mount("/static", StaticFiles(directory=_STATIC))
+    inner.mount("/static", Static())
     # From the inside out: the last one is asked first.
     app: ASGIApp = Csrf(inner)
     app = Bodies(app, chosen, UPLOADS)

@@ -16,6 +16,7 @@ from dee_es.engine.facade import EngineApi
 from dee_es.errors import InvalidInput
 from dee_es.web.app import create_app
 from dee_es.web.settings import WebSettings
+from dee_es.web.upkeep import kept_level
 
 _BACKLOG: Final = 128
 _AT_ONCE: Final = 256
@@ -25,8 +26,8 @@ _LAST_SECONDS: Final = 5
 def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], object]) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is told the address once requests are taken.
 
-    Requests under way are finished, jobs end after their batch. Port 0 is any free one. Raises
-    `InvalidInput` if the address cannot be had or would not be safe.
+    Requests under way are finished, jobs end after their batch; meanwhile projections are kept
+    level with the log. Port 0 is any free one. Raises `InvalidInput` if the address cannot be had or would not be safe.
     """
     with _listening(settings) as listener:
         port = int(listener.getsockname()[1])
@@ -43,7 +44,8 @@ def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], ob
             timeout_graceful_shutdown=_LAST_SECONDS,
         )
         try:
-            _Server(config, lambda: on_ready(address(settings.host, port))).run([listener])
+            with kept_level(engine):
+                _Server(config, lambda: on_ready(address(settings.host, port))).run([listener])
         finally:
             app.close()
 

@@ -13,11 +13,12 @@ from scripts.benchmarks import (
     rebuilding,
     replaying,
     run_list,
+    serving,
     verifying,
 )
 from scripts.benchmarks.harness import Figure, machine, workplace
 
-MEASUREMENTS = ("enroll", "encryption", "lists", "replay", "rebuild", "verify")
+MEASUREMENTS = ("enroll", "encryption", "lists", "replay", "rebuild", "verify", "web")
 
 
 def main() -> None:
@@ -31,13 +32,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, help="runs to list (default: 1,000,000)")
     parser.add_argument("--events", type=int, help="events to fold or verify (default: 1,000,000)")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything, once")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="for `web` alone: leave the database in DIR, and measure on it again next time",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     given = parser.parse_args()
     if unknown := set(given.only) - set(MEASUREMENTS):
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
+    if given.keep is not None and given.only != ["web"]:
+        parser.error("--keep is for `web` alone")
     print(f"{machine()}; database: {given.database or 'PostgreSQL, embedded'}", flush=True)
     figures = []
-    with workplace(given.database) as (url, folder):
+    with workplace(given.database, given.keep) as (url, folder):
         for figure in _measure(given, url, folder):
             figures.append(figure)
             print(figure.line(), flush=True)
@@ -67,6 +76,9 @@ def _measure(given: argparse.Namespace, url: str, folder: Path) -> Iterator[Figu
     if "verify" in wanted:
         events = given.events or 1_000_000 // small
         yield from verifying.measure(url, folder, events, 1 if given.quick else 3)
+    if "web" in wanted:
+        runs = given.runs or 1_000_000 // small
+        yield from serving.measure(url, folder, runs, 1 if given.quick else 3)
 
 
 if __name__ == "__main__":

@@ -53,12 +53,13 @@ class Figure:
 
 
 @contextmanager
-def workplace(url: str | None) -> Iterator[tuple[str, Path]]:
+def workplace(url: str | None, keep: Path | None = None) -> Iterator[tuple[str, Path]]:
     """A database URL and a folder for the rest; without a URL, an embedded PostgreSQL is started.
 
-    The server runs with its default settings: fsync on.
+    The server runs with its default settings: fsync on. What is in the folder `keep` stays there.
     """
-    folder = Path(tempfile.mkdtemp(prefix="dee-bench-"))
+    folder = Path(tempfile.mkdtemp(prefix="dee-bench-")) if keep is None else keep.absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = None
     try:
         if url is None:
@@ -71,7 +72,8 @@ def workplace(url: str | None) -> Iterator[tuple[str, Path]]:
     finally:
         if server is not None:
             server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -168,6 +170,11 @@ def latency(work: str, calls: Sequence[Callable[[], object]], bar_ms: float) -> 
         start = time.perf_counter()
         call()
         samples.append((time.perf_counter() - start) * 1000)
+    return spread_of(work, samples, bar_ms)
+
+
+def spread_of(work: str, samples: Sequence[float], bar_ms: float | None = None) -> Figure:
+    """99th percentile of times in ms, with median and maximum as the spread."""
     spread = (statistics.median(samples), max(samples))
     return Figure(work, percentile(samples, 0.99), "ms p99", spread, bar_ms, False)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dee_es import Engine, ExecutionPlan, create_plan, steps
+from dee_es import Engine, ExecutionPlan, ExecutionRun, create_plan, steps
 from scripts.benchmarks.harness import Figure, engine_on, latency, people, settle
 
 SINGLE_BAR_MS = 2
@@ -20,13 +20,7 @@ CALLS = 500
 def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Figure]:
     """Latency of `replay`, and the rate of `replay_all`, on `runs` runs that have ended."""
     with engine_on(url, folder, "replays") as engine:
-        engine.bulk_execute(_plan(), people(runs, 0), batch_size=5_000)
-        twenty = engine.list_runs(limit=CALLS).runs
-        engine.run_until(1)
-        for run in twenty:
-            for kind in ("email.delivered", "email.opened", "email.clicked"):
-                engine.ingest_event(kind, run.contact_id)
-        engine.run_until_idle()
+        twenty = live(engine, runs)
         settle(url, "replays")
         events = engine.get_run(twenty[0].id).version
         calls = [_replay(engine, run.id) for run in twenty]
@@ -48,6 +42,18 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Figure]
                 (min(rates), max(rates)),
                 FLEET_BAR if workers == cores else None,
             )
+
+
+def live(engine: Engine, runs: int) -> tuple[ExecutionRun, ...]:
+    """So many runs that ended; the last 500 of them, which are returned, with 20 events each."""
+    engine.bulk_execute(_plan(), people(runs, 0), batch_size=5_000)
+    twenty = engine.list_runs(limit=CALLS).runs
+    engine.run_until(1)
+    for run in twenty:
+        for kind in ("email.delivered", "email.opened", "email.clicked"):
+            engine.ingest_event(kind, run.contact_id)
+    engine.run_until_idle()
+    return twenty
 
 
 def _replay(engine: Engine, run_id: str) -> Callable[[], object]:

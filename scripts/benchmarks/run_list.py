@@ -21,7 +21,7 @@ def measure(url: str, folder: Path, runs: int) -> Iterator[Figure]:
     """Latency of `list_runs` by each filter, at `runs` runs of several plans and statuses."""
     with engine_on(url, folder, "lists") as engine:
         start = time.perf_counter()
-        _fill(engine, runs)
+        fill(engine, runs)
         rate = runs / (time.perf_counter() - start)
         yield Figure(f"filled with {runs:,} runs of 5 plans over 20 days", rate, "runs/s")
         settle(url, "lists")
@@ -33,7 +33,8 @@ def measure(url: str, folder: Path, runs: int) -> Iterator[Figure]:
             yield latency(f"list_runs by {name}, {runs:,} runs", calls, BAR_MS)
 
 
-def _fill(engine: Engine, runs: int) -> None:
+def fill(engine: Engine, runs: int) -> None:
+    """Start so many runs of 5 plans over 20 days; some are cancelled, some paused."""
     days = 20
     share = runs // days
     plans = [plan(name) for name in ("common", "common", "common", "usual", "usual", "seldom")]

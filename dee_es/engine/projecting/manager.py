@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Final
 
 from dee_es.core.ids import contact_stream
 from dee_es.core.values import check_count, check_id
 from dee_es.engine.projecting.context import Context
+from dee_es.engine.projecting.keeping import Keeper, OnTrouble
 from dee_es.engine.projecting.models import (
+    CaughtUp,
     OnRebuild,
     ParkedStream,
     ProjectionStatus,
@@ -22,7 +25,7 @@ from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.engine.projecting.rebuild import Options, Rebuilder
 from dee_es.engine.projecting.repair import Repairs
 from dee_es.engine.projecting.status import Status
-from dee_es.errors import InvalidInput
+from dee_es.errors import DeeError, InvalidInput
 from dee_es.ports import BuildRow
 
 PAGE: Final = 5_000
@@ -39,6 +42,7 @@ class Projections:
         self._rebuilder = Rebuilder(*parts)
         self._repairs = Repairs(*parts)
         self._status = Status(*parts)
+        self._keeper = Keeper(*parts)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +91,35 @@ class Projections:
         """
         check_count("page", page, MOST_PAGE)
         return self._rebuilder.verify(self._named(name), page, throttle, on_progress or _silent)
+
+    # --- catching up ------------------------------------------------------------------------------
+
+    def catch_up(self, name: str, *, within_s: float | None = None) -> CaughtUp:
+        """Fold what a projection has not seen yet, for about `within_s` seconds at most.
+
+        Whoever reads a projection waits until it is level; this is for those who would rather say
+        how far it is. Raises `InvalidInput` for a name there is not, `ProjectionUnavailable` and
+        `UnknownEventVersion` if this code cannot fold it.
+        """
+        if within_s is not None and not within_s >= 0:
+            raise InvalidInput("within_s", "must be 0 seconds or more")
+        return self._keeper.catch_up(self._named(name), within_s)
+
+    def keep_level(
+        self,
+        stop: threading.Event,
+        *,
+        throttle: float = 0.25,
+        every_s: float = 1.0,
+        on_trouble: OnTrouble | None = None,
+    ) -> None:
+        """Keep all projections level with the log, at a modest pace, until `stop` is set.
+
+        `throttle` is the share of the time to work, up to 1; once all are level, they are looked
+        at every `every_s` seconds. What goes wrong is told to `on_trouble` with the name of the
+        projection, once until it goes well again, and tried again: this goes on.
+        """
+        self._keeper.keep_level(stop, throttle, every_s, on_trouble or _untroubled)
 
     # --- rebuilding -------------------------------------------------------------------------------
 
@@ -185,6 +218,10 @@ class Projections:
                 return each
         known = ", ".join(self._projector.names)
         raise InvalidInput("name", f"there is no projection {str(name)[:64]!r}; there are {known}")
+
+
+def _untroubled(_: str, __: DeeError) -> None:
+    """Nobody wants to hear of it."""
 
 
 def _silent(_: RebuildProgress) -> None:

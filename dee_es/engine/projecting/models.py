@@ -139,6 +139,22 @@ class ProjectionStatus(Answer):
     advice: str | None
 
 
+class CaughtUp(Answer):
+    """How far a projection has come: `position` of `head`, the log's last entry when it began.
+
+    It may be ahead of `head`: others go on writing, and folding.
+    """
+
+    name: str
+    position: int
+    head: int
+
+    @property
+    def level(self) -> bool:
+        """Whether it holds all that the log held."""
+        return self.position >= self.head
+
+
 class Refolded(Answer):
     """What became of streams that were folded again: `streams` are right now, `parked` are not."""
 

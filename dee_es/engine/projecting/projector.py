@@ -174,24 +174,32 @@ class Projector:
         standing = self._views.standing()
         build, row = self.readable(wanted, standing.builds)
         self._at_hand[wanted.name] = build
-        while row.position < standing.head:
-            with self._views.transaction() as tx:
-                build, row = self.readable(wanted, tx.builds(wanted.name))
-                rows = tx.read_log(row.position, PAGE)
-                if not rows:
-                    break
-                page = open_page(self._journal, rows, row.ordinal, tx)
-                for along in tx.builds(wanted.name):
-                    other = self.build_of(along) if along.state in FOLDED_ALONG else None
-                    if other is None or along.position != row.position or along.key == row.key:
-                        continue
-                    # A rebuild may be on its way past this very position.
-                    held = tx.held(along.key)
-                    if held is not None and held.position == row.position:
-                        advance(tx, other, held, page, self._wall.now_ms())
-                row = advance(tx, build, row, page, self._wall.now_ms())
+        more = True
+        while more and row.position < standing.head:
+            build, row, more = self.fold_page(wanted, PAGE)
         self._at_hand[wanted.name] = build
         return build
+
+    def fold_page(self, wanted: AnyProjection, limit: int) -> tuple[Build, BuildRow, bool]:
+        """Fold up to `limit` events that the build at hand has not seen yet, in one transaction.
+
+        Returns that build with its row after it, and whether there were any. Raises as `catch_up`.
+        """
+        with self._views.transaction() as tx:
+            build, row = self.readable(wanted, tx.builds(wanted.name))
+            rows = tx.read_log(row.position, limit)
+            if not rows:
+                return build, row, False
+            page = open_page(self._journal, rows, row.ordinal, tx)
+            for along in tx.builds(wanted.name):
+                other = self.build_of(along) if along.state in FOLDED_ALONG else None
+                if other is None or along.position != row.position or along.key == row.key:
+                    continue
+                # A rebuild may be on its way past this very position.
+                held = tx.held(along.key)
+                if held is not None and held.position == row.position:
+                    advance(tx, other, held, page, self._wall.now_ms())
+            return build, advance(tx, build, row, page, self._wall.now_ms()), True
 
     def at_hand(self, wanted: AnyProjection) -> Build:
         """The build that was last found to serve, without a look at the database."""

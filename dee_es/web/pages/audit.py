@@ -42,6 +42,9 @@ def search(request: Request, engine: EngineDep, actor: ActorDep) -> Response:
         "limit": None if limit == 50 else limit,
         "search": "1",
     }
+    behind = rendering.unless_level(request, engine, "audit_trail") if asked else None
+    if behind is not None:
+        return behind
     found = _found(request, engine, actor.name, filters, actions, limit) if asked else None
     following = None if found is None else found.next_cursor
     return rendering.page(

@@ -61,6 +61,9 @@ def contact(request: Request, engine: EngineDep, contact_id: Id) -> Response:
     """A contact as of a date, by default now."""
     asked = inputs.given(request, "at")
     moment = inputs.moment("at", asked, engine.now().now)
+    behind = rendering.unless_level(request, engine, "contact_history")
+    if behind is not None:
+        return behind
     found = engine.contact_at(contact_id, time=moment)
     return rendering.page(
         request,

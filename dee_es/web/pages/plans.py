@@ -59,6 +59,9 @@ def plan(request: Request, engine: EngineDep, plan_id: Id) -> Response:
     version = inputs.number(request, "version", most, least=1, most=most)
     shown = latest if version == most else engine.get_plan(plan_id, version)
     other = inputs.number(request, "beside", max(version - 1, 0), least=0, most=most)
+    behind = rendering.unless_level(request, engine, "step_funnel")
+    if behind is not None:
+        return behind
     compared = None
     if other and other != version:
         compared = side_by_side(engine.get_plan(plan_id, other).definition(), shown.definition())

@@ -29,8 +29,13 @@ from dee_es.web.pages.drawing import short
 from dee_es.web.routing import csrf_token
 from dee_es.web.security.roles import Actor, Role
 from dee_es.web.security.scopes import actor_in
+from dee_es.web.static_files import static
 
 _HEALTH_S: Final = 5.0
+_PATIENCE_S: Final = 1.0
+"""How long a page waits for a projection before it says how far that is."""
+_AGAIN_S: Final = 2
+"""After how long such a page loads itself again; see `behind.html`."""
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 DONE: Final[Mapping[str, str]] = {
     "paused": "The run was paused.",
@@ -105,7 +110,9 @@ def _environment() -> Environment:
         span=span,
         short=short,
     )
-    made.globals.update(distance=distance, statuses=[each.value for each in RunStatus])
+    made.globals.update(
+        distance=distance, static=static, statuses=[each.value for each in RunStatus]
+    )
     return made
 
 
@@ -125,6 +132,19 @@ def page(
         **values,
     }
     return bare(request, template, status, **shown)
+
+
+def unless_level(request: Request, engine: EngineApi, projection: str) -> HTMLResponse | None:
+    """A page that says how far a projection is, and loads itself again until it is level; None if
+    it is level, or soon was, so that reading it holds nobody up."""
+    found = engine.projections.catch_up(projection, within_s=_PATIENCE_S)
+    if found.level:
+        return None
+    told = page(
+        request, engine, "behind.html", 503, found=found, share=found.position / found.head
+    )
+    told.headers["Retry-After"] = str(_AGAIN_S)
+    return told
 
 
 def bare(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from http.cookies import CookieError, SimpleCookie
+from typing import Final
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse
@@ -16,6 +17,9 @@ from dee_es.web.security.scopes import HOOKS, header, is_public
 from dee_es.web.security.sessions import Sessions
 from dee_es.web.security.users import Users, nobodys_password
 from dee_es.web.settings import WebSettings
+
+_QUERY: Final = "!$&'()*+,-./:;=?@_~%"
+"""What stands for itself in a query; `%` because it is encoded already."""
 
 
 class Gatekeeper:
@@ -99,7 +103,7 @@ def _signed_out(scope: Scope) -> ASGIApp:
     path: str = scope["path"]
     wants_page = "text/html" in (header(scope, b"accept") or "")
     if scope["method"] == "GET" and wants_page and not path.startswith("/api/"):
-        return RedirectResponse(f"/login?next={quote(path)}", 303)
+        return RedirectResponse(f"/login?next={quote(_address(scope))}", 303)
     return answer(
         401,
         "NotSignedIn",
@@ -107,3 +111,10 @@ def _signed_out(scope: Scope) -> ASGIApp:
         path,
         headers={"WWW-Authenticate": 'Bearer realm="dee"', "Connection": "close"},
     )
+
+
+def _address(scope: Scope) -> str:
+    """The path and the query that were asked for, encoded as in an address bar."""
+    query: bytes = scope["query_string"]
+    asked = f"?{quote(query, safe=_QUERY)}" if query else ""
+    return quote(scope["path"]) + asked

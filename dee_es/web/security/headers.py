@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dee_es.web.problems import answer
-from dee_es.web.security.scopes import HOOKS
+from dee_es.web.security.scopes import HOOKS, actor_in
 
 _log: Final = logging.getLogger("dee_es.web")
 
@@ -31,7 +32,11 @@ _OPEN: Final = f"{HOOKS}open/"
 
 
 class SecureHeaders:
-    """Adds the headers; everything but static files is kept out of every cache."""
+    """Adds the headers; what says nothing about caches is kept out of every one.
+
+    Whoever is known is told how long the answer took (`Server-Timing`, in ms); a stranger could
+    learn from it what a refusal was about.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,7 +49,7 @@ class SecureHeaders:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        begun = False
+        begun, since = False, time.perf_counter()
 
         async def secured(message: Message) -> None:
             nonlocal begun
@@ -57,6 +62,9 @@ class SecureHeaders:
                     else:
                         headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
+                if actor_in(scope) is not None:
+                    took = (time.perf_counter() - since) * 1000
+                    headers["Server-Timing"] = f"app;dur={took:.1f}"
             await send(message)
 
         try:

@@ -17,6 +17,7 @@ from dee_es.web.problems import Refused
 from dee_es.web.routing import VIEWER, page_router
 from dee_es.web.security.authentication import Gatekeeper
 from dee_es.web.security.scopes import actor_in
+from dee_es.web.static_files import static
 
 _REMEMBERED: Final = 10_000
 _MOST_FAILURES: Final = 1_000
@@ -26,7 +27,7 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sign in - dee</title>
-<link rel="stylesheet" href="/static/dee.css">
+<link rel="stylesheet" href="{style}">
 </head>
 <body class="login">
 <main>
@@ -184,11 +185,16 @@ def login_router(gatekeeper: Gatekeeper) -> APIRouter:
 def _page(
     said: str, next: str, status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
-    shown = _PAGE.format(said=html.escape(said), next=html.escape(_own_path(next), quote=True))
+    shown = _PAGE.format(
+        style=html.escape(static("dee.css")),
+        said=html.escape(said),
+        next=html.escape(_own_path(next), quote=True),
+    )
     return HTMLResponse(shown, status, headers)
 
 
 def _own_path(path: str) -> str:
-    """The path if it is one of this server, else the start: nobody is sent elsewhere."""
+    """The path, with its query, if it is one of this server, else the start: nobody is sent
+    elsewhere."""
     own = path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if own and path.isprintable() and "\\" not in path else "/"

@@ -1,0 +1,65 @@
+"""Bringing projections level before anybody waits for them, in pieces that hold nobody up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dee_es.engine.projecting.context import Context
+from dee_es.engine.projecting.models import CaughtUp
+from dee_es.engine.projecting.pace import Pace
+from dee_es.engine.projecting.projector import PAGE, AnyProjection
+from dee_es.errors import DeeError
+
+_PIECE: Final = 500
+"""Events between two looks at the clock: a fraction of a second."""
+_TURN_S: Final = 0.03
+"""How long writers and other threads may have to wait for a piece, about: several times what a
+commit takes, or commits would be most of the work."""
+OnTrouble = Callable[[str, DeeError], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper(Context):
+    """Catches projections up for a while, or again and again."""
+
+    def catch_up(self, wanted: AnyProjection, within_s: float | None) -> CaughtUp:
+        """Fold until the projection is level with the log as it is now, or the time is over."""
+        ends = None if within_s is None else time.monotonic() + within_s
+        standing = self.views.standing()
+        _, row = self.projector.readable(wanted, standing.builds)
+        more = True
+        while more and row.position < standing.head:
+            if ends is not None and time.monotonic() >= ends:
+                break
+            _, row, more = self.projector.fold_page(wanted, PAGE if ends is None else _PIECE)
+        return CaughtUp(name=wanted.name, position=row.position, head=standing.head)
+
+    def keep_level(
+        self, stop: threading.Event, throttle: float, every_s: float, on_trouble: OnTrouble
+    ) -> None:
+        """See `Projections.keep_level`."""
+        pace = Pace(throttle, PAGE, _TURN_S, stop.wait)
+        troubled: set[str] = set()
+        while not stop.is_set():
+            for wanted in self.projector.projections:
+                try:
+                    self._level(wanted, pace, stop)
+                    troubled.discard(wanted.name)
+                except DeeError as error:
+                    if wanted.name not in troubled:
+                        troubled.add(wanted.name)
+                        on_trouble(wanted.name, error)
+            stop.wait(every_s)
+
+    def _level(self, wanted: AnyProjection, pace: Pace, stop: threading.Event) -> None:
+        standing = self.views.standing()
+        _, row = self.projector.readable(wanted, standing.builds)
+        more = True
+        while more and row.position < standing.head and not stop.is_set():
+            pace.begin()
+            _, row, more = self.projector.fold_page(wanted, pace.page)
+            pace.rest()

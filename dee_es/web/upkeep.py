@@ -1,0 +1,48 @@
+"""What the server does beside answering: it brings projections level before somebody waits for them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from dee_es.engine.facade import EngineApi
+from dee_es.errors import DeeError
+
+_log: Final = logging.getLogger("dee_es.web")
+_THROTTLE: Final = 0.3
+"""Share of the time to work while projections are behind."""
+_SWITCH_S: Final = 0.0005
+"""How long a thread of Python may go on while others wait: a request changes threads dozens of
+times, and would wait the usual 5 ms each time while work goes on in the background."""
+
+
+@contextmanager
+def kept_level(engine: EngineApi, throttle: float = _THROTTLE) -> Iterator[None]:
+    """Keep projections level with the log in a thread of their own, inside the block."""
+    stop = threading.Event()
+
+    def keep() -> None:
+        try:
+            engine.projections.keep_level(stop, throttle=throttle, on_trouble=_troubled)
+        except Exception as error:
+            # The text of an unforeseen error may hold anything; pages still catch up themselves.
+            _log.error("keeping_level_failed", extra={"error": type(error).__name__})
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    keeping = threading.Thread(target=keep, name="dee-projections")
+    keeping.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        keeping.join()
+        sys.setswitchinterval(before)
+
+
+def _troubled(name: str, error: DeeError) -> None:
+    _log.warning("projection_behind", extra={"projection": name, "error": type(error).__name__})
