@@ -144,6 +144,12 @@ class Definitions:
         definition = {**found.definition, "metadata": found.metadata}
         return ExecutionPlan.from_definition(definition, wanted)
 
+    def plans(self) -> list[ExecutionPlan]:
+        """The latest version of every plan, by id."""
+        streams = {definition_stream("plan", plan_id): plan_id for plan_id in self.ids("plan")}
+        heads = self._store.heads(list(streams))
+        return [self.plan(streams[stream], head.version) for stream, head in heads.items()]
+
     def ids(self, kind: str) -> list[str]:
         """Ids of all definitions of a kind, in order."""
         prefix, found = f"{kind}:", [""]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import RunScheduled, RunStarted
+from dee_es.core.projection import Build
 from dee_es.core.run import RunState
 from dee_es.core.values import check_count
 from dee_es.core.views import RunFilter, RunRow, RunStatus
@@ -18,10 +19,11 @@ from dee_es.engine.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.errors import InvalidInput, TableGone
-from dee_es.ports import EventStore, RunPageRows, Views
+from dee_es.ports import EventStore, RunCounts, RunPageRows, Views
 
 MAX_LIMIT: Final = 10_000
 _PAGE: Final = 500
+_FoundT = TypeVar("_FoundT", RunPageRows, RunCounts)
 
 
 class Queries:
@@ -81,6 +83,12 @@ class Queries:
         """How many runs match."""
         return self._rows(chosen, 1, 0, None).total
 
+    def count_by_status(self, chosen: RunFilter) -> dict[RunStatus, int]:
+        """How many of the chosen runs stand so, for every status there is, at one moment."""
+        statuses = [status.value for status in RunStatus]
+        found = self._level(lambda build: self._views.count_runs(build.table, chosen, statuses))
+        return {status: found.counts[status.value] for status in RunStatus}
+
     def all_rows(self, chosen: RunFilter) -> list[RunRow]:
         """Every row that matches; for filters that match few, such as one contact."""
         found: list[RunRow] = []
@@ -91,12 +99,18 @@ class Queries:
         return found
 
     def _rows(self, chosen: RunFilter, limit: int, offset: int, before: int | None) -> RunPageRows:
+        return self._level(
+            lambda build: self._views.list_runs(
+                build.table, chosen, limit=limit, offset=offset, before_ordinal=before
+            )
+        )
+
+    def _level(self, ask: Callable[[Build], _FoundT]) -> _FoundT:
+        """The answer of a build of the run list that was level with the log in its snapshot."""
         build = self._projector.at_hand(self._run_list)
         while True:
             try:
-                found = self._views.list_runs(
-                    build.table, chosen, limit=limit, offset=offset, before_ordinal=before
-                )
+                found = ask(build)
             except TableGone:
                 build = self._projector.catch_up(self._run_list)
                 continue

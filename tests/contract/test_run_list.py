@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
+from dataclasses import replace as with_
 
 import pytest
 from msgspec.structs import replace
@@ -72,6 +74,19 @@ def test_every_combination_of_filters(views: Views, rows: list[RunRow]) -> None:
             asked = (chosen, limit, offset, before)
             assert total == len(expected), asked
             assert found == below[offset : offset + limit], asked
+
+
+def test_counts_by_status_under_every_other_filter(views: Views, rows: list[RunRow]) -> None:
+    chance = random.Random(13)
+    for fields in itertools.product((False, True), repeat=5):
+        for _ in range(count(2, 20)):
+            chosen = some_filter(chance, rows, fields)
+            of = with_(chosen, statuses=())
+            standing = Counter(row.status for row in chosen_runs(rows, of))
+            found, head, build = views.count_runs(RUNS, chosen, [*STATUSES, "nothing"])
+            assert found == {status: standing[status] for status in (*STATUSES, "nothing")}, chosen
+            listed = views.list_runs(RUNS, of, limit=1)
+            assert (sum(found.values()), head, build) == (listed.total, listed.head, listed.build)
 
 
 @pytest.mark.parametrize(

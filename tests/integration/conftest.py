@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dee_es import Engine
-from tests.support.engines import open_engine, outreach, publish_basics
+from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics
+from tests.support.postgres import new_database
 from tests.support.web import MEANT, Client, served, with_users
 from tests.support.web_site import Site
 from tests.support.web_world import furnish, open_world
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
-def site(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Site]:
+@pytest.fixture(scope="module", params=BACKENDS)
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_url: str
+) -> Iterator[Site]:
     """For tests that only read."""
-    folder = tmp_path_factory.mktemp("pages")
-    url = ":memory:" if request.param == "memory" else f"sqlite:///{folder / 'dee.db'}"
-    with open_world(url) as engine:
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("pages")
+        url = database_url(
+            request.param, folder, lambda: stack.enter_context(new_database(postgres_url))
+        )
+        engine = stack.enter_context(open_world(url))
         world = furnish(engine)
-        with served(engine) as client:
-            yield Site(world, client)
+        yield Site(world, stack.enter_context(served(engine)))
 
 
 @pytest.fixture

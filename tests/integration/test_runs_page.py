@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dee_es import Contact, Engine, ExecutionPlan, create_plan, steps
-from dee_es.errors import AlreadyEnrolled, ContactSuppressed
+from dee_es.core.views import RunStatus
+from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
 from tests.support.engines import (
     BACKENDS,
     DAY,
@@ -163,6 +164,35 @@ def test_bulk_cancel(engine: Engine, plan: ExecutionPlan) -> None:
     assert (result.matched, result.cancelled, result.errors) == (10, 10, 0)
     assert engine.list_runs(plan_id="old-plan", status="cancelled").total == 10
     assert engine.list_runs(plan_id="outreach", status="active").total == 10
+
+
+def test_counts_by_status(engine: Engine, plan: ExecutionPlan, jane: Contact) -> None:
+    old = create_plan(id="old-plan", name="Old", steps=[steps.wait("rest", {"days": 1})])
+    engine.bulk_execute(old, [{"id": f"c{n}"} for n in range(5)])
+    engine.tick()
+    engine.cancel_run(engine.list_runs().runs[0].id, "Not needed")
+    engine.run_until(2 * DAY)
+    engine.execute(plan, jane)
+    counts = engine.count_runs()
+    assert list(counts) == list(RunStatus), "each of them, those without a run too"
+    assert {status: n for status, n in counts.items() if n} == {
+        "active": 1,
+        "completed": 4,
+        "cancelled": 1,
+    }
+    for filters in (
+        {},
+        {"plan_id": "old-plan"},
+        {"contact_id": "c1"},
+        {"started_after": EPOCH + timedelta(days=1)},
+        {"plan_id": "outreach", "started_before": EPOCH + timedelta(days=1)},
+    ):
+        for status, n in engine.count_runs(**filters).items():  # type: ignore[arg-type]
+            assert n == engine.list_runs(status, **filters).total, (status, filters)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="started_after"):
+        engine.count_runs(started_after=datetime(2026, 1, 1))
+    with pytest.raises(InvalidInput, match="plan_id"):
+        engine.count_runs(plan_id=7)  # type: ignore[arg-type]
 
 
 def test_enrolled_and_suppressed_contacts_are_refused(

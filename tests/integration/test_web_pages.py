@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import re
 
 import pytest
 
@@ -249,8 +251,34 @@ def test_static_files_are_whole_and_nothing_comes_from_elsewhere(site: Site) -> 
         answer = site.client.get(f"/static/{name}")
         assert answer.status_code == 200
         assert kind in answer.headers["content-type"]
+        assert answer.headers["cache-control"] == "no-cache", "its content may be another soon"
+        again = site.client.get(
+            f"/static/{name}", headers={"if-none-match": answer.headers["etag"]}
+        )
+        assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache")
     icon = site.client.get("/favicon.ico")
     assert (icon.status_code, icon.headers["location"]) == (308, "/static/mark.svg")
     css = site.client.get("/static/dee.css").text
     assert "url(" not in css
     assert "@import" not in css
+
+
+def test_static_files_of_a_page_may_be_kept_for_a_year(site: Site) -> None:
+    text = site.page("/health").text
+    found = re.findall(r'(?:href|src)="(/static/[^"]+)"', text)
+    assert len(found) == 4
+    for address in found:
+        answer = site.client.get(address)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        path, _, version = address.partition("?v=")
+        digest = hashlib.sha256(answer.content).hexdigest()
+        assert digest.startswith(version)
+        assert len(version) >= 16
+        for other in ("", "?v=", f"?v={version}0", f"?v={version}&v={version}", "?v=../x"):
+            answer = site.client.get(f"{path}{other}")
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+    missing = site.client.get(f"/static/nothing.css?v={version}")
+    assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-store")
+    for path in ("/runs", "/api/v1/runs", "/favicon.ico"):
+        assert site.client.get(path).headers["cache-control"] == "no-store"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dee_es.web.security.users import Users
 from tests.support.web import (
     API,
     FORM,
+    HOST,
     PASSWORD,
     Client,
     bearer,
@@ -38,6 +40,61 @@ def test_nobody_comes_in_without_saying_who(guarded: tuple[Client, dict[str, str
     page = client.get("/runs", headers={"accept": "text/html"})
     assert (page.status_code, page.headers["location"]) == (303, "/login?next=/runs")
     assert client.get(f"{API}/runs", headers=bearer(tokens["viewer"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "/runs?status=failed&status=paused&plan=welcome&after=7d",
+        "/runs?plan=%22%3E%3Cscript%3E&contact=a%26b%3Dc%23d",
+        "/contacts/c1?at=2026-01-01+09:00",
+        "/audit?text=caf%C3%A9%20%E2%82%AC&next=//evil.example",
+        "/runs?contact=100%25",
+        "/plans/a%3Fb?version=2",
+    ],
+)
+def test_signing_in_leads_back_to_all_of_the_address(
+    guarded: tuple[Client, dict[str, str]], asked: str
+) -> None:
+    client, _ = guarded
+    sent = client.get(asked, headers={"accept": "text/html"})
+    assert sent.status_code == 303
+    place = sent.headers["location"]
+    assert place.startswith("/login?next=/")
+    assert place.count("?") == 1
+    form = client.get(place, headers={"accept": "text/html"})
+    shown = form.text.split('name="next" value="')[1].split('"')[0]
+    assert html.unescape(shown) == asked
+    answer = sign_in(client, "viewer", next=html.unescape(shown))
+    assert (answer.status_code, answer.headers["location"]) == (303, asked)
+
+
+@pytest.mark.parametrize(
+    "asked", ["//evil.example/?a=b", "//evil.example?a=b", "/%2Fevil.example?x"]
+)
+def test_signing_in_leads_to_no_other_server(
+    guarded: tuple[Client, dict[str, str]], asked: str
+) -> None:
+    client, _ = guarded
+    headers = {"accept": "text/html"}
+    sent = client.get(f"http://{HOST}{asked}", headers=headers).headers["location"]
+    assert sent.startswith("/login?next=/")
+    form = client.get(sent, headers=headers).text
+    shown = html.unescape(form.split('name="next" value="')[1].split('"')[0])
+    place = sign_in(client, "viewer", next=shown).headers["location"]
+    assert place.startswith("/")
+    assert not place.startswith("//")
+
+
+def test_how_long_an_answer_took_is_told_to_those_who_are_known(
+    guarded: tuple[Client, dict[str, str]], local: Client
+) -> None:
+    client, tokens = guarded
+    known = client.get(f"{API}/session", headers=bearer(tokens["viewer"]))
+    for answer in (known, local.get(f"{API}/session")):
+        assert re.fullmatch(r"app;dur=\d+\.\d", answer.headers["server-timing"])
+    for answer in (client.get(f"{API}/session"), client.get("/login"), sign_in(client, "nobody")):
+        assert "server-timing" not in answer.headers
 
 
 def test_signing_in_sets_a_cookie_that_scripts_and_other_sites_do_not_get(

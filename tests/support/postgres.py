@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,16 +91,18 @@ def fresh_postgres(postgres_url: str) -> Iterator[FreshPostgres]:
 
     The databases are dropped after the test, whoever is still connected to them.
     """
-    made: list[str] = []
+    with ExitStack() as made:
+        yield lambda: made.enter_context(new_database(postgres_url))
 
-    def make() -> str:
-        name = f"t{os.getpid()}_{next(_names)}"
-        # template0 is never connected to, so the copy cannot fail because somebody looks at it.
-        create = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
-        _run(postgres_url, create)
-        made.append(name)
-        return postgres_url.replace("/postgres?", f"/{name}?")
 
-    yield make
-    for name in made:
+@contextmanager
+def new_database(postgres_url: str) -> Iterator[str]:
+    """The URL of a new, empty database; it is dropped at the end, whoever is still connected."""
+    name = f"t{os.getpid()}_{next(_names)}"
+    # template0 is never connected to, so the copy cannot fail because somebody looks at it.
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+    _run(postgres_url, create)
+    try:
+        yield postgres_url.replace("/postgres?", f"/{name}?")
+    finally:
         _run(postgres_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -226,6 +226,12 @@ def test_loopback_is_known(host: str, own: bool) -> None:
         ("", "/"),
         ("/a\nb", "/"),
         ("/a\\..", "/"),
+        ("/runs?status=failed&plan=a%20b", "/runs?status=failed&plan=a%20b"),
+        ("/runs?next=//evil.example", "/runs?next=//evil.example"),
+        ("//evil.example?next=/runs", "/"),
+        ("?status=failed", "/"),
+        ("/runs?a=\\b", "/"),
+        ("/runs?a=\tb", "/"),
     ],
 )
 def test_signing_in_leads_nowhere_else(given: str, path: str) -> None:

@@ -33,7 +33,7 @@ class DefinitionsApi(ApiBase):
 
     def list_plans(self) -> list[ExecutionPlan]:
         """The latest version of every plan, by id."""
-        return [self._definitions.plan(plan_id) for plan_id in self._definitions.ids("plan")]
+        return self._definitions.plans()
 
     def publish_template(
         self,

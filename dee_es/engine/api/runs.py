@@ -66,6 +66,21 @@ class RunsApi(ApiBase):
         chosen = self._queries.filter(status, plan_id, contact_id, started_after, started_before)
         return self._queries.page(chosen, limit=limit, offset=offset, cursor=cursor)
 
+    def count_runs(
+        self,
+        plan_id: str | None = None,
+        contact_id: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+    ) -> dict[RunStatus, int]:
+        """How many runs that match all filters given have each status, exactly, at one moment.
+
+        The filters are those of `list_runs`. Raises `InvalidInput` naming the filter.
+        """
+        return self._queries.count_by_status(
+            self._queries.filter(None, plan_id, contact_id, started_after, started_before)
+        )
+
     def pause_run(
         self,
         run_id: str,

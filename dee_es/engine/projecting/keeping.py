@@ -32,10 +32,11 @@ class Keeper(Context):
         standing = self.views.standing()
         _, row = self.projector.readable(wanted, standing.builds)
         more = True
-        while more and row.position < standing.head:
+        # Whoever grants any time gets one piece at least, so that asking again leads somewhere.
+        while more and row.position < standing.head and within_s != 0:
+            _, row, more = self.projector.fold_page(wanted, PAGE if ends is None else _PIECE)
             if ends is not None and time.monotonic() >= ends:
                 break
-            _, row, more = self.projector.fold_page(wanted, PAGE if ends is None else _PIECE)
         return CaughtUp(name=wanted.name, position=row.position, head=standing.head)
 
     def keep_level(

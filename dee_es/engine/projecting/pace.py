@@ -18,7 +18,8 @@ class Pace:
     """Measures work in pieces and rests between them.
 
     `share` is the part of the time that is worked, above 0 and up to 1. Below 1, pieces are kept
-    to about `turn_s` seconds, since others may have to wait for one to end; `sleep` is how it rests.
+    to about `turn_s` seconds, since others may have to wait for one to end; `sleep` is how it
+    rests.
     """
 
     def __init__(

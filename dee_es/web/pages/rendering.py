@@ -140,9 +140,7 @@ def unless_level(request: Request, engine: EngineApi, projection: str) -> HTMLRe
     found = engine.projections.catch_up(projection, within_s=_PATIENCE_S)
     if found.level:
         return None
-    told = page(
-        request, engine, "behind.html", 503, found=found, share=found.position / found.head
-    )
+    told = page(request, engine, "behind.html", 503, found=found, share=found.position / found.head)
     told.headers["Retry-After"] = str(_AGAIN_S)
     return told
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from dee_es.core.views import RunStatus
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import RunPage
 from dee_es.web.pages import inputs, rendering
@@ -118,16 +117,17 @@ def counters(
     engine: EngineApi, filters: RunFilters, chosen: Mapping[str, Any], limit: int
 ) -> list[Counter]:
     """The exact number of runs of each status."""
+    others = {name: value for name, value in chosen.items() if name != "status"}
     return [
         Counter(
             status.value,
-            engine.list_runs(**{**chosen, "status": status}, limit=1).total,
+            count,
             status.value in filters.status,
             rendering.address(
                 "/runs", {**filters.toggled(status.value).query(), "limit": _size(limit)}
             ),
         )
-        for status in RunStatus
+        for status, count in engine.count_runs(**others).items()
     ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -17,12 +19,15 @@ from dee_es.ports import (
     BuildRow,
     ParkedRow,
     RebuildRow,
+    RunCounts,
     RunPageRows,
     Standing,
     StoredRow,
     TableReader,
     TableTransaction,
 )
+
+_ALL: Final = 2**62
 
 
 class MemoryTransaction:
@@ -253,6 +258,14 @@ class MemoryViews:
         if before_ordinal is not None:
             matching = [row for row in matching if row.ordinal < before_ordinal]
         return RunPageRows(matching[offset : offset + limit], total, head, build)
+
+    def count_runs(
+        self, table: Table[RunRow], chosen: RunFilter, statuses: Sequence[str]
+    ) -> RunCounts:
+        """See `Views.count_runs`."""
+        found = self.list_runs(table, dataclasses.replace(chosen, statuses=()), limit=_ALL)
+        standing = Counter(row.status for row in found.rows)
+        return RunCounts({each: standing[each] for each in statuses}, found.head, found.build)
 
     def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:
         """See `Views.rows_by`."""

@@ -130,9 +130,19 @@ def _edge(low: int, high: int) -> list[tuple[int, _Term]]:
 
 
 class RunPages:
-    """Answers one question about the run list, inside one snapshot."""
+    """Answers one question about the run list, inside one snapshot.
 
-    def __init__(self, session: Session, table: Table[RunRow], chosen: RunFilter) -> None:
+    `within` are the ordinals that the times of the filter mean, if another question about the same
+    times has found them already.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        table: Table[RunRow],
+        chosen: RunFilter,
+        within: tuple[int, int] | None = None,
+    ) -> None:
         self._session = session
         self._table = table
         self._arms = _arms(chosen)
@@ -147,7 +157,7 @@ class RunPages:
             "counts": quoted(counts_relation(table).name),
             "columns": relation.listed,
         }
-        self._low, self._high = self._bounds(chosen)
+        self.within = self._low, self._high = within or self._bounds(chosen)
 
     def total(self) -> Callable[[], int]:
         """Ask how many runs the filter chooses; calling the result waits for the number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from dee_es.adapters.storage.relational import audit
@@ -24,6 +25,7 @@ from dee_es.ports import (
     BuildRow,
     ParkedRow,
     RebuildRow,
+    RunCounts,
     RunPageRows,
     Standing,
     TableReader,
@@ -131,6 +133,21 @@ class RelationalViews:
             ((head, *build),) = asked.fetchall()
             known = BuildRow(*build) if build[0] is not None else None
             return RunPageRows(rows, total(), head, known)
+
+    def count_runs(
+        self, table: Table[RunRow], chosen: RunFilter, statuses: Sequence[str]
+    ) -> RunCounts:
+        """See `Views.count_runs`."""
+        with self.database.snapshot() as session:
+            asked = session.ask(sql.HEAD_AND_BUILD, (table.name, table.version, table.build))
+            totals, within = {}, None
+            for status in statuses:
+                pages = RunPages(session, table, replace(chosen, statuses=(status,)), within)
+                within = pages.within
+                totals[status] = pages.total()
+            ((head, *build),) = asked.fetchall()
+            known = BuildRow(*build) if build[0] is not None else None
+            return RunCounts({status: total() for status, total in totals.items()}, head, known)
 
     def rows_by(self, table: Table[RowT], column: str, value: str | int) -> list[RowT]:
         """See `Views.rows_by`."""
