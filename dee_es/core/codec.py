@@ -83,11 +83,14 @@ def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tupl
     Raises `UnknownEventVersion` for a name or schema this code does not know, and
     `IntegrityViolation` for a payload that is not one; both name `where`.
     """
-    if not personal:
-        with suppress(msgspec.DecodeError, ValueError, KeyError, RecursionError):
-            stored = _current[name].decode(public)
-            if stored.schema == REGISTRY[name].schema:
+    # Nearly every event is of the current shape; any other, or a fault, is read with more care.
+    with suppress(msgspec.DecodeError, ValueError, KeyError, RecursionError):
+        stored = _current[name].decode(public)
+        if stored.schema == REGISTRY[name].schema:
+            if not personal:
                 return stored.data, stored.meta
+            part = _personal[name].decode(personal)
+            return msgspec.structs.replace(stored.data, personal=part), stored.meta
     try:
         envelope = _envelope.decode(public)
         entry = current_entry(name, envelope.schema, where)

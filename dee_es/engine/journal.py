@@ -77,6 +77,12 @@ class Journal:
         """Read a single row, personal data included; its place in the chain is not checked."""
         return self._open(row, chain.unseal(row.state, place(row)).payload, personal=True)
 
+    def open_each(self, rows: Iterable[StoredRow]) -> list[RecordedEvent]:
+        """Read many single rows like `open_one`, with their keys fetched at once."""
+        parts = [(row, *codec.split(payload_of(row), place(row))) for row in rows]
+        self._keys.preload({hidden[:KEY_ID_BYTES] for _, _, hidden in parts if hidden})
+        return [self._revealed(row, public, hidden) for row, public, hidden in parts]
+
     def reveal(self, row: StoredRow) -> tuple[bytes, bytes | None, bool]:
         """A row's parts as they were encoded, whatever event it is of: the public one, the personal
         one decrypted (None if there is none or its key was destroyed), and whether it was."""
@@ -97,14 +103,17 @@ class Journal:
         self._keys.preload({key_id for key_id in found if key_id is not None})
 
     def _open(self, row: StoredRow, payload: bytes, *, personal: bool) -> RecordedEvent:
-        where = place(row)
-        public, hidden = codec.split(payload, where)
+        public, hidden = codec.split(payload, place(row))
+        return self._revealed(row, public, hidden if personal else b"")
+
+    def _revealed(self, row: StoredRow, public: bytes, hidden: bytes) -> RecordedEvent:
+        """The event of a row's parts, with what is hidden decrypted."""
         plain, erased = None, False
-        if hidden and personal:
+        if hidden:
             key_id, ciphertext = hidden[:KEY_ID_BYTES], hidden[KEY_ID_BYTES:]
             plain = self._keys.decrypt(key_id, row.stream_id, row.version, ciphertext)
             erased = plain is None
-        event, meta = codec.decode(row.name, public, plain, where)
+        event, meta = codec.decode(row.name, public, plain, place(row))
         return RecordedEvent(
             row.stream_id, row.version, row.name, row.position, meta, event, 0, erased
         )

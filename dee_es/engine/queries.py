@@ -127,12 +127,12 @@ class Queries:
     def _runs(self, rows: Sequence[RunRow], parked: frozenset[str]) -> tuple[ExecutionRun, ...]:
         """The rows with their variables, but for runs that are in the log no more."""
         first = self._store.read_first([row.run_id for row in rows])
-        self._journal.preload(first.values())
+        begun = {each.stream_id: each for each in self._journal.open_each(first.values())}
         found = []
         for row in rows:
-            if row.run_id not in first:
+            if row.run_id not in begun:
                 continue
-            event = self._journal.open_one(first[row.run_id]).event
+            event = begun[row.run_id].event
             assert isinstance(event, RunScheduled | RunStarted), "a run begins with its enrolment"
             variables = event.personal.variables if event.personal is not None else {}
             run = execution_run(row, variables, self._scale)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,6 @@ from dee_es.errors import DeeError
 _log: Final = logging.getLogger("dee_es.web")
 _THROTTLE: Final = 0.3
 """Share of the time to work while projections are behind."""
-_SWITCH_S: Final = 0.0005
-"""How long a thread of Python may go on while others wait: a request changes threads dozens of
-times, and would wait the usual 5 ms each time while work goes on in the background."""
 
 
 @contextmanager
@@ -32,8 +28,6 @@ def kept_level(engine: EngineApi, throttle: float = _THROTTLE) -> Iterator[None]
             # The text of an unforeseen error may hold anything; pages still catch up themselves.
             _log.error("keeping_level_failed", extra={"error": type(error).__name__})
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)
     keeping = threading.Thread(target=keep, name="dee-projections")
     keeping.start()
     try:
@@ -41,7 +35,6 @@ def kept_level(engine: EngineApi, throttle: float = _THROTTLE) -> Iterator[None]
     finally:
         stop.set()
         keeping.join()
-        sys.setswitchinterval(before)
 
 
 def _troubled(name: str, error: DeeError) -> None:
