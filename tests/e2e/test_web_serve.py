@@ -66,6 +66,33 @@ def test_it_serves_says_where_and_stops_cleanly(tmp_path: Path) -> None:
     assert (entry["runId"], entry["actor"]) == (run["id"], "robin")
 
 
+def test_projections_are_brought_level_though_nobody_asks(tmp_path: Path) -> None:
+    dee = Dee(tmp_path).prepared()
+    with serving(dee) as (process, url), httpx.Client(base_url=url, headers=MEANT) as client:
+        body = {"plan": publish(client), "contact": {"id": "c1", "email": "ada@example.com"}}
+        assert client.post(f"{API}/runs", json=body).status_code == 201
+        for _ in range(200):
+            health = client.get(f"{API}/health").json()
+            if not any(health["lag"].values()):
+                break
+            time.sleep(0.05)
+        assert set(health["lag"]) >= {"audit_trail", "contact_history", "step_funnel"}
+        assert not any(health["lag"].values()), health
+        stop(process, signal.SIGTERM)
+
+
+def test_no_half_of_an_answer_waits_for_the_other(tmp_path: Path) -> None:
+    """Head and body are two packets; a delayed ACK between them would take 40 ms each time."""
+    dee = Dee(tmp_path).prepared()
+    with serving(dee) as (_, url), httpx.Client(base_url=url) as client:
+        times = []
+        for _ in range(30):
+            began = time.perf_counter()
+            assert client.get(f"{API}/session").status_code == 200
+            times.append(time.perf_counter() - began)
+        assert min(times[10:]) < 0.03
+
+
 def publish(client: httpx.Client) -> str:
     """Publish a plan and what it needs; its id."""
     template = {"id": "hello", "text": "Hello"}

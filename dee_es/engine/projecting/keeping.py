@@ -10,15 +10,14 @@ from typing import Final
 
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import CaughtUp
-from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.projector import PAGE, AnyProjection
-from dee_es.errors import DeeError
+from dee_es.errors import DeeError, InvalidInput
 
 _PIECE: Final = 500
-"""Events between two looks at the clock: a fraction of a second."""
-_TURN_S: Final = 0.03
-"""How long writers and other threads may have to wait for a piece, about: several times what a
-commit takes, or commits would be most of the work."""
+"""Events folded at once: some tens of ms, for which writers, and at times readers in this process,
+have to wait. A few events at a time would be mostly commits."""
+_LONGEST_REST_S: Final = 1.0
+"""So that whoever kept a piece waiting for the log does not keep the next one waiting as well."""
 OnTrouble = Callable[[str, DeeError], object]
 
 
@@ -43,12 +42,13 @@ class Keeper(Context):
         self, stop: threading.Event, throttle: float, every_s: float, on_trouble: OnTrouble
     ) -> None:
         """See `Projections.keep_level`."""
-        pace = Pace(throttle, PAGE, _TURN_S, stop.wait)
+        if not 0 < throttle <= 1:
+            raise InvalidInput("throttle", "must be a share of the time above 0 and up to 1")
         troubled: set[str] = set()
         while not stop.is_set():
             for wanted in self.projector.projections:
                 try:
-                    self._level(wanted, pace, stop)
+                    self._level(wanted, stop, throttle)
                     troubled.discard(wanted.name)
                 except DeeError as error:
                     if wanted.name not in troubled:
@@ -56,11 +56,12 @@ class Keeper(Context):
                         on_trouble(wanted.name, error)
             stop.wait(every_s)
 
-    def _level(self, wanted: AnyProjection, pace: Pace, stop: threading.Event) -> None:
+    def _level(self, wanted: AnyProjection, stop: threading.Event, throttle: float) -> None:
         standing = self.views.standing()
         _, row = self.projector.readable(wanted, standing.builds)
         more = True
         while more and row.position < standing.head and not stop.is_set():
-            pace.begin()
-            _, row, more = self.projector.fold_page(wanted, pace.page)
-            pace.rest()
+            began = time.monotonic()
+            _, row, more = self.projector.fold_page(wanted, _PIECE)
+            took = time.monotonic() - began
+            stop.wait(min(took * (1 / throttle - 1), _LONGEST_REST_S))

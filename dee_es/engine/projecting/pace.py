@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Final
 
 from dee_es.errors import InvalidInput
@@ -18,22 +17,13 @@ class Pace:
     """Measures work in pieces and rests between them.
 
     `share` is the part of the time that is worked, above 0 and up to 1. Below 1, pieces are kept
-    to about `turn_s` seconds, since others may have to wait for one to end; `sleep` is how it
-    rests.
+    short, since others may have to wait for one to end.
     """
 
-    def __init__(
-        self,
-        share: float,
-        page: int,
-        turn_s: float = _TURN_S,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
+    def __init__(self, share: float, page: int) -> None:
         if not 0 < share <= 1:
             raise InvalidInput("throttle", "must be a share of the time above 0 and up to 1")
         self._share = share
-        self._turn_s = turn_s
-        self._sleep = sleep
         self._most = page
         self.page = page if share == 1 else min(page, _LEAST)
         self.worked_s = 0.0
@@ -48,8 +38,8 @@ class Pace:
         took = time.perf_counter() - self._began
         self.worked_s += took
         if self._share < 1:
-            fitting = int(self.page * self._turn_s / max(took, 1e-6))
+            fitting = int(self.page * _TURN_S / max(took, 1e-6))
             most = min(self._most, self.page * _MOST_GROWTH)
             self.page = max(min(_LEAST, self._most), min(fitting, most))
-            self._sleep(took * (1 / self._share - 1))
+            time.sleep(took * (1 / self._share - 1))
         self._began = time.perf_counter()
