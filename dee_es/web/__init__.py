@@ -11,6 +11,8 @@
     security/     hosts, sign-in, sessions, tokens, CSRF, limits, headers: mostly plain ASGI
     api/          one router a file: the resources
     pages/        pages for people: routers, templates and static files
+    static_files.py  those files under a digest of their content
+    upkeep.py     projections kept level beside the answering
     hooks/        webhooks: routers under /hooks/, which check a signature of their own
     hook_settings.py  what webhooks are believed by
 

@@ -2,7 +2,9 @@
 
 Routers made by `dee_es.web.routing.page_router` go into `ROUTERS`. A page finds who acts in
 `ActorDep`, and puts `csrf_token(request)` into a hidden field `csrf_token` of each of its forms
-(or sends it as `X-CSRF-Token`). Files in `static/` are served under /static/ to everybody. The
+(or sends it as `X-CSRF-Token`). Files in `static/` are served under /static/ to everybody;
+`static(name)` in a template is the address of one. A page that reads a lazy projection asks
+`rendering.unless_level` first. The
 policy of `dee_es.web.security.headers` allows neither inline scripts nor inline styles.
 """
 
