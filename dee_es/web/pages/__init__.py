@@ -4,8 +4,8 @@ Routers made by `dee_es.web.routing.page_router` go into `ROUTERS`. A page finds
 `ActorDep`, and puts `csrf_token(request)` into a hidden field `csrf_token` of each of its forms
 (or sends it as `X-CSRF-Token`). Files in `static/` are served under /static/ to everybody;
 `static(name)` in a template is the address of one. A page that reads a lazy projection asks
-`rendering.unless_level` first. The
-policy of `dee_es.web.security.headers` allows neither inline scripts nor inline styles.
+`rendering.unless_level` first. The policy of `dee_es.web.security.headers` allows neither inline
+scripts nor inline styles.
 """
 
 from __future__ import annotations
