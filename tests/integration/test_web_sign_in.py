@@ -6,6 +6,8 @@ import html
 import re
 from pathlib import Path
 
+import pytest
+
 from dee_es import Engine
 from dee_es.web.security.roles import Role
 from dee_es.web.security.users import Users
