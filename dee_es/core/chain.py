@@ -103,36 +103,38 @@ def fault(stream_id: str, version: int, name: str, previous: bytes, state: bytes
     return None
 
 
+class Middles(dict[tuple[int, str], bytes]):
+    """Of versions and names, what stands between stream and previous checksum in the bytes that a
+    checksum covers; they are few, and many entries share them."""
+
+    def __missing__(self, key: tuple[int, str]) -> bytes:
+        version, name = key
+        middle = length_prefixed((version.to_bytes(8, "big"), name.encode()))
+        middle += CHECKSUM_BYTES.to_bytes(4, "big")
+        if len(self) < _SMALL:
+            self[key] = middle
+        return middle
+
+
+def prefix(part: bytes) -> bytes:
+    """The length that stands before a part."""
+    size = len(part)
+    return _LENGTHS[size] if size < _SMALL else size.to_bytes(4, "big")
+
+
+START: Final = length_prefixed((FORMAT,))
+"""What the bytes that a checksum covers begin with."""
+
+
 def hasher() -> Checksum:
     """`checksum` for many entries: it keeps the bytes that names and versions have in common."""
-    sha256, join = hashlib.sha256, b"".join
-    start = length_prefixed((FORMAT,))
-    middles: dict[tuple[int, str], bytes] = {}
+    sha256, join, middles = hashlib.sha256, b"".join, Middles()
 
     def of(stream_id: str, version: int, name: str, previous: bytes, payload: bytes) -> bytes:
         stream = stream_id.encode()
-        middle = middles.get((version, name))
-        if middle is None:
-            middle = length_prefixed((version.to_bytes(8, "big"), name.encode()))
-            middle += CHECKSUM_BYTES.to_bytes(4, "big")
-            if len(middles) < _SMALL:
-                middles[version, name] = middle
-        size = len(payload)
-        return sha256(
-            join(
-                (
-                    start,
-                    _LENGTHS[len(stream)]
-                    if len(stream) < _SMALL
-                    else len(stream).to_bytes(4, "big"),
-                    stream,
-                    middle,
-                    previous,
-                    _LENGTHS[size] if size < _SMALL else size.to_bytes(4, "big"),
-                    payload,
-                )
-            )
-        ).digest()
+        middle = middles[version, name]
+        parts = (START, prefix(stream), stream, middle, previous, prefix(payload), payload)
+        return sha256(join(parts)).digest()
 
     return of
 

@@ -123,6 +123,7 @@ class ChunkCheck:
 
     def __init__(self, chunk: Chunk) -> None:
         self._chunk = chunk
+        self._middles = chain.Middles()
         self._sizes = list(reversed(chunk.sizes))
         self._first: str | None = None
         self._first_position = 0
@@ -188,13 +189,16 @@ class ChunkCheck:
         entry: Entry | None = None
         position, leaves = self._position, self._leaves
         began, ended = self._began, self._ended
-        last_of, computed, tag = ended.get, chain.hasher(), chain.FORMAT
+        last_of, tag, start = ended.get, chain.FORMAT, chain.START
+        # What `chain.hasher` does, written out: the calls would be a tenth of the time.
+        sha256, join, prefix, middles = hashlib.sha256, b"".join, chain.prefix, self._middles
         try:
             for entry in entries:
                 place, stream, version, name, state = entry
-                own = state[36:68]
-                previous = state[4:36]
-                as_computed = computed(stream, version, name, previous, state[68:])
+                key, previous, own, payload = stream.encode(), state[4:36], state[36:68], state[68:]
+                middle = middles[version, name]
+                parts = (start, prefix(key), key, middle, previous, prefix(payload), payload)
+                as_computed = sha256(join(parts)).digest()
                 position += 1
                 if place != position:
                     position = self._misplaced(entry, position)
