@@ -19,6 +19,7 @@ from dee_es.core.ids import run_id, slice_of
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.run import enroll, evolve
 from dee_es.engine.contacts import Contacts
+from dee_es.engine.definitions import pinned_streams, pins_at
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import LoadedRun, Runs
 from dee_es.ports import Head, KeyStore, Situation, StreamAppend, SuppressionGuard, Unit
@@ -32,11 +33,12 @@ _TWICE: Final = "already enrolled: the contact was given twice"
 class Order:
     """One call that enrolls, the same for all of its contacts.
 
-    `take_over` says that runs which this very command id created earlier count as created now.
+    Without `pins` each batch takes the versions that are published when it is assessed; `take_over`
+    says that runs which this very command id created earlier count as created now.
     """
 
     plan: ExecutionPlan
-    pins: e.Pins
+    pins: e.Pins | None
     variables: dict[str, Any]
     command_id: str
     meta: Callable[[], e.Meta]
@@ -82,7 +84,8 @@ class Admission:
     ) -> tuple[Situation, list[Admitted], list[tuple[Contact, Refusal]]]:
         """What is so, who may be enrolled by that, and who may not and why."""
         first = [run_id(order.plan.id, person.id, 1) for person in people]
-        now = self._store.situation(first, [person.id for person in people])
+        pinned = [] if order.pins is not None else pinned_streams(order.plan)
+        now = self._store.situation(first + pinned, [person.id for person in people])
         standing = self._standing(order.plan.id, people, first, now.heads)
         subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
         listed = now.end.suppression_epoch > 0
@@ -154,10 +157,11 @@ class Admission:
         keyed = self._keys.encrypts
         meta = order.meta()
         materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
+        pins = order.pins if order.pins is not None else pins_at(order.plan, now.heads)
         for each in free:
             known = key_ids.get(each.person.id)
             key_id = known if known is not None else next(fresh)
-            append, loaded = self._first(order, materials, meta, each, key_id)
+            append, loaded = self._first(order, pins, materials, meta, each, key_id)
             batch.units.append(
                 Unit(
                     (append,),
@@ -171,14 +175,20 @@ class Admission:
         return batch
 
     def _first(
-        self, order: Order, materials: c.Materials, meta: e.Meta, each: Admitted, key_id: bytes
+        self,
+        order: Order,
+        pins: e.Pins,
+        materials: c.Materials,
+        meta: e.Meta,
+        each: Admitted,
+        key_id: bytes,
     ) -> tuple[StreamAppend, LoadedRun]:
         person = each.person
         personal = e.Enrolled(
             person.email, person.phone, person.timezone, person.attributes, order.variables
         )
         command = c.Enroll(
-            meta, each.run_id, person.id, each.number, personal, order.pins, order.start_tick
+            meta, each.run_id, person.id, each.number, personal, pins, order.start_tick
         )
         events = enroll(materials, command)
         sealed = self._runs.journal.seal(each.run_id, 0, GENESIS, events, meta, key_id)

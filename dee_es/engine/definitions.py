@@ -18,7 +18,7 @@ from dee_es.core.values import check_id
 from dee_es.engine.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, InvalidInput, PlanNotFound, PlanValidationError
-from dee_es.ports import Committed, Conflict, EventStore, StreamAppend, Unit
+from dee_es.ports import Committed, Conflict, EventStore, Head, StreamAppend, Unit
 
 SENDER_ID: Final = "default"
 POLICY_ID: Final = "default"
@@ -159,24 +159,7 @@ class Definitions:
 
     def pins(self, plan: ExecutionPlan) -> e.Pins:
         """The versions that a run enrolled now is to keep."""
-        templates = sorted(plan.graph.templates)
-        scripts = sorted(plan.graph.scripts)
-        streams = {
-            **{("template", name): definition_stream("template", name) for name in templates},
-            **{("script", name): definition_stream("script", name) for name in scripts},
-            ("sender", SENDER_ID): definition_stream("sender", SENDER_ID),
-            ("policy", POLICY_ID): definition_stream("policy", POLICY_ID),
-        }
-        heads = self._store.heads(list(streams.values()))
-        versions = {
-            key: heads[stream].version if stream in heads else 0 for key, stream in streams.items()
-        }
-        return e.Pins(
-            {name: versions["template", name] for name in templates},
-            {name: versions["script", name] for name in scripts},
-            versions["sender", SENDER_ID],
-            versions["policy", POLICY_ID],
-        )
+        return pins_at(plan, self._store.heads(pinned_streams(plan)))
 
     def materials(self, plan_id: str, version: int, pins: e.Pins) -> Materials:
         """Everything a run with these pins decides by."""
@@ -220,6 +203,31 @@ class Definitions:
 
     def _policy(self, version: int) -> Policy | None:
         return read_policy(self.get("policy", POLICY_ID, version).definition) if version else None
+
+
+def pinned_streams(plan: ExecutionPlan) -> list[str]:
+    """The streams whose versions the runs of a plan keep."""
+    return [
+        *(definition_stream("template", name) for name in sorted(plan.graph.templates)),
+        *(definition_stream("script", name) for name in sorted(plan.graph.scripts)),
+        definition_stream("sender", SENDER_ID),
+        definition_stream("policy", POLICY_ID),
+    ]
+
+
+def pins_at(plan: ExecutionPlan, heads: Mapping[str, Head]) -> e.Pins:
+    """The versions that a run keeps which is enrolled while these are the heads."""
+
+    def version(kind: str, name: str) -> int:
+        head = heads.get(definition_stream(kind, name))
+        return head.version if head is not None else 0
+
+    return e.Pins(
+        {name: version("template", name) for name in sorted(plan.graph.templates)},
+        {name: version("script", name) for name in sorted(plan.graph.scripts)},
+        version("sender", SENDER_ID),
+        version("policy", POLICY_ID),
+    )
 
 
 def _known(versions: dict[str, int], wanted: Collection[str]) -> dict[str, int]:

@@ -50,8 +50,8 @@ class Enrollment:
         variables: Mapping[str, Any] | None,
         start_tick: int | None,
         meta: Callable[[], e.Meta],
-    ) -> LoadedRun:
-        """Enroll one contact; returns the run.
+    ) -> tuple[LoadedRun, int | None]:
+        """Enroll one contact; returns the run, and its number if it was created just now.
 
         Raises `AlreadyEnrolled`, `ContactSuppressed` (which is recorded), `InvalidInput`.
         """
@@ -61,12 +61,12 @@ class Enrollment:
         now = meta().tick
         if start_tick is not None and start_tick < now:
             raise InvalidInput("start_at", f"tick {start_tick} has passed; it is now tick {now}")
-        order = self._order(plan, checked, meta, start_tick, take_over=True)
+        order = self._order(plan, checked, meta, start_tick, take_over=True, fixed=False)
         lost: StoreUnavailable | None = None
         for _ in range(MAX_ATTEMPTS):
             batch = self._admission.prepare(order, [person])
             if batch.taken_over:
-                return self._runs.load(batch.taken_over[0])
+                return self._runs.load(batch.taken_over[0]), None
             if lost is not None:
                 raise lost
             if batch.refusals:
@@ -79,7 +79,7 @@ class Enrollment:
                 continue
             if isinstance(result, Committed):
                 self._runs.remember(batch.runs)
-                return batch.runs[0]
+                return batch.runs[0], result.ordinal
             self._runs.clock.refresh()
         raise ConcurrencyConflict(f"contact {person.id!r} kept changing; try again")
 
@@ -106,7 +106,12 @@ class Enrollment:
     ) -> BulkResult:
         """Enroll in batches of one transaction each, preparing one while another commits."""
         order = self._order(
-            plan, check_map("variables", variables or {}), meta, None, take_over=take_over
+            plan,
+            check_map("variables", variables or {}),
+            meta,
+            None,
+            take_over=take_over,
+            fixed=True,
         )
         tally = _Tally(on_refusal)
         with ThreadPoolExecutor(1, "dee-commit") as pool:
@@ -211,10 +216,12 @@ class Enrollment:
         start_tick: int | None,
         *,
         take_over: bool,
+        fixed: bool,
     ) -> Order:
+        """`fixed`: all of its batches keep the versions that are published now."""
         definitions = self._runs.definitions
         published = definitions.ensure_plan(plan, meta)
-        pins = definitions.pins(published)
+        pins = definitions.pins(published) if fixed else None
         return Order(published, pins, variables, meta().command_id, meta, start_tick, take_over)
 
     def _record_refusals(self, order: Order, refusals: Sequence[tuple[Contact, Refusal]]) -> None:

@@ -148,9 +148,11 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The unit is in the log; `position` is that of its last event (0 if it had none)."""
+    """The unit is in the log; `position` is that of its last event (0 if it had none), `ordinal`
+    the number of the last run that it created (0 if it created none)."""
 
     position: int
+    ordinal: int = 0
 
 
 class Conflict(msgspec.Struct, frozen=True):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dee_es.ports import Committed
 from tests.support.backends import RAW_ERRORS, Backend
-from tests.support.events import run, unit
+from tests.support.events import committed_at, run, unit
 
 COLUMNS = "stored_events (notification_id, originator_id, originator_version, topic, state)"
 
@@ -31,7 +30,7 @@ def test_rows_of_the_log_cannot_be_changed(disk_backend: Backend, statement: str
     with pytest.raises(RAW_ERRORS):
         disk_backend.raw(statement)
     assert store.read_log(0, 9) == before
-    assert store.commit([unit(run(), 3)]) == [Committed(4)]
+    assert store.commit([unit(run(), 3)]) == [committed_at(4)]
 
 
 def test_the_log_cannot_be_emptied(disk_backend: Backend) -> None:
@@ -56,4 +55,4 @@ def test_a_log_survives_being_closed(disk_backend: Backend) -> None:
     again, _ = disk_backend.open()
     assert (again.log_head(), again.heads([run()]), again.read_log(0, 9)) == before
     assert again.advance_clock(3) == 8
-    assert again.commit([unit(run(2))]) == [Committed(4)]
+    assert again.commit([unit(run(2))]) == [committed_at(4)]

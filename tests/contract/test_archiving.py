@@ -19,7 +19,7 @@ from dee_es.ports import (
     Unit,
 )
 from tests.support.backends import RAW_ERRORS, Backend
-from tests.support.events import append, run, unit
+from tests.support.events import append, committed_at, run, unit
 
 PLAN = "plan:p"
 
@@ -71,7 +71,7 @@ def test_what_is_archived_leaves_its_tombstones(backend: Backend) -> None:
     outcome = store.archive(
         unit(PLAN, 1, 1, previous=head.checksum), gone, inline=inline, forget=forget
     )
-    assert outcome == Committed(8)
+    assert outcome == committed_at(8)
     assert [event.position for event in told] == [8]
     assert seen == [[1, 5, 6, 7, 8]]
     assert [row.position for row in store.read_log(0, 99)] == [1, 5, 6, 7, 8]
@@ -87,7 +87,7 @@ def test_what_is_archived_leaves_its_tombstones(backend: Backend) -> None:
     assert store.heads([run(1)])[run(1)].version == 3
     assert store.log_head().position == 8
     assert store.commit([unit(run(1), 0, 1)]) == [Conflict("version", run(1))]
-    assert store.commit([unit(run(3), 0, 1)]) == [Committed(9)]
+    assert store.commit([unit(run(3), 0, 1)]) == [committed_at(9)]
 
 
 def test_a_stream_that_moved_meanwhile_is_not_archived(backend: Backend) -> None:

@@ -7,7 +7,7 @@ import pytest
 from dee_es.core.events import PlanPublished, RunScheduled, WaitCompleted
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Head, LogHead, Unit
-from tests.support.events import append, index_unit, run, sealed, unit
+from tests.support.events import append, committed_at, index_unit, run, sealed, unit
 
 
 def test_an_empty_store_is_at_zero(store: EventStore) -> None:
@@ -18,7 +18,7 @@ def test_an_empty_store_is_at_zero(store: EventStore) -> None:
 
 def test_what_is_appended_is_read_back_byte_for_byte(store: EventStore) -> None:
     appended = append(run(), 0, 3, tick=7, due_tick=9, slice=5)
-    assert store.commit([Unit((appended,))]) == [Committed(3)]
+    assert store.commit([Unit((appended,))]) == [committed_at(3)]
     rows = store.read_stream(run())
     assert [(r.position, r.stream_id, r.version) for r in rows] == [
         (1, run(), 1),
@@ -71,7 +71,7 @@ def test_a_refused_unit_leaves_no_trace_and_disturbs_no_other(store: EventStore)
         event_ids=("event",),
     )
     outcomes = store.commit([unit(run(1)), half, unit(run(3), 0, 2)])
-    assert outcomes == [Committed(2), Conflict("version", run(9)), Committed(4)]
+    assert outcomes == [committed_at(2), Conflict("version", run(9)), committed_at(4)]
     assert store.read_stream(run(2)) == []
     assert store.heads([run(2)]) == {}
     assert store.contact_keys(["c2"]) == {}
@@ -84,7 +84,7 @@ def test_a_refused_unit_leaves_no_trace_and_disturbs_no_other(store: EventStore)
 
 def test_a_unit_may_append_to_several_streams(store: EventStore) -> None:
     both = Unit((append("contact:c", 0, 2), append(run(), 0, 1), append("plan:p", 0, 1)))
-    assert store.commit([both]) == [Committed(4)]
+    assert store.commit([both]) == [committed_at(4)]
     assert [row.stream_id for row in store.read_log(0, 9)] == [
         "contact:c",
         "contact:c",
@@ -95,14 +95,14 @@ def test_a_unit_may_append_to_several_streams(store: EventStore) -> None:
 
 def test_later_units_see_what_earlier_ones_did(store: EventStore) -> None:
     outcomes = store.commit([unit(run(), 0, 2), unit(run(), 2, 1, due_tick=3), unit(run(), 2, 1)])
-    assert outcomes == [Committed(2), Committed(3), Conflict("version", run())]
+    assert outcomes == [committed_at(2), committed_at(3), Conflict("version", run())]
     assert store.heads([run()])[run()].version == 3
     assert store.due(3, 9) == [run()]
 
 
 def test_a_unit_may_append_to_one_stream_twice(store: EventStore) -> None:
     twice = Unit((append(run(), 0, 1, due_tick=1), append(run(), 1, 2, due_tick=8)))
-    assert store.commit([twice]) == [Committed(3)]
+    assert store.commit([twice]) == [committed_at(3)]
     assert [row.version for row in store.read_stream(run())] == [1, 2, 3]
     head = store.heads([run()])[run()]
     assert (head.version, head.due_tick, head.ordinal) == (3, 8, 1)
@@ -113,15 +113,15 @@ def test_a_unit_may_append_to_one_stream_twice(store: EventStore) -> None:
 
 def test_a_unit_without_events_is_committed_at_position_zero(store: EventStore) -> None:
     store.commit([unit(run())])
-    assert store.commit([index_unit(event_ids=("e",))]) == [Committed(0)]
+    assert store.commit([index_unit(event_ids=("e",))]) == [committed_at(0)]
     assert store.log_head().position == 1
 
 
 def test_an_append_without_events_only_checks_the_version(store: EventStore) -> None:
     store.commit([unit(run(), 0, 2, due_tick=5)])
-    assert store.commit([unit(run(), 2, 0)]) == [Committed(0)]
+    assert store.commit([unit(run(), 2, 0)]) == [committed_at(0)]
     assert store.commit([unit(run(), 1, 0)]) == [Conflict("version", run())]
-    assert store.commit([unit(run(2), 0, 0)]) == [Committed(0)]
+    assert store.commit([unit(run(2), 0, 0)]) == [committed_at(0)]
     assert store.heads([run(), run(2)]).keys() == {run()}
     assert store.next_due() == 5
 
@@ -187,10 +187,10 @@ def test_a_unit_is_refused_when_the_clock_is_beyond_its_tick(store: EventStore) 
     late = unit(run(1), 0, 1, tick=9, min_tick=9)
     assert store.commit([late, unit(run(2), 0, 1, tick=10, min_tick=10)]) == [
         Conflict("clock", run(1)),
-        Committed(1),
+        committed_at(1),
     ]
     ahead = [unit(run(3), 0, 1, tick=12), unit(run(4), 0, 1, tick=11, min_tick=11)]
-    assert store.commit(ahead) == [Committed(2), Conflict("clock", run(4))]
+    assert store.commit(ahead) == [committed_at(2), Conflict("clock", run(4))]
 
 
 def test_a_large_commit_of_large_events(store: EventStore) -> None:
@@ -225,3 +225,9 @@ def test_a_closed_store_refuses_to_be_used(store: EventStore) -> None:
     with pytest.raises(StoreUnavailable):
         store.read_stream(run())
     store.close()
+
+
+def test_it_is_told_which_run_was_created(store: EventStore) -> None:
+    outcomes = store.commit([unit("plan:a"), unit(run(1)), unit(run(2)), unit(run(1), 1)])
+    assert outcomes == [Committed(1), Committed(2, 1), Committed(3, 2), Committed(4)]
+    assert store.heads([run(2)])[run(2)].ordinal == 2

@@ -13,7 +13,7 @@ from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, TableTransaction, Views
 from tests.support.backends import Backend
 from tests.support.counts import count
-from tests.support.events import run, unit
+from tests.support.events import committed_at, run, unit
 from tests.support.rows import RUNS, add_runs, key_of, listed, prepare, run_row
 from tests.support.writers import Write, in_processes, in_threads, write_much
 
@@ -174,4 +174,4 @@ def test_waiting_for_the_append_lock_is_bounded(disk_backend: Backend) -> None:
         with pytest.raises(StoreUnavailable):
             impatient.advance_clock(5)
         assert impatient.log_head().position == 1, "readers are not held up"
-    assert impatient.commit([unit(run(2))]) == [Committed(2)]
+    assert impatient.commit([unit(run(2))]) == [committed_at(2)]

@@ -6,7 +6,7 @@ import pytest
 
 from dee_es.ports import Committed, Conflict, EventStore, Suppression, SuppressionGuard
 from tests.support.backends import Backend
-from tests.support.events import consent, index_unit, run, unit
+from tests.support.events import committed_at, consent, index_unit, run, unit
 
 JANE = SuppressionGuard(("email:" + "a" * 64, "id:jane"), 0)
 REFUSED = Conflict("suppression", "id:jane")
@@ -20,7 +20,7 @@ def test_consents_are_kept_by_contact_and_channel(store: EventStore) -> None:
         consent("Joan", expires_tick=2**53),
         consent("jöan", expires_tick=0),
     )
-    assert store.commit([unit("contact:jane", consents=given)]) == [Committed(1)]
+    assert store.commit([unit("contact:jane", consents=given)]) == [committed_at(1)]
     assert store.consents(["jöan", "none", "jane", "Joan", "jane"]) == [
         given[2],
         given[1],
@@ -61,7 +61,7 @@ def test_a_decision_from_before_a_consent_is_refused(store: EventStore, state: s
     assert store.commit([unit(run(), guard=JANE)]) == [REFUSED]
     assert store.heads([run()]) == {}
     now = SuppressionGuard(JANE.subjects, store.log_head().suppression_epoch)
-    assert store.commit([unit(run(), guard=now)]) == [Committed(1)]
+    assert store.commit([unit(run(), guard=now)]) == [committed_at(1)]
     store.commit([changed])
     assert store.commit([unit(run(2), guard=now)]) == [REFUSED]
 
@@ -75,7 +75,7 @@ def test_a_guard_is_about_the_consents_of_its_contact_alone(
 ) -> None:
     store.commit([index_unit(consents=(consent("jane"),))])
     guard = SuppressionGuard(subjects, 0)
-    assert store.commit([unit(run(), guard=guard)]) == [Committed(1)]
+    assert store.commit([unit(run(), guard=guard)]) == [committed_at(1)]
 
 
 def test_a_guard_sees_consents_of_the_same_commit(store: EventStore) -> None:
@@ -88,7 +88,7 @@ def test_a_guard_sees_consents_of_the_same_commit(store: EventStore) -> None:
             unit(run(3), guard=JANE),
         ]
     )
-    assert [outcomes[n] for n in (0, 2, 4)] == [Committed(1), Committed(2), REFUSED]
+    assert [outcomes[n] for n in (0, 2, 4)] == [committed_at(1), committed_at(2), REFUSED]
 
 
 def test_lifting_a_suppression_lifts_no_consent(store: EventStore) -> None:

@@ -11,7 +11,7 @@ from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import Committed, Conflict, EventStore, Lease, Suppression
 from tests.support.backends import Backend, Kind, open_at
 from tests.support.counts import count
-from tests.support.events import consent, index_unit, run, unit, use
+from tests.support.events import committed_at, consent, index_unit, run, unit, use
 from tests.support.writers import in_threads
 
 FULL = Conflict("limit", "mail")
@@ -46,7 +46,7 @@ def test_keys_and_numbers_of_any_shape(store: EventStore) -> None:
 
 
 def test_adding_nothing_leaves_nothing(store: EventStore) -> None:
-    assert store.commit([index_unit(counters=(use("mail", 0, add=0),))]) == [Committed(0)]
+    assert store.commit([index_unit(counters=(use("mail", 0, add=0),))]) == [committed_at(0)]
     assert store.counters([MAIL]) == {}
 
 
@@ -59,7 +59,7 @@ def test_many_counters_at_once(store: EventStore) -> None:
     uses = [use(f"contact:{number}", 2) for number in range(1_500)]
     for _ in range(2):
         outcomes = store.commit([index_unit(counters=(each, use("mail"))) for each in uses])
-        assert outcomes == [Committed(0)] * 1_500
+        assert outcomes == [committed_at(0)] * 1_500
     store.commit([index_unit(counters=(use("contact:7", slot=2),))])
     outcomes = store.commit([index_unit(counters=(each, use("mail"))) for each in uses])
     assert outcomes == [Conflict("limit", each.key) for each in uses]
@@ -73,7 +73,7 @@ def test_many_counters_at_once(store: EventStore) -> None:
 
 def test_a_limit_is_reached_and_not_passed(store: EventStore) -> None:
     outcomes = [store.commit([unit(run(n), counters=(use("mail", 3),))])[0] for n in range(5)]
-    assert outcomes == [Committed(1), Committed(2), Committed(3), FULL, FULL]
+    assert outcomes == [committed_at(1), committed_at(2), committed_at(3), FULL, FULL]
     assert store.counters([MAIL]) == {MAIL: 3}
     assert store.heads([run(3), run(4)]) == {}
 
@@ -81,20 +81,20 @@ def test_a_limit_is_reached_and_not_passed(store: EventStore) -> None:
 def test_a_step_that_does_not_fit_leaves_room_for_a_smaller_one(store: EventStore) -> None:
     paid = [use("mail", 10, add=cost) for cost in (4, 4, 4, 2, 1)]
     outcomes = store.commit([index_unit(counters=(each,)) for each in paid])
-    assert outcomes == [Committed(0), Committed(0), FULL, Committed(0), FULL]
+    assert outcomes == [committed_at(0), committed_at(0), FULL, committed_at(0), FULL]
     assert store.counters([MAIL]) == {MAIL: 10}
 
 
 def test_units_of_one_commit_see_what_those_before_added(store: EventStore) -> None:
     store.commit([index_unit(counters=(use("mail", add=3),))])
     outcomes = store.commit([unit(run(n), counters=(use("mail", 5),)) for n in range(4)])
-    assert outcomes == [Committed(1), Committed(2), FULL, FULL]
+    assert outcomes == [committed_at(1), committed_at(2), FULL, FULL]
 
 
 def test_each_unit_brings_its_own_limit(store: EventStore) -> None:
     limits: list[int | None] = [0, None, 1, 2, None, 2, 4]
     outcomes = store.commit([index_unit(counters=(use("mail", limit),)) for limit in limits])
-    done = Committed(0)
+    done = committed_at(0)
     assert outcomes == [FULL, done, FULL, done, done, FULL, done]
     assert store.counters([MAIL]) == {MAIL: 4}
     raised = store.commit([index_unit(counters=(use("mail", 5),))])
@@ -107,13 +107,13 @@ def test_a_counter_named_twice_is_counted_whole(store: EventStore) -> None:
     assert store.commit([twice]) == [FULL]
     assert store.counters([MAIL]) == {}
     twice = index_unit(counters=(use("mail", 4, add=2), use("mail", 9, add=2)))
-    assert store.commit([twice, twice]) == [Committed(0), FULL]
+    assert store.commit([twice, twice]) == [committed_at(0), FULL]
     assert store.counters([MAIL]) == {MAIL: 4}
 
 
 def test_slots_and_keys_have_limits_of_their_own(store: EventStore) -> None:
     uses = [use("mail", 1), use("mail", 1, slot=2), use("call", 1), use("call", 1, slot=2)]
-    assert store.commit([index_unit(counters=(each,)) for each in uses]) == [Committed(0)] * 4
+    assert store.commit([index_unit(counters=(each,)) for each in uses]) == [committed_at(0)] * 4
     assert store.commit([index_unit(counters=tuple(uses[::-1]))]) == [Conflict("limit", "call")]
 
 
@@ -132,7 +132,7 @@ def test_a_unit_refused_for_a_limit_leaves_no_trace(store: EventStore) -> None:
         consents=(consent("jane"),),
         suppress=(Suppression("id:jane", "global", "", "jane"),),
     )
-    assert store.commit([refused, unit(run(2))]) == [FULL, Committed(1)]
+    assert store.commit([refused, unit(run(2))]) == [FULL, committed_at(1)]
     assert store.counters([MAIL, ("call", 1)]) == {MAIL: 1}
     assert store.heads([run(1)]) == {}
     assert (store.next_due(), store.log_head().tick) == (None, 0)
@@ -151,7 +151,7 @@ def test_a_unit_refused_for_anything_else_counts_nothing(store: EventStore) -> N
             unit(run(2), counters=(use("mail", 1),)),
         ]
     )
-    assert outcomes == [Conflict("version", run(1)), Conflict("event_id", "event"), Committed(2)]
+    assert outcomes == [Conflict("version", run(1)), Conflict("event_id", "event"), committed_at(2)]
     assert store.counters([MAIL]) == {MAIL: 1}
 
 
@@ -167,7 +167,7 @@ def test_what_fails_as_a_whole_counts_nothing(store: EventStore) -> None:
     assert store.counters([MAIL, ("call", 1)]) == {}
     assert store.consents(["jane"]) == []
     assert store.log_head().suppression_epoch == 0
-    assert store.commit([counting]) == [Committed(1)]
+    assert store.commit([counting]) == [committed_at(1)]
 
 
 # --- pruning --------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import TypeVar
 import pytest
 
 from dee_es.adapters.storage.memory import open_memory
-from dee_es.ports import Committed, Conflict, EventStore, Suppression, SuppressionGuard, Unit
+from dee_es.ports import Conflict, EventStore, Suppression, SuppressionGuard, Unit
 from tests.support.backends import Backend
 from tests.support.counts import count
-from tests.support.events import consent, index_unit, run, unit, use
+from tests.support.events import committed_at, consent, index_unit, run, unit, use
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ def values(*rows: Suppression) -> set[tuple[str, str, str, str]]:
 
 def test_a_contact_keeps_its_first_key(store: EventStore) -> None:
     assert store.contact_keys(["jane"]) == {}
-    assert store.commit([unit(run(1), contact_keys=(("jane", KEY),))]) == [Committed(1)]
-    assert store.commit([unit(run(2), contact_keys=(("jane", KEY),))]) == [Committed(2)]
+    assert store.commit([unit(run(1), contact_keys=(("jane", KEY),))]) == [committed_at(1)]
+    assert store.commit([unit(run(2), contact_keys=(("jane", KEY),))]) == [committed_at(2)]
     assert store.commit([unit(run(3), contact_keys=(("jane", OTHER_KEY),))]) == [
         Conflict("key", "jane")
     ]
@@ -57,7 +57,7 @@ def test_of_two_new_keys_in_one_commit_the_first_wins(store: EventStore) -> None
             unit(run(3), contact_keys=(("jane", KEY),)),
         ]
     )
-    assert outcomes == [Committed(1), Conflict("key", "jane"), Committed(2)]
+    assert outcomes == [committed_at(1), Conflict("key", "jane"), committed_at(2)]
     assert store.contact_keys(["jane", "john", "joan"]) == {"jane": KEY, "john": KEY}
     assert store.contact_key_page("", 1) == [("jane", KEY)]
     assert store.contact_key_page("jane", 10) == [("john", KEY)]
@@ -138,8 +138,8 @@ def test_a_decision_from_before_a_suppression_is_refused(store: EventStore) -> N
 def test_a_guard_is_only_about_its_own_subjects(store: EventStore) -> None:
     store.commit([index_unit(suppress=(JANE,))])
     guard = SuppressionGuard(("id:john", "phone:" + "0" * 64), 0)
-    assert store.commit([unit(run(), guard=guard)]) == [Committed(1)]
-    assert store.commit([unit(run(2), guard=SuppressionGuard((), 0))]) == [Committed(2)]
+    assert store.commit([unit(run(), guard=guard)]) == [committed_at(1)]
+    assert store.commit([unit(run(2), guard=SuppressionGuard((), 0))]) == [committed_at(2)]
 
 
 def test_a_decision_that_knew_of_the_suppression_stands(store: EventStore) -> None:
@@ -147,7 +147,7 @@ def test_a_decision_that_knew_of_the_suppression_stands(store: EventStore) -> No
     known = store.log_head().suppression_epoch
     store.commit([index_unit(suppress=(JANE_MAIL,))])
     guard = SuppressionGuard(("id:jane",), known)
-    assert store.commit([unit(run(), guard=guard)]) == [Committed(1)]
+    assert store.commit([unit(run(), guard=guard)]) == [committed_at(1)]
 
 
 def test_suppressing_again_renews_the_epoch_of_the_subject(store: EventStore) -> None:
@@ -161,7 +161,7 @@ def test_suppressing_again_renews_the_epoch_of_the_subject(store: EventStore) ->
 def test_a_lifted_suppression_refuses_nobody(store: EventStore) -> None:
     store.commit([index_unit(suppress=(JANE,))])
     store.commit([index_unit(unsuppress=(JANE,))])
-    assert store.commit([unit(run(), guard=SuppressionGuard(("id:jane",), 0))]) == [Committed(1)]
+    assert store.commit([unit(run(), guard=SuppressionGuard(("id:jane",), 0))]) == [committed_at(1)]
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
@@ -172,7 +172,7 @@ def test_a_guard_sees_suppressions_of_the_same_commit(store: EventStore, epoch: 
     outcomes = store.commit(
         [unit(run(1), guard=guard), index_unit(suppress=(JANE,)), unit(run(2), guard=guard)]
     )
-    assert outcomes == [Committed(1), Committed(0), Conflict("suppression", "id:jane")]
+    assert outcomes == [committed_at(1), committed_at(0), Conflict("suppression", "id:jane")]
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
@@ -193,9 +193,9 @@ def test_a_guard_does_not_see_what_the_same_commit_lifted(store: EventStore, epo
         ]
     )
     assert [outcomes[n] for n in (1, 4, 6)] == [
-        Committed(1),
+        committed_at(1),
         Conflict("suppression", "id:jane"),
-        Committed(2),
+        committed_at(2),
     ]
 
 
@@ -210,16 +210,16 @@ def test_a_refused_unit_lifts_nothing_for_later_guards(store: EventStore) -> Non
 
 
 def test_an_event_id_is_accepted_once(store: EventStore) -> None:
-    assert store.commit([unit(run(1), event_ids=("e1", "e2"))]) == [Committed(1)]
+    assert store.commit([unit(run(1), event_ids=("e1", "e2"))]) == [committed_at(1)]
     assert store.commit([unit(run(2), event_ids=("e3", "e2"))]) == [Conflict("event_id", "e2")]
     assert store.known_event_ids(["e1", "e2", "e3", "e4"]) == {"e1", "e2"}
     assert store.known_event_ids([]) == set()
-    assert store.commit([unit(run(2), event_ids=("e3",))]) == [Committed(2)]
+    assert store.commit([unit(run(2), event_ids=("e3",))]) == [committed_at(2)]
 
 
 def test_of_two_units_with_one_event_id_the_first_wins(store: EventStore) -> None:
     outcomes = store.commit([unit(run(1), event_ids=("e",)), unit(run(2), event_ids=("e",))])
-    assert outcomes == [Committed(1), Conflict("event_id", "e")]
+    assert outcomes == [committed_at(1), Conflict("event_id", "e")]
 
 
 # --- all of them together -------------------------------------------------------------------------

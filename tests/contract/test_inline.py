@@ -10,7 +10,6 @@ from dee_es.core.events import RecordedEvent
 from dee_es.core.views import RunFilter
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
-    Committed,
     Conflict,
     EventStore,
     LogHead,
@@ -18,7 +17,7 @@ from dee_es.ports import (
     TableTransaction,
     Views,
 )
-from tests.support.events import run, unit
+from tests.support.events import committed_at, run, unit
 from tests.support.rows import RUNS, add_runs, key_of, listed, place, position, prepare, run_row
 
 
@@ -68,7 +67,7 @@ def test_its_rows_commit_with_the_events(store: EventStore, views: Views) -> Non
         assert place(tables, RUNS) == (1, 1)
         assert tables.rows(RUNS, [row.run_id]) == {row.run_id: row}
 
-    assert store.commit([unit(run())], inline=inline) == [Committed(1)]
+    assert store.commit([unit(run())], inline=inline) == [committed_at(1)]
     assert views.run(RUNS, row.run_id) == row
     assert position(views, RUNS) == 1
     assert listed(views, RUNS, RunFilter(), 9) == ([row], 1, 1, 1)
@@ -139,7 +138,7 @@ def test_after_a_failure_the_same_units_go_through(store: EventStore) -> None:
         with pytest.raises(Boom):
             store.commit(units, inline=inline)
     assert store.stream_ids("") == []
-    assert store.commit(units) == [Committed(2), Committed(3)]
+    assert store.commit(units) == [committed_at(2), committed_at(3)]
     assert store.stream_ids("") == sorted([run(1), "contact:c"])
     assert store.heads([run(1)])[run(1)].ordinal == 1
 

@@ -8,9 +8,9 @@ from importlib import import_module
 import pytest
 
 from dee_es.errors import ConcurrencyConflict, InvalidInput
-from dee_es.ports import Committed, EventStore, Lease, LeaseRow
+from dee_es.ports import EventStore, Lease, LeaseRow
 from tests.support.backends import Backend
-from tests.support.events import run, unit
+from tests.support.events import committed_at, run, unit
 
 LONG, SHORT = 600_000, 40
 WHOLE = (0, 1)
@@ -51,7 +51,7 @@ def test_an_expired_lease_can_be_taken_over(backend: Backend, store: EventStore)
     assert store.acquire_lease(WHOLE, "a", LONG) is None
     with pytest.raises(ConcurrencyConflict, match="0/1"):
         store.commit([unit(run())], lease=former)
-    assert store.commit([unit(run())], lease=lease) == [Committed(1)]
+    assert store.commit([unit(run())], lease=lease) == [committed_at(1)]
 
 
 def test_an_expired_lease_taken_anew_by_its_owner_has_a_new_epoch(
@@ -84,7 +84,7 @@ def test_releasing_what_is_no_longer_held_does_nothing(backend: Backend, store: 
     store.release_lease(former)
     store.release_lease(Lease((5, 9), "a", 1))
     assert store.acquire_lease(WHOLE, "a", LONG) is None
-    assert store.commit([unit(run())], lease=lease) == [Committed(1)]
+    assert store.commit([unit(run())], lease=lease) == [committed_at(1)]
 
 
 def test_the_epoch_grows_through_every_change_of_hands(store: EventStore) -> None:
@@ -116,8 +116,8 @@ def test_nothing_is_written_under_a_lease_that_is_not_held(store: EventStore, le
 
 def test_a_commit_under_the_lease_goes_through(store: EventStore) -> None:
     held = store.acquire_lease(WHOLE, "a", LONG)
-    assert store.commit([unit(run(1)), unit(run(1))], lease=held)[0] == Committed(1)
-    assert store.commit([unit(run(2))]) == [Committed(2)], "others need no lease"
+    assert store.commit([unit(run(1)), unit(run(1))], lease=held)[0] == committed_at(1)
+    assert store.commit([unit(run(2))]) == [committed_at(2)], "others need no lease"
 
 
 @pytest.mark.parametrize("partition", [(0, 0), (1, 1), (-1, 2), (2, 2), (0, -1)])
@@ -137,7 +137,7 @@ def test_leases_of_one_count_stand_beside_each_other(store: EventStore) -> None:
     assert [lease.epoch for lease in leases] == [1, 2, 3], "one counter for the whole database"
     assert [taken(store, lease.partition, lease.owner) for lease in leases] == leases
     for number, lease in enumerate(leases, 1):
-        assert store.commit([unit(run(number))], lease=lease) == [Committed(number)]
+        assert store.commit([unit(run(number))], lease=lease) == [committed_at(number)]
     store.release_lease(leases[0])
     assert taken(store, (2, 3), "other").epoch == 4
     assert taken(store, (0, 3), "w0") == leases[1], "the neighbours keep theirs"
@@ -184,13 +184,13 @@ def test_a_new_count_shuts_out_the_expired_holders_of_the_old_one(
 ) -> None:
     former = taken(store, WHOLE, "a", SHORT)
     backend.wait(3 * SHORT)
-    assert store.commit([unit(run(1))], lease=former) == [Committed(1)], "nobody has taken it"
+    assert store.commit([unit(run(1))], lease=former) == [committed_at(1)], "nobody has taken it"
     half = taken(store, (1, 2), "b")
     with pytest.raises(ConcurrencyConflict):
         store.commit([unit(run(2))], lease=former)
     assert store.acquire_lease(WHOLE, "a", LONG) is None
     store.release_lease(former)
-    assert store.commit([unit(run(2))], lease=half) == [Committed(2)]
+    assert store.commit([unit(run(2))], lease=half) == [committed_at(2)]
 
 
 # --- what is seen of them -------------------------------------------------------------------------

@@ -15,8 +15,8 @@ import pytest
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.relational import statements
 from dee_es.errors import IntegrityViolation, StoreUnavailable
-from dee_es.ports import Committed, Head, LogHead
-from tests.support.events import run, unit
+from dee_es.ports import Head, LogHead
+from tests.support.events import committed_at, run, unit
 from tests.support.postgres import FreshPostgres
 from tests.support.postgres import _start as start_postgres
 from tests.support.rows import RUNS, add_runs, prepare, run_row
@@ -81,7 +81,7 @@ def test_a_stopped_server_is_reported_in_bounded_time_and_found_again() -> None:
             assert time.monotonic() - begun < 10
         server = start_postgres(directory)
         assert _patiently(store) == LogHead(1, 1, 0, 0)
-        assert store.commit([unit(run(2))]) == [Committed(2)]
+        assert store.commit([unit(run(2))]) == [committed_at(2)]
         store.close()
     finally:
         server.cleanup()
@@ -107,7 +107,7 @@ def test_waiting_for_the_append_lock_is_bounded(store: PostgresStore, url: str) 
             store.commit([unit(run())])
         assert time.monotonic() - begun < 5
         assert store.log_head().position == 0
-    assert store.commit([unit(run())]) == [Committed(1)]
+    assert store.commit([unit(run())]) == [committed_at(1)]
     other.close()
 
 
@@ -134,7 +134,7 @@ def test_a_connection_lost_inside_a_commit_leaves_nothing(
     with pytest.raises(StoreUnavailable, match="may or may not"):
         store.commit([unit(run(), 0, events)], inline=lambda *_: _cut(url))
     assert store.log_head().position == 0
-    assert store.commit([unit(run(), 0, events)]) == [Committed(events)]
+    assert store.commit([unit(run(), 0, events)]) == [committed_at(events)]
 
 
 def _cut(url: str) -> None:
@@ -217,7 +217,7 @@ def test_a_schema_of_its_own(url: str) -> None:
         connection.execute("CREATE SCHEMA apart")
     store, _ = open_postgres(url, schema="apart")
     other, _ = open_postgres(url)
-    assert store.commit([unit(run())]) == [Committed(1)]
+    assert store.commit([unit(run())]) == [committed_at(1)]
     assert store.max_notification_id() == 1
     assert other.log_head().position == 0
     store.close()

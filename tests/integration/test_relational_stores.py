@@ -17,7 +17,7 @@ from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Unit
 from tests.support.backends import Backend, Kind
 from tests.support.counts import count
-from tests.support.events import append, run, unit
+from tests.support.events import append, committed_at, run, unit
 from tests.support.rows import RUNS, prepare
 
 HOSTILE = "eventsourcing.domain:Snapshot"
@@ -81,7 +81,10 @@ def test_a_value_the_database_cannot_hold_leaves_nothing(store: EventStore, even
         store.commit([unit(run(2)), Unit((bad,), contact_keys=((NOT_TEXT, b"k"),))])
     assert store.log_head() == before
     assert store.read_log(0, 9) == []
-    assert store.commit([unit(run(2)), Unit((good,))]) == [Committed(1), Committed(1 + events)]
+    assert store.commit([unit(run(2)), Unit((good,))]) == [
+        committed_at(1),
+        committed_at(1 + events),
+    ]
 
 
 def test_the_position_of_a_cut_tail_is_not_given_again(backend: Backend, store: EventStore) -> None:
@@ -95,14 +98,14 @@ def test_the_position_of_a_cut_tail_is_not_given_again(backend: Backend, store: 
         "DELETE FROM stored_events WHERE notification_id = 3",
     ):
         backend.raw(statement)
-    assert store.commit([unit(run(2))]) == [Committed(4)]
+    assert store.commit([unit(run(2))]) == [committed_at(4)]
     assert [row.position for row in store.read_log(0, 9)] == [1, 2, 4]
 
 
 def test_a_large_append_does_not_hang(store: EventStore) -> None:
     events = append(run(), 0, 5_000).events
     padded = tuple(replace(e, state=e.state.ljust(400, b".")) for e in events)
-    assert store.commit([Unit((replace(append(run()), events=padded),))]) == [Committed(5_000)]
+    assert store.commit([Unit((replace(append(run()), events=padded),))]) == [committed_at(5_000)]
     assert store.read_stream(run(), after=4_999)[0].state == padded[-1].state
 
 
@@ -110,7 +113,7 @@ def test_a_large_append_does_not_hang(store: EventStore) -> None:
 def test_few_events_of_the_largest_size_do_not_hang(store: EventStore, events: int) -> None:
     given = append(run(), 0, events)
     padded = tuple(replace(e, state=e.state.ljust(300_000, b".")) for e in given.events)
-    assert store.commit([Unit((replace(given, events=padded),))]) == [Committed(events)]
+    assert store.commit([Unit((replace(given, events=padded),))]) == [committed_at(events)]
 
 
 def test_numbers_of_every_size_are_stored_alike(store: EventStore) -> None:
@@ -134,7 +137,7 @@ def test_many_may_open_a_new_database_at_once(backend: Backend) -> None:
         opened = list(threads.map(lambda _: backend.open(), range(6)))
     for number, (store, views) in enumerate(opened):
         prepare(views, [RUNS])
-        assert store.commit([unit(run(number))]) == [Committed(number + 1)]
+        assert store.commit([unit(run(number))]) == [committed_at(number + 1)]
 
 
 def test_threads_and_several_openings_share_one_order(backend: Backend) -> None:

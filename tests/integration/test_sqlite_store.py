@@ -13,7 +13,7 @@ import pytest
 from dee_es.adapters.storage.sqlite import SqliteStore, open_sqlite
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict
-from tests.support.events import run, unit
+from tests.support.events import committed_at, run, unit
 
 COMMITS = 30
 
@@ -69,7 +69,7 @@ def test_waiting_for_another_process_is_bounded(tmp_path: Path) -> None:
             store.commit([unit(run())])
         assert time.monotonic() - begun < 5
         assert store.log_head().position == 0
-    assert store.commit([unit(run())]) == [Committed(1)]
+    assert store.commit([unit(run())]) == [committed_at(1)]
     store.close()
 
 
@@ -80,7 +80,7 @@ def test_waiting_for_another_thread_is_bounded(tmp_path: Path) -> None:
         pytest.raises(StoreUnavailable, match="another thread"),
     ):
         store.commit([unit(run())])
-    assert store.commit([unit(run())]) == [Committed(1)]
+    assert store.commit([unit(run())]) == [committed_at(1)]
     store.close()
 
 

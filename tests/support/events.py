@@ -8,7 +8,7 @@ from typing import Any, Literal
 from dee_es.core import chain, codec
 from dee_es.core.events import Event, Meta, PlanPublished, RecordedEvent, RunStarted, WaitCompleted
 from dee_es.core.ids import is_run, run_id
-from dee_es.ports import Consent, CounterUse, SealedEvent, StreamAppend, Unit
+from dee_es.ports import Committed, Consent, CounterUse, SealedEvent, StreamAppend, Unit
 
 COMMAND_ID = "cmd_test"
 
@@ -97,3 +97,23 @@ def consent(
 def use(key: str, limit: int | None = None, *, add: int = 1, slot: int = 1) -> CounterUse:
     """One use of a counter, in slot 1 and without limit unless told otherwise."""
     return CounterUse(key, slot, add, limit)
+
+
+class _At:
+    """Equal to what says that a unit was committed there, whatever run it may have created."""
+
+    def __init__(self, position: int) -> None:
+        self._position = position
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Committed) and other.position == self._position
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"committed at {self._position}"
+
+
+def committed_at(position: int) -> _At:
+    """What a committed unit is compared with where only its position matters."""
+    return _At(position)

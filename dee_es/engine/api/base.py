@@ -272,11 +272,12 @@ class ApiBase:
             self._meta,
         )
 
-    def _shown(self, loaded: LoadedRun) -> ExecutionRun:
+    def _shown(self, loaded: LoadedRun, ordinal: int | None = None) -> ExecutionRun:
         state = loaded.state
-        head = self._parts.store.heads([state.run_id])[state.run_id]
+        if ordinal is None:
+            ordinal = self._parts.store.heads([state.run_id])[state.run_id].ordinal
         return execution_run(
-            row_of(state, head.ordinal), dict(state.contact.variables), self._parts.scale
+            row_of(state, ordinal), dict(state.contact.variables), self._parts.scale
         )
 
     def _acting(self, actor: str | None) -> str:

@@ -39,9 +39,8 @@ class RunsApi(ApiBase):
         if start_at is not None:
             start = self._parts.scale.tick_from(require_utc("start_at", start_at))
         meta = self._meta("execute", command_id, actor, None)
-        return self._shown(
-            self._enrollment.execute(checked_plan(plan), contact, variables, start, meta)
-        )
+        run, ordinal = self._enrollment.execute(checked_plan(plan), contact, variables, start, meta)
+        return self._shown(run, ordinal)
 
     def get_run(self, run_id: str) -> ExecutionRun:
         """One run as it stands; raises `RunNotFound`."""

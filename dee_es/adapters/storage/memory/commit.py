@@ -43,6 +43,7 @@ class Commit:
         conflict = self._conflict(unit)
         if conflict is not None:
             return conflict
+        ordinal = self._database.ordinal
         for append in unit.appends:
             self._append(append)
         self._index(unit)
@@ -55,7 +56,8 @@ class Commit:
             max([database.tick, *ticks]),
             database.suppression_epoch + changed,
         )
-        return Committed(database.recorder.position if ticks else 0)
+        created = database.ordinal if database.ordinal != ordinal else 0
+        return Committed(database.recorder.position if ticks else 0, created)
 
     def _conflict(self, unit: Unit) -> Conflict | None:
         """What refuses the unit, looked for in the order in which `Conflict` lists the kinds."""

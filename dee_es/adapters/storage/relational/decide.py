@@ -83,13 +83,14 @@ class Decider:
         if conflict is not None:
             self.batch.outcomes.append(conflict)
             return
-        last = 0
+        last, ordinal = 0, self._ordinal
         for append in unit.appends:
             if append.events:
                 self._append(append)
                 last = self._position
         self._index(unit)
-        self.batch.outcomes.append(Committed(last))
+        created = self._ordinal if self._ordinal != ordinal else 0
+        self.batch.outcomes.append(Committed(last, created))
 
     def _conflict(self, unit: Unit) -> Conflict | None:
         moved = self._moved(unit.appends)

@@ -199,17 +199,11 @@ class RelationalStore(RelationalCalls):
 
     def situation(self, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
         """See `EventStore.situation`."""
-        streams, contacts = list(stream_ids), list(contact_ids)
-        with self.database.snapshot() as session:
-            # All is asked before the first answer is fetched.
-            end = session.ask(sql.LOG_HEAD)
-            heads = session.ask(sql.READ_HEADS, (streams,)) if streams else None
-            keys = session.ask(sql.READ_CONTACT_KEYS, (contacts,)) if contacts else None
-            return Situation(
-                _log_head(end.fetchall()),
-                as_asked(streams, _heads(heads.fetchall())) if heads else {},
-                as_asked(contacts, dict(keys.fetchall())) if keys else {},
-            )
+        given = (list(stream_ids), list(contact_ids))
+        found = _situation(self._query(sql.READ_SITUATION, given))
+        return Situation(
+            found.end, as_asked(stream_ids, found.heads), as_asked(contact_ids, found.keys)
+        )
 
     def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
         """See `EventStore.stream_ends`."""
@@ -282,20 +276,19 @@ def _look_up(
     contacts = decide.contact_ids(units)
     ids = decide.event_ids(units)
     slots, counters = decide.limited(units)
-    head_rows = session.ask(sql.LOG_HEAD)
+    situation = session.ask(sql.READ_SITUATION, (streams, contacts))
     lease_rows = session.ask(sql.READ_LEASE, lease.partition) if lease else None
-    stream_rows = session.ask(sql.READ_HEADS, (streams,)) if streams else None
-    key_rows = session.ask(sql.READ_CONTACT_KEYS, (contacts,)) if contacts else None
     id_rows = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
     count_rows = session.ask(sql.READ_COUNTERS, (slots, counters)) if counters else None
     builds = session.ask(sql.READ_BUILDS) if inline else None
-    head = _log_head(head_rows.fetchall())
+    found = _situation(situation.fetchall())
+    head = found.end
     if lease and lease_rows and lease_rows.fetchall() != [(lease.owner, lease.epoch)]:
         raise rules.lost(lease)
     known = decide.Known(
         head=head,
-        heads=_heads(stream_rows.fetchall()) if stream_rows else {},
-        keys=dict(key_rows.fetchall()) if key_rows else {},
+        heads=found.heads,
+        keys=found.keys,
         event_ids={row[0] for row in id_rows.fetchall()} if id_rows else set(),
         changed={},
         counts=_counts(count_rows.fetchall()) if count_rows else {},
@@ -334,6 +327,22 @@ def _save(session: Session, batch: decide.Batch) -> None:
 
 def _log_head(rows: list[Any]) -> LogHead:
     return LogHead(*rows[0])
+
+
+def _situation(rows: list[Any]) -> Situation:
+    end: LogHead | None = None
+    heads, keys = {}, {}
+    for kind, name, version, value, due, ended, slice_, ordinal, epoch in rows:
+        if kind == 1:
+            # SQLite keeps booleans as 0 and 1.
+            heads[name] = Head(name, version, value, due, bool(ended), slice_, ordinal)
+        elif kind == 2:
+            keys[name] = value
+        else:
+            end = LogHead(version, ordinal, slice_, epoch)
+    if end is None:
+        raise IntegrityViolation("the table log_head has lost its row")
+    return Situation(end, heads, keys)
 
 
 def _heads(rows: list[Any]) -> dict[str, Head]:
