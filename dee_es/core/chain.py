@@ -38,7 +38,6 @@ NOT_TYPED_ERRORS: Final = (AttributeError, OverflowError, TypeError, ValueError)
 NOT_TYPED: Final = "a column of it holds what the engine never writes"
 
 _SMALL: Final = 4096
-_LENGTHS: Final = tuple(number.to_bytes(4, "big") for number in range(_SMALL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +115,14 @@ class Middles(dict[tuple[int, str], bytes]):
         return middle
 
 
-def prefix(part: bytes) -> bytes:
-    """The length that stands before a part."""
-    size = len(part)
-    return _LENGTHS[size] if size < _SMALL else size.to_bytes(4, "big")
+class Lengths(dict[int, bytes]):
+    """Lengths as they stand before a part; those of nearly all parts are kept."""
+
+    def __missing__(self, size: int) -> bytes:
+        length = size.to_bytes(4, "big")
+        if size < _SMALL:
+            self[size] = length
+        return length
 
 
 START: Final = length_prefixed((FORMAT,))
@@ -128,12 +131,13 @@ START: Final = length_prefixed((FORMAT,))
 
 def hasher() -> Checksum:
     """`checksum` for many entries: it keeps the bytes that names and versions have in common."""
-    sha256, join, middles = hashlib.sha256, b"".join, Middles()
+    sha256, join, middles, lengths = hashlib.sha256, b"".join, Middles(), Lengths()
 
     def of(stream_id: str, version: int, name: str, previous: bytes, payload: bytes) -> bytes:
         stream = stream_id.encode()
         middle = middles[version, name]
-        parts = (START, prefix(stream), stream, middle, previous, prefix(payload), payload)
+        lead, size = lengths[len(stream)], lengths[len(payload)]
+        parts = (START, lead, stream, middle, previous, size, payload)
         return sha256(join(parts)).digest()
 
     return of

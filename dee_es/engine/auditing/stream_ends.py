@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +74,28 @@ class StreamEnds:
             elif previous not in (last, chain.UNKNOWN):
                 unfit.append(Unfit(position, OF_LINK, chain.NOT_LINKED))
         return unfit
+
+    def differing(
+        self, heads: Iterable[tuple[str, int, bytes]]
+    ) -> Iterator[tuple[str, tuple[int, bytes]]]:
+        """Of streams with version and checksum of their heads, those that have not ended so here,
+        with both. None of the streams is then among those never found."""
+        self._mark(0)
+        records, slots, found = self._records, self._slots, self._found
+        mask, unpack, size = len(slots) - 1, _RECORD.unpack_from, _RECORD.size
+        for stream, version, checksum in heads:
+            high, low = stream_key(stream)
+            slot = high & mask
+            while number := slots[slot]:
+                held_high, held_low, held_version, _, held = unpack(records, (number - 1) * size)
+                if held_low == low and held_high == high:
+                    found[number] = 1
+                    if held_version != version or held != checksum:
+                        yield stream, (version, checksum)
+                    break
+                slot = (slot + 1) & mask
+            else:
+                yield stream, (version, checksum)
 
     def find(self, stream: str) -> StreamEnd | None:
         """The end of a stream, which is then no longer among those never found."""

@@ -226,11 +226,12 @@ class _Course:
         while not self.full and (page := self._store.stream_ends(after, _HEADS)):
             after = page[-1][0]
             heads += len(page)
-            for stream, version, checksum in page:
-                seen = self.streams.find(stream)
-                last = (0, chain.GENESIS) if seen is None else (seen.version, seen.checksum)
-                if (version, checksum) != last and printable(stream) not in self._broken:
-                    self._differing(stream, (version, checksum), last)
+            for stream, head in self.streams.differing(page):
+                if printable(stream) not in self._broken:
+                    seen = self.streams.find(stream)
+                    last = (0, chain.GENESIS) if seen is None else (seen.version, seen.checksum)
+                    if head != last:
+                        self._differing(stream, head, last)
         if not self.full and heads < len(self.streams):
             for end in self.streams.never_found():
                 stream, _ = self._entry_at(end.position)
