@@ -47,6 +47,8 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Figure]
         yield from _catching_up(client, runs)
         for name, paths in _pages(client, ids, runs).items():
             yield from _page(client, f"{name}, {runs:,} runs", paths)
+        # Searches of the audit trail are entries of the log themselves.
+        yield from _catching_up(client, runs)
         for path in ("/api/v1/runs", "/runs"):
             for connections in (1, 4, 8):
                 yield from _rate(address, path, connections, repeats)
