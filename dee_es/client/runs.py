@@ -89,6 +89,23 @@ class RunsClient:
             if cursor is None or len(runs) == limit:
                 return page.model_copy(update={"runs": tuple(runs)})
 
+    def count_runs(
+        self,
+        plan_id: str | None = None,
+        contact_id: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+    ) -> dict[RunStatus, int]:
+        """How many runs that match all filters given have each status, exactly, at one moment."""
+        found = self._http.get(
+            "/runs/counts",
+            planId=plan_id,
+            contactId=contact_id,
+            startedAfter=started_after,
+            startedBefore=started_before,
+        )
+        return {RunStatus(status): int(count) for status, count in found["counts"].items()}
+
     def pause_run(
         self,
         run_id: str,

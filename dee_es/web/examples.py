@@ -151,6 +151,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "zone": "Europe/Vienna",
     },
     "Resolve": {"outcome": "delivered", "reason": "seen in the mailbox"},
+    "RunCounts": {"counts": {"active": 3, "completed": 12}},
     "RunPage": {"runs": [_EXECUTION], "total": 1, "nextCursor": None},
     "Suppression": {"contactId": "contact_123", "level": "global", "reason": "asked by telephone"},
     "TemplateGiven": {"id": "hello", "text": "Hello {{contact.firstName}}"},

@@ -149,6 +149,9 @@ def runs(told: Told) -> str:
     ask("list_runs", ["waiting", RunStatus.PENDING], "a", "c1", EPOCH, NEXT, 5)
     ask("list_runs", status="cancelled", limit=1, offset=1)
     ask("list_runs", limit=10_000)
+    ask("count_runs")
+    ask("count_runs", "a", "c1", EPOCH, NEXT)
+    ask("count_runs", started_before=datetime(2026, 1, 1))
     for fault in ({"status": "gone"}, {"status": []}, {"limit": 0}, {"limit": 10_001},
                   {"offset": -1}, {"started_after": datetime(2026, 1, 1)}, {"cursor": "x"},
                   {"cursor": "x", "offset": 1}):  # fmt: skip
