@@ -16,7 +16,7 @@ from typing import Any, Final
 import psycopg
 
 from dee_es import Contact, Engine
-from scripts.benchmarks.figures import Finding, measured, spread_of, ratio
+from scripts.benchmarks.figures import Finding, measured, ratio, spread_of
 from scripts.benchmarks.harness import (
     beside,
     engine_on,

@@ -1,7 +1,8 @@
 """What others offer for the same work, each by the fastest way that its documentation knows.
 
-A peer works in a process of its own, so that none shares an interpreter, threads or a connection
-pool with the engine. What cannot be measured here is left out with its reason, never silently.
+DBOS and Restate work in processes of their own, so that they share no interpreter, threads or
+connection pool with the engine; the stock library and hand-written SQL are called where the engine
+is called. What cannot be measured here is left out with its reason, never silently.
 """
 
 from __future__ import annotations
