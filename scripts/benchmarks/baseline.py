@@ -57,14 +57,21 @@ def guarded(figures: Iterable[Figure]) -> list[Figure]:
 
 
 def save(figures: Iterable[Figure], machine: dict[str, str], file: Path = FILE) -> int:
-    """Make these figures' ratios the baseline; returns how many there are."""
-    ratios = {
+    """Make these figures' ratios the baseline; returns how many there are.
+
+    Ratios of measurements that none of them is of stay as they are.
+    """
+    fresh = list(figures)
+    again = {figure.measurement for figure in fresh}
+    kept = load(file) if file.exists() else {}
+    ratios = {name: each for name, each in kept.items() if name.partition(":")[0] not in again}
+    ratios |= {
         figure.name: {
             "value": round(figure.value, 3),
             "unit": figure.unit,
             "higher_is_better": figure.higher_is_better,
         }
-        for figure in guarded(figures)
+        for figure in guarded(fresh)
     }
     text = json.dumps({"machine": machine, "ratios": ratios}, indent=2, sort_keys=True)
     file.write_text(text + "\n", encoding="utf-8")

@@ -46,14 +46,14 @@ class Measurement:
 
 MEASUREMENTS: dict[str, Measurement] = {
     "enroll": Measurement(enrollment.measure, "contacts", 100_000, 3, 5_000, 2),
-    "encryption": Measurement(encryption.measure, "contacts", 50_000, 7, 3_000, 2),
+    "encryption": Measurement(encryption.measure, "contacts", 50_000, 7, 3_000, 3),
     "run": Measurement(running.measure, "runs", 20_000, 3, 1_000, 2),
     "execute": Measurement(executing.measure, "runs", 100_000, 3, 1_000, 2),
     "lists": Measurement(run_list.measure, "runs", 1_000_000, 1, 5_000, 1),
     "replay": Measurement(replaying.measure, "runs", 20_000, 3, 500, 1),
     "rebuild": Measurement(rebuilding.measure, "events", 1_000_000, 3, 20_000, 1),
     "verify": Measurement(verifying.measure, "events", 1_000_000, 3, 20_000, 1),
-    "web": Measurement(serving.measure, "runs", 1_000_000, 3, 1_000, 1),
+    "web": Measurement(serving.measure, "runs", 1_000_000, 3, 3_000, 1),
     "workers": Measurement(sharing.measure, "runs", 8_000, 3, 1_200, 1, ()),
     "memory": Measurement(memory.measure, "contacts", 1_000_000, 1, 10_000, 1),
     "disk": Measurement(disk.measure, "runs", 20_000, 1, 1_000, 1),

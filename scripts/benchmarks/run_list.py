@@ -49,9 +49,10 @@ def fill(engine: Engine, runs: int) -> None:
                 plans[0], people(share - size, day * share + size), batch_size=5_000
             )
         some = engine.list_runs(limit=200).runs
-        for run in some[:50]:
+        cancelled, paused = min(50, share // 10), min(70, share // 10)
+        for run in some[:cancelled]:
             engine.cancel_run(run.id, "measured")
-        for run in some[50:120]:
+        for run in some[cancelled : cancelled + paused]:
             engine.pause_run(run.id)
         # The clock moves on without the runs acting: what is measured is the list, not the runs.
         engine.clock.move_to(engine.now().tick + 86_400)

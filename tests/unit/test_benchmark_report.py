@@ -43,6 +43,16 @@ def test_only_steady_ratios_are_kept_for_the_guard(tmp_path: Path) -> None:
     assert list(_kept(tmp_path, _ratio(10.0), noisy, rate)) == ["enroll: ours to theirs"]
 
 
+def test_a_baseline_of_some_measurements_leaves_the_others(tmp_path: Path) -> None:
+    other = Figure("speed kept", 80.0, "%", measurement="encryption")
+    _kept(tmp_path, _ratio(10.0), _ratio(3.0, name="gone"), other)
+    ratios = _kept(tmp_path, _ratio(9.0))
+    assert {name: each["value"] for name, each in ratios.items()} == {
+        "enroll: ours to theirs": 9.0,
+        "encryption: speed kept": 80.0,
+    }
+
+
 @pytest.mark.parametrize("now, drops", [(10.0, 0), (7.6, 0), (7.4, 1), (30.0, 0)])
 def test_a_drop_of_more_than_a_quarter_is_found(tmp_path: Path, now: float, drops: int) -> None:
     ratios = _kept(tmp_path, _ratio(10.0))
