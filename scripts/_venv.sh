@@ -53,6 +53,21 @@ _dee_make_venv() {
     _dee_recipe >"$venv/made-from"
 }
 
+# Adds an extra of the project to .venv, once; an environment of the caller's own is left alone.
+_dee_ensure_extra() {
+    local venv="$DEE_ROOT/.venv" said
+    [ "$DEE_PYTHON" = "$venv/bin/python" ] || return 0
+    _dee_recipe | cmp -s - "$venv/made-from-$1" && return 0
+    echo "Installing what only scripts/$1 needs into .venv ..." >&2
+    local pip=("$DEE_PYTHON" -m pip)
+    "${pip[@]}" --version >/dev/null 2>&1 || pip=("$(_dee_find_python)" -m pip --python "$DEE_PYTHON")
+    said="$("${pip[@]}" install --quiet --disable-pip-version-check --editable "$DEE_ROOT[$1]" 2>&1)" || {
+        printf '%s\nerror: installing the extra %s failed; pip says why above\n' "$said" "$1" >&2
+        return 1
+    }
+    _dee_recipe >"$venv/made-from-$1"
+}
+
 _dee_ensure_venv() {
     _dee_current && return 0
     (

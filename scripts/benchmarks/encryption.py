@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-from scripts.benchmarks.harness import Figure, engine_on, people, plan
+from scripts.benchmarks.figures import Figure
+from scripts.benchmarks.harness import engine_on, people, plan
 
 BATCH: Final = 1_000
 BAR: Final = 75.0
@@ -30,7 +31,7 @@ def measure(url: str, folder: Path, contacts: int, pairs: int) -> Iterator[Figur
         for how in order:
             rates[how].append(_rate(url, folder, f"encryption_{how}_{pair}", contacts, how))
         kept.append(100 * rates["encrypted"][-1] / rates["off"][-1])
-    work = f"bulk_execute, {contacts:,} contacts, batches of {BATCH:,}"
+    work = f"bulk_execute, batches of {BATCH:,}"
     for how, found in rates.items():
         spread = (min(found), max(found))
         yield Figure(f"{work}, {how}", statistics.median(found), "contacts/s", spread)

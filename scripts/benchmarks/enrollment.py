@@ -1,33 +1,107 @@
-"""How fast a contact list is enrolled."""
+"""How fast a contact list is enrolled, beside DBOS, Restate and the limits of both databases."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Final
 
-from scripts.benchmarks.harness import Figure, engine_on, people, plan
+from dee_es import Engine
+from scripts.benchmarks.figures import Finding, LeftOut, measured, ratio
+from scripts.benchmarks.harness import beside, engine_on, is_sqlite, people, plan
+from scripts.benchmarks.limits import copying, inserting
+from scripts.benchmarks.peers import dbos, restate
 
-BAR = 8_000
-"""Contacts a second at a batch size of 1,000 on PostgreSQL and two cores."""
+BARS: Final = {1_000: 15_000, 100: 8_000}
+"""Contacts a second by batch size, on PostgreSQL and two cores, personal data encrypted."""
+DBOS_BAR: Final = 10
+"""Times as fast as DBOS enqueues workflows."""
+COPY_BAR: Final = 60
+"""Per cent of a COPY of the same rows, at batches of 1,000."""
+PEERS_AT_MOST: Final = 20_000
+"""Workflows that peers enqueue: their rate does not grow with the number."""
 
 
-def measure(url: str, folder: Path, contacts: int, repetitions: int) -> Iterator[Figure]:
+def measure(url: str, folder: Path, contacts: int, repeats: int) -> Iterator[Finding]:
     """Contacts a second of `bulk_execute`, each repetition on a database of its own."""
-    for batch in (1_000, 100):
-        rates = []
-        for repetition in range(repetitions):
-            with engine_on(url, folder, f"enroll_{batch}_{repetition}") as engine:
-                start = time.perf_counter()
-                result = engine.bulk_execute(plan("bench"), people(contacts), batch_size=batch)
-                rates.append(contacts / (time.perf_counter() - start))
-                if result.created != contacts:
-                    raise SystemExit(f"enrolled {result.created} of {contacts} contacts")
-        yield Figure(
-            f"bulk_execute, {contacts:,} contacts, batches of {batch:,}",
-            statistics.median(rates),
-            "contacts/s",
-            (min(rates), max(rates)),
-            BAR if batch == 1_000 else None,
+    ours: list[float] = []
+    if not is_sqlite(url):
+        for batch in BARS:
+            rates = yield from _on_postgres(url, folder, contacts, batch, repeats)
+            ours = ours or rates
+        yield from _peers(url, contacts, repeats, ours)
+    yield from _on_sqlite(folder, contacts, repeats)
+
+
+def _on_postgres(
+    url: str, folder: Path, contacts: int, batch: int, repeats: int
+) -> Generator[Finding, None, list[float]]:
+    rates, limits, whole = [], [], ""
+    for repetition in range(repeats):
+        name = f"enroll_{batch}_{repetition}"
+        with engine_on(url, folder, name) as engine:
+            since = copying.transaction_now(beside(url, name))
+            rates.append(_enroll(engine, contacts, batch))
+        copied = copying.copy_again(beside(url, name), since)
+        limits.append(contacts / copied.seconds)
+        whole = f"{copied.rows:,} rows, {copied.size / 2**20:,.1f} MiB, {copied.commits:,} commits"
+    work = f"batches of {batch:,}"
+    yield measured(f"bulk_execute, {work}", rates, "contacts/s", BARS[batch])
+    yield measured(
+        f"limit: COPY of the same rows, {work} ({whole})",
+        limits,
+        "contacts/s",
+        key=f"limit: COPY of the same rows, {work}",
+    )
+    bar = COPY_BAR if batch == 1_000 else None
+    yield ratio(f"bulk_execute to the COPY, {work}", rates, limits, bar, unit="%")
+    return rates
+
+
+def _enroll(engine: Engine, contacts: int, batch: int) -> float:
+    start = time.perf_counter()
+    result = engine.bulk_execute(plan("bench"), people(contacts), batch_size=batch)
+    rate = contacts / (time.perf_counter() - start)
+    if result.created != contacts:
+        raise SystemExit(f"enrolled {result.created} of {contacts} contacts")
+    return rate
+
+
+def _peers(url: str, contacts: int, repeats: int, ours: list[float]) -> Iterator[Finding]:
+    size = min(contacts, PEERS_AT_MOST)
+    beside_us: dict[str, Callable[[], tuple[str, list[float]] | LeftOut]] = {
+        "dbos": lambda: dbos.rates(url, "enqueue", dbos.ENQUEUE, size, repeats),
+        "restate": lambda: restate.rates("enqueue", size, repeats),
+    }
+    for name, measure_peer in beside_us.items():
+        found = measure_peer()
+        if isinstance(found, LeftOut):
+            yield found
+            continue
+        variant, rates = found
+        yield measured(
+            f"{name} enqueues {size:,} workflows ({variant})",
+            rates,
+            "workflows/s",
+            key=f"{name} enqueues workflows",
         )
+        bar = DBOS_BAR if name == "dbos" else None
+        yield ratio(f"bulk_execute, batches of 1,000, to {name}", ours, rates, bar)
+
+
+def _on_sqlite(folder: Path, contacts: int, repeats: int) -> Iterator[Finding]:
+    batch = 1_000
+    rates, limits = [], []
+    for repetition in range(repeats):
+        name = f"enroll_sqlite_{repetition}"
+        with engine_on("sqlite", folder, name) as engine:
+            rates.append(_enroll(engine, contacts, batch))
+        source, target = folder / f"{name}.db", folder / f"{name}.limit.db"
+        limits.append(contacts / inserting.insert_again(source, target, -(-contacts // batch)))
+        for each in (source, target):
+            each.unlink()
+    work = f"batches of {batch:,}, SQLite"
+    yield measured(f"bulk_execute, {work}", rates, "contacts/s")
+    yield measured(f"limit: executemany of the same rows, {work}", limits, "contacts/s")
+    yield ratio("bulk_execute to executemany, SQLite", rates, limits, unit="%")

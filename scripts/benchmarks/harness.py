@@ -1,55 +1,42 @@
-"""What every measurement shares: a database, an engine on it, and figures with their spread."""
+"""What every measurement shares: a server, databases on it, engines on those, plans and people."""
 
 from __future__ import annotations
 
 import os
-import platform
 import shutil
-import statistics
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import psycopg
 
 from dee_es import Engine, EngineConfig, ExecutionPlan, create_plan, steps
+from dee_es.ports import Channel
+from scripts.benchmarks.figures import Figure, latency, percentile, spread_of
 
+__all__ = [
+    "Figure",
+    "beside",
+    "config_of",
+    "drop_databases",
+    "engine_on",
+    "is_sqlite",
+    "latency",
+    "new_database",
+    "people",
+    "percentile",
+    "plan",
+    "settle",
+    "spread_of",
+    "workplace",
+]
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured figure; `spread` is the smallest and largest of its repetitions."""
-
-    work: str
-    value: float
-    unit: str
-    spread: tuple[float, float] | None = None
-    bar: float | None = None
-    higher_is_better: bool = True
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the bar was reached; None if there is none."""
-        if self.bar is None:
-            return None
-        return self.value >= self.bar if self.higher_is_better else self.value <= self.bar
-
-    def line(self) -> str:
-        """The figure for people."""
-        spread = (
-            "" if self.spread is None else f"  ({self.spread[0]:,.1f} to {self.spread[1]:,.1f})"
-        )
-        bar = ""
-        if self.bar is not None:
-            verdict = "reached" if self.met else "NOT REACHED"
-            bar = f"  bar {self.bar:,.0f} {verdict}"
-        return f"{self.work:<58} {self.value:>12,.1f} {self.unit}{spread}{bar}"
-
-    def record(self) -> dict[str, Any]:
-        """The figure for machines."""
-        return {**asdict(self), "met": self.met}
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_made: list[str] = []
 
 
 @contextmanager
@@ -71,11 +58,66 @@ def workplace(url: str | None, keep: Path | None = None) -> Iterator[tuple[str, 
             server = get_server(folder / "pg", cleanup_mode="stop")
             url = server.get_uri()
         yield url, folder
+    except BaseException:
+        _tell_log(folder / "pg" / "log")
+        raise
     finally:
         if server is not None:
             server.cleanup()
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell_log(log: Path) -> None:
+    """What the server said last: if it went away, it may say why."""
+    if log.exists():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = [line for line in lines if "checkpoint" not in line][-12:]
+        print("The server's log ends with:", *told, sep="\n  ", file=sys.stderr)
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether this is measured on SQLite, where peers and limits that need a server stay away."""
+    return url.startswith("sqlite")
+
+
+def new_database(url: str, name: str) -> str:
+    """Make an empty database beside the one given; returns its URL."""
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"'.encode())
+    _made.append(name)
+    return beside(url, name)
+
+
+def drop_databases(url: str) -> None:
+    """Give back the room of the databases that were made here; others are left alone."""
+    if is_sqlite(url) or not _made:
+        return
+    with psycopg.connect(url, autocommit=True) as admin:
+        while _made:
+            admin.execute(f'DROP DATABASE IF EXISTS "{_made.pop()}" WITH (FORCE)'.encode())
+
+
+def config_of(
+    url: str,
+    folder: Path,
+    name: str,
+    *,
+    personal_data: Literal["encrypted", "off"] = "encrypted",
+    create: bool = False,
+    partition: tuple[int, int] = (0, 1),
+) -> EngineConfig:
+    """The settings of an engine on the database of this name."""
+    return EngineConfig(
+        f"sqlite:///{folder / name}.db" if is_sqlite(url) else beside(url, name),
+        keys=f"sqlite:///{folder / name}.keys.db",
+        clock="manual",
+        epoch=EPOCH,
+        outbox=str(folder / f"{name}.outbox"),
+        personal_data=personal_data,
+        create=create,
+        partition=partition,
+    )
 
 
 @contextmanager
@@ -84,25 +126,13 @@ def engine_on(
     folder: Path,
     name: str,
     personal_data: Literal["encrypted", "off"] = "encrypted",
+    channels: Mapping[str, Channel] | None = None,
 ) -> Iterator[Engine]:
     """An engine on a new, empty database beside the one given."""
-    if url.startswith("sqlite"):
-        database = f"sqlite:///{folder / name}.db"
-    else:
-        import psycopg
-
-        with psycopg.connect(url, autocommit=True) as admin:
-            admin.execute(f'CREATE DATABASE "{name}"')
-        database = beside(url, name)
-    config = EngineConfig(
-        database,
-        keys=f"sqlite:///{folder / name}.keys.db",
-        clock="manual",
-        epoch=datetime(2026, 1, 1, tzinfo=UTC),
-        outbox=str(folder / f"{name}.outbox"),
-        personal_data=personal_data,
-    )
-    with Engine(config) as engine:
+    if not is_sqlite(url):
+        new_database(url, name)
+    config = config_of(url, folder, name, personal_data=personal_data, create=True)
+    with Engine(config, channels=channels) as engine:
         engine.publish_template("hello", text="Hello {{contact.firstName}}")
         engine.publish_sender(address="team@example.com")
         yield engine
@@ -117,10 +147,8 @@ def beside(url: str, name: str) -> str:
 def settle(url: str, name: str) -> None:
     """Let a PostgreSQL database that was just filled do its housekeeping now, not while something
     is measured on it."""
-    if url.startswith("sqlite"):
+    if is_sqlite(url):
         return
-    import psycopg
-
     with psycopg.connect(beside(url, name), autocommit=True) as admin:
         admin.execute("VACUUM (ANALYZE)")
         admin.execute("CHECKPOINT")
@@ -149,38 +177,17 @@ def plan(name: str) -> ExecutionPlan:
 
 
 def people(count: int, first: int = 0) -> Iterator[dict[str, str]]:
-    """Contacts with an address, a telephone number and two attributes."""
+    """Contacts with an address and a telephone number of their own, and two attributes."""
     for n in range(first, first + count):
-        yield {
-            "id": f"contact_{n}",
-            "email": f"contact_{n}@example.com",
-            "phone": "+15550100",
-            "firstName": f"Name{n}",
-            "company": "Example Ltd",
-        }
+        yield person(n)
 
 
-def percentile(samples: Sequence[float], share: float) -> float:
-    """The value below which `share` of the samples lie."""
-    return sorted(samples)[min(len(samples) - 1, int(len(samples) * share))]
-
-
-def latency(work: str, calls: Sequence[Callable[[], object]], bar_ms: float) -> Figure:
-    """99th percentile of the calls in ms, with median and maximum as the spread."""
-    samples = []
-    for call in calls:
-        start = time.perf_counter()
-        call()
-        samples.append((time.perf_counter() - start) * 1000)
-    return spread_of(work, samples, bar_ms)
-
-
-def spread_of(work: str, samples: Sequence[float], bar_ms: float | None = None) -> Figure:
-    """99th percentile of times in ms, with median and maximum as the spread."""
-    spread = (statistics.median(samples), max(samples))
-    return Figure(work, percentile(samples, 0.99), "ms p99", spread, bar_ms, False)
-
-
-def machine() -> str:
-    """The machine, for the head of a report."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+def person(n: int) -> dict[str, str]:
+    """One of them."""
+    return {
+        "id": f"contact_{n}",
+        "email": f"contact_{n}@example.com",
+        "phone": f"+1555{n:07d}",
+        "firstName": f"Name{n}",
+        "company": "Example Ltd",
+    }

@@ -20,10 +20,12 @@ from typing import Any
 
 import psycopg
 
-from dee_es import Contact, Engine, EngineConfig
+from dee_es import Contact, Engine
 from dee_es.core.projection import Build
 from projections import RUN_LIST
-from scripts.benchmarks.harness import Figure, beside, engine_on, people, percentile, plan, settle
+from scripts.benchmarks.figures import Figure, percentile
+from scripts.benchmarks.harness import beside, config_of, engine_on, people, plan, settle
+from scripts.benchmarks.peers import stock_library
 
 EVENTS_OF_A_RUN = 14
 LIST_BAR, TRAIL_BAR = 50_000, 60_000
@@ -44,10 +46,11 @@ def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figur
     small = max(events // 10, 1)
     for name, size in (("small", small), ("rebuilds", events)):
         with engine_on(url, folder, name) as engine:
-            yield _fill(engine, size)
+            yield fill(engine, size)
         settle(url, name)
-        yield _memory(url, folder, name, size)
-    with Engine(_config(url, folder, "rebuilds")) as engine:
+        key = "peak memory of a rebuild" + (", a tenth of the events" if size < events else "")
+        yield _memory(url, folder, name, size, key)
+    with Engine(config_of(url, folder, "rebuilds")) as engine:
         ours = yield from _rate(engine, "run_list", LIST_BAR, repeats)
         engine.projections.rebuild("audit_trail")
         yield from _rate(engine, "audit_trail", TRAIL_BAR, repeats)
@@ -56,18 +59,8 @@ def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figur
         yield from _latency(url, folder, engine)
 
 
-def _config(url: str, folder: Path, name: str) -> EngineConfig:
-    sqlite = url.startswith("sqlite")
-    return EngineConfig(
-        f"sqlite:///{folder / name}.db" if sqlite else beside(url, name),
-        keys=f"sqlite:///{folder / name}.keys.db",
-        clock="manual",
-        outbox=str(folder / f"{name}.outbox"),
-        create=False,
-    )
-
-
-def _fill(engine: Engine, events: int) -> Figure:
+def fill(engine: Engine, events: int) -> Figure:
+    """Live through as many runs as make about so many events."""
     start = time.perf_counter()
     engine.bulk_execute(plan("rebuilt"), people(events // EVENTS_OF_A_RUN), batch_size=5_000)
     engine.run_until(1)
@@ -75,7 +68,7 @@ def _fill(engine: Engine, events: int) -> Figure:
     engine.list_runs(limit=1)
     written = engine.health().position
     rate = written / (time.perf_counter() - start)
-    return Figure(f"filled with {written:,} events", rate, "events/s")
+    return Figure(f"filled with {written:,} events", rate, "events/s", key="filled with events")
 
 
 def _rate(engine: Engine, name: str, bar: int, repeats: int) -> Generator[Figure, None, float]:
@@ -95,21 +88,26 @@ def _rate(engine: Engine, name: str, bar: int, repeats: int) -> Generator[Figure
 
 
 def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Figure]:
-    stock = _stock(database, engine)
-    yield Figure(f"the library's ProjectionRunner, {STOCK_EVENTS:,} events", stock, "events/s")
-    yield Figure("ours to the library's", ours / stock, "times", None, STOCK_BAR)
+    size = min(STOCK_EVENTS, engine.health().position // 20)
+    stock = _stock(database, engine, size)
+    yield Figure(
+        f"the library's ProjectionRunner, {size:,} events",
+        stock,
+        "events/s",
+        key="the library's ProjectionRunner",
+    )
+    yield Figure("run_list rebuilt to the library's", ours / stock, "times", None, STOCK_BAR)
     whole = _set_based(database, engine)
     yield Figure("one statement over the events as jsonb", whole, "events/s")
-    yield Figure("ours to one statement", 100 * ours / whole, "%", None, SET_BAR)
+    yield Figure("run_list rebuilt to one statement", 100 * ours / whole, "%", None, SET_BAR)
 
 
-def _stock(database: str, engine: Engine) -> float:
+def _stock(database: str, engine: Engine, events: int) -> float:
     """The library's runner with a materialised view on PostgreSQL, over the log's beginning."""
     from eventsourcing.application import Application
     from eventsourcing.persistence import Notification, Tracking
     from eventsourcing.postgres import PostgresTrackingRecorder
     from eventsourcing.projection import Projection, ProjectionRunner
-    from psycopg.conninfo import conninfo_to_dict
 
     from dee_es.core.registry import CREATING
     from dee_es.engine.projecting.folding import numbered
@@ -197,14 +195,8 @@ def _stock(database: str, engine: Engine) -> float:
                         deltas[key] = deltas.get(key, 0) + n
             self.view.save(after, deltas, tracking)
 
-    place = conninfo_to_dict(database)
     settings = {
-        "PERSISTENCE_MODULE": "eventsourcing.postgres",
-        "POSTGRES_DBNAME": str(place["dbname"]),
-        "POSTGRES_HOST": str(place["host"]),
-        "POSTGRES_PORT": str(place.get("port") or 5432),
-        "POSTGRES_USER": str(place["user"]),
-        "POSTGRES_PASSWORD": str(place.get("password") or "none"),
+        **stock_library.settings(database),
         "POSTGRES_ORIGINATOR_ID_TYPE": "text",
         "STORED_CREATE_TABLE": "no",
     }
@@ -212,8 +204,8 @@ def _stock(database: str, engine: Engine) -> float:
     with ProjectionRunner(
         application_class=Stored, projection_class=Runs, view_class=RunsView, env=settings
     ) as runner:
-        runner.wait(STOCK_EVENTS, timeout=600)
-        return STOCK_EVENTS / (time.perf_counter() - start)
+        runner.wait(events, timeout=600)
+        return events / (time.perf_counter() - start)
 
 
 _JSONB = """
@@ -310,10 +302,10 @@ def _set_based(database: str, engine: Engine) -> float:
 _CHILD = """
 import sys
 from pathlib import Path
-from scripts.benchmarks.rebuilding import _config
+from scripts.benchmarks.harness import config_of
 from dee_es import Engine
 url, folder, name, throttle, rounds = sys.argv[1:]
-with Engine(_config(url, Path(folder), name)) as engine:
+with Engine(config_of(url, Path(folder), name)) as engine:
     for _ in range(int(rounds)):
         engine.projections.rebuild("run_list", throttle=float(throttle))
         engine.projections.drop("run_list")
@@ -327,7 +319,7 @@ def _child(url: str, folder: Path, name: str, throttle: float, rounds: int) -> l
     return [sys.executable, "-c", _CHILD, url, str(folder), name, str(throttle), str(rounds)]
 
 
-def _memory(url: str, folder: Path, name: str, events: int) -> Figure:
+def _memory(url: str, folder: Path, name: str, events: int, key: str) -> Figure:
     done = subprocess.run(
         _child(url, folder, name, 1.0, 1), check=True, capture_output=True, text=True
     )
@@ -338,15 +330,18 @@ def _memory(url: str, folder: Path, name: str, events: int) -> Figure:
         None,
         MEMORY_BAR,
         False,
+        key,
     )
 
 
 def _latency(url: str, folder: Path, engine: Engine) -> Iterator[Figure]:
     chosen = plan("rebuilt")
 
+    calls = max(200, min(CALLS, engine.health().position // 100))
+
     def sample(first: int) -> float:
         times = []
-        for n in range(CALLS):
+        for n in range(calls):
             person = Contact(id=f"late_{first + n}", email=f"late_{first + n}@example.com")
             start = time.perf_counter()
             engine.execute(chosen, contact=person)
@@ -355,17 +350,18 @@ def _latency(url: str, folder: Path, engine: Engine) -> Iterator[Figure]:
         return percentile(times, 0.99)
 
     sample(0)
-    idle = sample(CALLS)
+    idle = sample(calls)
     busy_child = subprocess.Popen(
         _child(url, folder, "rebuilds", THROTTLE, 10**6), stdout=subprocess.DEVNULL
     )
     try:
         time.sleep(2)
-        busy = sample(2 * CALLS)
+        busy = sample(2 * calls)
         assert busy_child.poll() is None, "the rebuild went on all the time"
     finally:
         busy_child.kill()
         busy_child.wait()
     yield Figure("execute, nothing else at work", idle, "ms p99")
     yield Figure(f"execute during a rebuild throttled to {THROTTLE:.0%}", busy, "ms p99")
-    yield Figure("ratio of the two", busy / idle, "times", None, LATENCY_BAR, False)
+    work = "execute during a rebuild to idle"
+    yield Figure(work, busy / idle, "times", None, LATENCY_BAR, False, steady=False)

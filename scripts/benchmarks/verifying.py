@@ -21,8 +21,9 @@ import psycopg
 from dee_es import Engine
 from dee_es.core import chain
 from dee_es.core.ids import run_id
-from scripts.benchmarks.harness import Figure, beside, engine_on, settle
-from scripts.benchmarks.rebuilding import EVENTS_OF_A_RUN, _config, _fill
+from scripts.benchmarks.figures import Figure
+from scripts.benchmarks.harness import beside, config_of, engine_on, settle
+from scripts.benchmarks.rebuilding import EVENTS_OF_A_RUN, fill
 
 RATE_BAR = 300_000
 """Entries a second, by two processes on PostgreSQL."""
@@ -36,9 +37,9 @@ _HASHED = 200_000
 def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figure]:
     """Rates, their ratio to bare hashing, and memory, on a log of about so many events."""
     with engine_on(url, folder, "verified") as engine:
-        yield _fill(engine, events)
+        yield fill(engine, events)
     settle(url, "verified")
-    with Engine(_config(url, folder, "verified")) as engine:
+    with Engine(config_of(url, folder, "verified")) as engine:
         bare = _bare(engine, repeats)
         yield Figure("a bare SHA-256 chain over the same bytes", bare, "entries/s")
         for workers in (1, 2):
@@ -114,7 +115,7 @@ def _lengthen(database: str, events: int) -> None:
 _CHILD = """
 import multiprocessing, sys
 from pathlib import Path
-from scripts.benchmarks.rebuilding import _config
+from scripts.benchmarks.harness import config_of
 from dee_es import Engine
 
 def peak(pid):
@@ -128,7 +129,7 @@ def main():
     def look(_):
         for each in multiprocessing.active_children():
             helpers[each.pid] = peak(each.pid)
-    with Engine(_config(url, Path(folder), "verified")) as engine:
+    with Engine(config_of(url, Path(folder), "verified")) as engine:
         verdict = engine.verify_log(look, workers=2)
     assert verdict.valid, verdict.problems
     print(verdict.entries, verdict.streams, peak("self"), *helpers.values())
@@ -152,4 +153,5 @@ def _memory(url: str, folder: Path) -> Iterator[Figure]:
     entries, streams, own, *helpers = done.stdout.split()
     what = f"of {int(entries):,} entries in {int(streams):,} streams"
     for whose, peak in (("", own), *((", a helper", each) for each in helpers)):
-        yield Figure(f"peak MiB {what}{whose}", float(peak), "MiB", None, MEMORY_BAR, False)
+        work, key = f"peak memory {what}{whose}", f"peak memory{whose}"
+        yield Figure(work, float(peak), "MiB", None, MEMORY_BAR, False, key)

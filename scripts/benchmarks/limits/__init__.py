@@ -1,0 +1,1 @@
+"""What the hardware and the database allow: the same bytes without anything that decides."""

@@ -1,0 +1,86 @@
+"""Hand-written SQL: what a careful programmer writes to store one run, and nothing that decides.
+
+One prepared statement, one round trip and one commit for each run: it inserts the event, as many
+bytes as the engine stores, and the run's row, into tables with the keys and indexes that the job
+cannot do without. Each thread has a connection of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from typing import Any
+
+import psycopg
+
+_TABLES = """
+CREATE TABLE hand_events (
+    position bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    run_id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    name text NOT NULL,
+    state bytea NOT NULL,
+    PRIMARY KEY (run_id, version)
+);
+CREATE TABLE hand_runs (
+    run_id text COLLATE "C" PRIMARY KEY,
+    plan_id text NOT NULL,
+    contact_id text NOT NULL,
+    status text NOT NULL,
+    due_tick bigint,
+    UNIQUE (plan_id, contact_id)
+);
+CREATE INDEX ON hand_runs (due_tick) WHERE due_tick IS NOT NULL;
+"""
+_INSERT = """
+WITH stored AS (
+    INSERT INTO hand_events (run_id, version, name, state) VALUES (%s, 1, 'RunStarted', %s)
+)
+INSERT INTO hand_runs VALUES (%s, 'spring', %s, 'active', 0)
+"""
+
+
+def make_tables(database: str) -> None:
+    """Empty tables."""
+    with closing(psycopg.connect(database, autocommit=True)) as own:
+        own.execute(_TABLES)
+
+
+def latencies(database: str, state: bytes, first: int, count: int) -> list[float]:
+    """What each of so many takes in ms, one after the other."""
+    with closing(psycopg.connect(database, autocommit=True)) as own:
+        times = []
+        for n in range(first, first + count):
+            start = time.perf_counter()
+            _insert(own, n, state)
+            times.append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def together(database: str, state: bytes, first: int, count: int, threads: int) -> float:
+    """Runs a second from several threads."""
+    share = count // threads
+    ready = threading.Barrier(threads + 1)
+
+    def work(mine: int) -> None:
+        with closing(psycopg.connect(database, autocommit=True)) as own:
+            ready.wait()
+            for n in range(mine, mine + share):
+                _insert(own, n, state)
+
+    workers = [
+        threading.Thread(target=work, args=(first + share * each,)) for each in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    start = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    return share * threads / (time.perf_counter() - start)
+
+
+def _insert(own: psycopg.Connection[Any], n: int, state: bytes) -> None:
+    run = f"run_{n}"
+    own.execute(_INSERT, (run, state, run, f"contact_{n}"), prepare=True)
