@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Final
 
 from dee_es.core.chain import Entry, Stone
@@ -62,15 +62,21 @@ class ChunkReader:
         after, upto = chunk.after, chunk.start
         while upto < chunk.end:
             upto = min(upto + self._rows, chunk.end)
-            entries, stones = read(after, upto)
-            check.take(entries, stones)
+            self._take_page(check, *read(after, upto))
             after = upto
-            some = entries[::_SAMPLED]
-            if some:
-                size = sum(_size(entry[4]) for entry in some)
-                fitting = _PAGE_BYTES * len(some) // max(size, 1)
-                self._rows = max(min(fitting, _MOST_ROWS, 2 * self._rows), 1)
         return check.report()
+
+    def _take_page(
+        self, check: ChunkCheck, entries: Sequence[Entry], stones: Sequence[Stone]
+    ) -> None:
+        """A call of its own, so that the page is gone before the next one is read, which then takes
+        its place in the processor's cache."""
+        check.take(entries, stones)
+        some = entries[::_SAMPLED]
+        if some:
+            size = sum(_size(entry[4]) for entry in some)
+            fitting = _PAGE_BYTES * len(some) // max(size, 1)
+            self._rows = max(min(fitting, _MOST_ROWS, 2 * self._rows), 1)
 
     def _read(self, after: int, upto: int) -> tuple[list[Entry], list[Stone]]:
         """What there is in a stretch, and what is left there of archived entries."""
