@@ -29,8 +29,8 @@ _BEFORE_ALL: Final = -(2**63)
 OF_ORDER, OF_VERSION, OF_FORM, OF_LINK, OF_CHECKSUM, OF_TREE = range(6)
 """What is wrong first, where several things are at one position."""
 
-_SPAN: Final = struct.Struct(">QQqq32sq32s")
-_KEY: Final = struct.Struct(">QQ")
+_SPAN: Final = struct.Struct(">16sqq32sq32s")
+KEY_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,14 @@ class ChunkReport:
     spans: bytes
 
 
-def stream_key(stream: str) -> tuple[int, int]:
+def stream_key(stream: str) -> bytes:
     """What stands for a stream where there are many: 128 bits of its SHA-256."""
-    high, low = _KEY.unpack_from(hashlib.sha256(stream.encode()).digest())
-    return high, low
+    return hashlib.sha256(stream.encode()).digest()[:KEY_BYTES]
 
 
-def unpack_spans(spans: bytes) -> Iterator[tuple[int, int, int, int, bytes, int, bytes]]:
-    """Both halves of the key, position, version and previous checksum of a stream's first entry in
-    a chunk, version and checksum of its last."""
+def unpack_spans(spans: bytes) -> Iterator[tuple[bytes, int, int, bytes, int, bytes]]:
+    """The key of a stream, position, version and previous checksum of its first entry in a chunk,
+    version and checksum of its last."""
     return _SPAN.iter_unpack(spans)
 
 
@@ -293,12 +292,10 @@ class ChunkCheck:
 
     def report(self) -> ChunkReport:
         """What came out of all that was taken in."""
-        ended = self._ended
-        pack, sha256, key = _SPAN.pack, hashlib.sha256, _KEY.unpack_from
-        spans = [
-            pack(*key(sha256(stream.encode()).digest()), place, version, previous, *ended[stream])
-            for stream, (place, version, previous) in self._began.items()
-        ]
+        pack, key = _SPAN.pack, stream_key
+        # Both have the streams in the order in which they appeared.
+        seen = zip(self._began.items(), self._ended.values(), strict=True)
+        spans = [pack(key(stream), *began, *ended) for (stream, began), ended in seen]
         return ChunkReport(
             self._chunk,
             self._first,

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from dee_es.core import chain
-from dee_es.core.chunk_check import OF_LINK, OF_VERSION, missing_before, stream_key, unpack_spans
+from dee_es.core.chunk_check import (
+    KEY_BYTES,
+    OF_LINK,
+    OF_VERSION,
+    missing_before,
+    stream_key,
+    unpack_spans,
+)
 
-_RECORD: Final = struct.Struct(">QQqq32s")
+_RECORD: Final = struct.Struct(">16sqq32s")
 _FIRST_SLOTS: Final = 1024
 
 
@@ -50,22 +57,22 @@ class StreamEnds:
         """Go on by what a chunk has of each stream; returns what does not fit."""
         unfit = []
         records, slots, mask = self._records, self._slots, len(self._slots) - 1
-        unpack, size = _RECORD.unpack_from, _RECORD.size
-        for high, low, position, first, previous, version, checksum in unpack_spans(spans):
-            slot = high & mask
+        unpack, pack_into, size = _RECORD.unpack_from, _RECORD.pack_into, _RECORD.size
+        for key, position, first, previous, version, checksum in unpack_spans(spans):
+            slot = hash(key) & mask
             last, expected = chain.GENESIS, 1
             while number := slots[slot]:
                 at = (number - 1) * size
-                held_high, held_low, held_version, _, held = unpack(records, at)
-                if held_low == low and held_high == high:
+                held_key, held_version, _, held = unpack(records, at)
+                if held_key == key:
                     last, expected = held, held_version + 1
-                    _RECORD.pack_into(records, at, high, low, version, position, checksum)
+                    pack_into(records, at, key, version, position, checksum)
                     break
                 slot = (slot + 1) & mask
             else:
                 self._count += 1
                 slots[slot] = self._count
-                records += _RECORD.pack(high, low, version, position, checksum)
+                records += _RECORD.pack(key, version, position, checksum)
                 if 2 * self._count > len(slots):
                     slots = self._grow()
                     mask = len(slots) - 1
@@ -84,11 +91,11 @@ class StreamEnds:
         records, slots, found = self._records, self._slots, self._found
         mask, unpack, size = len(slots) - 1, _RECORD.unpack_from, _RECORD.size
         for stream, version, checksum in heads:
-            high, low = stream_key(stream)
-            slot = high & mask
+            key = stream_key(stream)
+            slot = hash(key) & mask
             while number := slots[slot]:
-                held_high, held_low, held_version, _, held = unpack(records, (number - 1) * size)
-                if held_low == low and held_high == high:
+                held_key, held_version, _, held = unpack(records, (number - 1) * size)
+                if held_key == key:
                     found[number] = 1
                     if held_version != version or held != checksum:
                         yield stream, (version, checksum)
@@ -99,14 +106,14 @@ class StreamEnds:
 
     def find(self, stream: str) -> StreamEnd | None:
         """The end of a stream, which is then no longer among those never found."""
-        high, low = stream_key(stream)
+        key = stream_key(stream)
         slots, mask = self._slots, len(self._slots) - 1
-        slot = high & mask
+        slot = hash(key) & mask
         while number := slots[slot]:
-            held_high, held_low, version, position, checksum = _RECORD.unpack_from(
+            held_key, version, position, checksum = _RECORD.unpack_from(
                 self._records, (number - 1) * _RECORD.size
             )
-            if held_low == low and held_high == high:
+            if held_key == key:
                 self._mark(number)
                 return StreamEnd(version, position, checksum)
             slot = (slot + 1) & mask
@@ -117,7 +124,7 @@ class StreamEnds:
         self._mark(0)
         for number in range(1, self._count + 1):
             if not self._found[number]:
-                _, _, version, position, checksum = _RECORD.unpack_from(
+                _, version, position, checksum = _RECORD.unpack_from(
                     self._records, (number - 1) * _RECORD.size
                 )
                 yield StreamEnd(version, position, checksum)
@@ -131,8 +138,8 @@ class StreamEnds:
         slots = array("I", bytes(8 * len(self._slots)))
         mask = len(slots) - 1
         for number in range(1, self._count + 1):
-            (high,) = struct.unpack_from(">Q", self._records, (number - 1) * _RECORD.size)
-            slot = high & mask
+            start = (number - 1) * _RECORD.size
+            slot = hash(bytes(self._records[start : start + KEY_BYTES])) & mask
             while slots[slot]:
                 slot = (slot + 1) & mask
             slots[slot] = number
