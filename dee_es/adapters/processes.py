@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,6 +20,10 @@ _MOST_KEPT = 4
 
 _TURN_S = 0.0002
 """How long this process works on before it takes in more of a result that is sent to it."""
+
+_lock = threading.Lock()
+_blocks: list[float] = []
+"""One for each block of short turns under way: the interval before the first of them."""
 
 _work: list[Callable[[Any], Any]] = []
 """In a process that works for another one: what it does with an item."""
@@ -75,13 +80,19 @@ def helped(
 @contextmanager
 def _short_turns() -> Iterator[None]:
     """Let the thread that takes results in have its turn often: a result may be larger than a pipe,
-    and its sender does nothing else until all of it was taken in."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_TURN_S)
+    and its sender does nothing else until all of it was taken in. It holds for the whole process;
+    blocks may overlap, and the last to end restores what was before the first."""
+    with _lock:
+        before = _blocks[0] if _blocks else sys.getswitchinterval()
+        _blocks.append(before)
+        sys.setswitchinterval(_TURN_S)
     try:
         yield
     finally:
-        sys.setswitchinterval(before)
+        with _lock:
+            _blocks.pop()
+            if not _blocks:
+                sys.setswitchinterval(before)
 
 
 def _done(value: Result) -> Future[Result]:

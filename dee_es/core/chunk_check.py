@@ -38,7 +38,7 @@ class Chunk:
     """The positions `start + 1` to `end`; `sizes` are those of the checkpoints that end in it.
 
     `grown` says that the tree over it is asked for: behind the last checkpoint nobody needs it, and
-    it takes as much as all else.
+    it takes two more hashes for each entry.
     """
 
     start: int
@@ -194,12 +194,9 @@ class ChunkCheck:
         try:
             for entry in entries:
                 place, stream, version, name, state = entry
-                key, previous, own, payload = stream.encode(), state[4:36], state[36:68], state[68:]
-                lead, middle, size = (
-                    lengths[len(key)],
-                    middles[version, name],
-                    lengths[len(payload)],
-                )
+                key, middle = stream.encode(), middles[version, name]
+                previous, own, payload = state[4:36], state[36:68], state[68:]
+                lead, size = lengths[len(key)], lengths[len(payload)]
                 parts = (start, lead, key, middle, previous, size, payload)
                 as_computed = sha256(join(parts)).digest()
                 position += 1

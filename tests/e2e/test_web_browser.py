@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import expect
 
 from dee_es import Engine
-from tests.support.browser import Heard, Visitor, on_a_port, visiting
+from tests.support.browser import Heard, Visitor, visiting
 from tests.support.code_versions import BrokenRunList
 from tests.support.counts import count
+from tests.support.listening import listening
 from tests.support.web import PASSWORD, with_users
 from tests.support.web_world import World, furnish, open_world
 
@@ -41,7 +42,7 @@ def base(world: World, tmp_path_factory: Any) -> Iterator[str]:
     """The application, for users who sign in."""
     folder: Path = tmp_path_factory.mktemp("users")
     settings, _ = with_users(folder)
-    with on_a_port(world.engine, settings) as address:
+    with listening(world.engine, settings) as address:
         yield address
 
 

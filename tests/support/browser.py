@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, sync_playwright
-
-from dee_es import Engine
-from dee_es.web.app import create_app
-from dee_es.web.settings import WebSettings
 
 _CSP = """document.addEventListener("securitypolicyviolation",
   (event) => console.error("policy", event.violatedDirective, event.blockedURI, event.sample));"""
@@ -28,28 +20,6 @@ def chromium() -> str:
     found = os.environ.get("DEE_CHROMIUM") or shutil.which("chromium")
     assert found, "no chromium: run this through scripts/test, or set DEE_CHROMIUM"
     return found
-
-
-@contextmanager
-def on_a_port(engine: Engine, settings: WebSettings) -> Iterator[str]:
-    """The application on a socket of this process; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        app = create_app(engine, replace(settings, port=port))
-        config = uvicorn.Config(
-            app, access_log=False, log_level="warning", lifespan="off", ws="none"
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
-            app.close()
 
 
 @dataclass

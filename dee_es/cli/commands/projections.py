@@ -16,7 +16,7 @@ from dee_es.cli.times import iso, span
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
-    from dee_es.engine.projecting.models import ProjectionStatus, RebuildProgress
+    from dee_es.engine.projecting.models import ProjectionStatus, RebuildProgress, Rebuilt
 
 _STATUS = (
     Column("NAME", 8),
@@ -182,19 +182,23 @@ def rebuild(
                     )
                 answers.append(done)
                 if not as_json:
-                    compared = "not compared"
-                    if done.comparison is not None:
-                        same = done.comparison.differences
-                        compared = "compared" if not same else f"{counted(same, 'difference')}"
-                        compared += f", digest {done.digest[:16]}"
-                    resumed = f", went on at {done.resumed_at:,}" if done.resumed_at else ""
-                    say(
-                        f"{name} version {done.version}: {counted(done.events, 'event')} into "
-                        f"{counted(done.rows, 'row')} in {_seconds(done.seconds)} "
-                        f"({done.rate:,.0f} events/s{resumed}); {compared}; it is served now"
-                    )
+                    _tell_rebuilt(name, done)
     if as_json:
         write_json([each.model_dump(mode="json", by_alias=True) for each in answers])
+
+
+def _tell_rebuilt(name: str, done: Rebuilt) -> None:
+    compared = "not compared"
+    if done.comparison is not None:
+        differences = done.comparison.differences
+        compared = counted(differences, "difference") if differences else "compared"
+        compared += f", digest {done.digest[:16]}"
+    resumed = f", went on at {done.resumed_at:,}" if done.resumed_at else ""
+    say(
+        f"{name} version {done.version}: {counted(done.events, 'event')} into "
+        f"{counted(done.rows, 'row')} in {_seconds(done.seconds)} "
+        f"({done.rate:,.0f} events/s{resumed}); {compared}; it is served now"
+    )
 
 
 def _estimate(engine: Engine, name: str, *, quiet: bool) -> Any:

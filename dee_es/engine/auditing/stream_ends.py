@@ -88,36 +88,37 @@ class StreamEnds:
         """Of streams with version and checksum of their heads, those that have not ended so here,
         with both. None of the streams is then among those never found."""
         self._mark(0)
-        records, slots, found = self._records, self._slots, self._found
-        mask, unpack, size = len(slots) - 1, _RECORD.unpack_from, _RECORD.size
         for stream, version, checksum in heads:
-            key = stream_key(stream)
-            slot = hash(key) & mask
-            while number := slots[slot]:
-                held_key, held_version, _, held = unpack(records, (number - 1) * size)
-                if held_key == key:
-                    found[number] = 1
-                    if held_version != version or held != checksum:
-                        yield stream, (version, checksum)
-                    break
-                slot = (slot + 1) & mask
-            else:
-                yield stream, (version, checksum)
+            number = self._number(stream)
+            if number:
+                self._found[number] = 1
+                _, ended, _, last = _RECORD.unpack_from(self._records, (number - 1) * _RECORD.size)
+                if ended == version and last == checksum:
+                    continue
+            yield stream, (version, checksum)
 
     def find(self, stream: str) -> StreamEnd | None:
         """The end of a stream, which is then no longer among those never found."""
+        number = self._number(stream)
+        if not number:
+            return None
+        self._mark(number)
+        _, version, position, checksum = _RECORD.unpack_from(
+            self._records, (number - 1) * _RECORD.size
+        )
+        return StreamEnd(version, position, checksum)
+
+    def _number(self, stream: str) -> int:
+        """The number of a stream's record, 0 if it has none."""
         key = stream_key(stream)
         slots, mask = self._slots, len(self._slots) - 1
         slot = hash(key) & mask
         while number := slots[slot]:
-            held_key, version, position, checksum = _RECORD.unpack_from(
-                self._records, (number - 1) * _RECORD.size
-            )
-            if held_key == key:
-                self._mark(number)
-                return StreamEnd(version, position, checksum)
+            start = (number - 1) * _RECORD.size
+            if self._records[start : start + KEY_BYTES] == key:
+                break
             slot = (slot + 1) & mask
-        return None
+        return number
 
     def never_found(self) -> Iterator[StreamEnd]:
         """The ends of the streams that nobody looked for."""

@@ -92,9 +92,8 @@ class Compliance:
 
         With `output`, a path, a URL or a file open for bytes, the report is written there as
         `format`, in place of a file of that name; its SHA-256 and target are in the log before it
-        appears. Raises
-        `InvalidInput` naming the argument, `IntegrityViolation` for an entry that cannot be read,
-        and `AnchorUnavailable` if the file cannot be written.
+        appears. Raises `InvalidInput` naming the argument, `IntegrityViolation` for an entry that
+        cannot be read, and `AnchorUnavailable` if the file cannot be written.
         """
         period = self._period(since, until)
         parts = _parts(include)

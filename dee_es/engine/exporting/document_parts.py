@@ -169,24 +169,28 @@ def checksums(rows: Sequence[StoredRow], draft: Draft, head: Head) -> list[Block
         ),
         Facts(tuple(pairs)),
     ]
-    if signed.newest is None:
-        blocks.append(Paragraph("No checkpoint of the log was signed yet.", "warning"))
-    else:
-        blocks += [
-            Paragraph(
-                f"The newest checkpoint is of {signed.newest.size:,} entries; it covers "
-                f"{draft.covered:,} of the {draft.entries:,} entries told here."
-            ),
-            Paragraph(signed.newest.note, "fixed"),
-        ]
     columns = (
         Column("Entry", 2, right=True), Column("Stream", 8), Column("Version", 2, right=True),
         Column("Checksum", 12),
     )  # fmt: skip
     return [
         *blocks,
+        *_newest_checkpoint(draft, head),
         Heading("Checksums", level=2),
         Table(columns, [_checksum(row) for row in rows]),
+    ]
+
+
+def _newest_checkpoint(draft: Draft, head: Head) -> list[Block]:
+    newest = head.signed.newest
+    if newest is None:
+        return [Paragraph("No checkpoint of the log was signed yet.", "warning")]
+    return [
+        Paragraph(
+            f"The newest checkpoint is of {newest.size:,} entries; it covers "
+            f"{draft.covered:,} of the {draft.entries:,} entries told here."
+        ),
+        Paragraph(newest.note, "fixed"),
     ]
 
 
