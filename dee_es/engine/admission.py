@@ -79,13 +79,23 @@ class Admission:
         self._keys = keys
         self._store = runs.store
 
-    def assess(
-        self, order: Order, people: Sequence[Contact]
-    ) -> tuple[Situation, list[Admitted], list[tuple[Contact, Refusal]]]:
-        """What is so, who may be enrolled by that, and who may not and why."""
+    def concerns(self, order: Order, people: Sequence[Contact]) -> tuple[list[str], list[str]]:
+        """The streams and the contacts whose situation decides."""
         first = [run_id(order.plan.id, person.id, 1) for person in people]
         pinned = [] if order.pins is not None else pinned_streams(order.plan)
-        now = self._store.situation(first + pinned, [person.id for person in people])
+        return first + pinned, [person.id for person in people]
+
+    def assess(
+        self, order: Order, people: Sequence[Contact], now: Situation | None = None
+    ) -> tuple[Situation, list[Admitted], list[tuple[Contact, Refusal]]]:
+        """What is so, who may be enrolled by that, and who may not and why.
+
+        `now` is asked for unless it is given; it has to have what `concerns` names.
+        """
+        streams, contacts = self.concerns(order, people)
+        first = streams[: len(people)]
+        if now is None:
+            now = self._store.situation(streams, contacts)
         standing = self._standing(order.plan.id, people, first, now.heads)
         subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
         listed = now.end.suppression_epoch > 0
@@ -145,9 +155,11 @@ class Admission:
             width *= 4
         return found
 
-    def prepare(self, order: Order, people: Sequence[Contact]) -> Batch:
-        """The first events of those who may be enrolled, ready to commit."""
-        now, free, refused = self.assess(order, people)
+    def prepare(
+        self, order: Order, people: Sequence[Contact], now: Situation | None = None
+    ) -> Batch:
+        """The first events of those who may be enrolled, ready to commit; `now` as for `assess`."""
+        now, free, refused = self.assess(order, people, now)
         epoch = now.end.suppression_epoch
         batch = Batch(refusals=refused)
         if order.take_over and refused:

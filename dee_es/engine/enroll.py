@@ -15,6 +15,7 @@ from dee_es.core.contact import Contact
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_map, check_payload_size
 from dee_es.engine.admission import Admission, Batch, Order
+from dee_es.engine.committing import Proposal
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
@@ -27,7 +28,7 @@ from dee_es.errors import (
     InvalidInput,
     StoreUnavailable,
 )
-from dee_es.ports import Committed, Conflict, KeyStore
+from dee_es.ports import Committed, Conflict, KeyStore, Situation, Unit
 
 Given = Contact | Mapping[str, Any]
 Commits = Future[list[Committed | Conflict]]
@@ -62,21 +63,28 @@ class Enrollment:
         if start_tick is not None and start_tick < now:
             raise InvalidInput("start_at", f"tick {start_tick} has passed; it is now tick {now}")
         order = self._order(plan, checked, meta, start_tick, take_over=True, fixed=False)
-        lost: StoreUnavailable | None = None
+        concerned = self._admission.concerns(order, [person])
         for _ in range(MAX_ATTEMPTS):
-            batch = self._admission.prepare(order, [person])
+            batch = Batch()
+
+            def units_of(now: Situation) -> Sequence[Unit]:
+                nonlocal batch
+                batch = self._admission.prepare(order, [person], now)
+                return batch.units
+
+            try:
+                results = self._runs.committer.decide(Proposal(*concerned, units_of))
+            except StoreUnavailable:
+                # The commit may have happened although its answer was lost; the log knows.
+                batch = self._admission.prepare(order, [person])
+                if not batch.taken_over:
+                    raise
+                results = []
             if batch.taken_over:
                 return self._runs.load(batch.taken_over[0]), None
-            if lost is not None:
-                raise lost
             if batch.refusals:
                 raise self._refusal(order, batch)
-            try:
-                result = self._runs.committer.commit(batch.units)[0]
-            except StoreUnavailable as error:
-                # The commit may have happened although its answer was lost; the log knows.
-                lost = error
-                continue
+            (result,) = results
             if isinstance(result, Committed):
                 self._runs.remember(batch.runs)
                 return batch.runs[0], result.ordinal

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +12,7 @@ from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
 from dee_es.core.run import RunState, decision, evolve, fold
+from dee_es.engine.committing import Committer
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.journal import Journal, checksum_of, key_id_of
 from dee_es.engine.missing import missing_run
@@ -20,10 +20,7 @@ from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import (
     Committed,
-    Conflict,
     EventStore,
-    Inline,
-    Lease,
     StoredRow,
     StreamAppend,
     Unit,
@@ -41,71 +38,6 @@ class LoadedRun:
     state: RunState
     checksum: bytes
     key_id: bytes | None
-
-
-@dataclass(slots=True)
-class _Waiting:
-    units: Sequence[Unit]
-    results: list[Committed | Conflict] | None = None
-    error: BaseException | None = None
-
-
-class Committer:
-    """Commits units; what several threads want to commit at one moment shares a transaction."""
-
-    def __init__(self, store: EventStore, inline: Inline) -> None:
-        self._store = store
-        self._inline = inline
-        self._writing = threading.Lock()
-        self._queue: list[_Waiting] = []
-        self._queued = threading.Lock()
-        self._beside: ThreadPoolExecutor | None = None
-
-    def commit(
-        self, units: Sequence[Unit], lease: Lease | None = None
-    ) -> list[Committed | Conflict]:
-        """Commit or refuse each unit; see `EventStore.commit`."""
-        if lease is not None or len(units) != 1:
-            with self._writing:
-                return self._store.commit(units, inline=self._inline, lease=lease)
-        mine = _Waiting(units)
-        with self._queued:
-            self._queue.append(mine)
-        with self._writing:
-            if mine.results is None and mine.error is None:
-                self._commit_queue()
-        if mine.error is not None:
-            raise mine.error
-        assert mine.results is not None
-        return mine.results
-
-    def begin(
-        self, units: Sequence[Unit], lease: Lease | None = None
-    ) -> Future[list[Committed | Conflict]]:
-        """Commit or refuse each unit while the caller goes on; what was begun is done in order."""
-        if self._beside is None:
-            self._beside = ThreadPoolExecutor(1, "dee-commit")
-        return self._beside.submit(self.commit, units, lease)
-
-    def close(self) -> None:
-        """Wait for what was begun."""
-        if self._beside is not None:
-            self._beside.shutdown()
-
-    def _commit_queue(self) -> None:
-        with self._queued:
-            group, self._queue = self._queue, []
-        units = [unit for waiting in group for unit in waiting.units]
-        try:
-            results = self._store.commit(units, inline=self._inline)
-        except BaseException as error:
-            for waiting in group:
-                waiting.error = error
-            if not isinstance(error, Exception):
-                raise
-            return
-        for waiting, result in zip(group, results, strict=True):
-            waiting.results = [result]
 
 
 class Runs:

@@ -58,6 +58,7 @@ from dee_es.ports.store import (
     EventStore,
     Forget,
     Inline,
+    UnitsOf,
 )
 from dee_es.ports.surroundings import (
     IdSource,
@@ -133,6 +134,7 @@ __all__ = [
     "TableTransaction",
     "Tombstone",
     "Unit",
+    "UnitsOf",
     "Views",
     "WallClock",
     "ZoneSource",

@@ -27,6 +27,9 @@ from dee_es.ports.views import TableTransaction
 Inline = Callable[[TableTransaction, int, Sequence[RecordedEvent]], None]
 """Called in the append's transaction with the head position before it and the events appended."""
 
+UnitsOf = Callable[[Situation], Sequence[Unit]]
+"""What to commit as things stand; called under the append lock, and may read the store."""
+
 Forget = Callable[[TableTransaction], None]
 """Called in the transaction that archives, to take what was archived out of projection tables."""
 
@@ -47,6 +50,21 @@ class EventStore(CallStore, Protocol):
         not disturb the others. Positions are gapless and in commit order; each first event of a run
         takes the next ordinal. Raises `ConcurrencyConflict` without writing anything if `lease` is
         no longer held.
+        """
+        ...
+
+    def decide(
+        self,
+        stream_ids: Sequence[str],
+        contact_ids: Sequence[str],
+        units_of: UnitsOf,
+        *,
+        inline: Inline | None = None,
+    ) -> list[Committed | Conflict]:
+        """Commit, as `commit` does, what `units_of` makes of the situation of these streams and
+        contacts, which nobody can change meanwhile; its units name no others.
+
+        It takes one look at the database instead of two, but everybody waits for `units_of`.
         """
         ...
 

@@ -34,6 +34,10 @@ class Spy:
         self._noted.append(NAMES[text])
         return self._session.ask(text, params)
 
+    def change(self, table: str, text: str, params: Sequence[object]) -> None:
+        self._noted.append(NAMES[text])
+        self._session.change(table, text, params)
+
     def __getattr__(self, verb: str) -> Callable[[Relation, Sequence[Values]], None]:
         def write(relation: Relation, rows: Sequence[Values]) -> None:
             self._noted.append(f"{verb} {relation.name}")

@@ -21,6 +21,7 @@ from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.calls import Calls
 from dee_es.engine.channel_events import ChannelEvents
+from dee_es.engine.committing import Committer
 from dee_es.engine.contacts import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.dispatch import Dispatcher
@@ -51,7 +52,7 @@ from dee_es.engine.scheduler import Scheduler
 from dee_es.engine.suppression_import import SuppressionImport
 from dee_es.engine.system_log import SystemLog
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.engine.transact import Committer, LoadedRun, Runs
+from dee_es.engine.transact import LoadedRun, Runs
 from dee_es.errors import InvalidInput
 from dee_es.ports import (
     Anchor,

@@ -8,7 +8,7 @@ from functools import partial
 
 from dee_es.adapters.storage.memory.calls import MemoryCalls
 from dee_es.adapters.storage.memory.commit import Commit
-from dee_es.adapters.storage.memory.database import HeldLease, MemoryDatabase
+from dee_es.adapters.storage.memory.database import HeldLease, Journal, MemoryDatabase
 from dee_es.adapters.storage.memory.views import MemoryTransaction
 from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
 from dee_es.core.chain import Entry
@@ -28,6 +28,7 @@ from dee_es.ports import (
     Suppression,
     Tombstone,
     Unit,
+    UnitsOf,
     WallClock,
 )
 
@@ -49,14 +50,32 @@ class MemoryStore(MemoryCalls):
         with database.writing() as journal:
             if lease is not None and not self._holds(lease):
                 raise lost(lease)
-            before = database.recorder.position
-            commit = Commit(database, journal)
-            answers = [commit.take(unit) for unit in units]
-            if inline is not None and commit.appended:
-                inline(MemoryTransaction(database, journal, before), before, commit.appended)
-            if commit.appended:
-                database.recorder.wake()
-            return answers
+            return self._apply(journal, units, inline)
+
+    def decide(
+        self,
+        stream_ids: Sequence[str],
+        contact_ids: Sequence[str],
+        units_of: UnitsOf,
+        *,
+        inline: Inline | None = None,
+    ) -> list[Committed | Conflict]:
+        """See `EventStore.decide`."""
+        with self._database.writing() as journal:
+            return self._apply(journal, units_of(self.situation(stream_ids, contact_ids)), inline)
+
+    def _apply(
+        self, journal: Journal, units: Sequence[Unit], inline: Inline | None
+    ) -> list[Committed | Conflict]:
+        database = self._database
+        before = database.recorder.position
+        commit = Commit(database, journal)
+        answers = [commit.take(unit) for unit in units]
+        if inline is not None and commit.appended:
+            inline(MemoryTransaction(database, journal, before), before, commit.appended)
+        if commit.appended:
+            database.recorder.wake()
+        return answers
 
     def archive(
         self, unit: Unit, stones: Sequence[Tombstone], *, inline: Inline, forget: Forget

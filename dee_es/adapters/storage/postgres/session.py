@@ -1,10 +1,15 @@
-"""One transaction on PostgreSQL: pipelined when small, binary COPY when large."""
+"""One transaction on PostgreSQL: pipelined when small, binary COPY when large.
+
+What a small transaction writes travels as one statement: each statement costs both sides more than
+the row that it writes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, Literal
 
 import psycopg
@@ -18,6 +23,7 @@ COPY_ROWS: Final = 16
 the more is sent without reading, the nearer both sides come to waiting for each other."""
 
 _Form = Literal["row", "arrays", "stage"]
+_Statement = Callable[[Relation, _Form], str]
 _TYPES: Final[dict[ColumnKind, str]] = {
     "text": "text",
     "integer": "int8",
@@ -33,6 +39,8 @@ class PostgresSession:
         self._connection = connection
         self._pipelined = pipelined
         self._pipeline = ExitStack()
+        # What is yet to be written, by table: of one statement's parts none sees another's rows.
+        self._later: dict[str, tuple[str, Sequence[object]]] = {}
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -44,18 +52,34 @@ class PostgresSession:
 
     def run(self, statement: bytes) -> None:
         """Send a statement that has no values and no result of interest."""
+        self._write_now()
         self._cursor().execute(statement)
 
     def ask(self, sql: str, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:
         """See `Session.ask`; in a pipeline the statement is only under way when this returns."""
-        return self._execute(_translated(sql), params)
+        self._write_now()
+        return self._execute(_numbered(sql), params)
+
+    def change(self, table: str, sql: str, params: Sequence[object]) -> None:
+        """See `Session.change`."""
+        if not self._pipelined:
+            self._execute(_numbered(sql), params)
+            return
+        if table in self._later:
+            self._write_now()
+        self._later[table] = (sql, params)
+
+    def _write_now(self) -> None:
+        """Send what was put off."""
+        if self._later:
+            statements, values = zip(*self._later.values(), strict=True)
+            self._later = {}
+            self._execute(_together(statements), list(chain.from_iterable(values)))
 
     def insert(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.insert`."""
-        if len(rows) == 1:
-            self._execute(_insert(relation, "row"), rows[0])
-        elif len(rows) < COPY_ROWS:
-            self._execute(_insert(relation, "arrays"), _arrays(rows))
+        if len(rows) < COPY_ROWS:
+            self._few(relation, rows, _insert)
         else:
             self._copy(relation, relation.name, rows)
 
@@ -75,20 +99,23 @@ class PostgresSession:
         self,
         relation: Relation,
         rows: Sequence[Values],
-        statement: Callable[[Relation, _Form], bytes],
+        statement: _Statement,
     ) -> None:
-        if len(rows) == 1:
-            self._execute(statement(relation, "row"), rows[0])
-            return
         if len(rows) < COPY_ROWS:
-            self._execute(statement(relation, "arrays"), _arrays(rows))
+            self._few(relation, rows, statement)
             return
         self._leave_pipeline()
         self._execute(_stage(relation))
         self._copy(relation, _stage_name(relation), rows)
-        self._execute(statement(relation, "stage"))
+        self._execute(_numbered(statement(relation, "stage")))
         # Another batch of the same transaction starts from an empty stage.
         self._execute(_empty_stage(relation))
+
+    def _few(self, relation: Relation, rows: Sequence[Values], statement: _Statement) -> None:
+        if len(rows) == 1:
+            self.change(relation.name, statement(relation, "row"), rows[0])
+        else:
+            self.change(relation.name, statement(relation, "arrays"), _arrays(rows))
 
     def _copy(self, relation: Relation, target: str, rows: Sequence[Values]) -> None:
         self._leave_pipeline()
@@ -100,13 +127,17 @@ class PostgresSession:
 
     def _leave_pipeline(self) -> None:
         """COPY cannot travel in a pipeline: wait for what is under way and go on without one."""
+        self._write_now()
         self._pipeline.close()
 
     def _execute(self, sql: bytes, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:
         return self._cursor().execute(sql, params, prepare=True)
 
     def _cursor(self) -> psycopg.Cursor[Any]:
-        return self._connection.cursor(binary=True, row_factory=tuple_row)
+        # Places for values are numbered here, so that nobody else has to look for them.
+        cursor = psycopg.RawCursor(self._connection, row_factory=tuple_row)
+        cursor.format = psycopg.pq.Format.BINARY
+        return cursor
 
 
 # The statements below are built from declared identifiers alone; no value is ever part of a text.
@@ -117,10 +148,20 @@ def _arrays(rows: Sequence[Values]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-@lru_cache(maxsize=512)
-def _translated(sql: str) -> bytes:
-    text = sql.replace("%", "%%").replace("IN ??", "= ANY(%s)").replace("?", "%s")
-    return text.encode()
+@lru_cache(maxsize=1024)
+def _numbered(sql: str) -> bytes:
+    """A statement with its places for values as the server knows them."""
+    text = sql.replace("IN ??", "= ANY(?)")
+    first, *rest = text.split("?")
+    return "".join((first, *(f"${n}{part}" for n, part in enumerate(rest, start=1)))).encode()
+
+
+@lru_cache(maxsize=1024)
+def _together(statements: tuple[str, ...]) -> bytes:
+    """Statements that change different tables as one."""
+    *others, last = statements
+    parts = (f"w{n} AS ({statement})" for n, statement in enumerate(others))
+    return _numbered(f"WITH {', '.join(parts)} {last}" if others else last)
 
 
 def _source(relation: Relation, form: _Form) -> str:
@@ -128,44 +169,44 @@ def _source(relation: Relation, form: _Form) -> str:
     types = [_TYPES[kind] for _, kind in relation.columns]
     match form:
         case "row":
-            return f"(VALUES ({', '.join(f'%s::{kind}' for kind in types)}))"
+            return f"(VALUES ({', '.join(f'?::{kind}' for kind in types)}))"
         case "arrays":
-            return f"unnest({', '.join(f'%s::{kind}[]' for kind in types)})"
+            return f"unnest({', '.join(f'?::{kind}[]' for kind in types)})"
         case "stage":
             return quoted(_stage_name(relation))
 
 
 @lru_cache(maxsize=256)
-def _insert(relation: Relation, form: _Form) -> bytes:
+def _insert(relation: Relation, form: _Form) -> str:
     target = f"INSERT INTO {quoted(relation.name)} AS t ({relation.listed})"
-    return f"{target} SELECT * FROM {_source(relation, form)} AS s".encode()  # noqa: S608
+    return f"{target} SELECT * FROM {_source(relation, form)} AS s"  # noqa: S608
 
 
 @lru_cache(maxsize=256)
-def _update(relation: Relation, form: _Form) -> bytes:
+def _update(relation: Relation, form: _Form) -> str:
     changes = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in relation.rest)
     key = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in relation.key)
     source = f"{_source(relation, form)} AS s ({relation.listed})"
     target = f"UPDATE {quoted(relation.name)} AS t SET {changes}"  # noqa: S608
-    return f"{target} FROM {source} WHERE {key}".encode()
+    return f"{target} FROM {source} WHERE {key}"
 
 
 @lru_cache(maxsize=256)
-def _upsert(relation: Relation, form: _Form) -> bytes:
+def _upsert(relation: Relation, form: _Form) -> str:
     changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in relation.rest)
     return _insert(relation, form) + _on_conflict(relation, changes)
 
 
 @lru_cache(maxsize=256)
-def _add(relation: Relation, form: _Form) -> bytes:
+def _add(relation: Relation, form: _Form) -> str:
     (value,) = map(quoted, relation.rest)
     changes = f"{value} = t.{value} + excluded.{value}"
     return _insert(relation, form) + _on_conflict(relation, changes)
 
 
-def _on_conflict(relation: Relation, changes: str) -> bytes:
+def _on_conflict(relation: Relation, changes: str) -> str:
     key = ", ".join(map(quoted, relation.key))
-    return f" ON CONFLICT ({key}) DO UPDATE SET {changes}".encode()
+    return f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
 
 
 def _stage_name(relation: Relation) -> str:

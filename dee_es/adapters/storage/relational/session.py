@@ -59,10 +59,14 @@ class Session(Protocol):
     """One open transaction.
 
     `ask` may put off waiting for the database until the answer is fetched, so ask everything first
-    and fetch afterwards.
+    and fetch afterwards. What changes rows may be put off until something is asked, or the end.
     """
 
     def ask(self, sql: str, params: Sequence[object] = ()) -> Answer: ...
+
+    def change(self, table: str, sql: str, params: Sequence[object]) -> None:
+        """Change rows of a table by a statement whose result nobody needs."""
+        ...
 
     def insert(self, relation: Relation, rows: Sequence[Values]) -> None:
         """Add rows whose keys are new."""

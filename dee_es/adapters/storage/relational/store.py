@@ -31,6 +31,7 @@ from dee_es.ports import (
     Suppression,
     Tombstone,
     Unit,
+    UnitsOf,
 )
 
 _NO_LIMIT = 2**62
@@ -38,6 +39,8 @@ _LAST_CHARACTER = "\U0010ffff"
 SMALL_EVENTS = 16
 SMALL_BYTES = 32_768
 """Up to this much, a commit takes the path of least latency instead of that of most throughput."""
+SMALL_STREAMS = 64
+"""As much for a commit that is decided on the way: whoever enrolls one contact names four."""
 PRUNED_AT_ONCE = 5_000
 """How many counters one transaction forgets."""
 
@@ -58,13 +61,48 @@ class RelationalStore(RelationalCalls):
             return []
         events, size = decide.weight(units)
         with self.database.appending(events <= SMALL_EVENTS and size <= SMALL_BYTES) as session:
-            return self._apply(session, units, inline, lease)
+            asked = session.ask(
+                sql.READ_SITUATION, (decide.stream_ids(units), decide.contact_ids(units))
+            )
+            holder = session.ask(sql.READ_LEASE, lease.partition) if lease else None
+            touched = _Touched(session, units)
+            builds = session.ask(sql.READ_BUILDS) if inline else None
+            found = _situation(asked.fetchall())
+            if lease and holder and holder.fetchall() != [(lease.owner, lease.epoch)]:
+                raise rules.lost(lease)
+            tables = Tables(session, self.dialect, builds.fetchall() if builds else None)
+            return self._apply(session, touched.known(found), tables, units, inline)
+
+    def decide(
+        self,
+        stream_ids: Sequence[str],
+        contact_ids: Sequence[str],
+        units_of: UnitsOf,
+        *,
+        inline: Inline | None = None,
+    ) -> list[Committed | Conflict]:
+        """See `EventStore.decide`."""
+        given = (list(stream_ids), list(contact_ids))
+        with self.database.appending(len(stream_ids) <= SMALL_STREAMS) as session:
+            asked = session.ask(sql.READ_SITUATION, given)
+            builds = session.ask(sql.READ_BUILDS) if inline else None
+            found = _situation(asked.fetchall())
+            tables = Tables(session, self.dialect, builds.fetchall() if builds else None)
+            units = units_of(_as_asked(found, *given))
+            if not units:
+                return []
+            known = _Touched(session, units).known(found)
+            return self._apply(session, known, tables, units, inline)
 
     def _apply(
-        self, session: Session, units: Sequence[Unit], inline: Inline | None, lease: Lease | None
+        self,
+        session: Session,
+        known: decide.Known,
+        tables: Tables,
+        units: Sequence[Unit],
+        inline: Inline | None,
     ) -> list[Committed | Conflict]:
         """Decide the units and write what follows, inside a transaction under the append lock."""
-        known, tables = _look_up(session, self.dialect, units, inline is not None, lease)
         before = known.head
         decider = decide.Decider(known)
         for unit in units:
@@ -75,7 +113,8 @@ class RelationalStore(RelationalCalls):
         _save(session, batch)
         if decider.head != before:
             after = decider.head
-            session.ask(
+            session.change(
+                "log_head",
                 sql.MOVE_LOG_HEAD,
                 (after.position, after.ordinal, after.tick, after.suppression_epoch),
             )
@@ -86,8 +125,12 @@ class RelationalStore(RelationalCalls):
     ) -> Committed | Conflict:
         """See `EventStore.archive`."""
         first, last, number = stones[0].position, stones[-1].position, stones[0].archive
+        given = (decide.stream_ids([unit]), decide.contact_ids([unit]))
         with self.database.appending() as session:
-            (outcome,) = self._apply(session, [unit], inline, None)
+            found = _situation(session.ask(sql.READ_SITUATION, given).fetchall())
+            known = _Touched(session, [unit]).known(found)
+            tables = Tables(session, self.dialect)
+            (outcome,) = self._apply(session, known, tables, [unit], inline)
             if isinstance(outcome, Committed):
                 rows = [msgspec.structs.astuple(stone) for stone in stones]
                 session.insert(sql.TOMBSTONES, rows)
@@ -98,7 +141,7 @@ class RelationalStore(RelationalCalls):
                         f"{len(stones) - len(gone)} events that were to be archived are not in the "
                         "log; run `dee audit verify`"
                     )
-                forget(Tables(session, self.dialect))
+                forget(tables)
         return outcome
 
     def advance_clock(self, tick: int) -> int:
@@ -200,10 +243,7 @@ class RelationalStore(RelationalCalls):
     def situation(self, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
         """See `EventStore.situation`."""
         given = (list(stream_ids), list(contact_ids))
-        found = _situation(self._query(sql.READ_SITUATION, given))
-        return Situation(
-            found.end, as_asked(stream_ids, found.heads), as_asked(contact_ids, found.keys)
-        )
+        return _as_asked(_situation(self._query(sql.READ_SITUATION, given)), *given)
 
     def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
         """See `EventStore.stream_ends`."""
@@ -268,38 +308,39 @@ class RelationalStore(RelationalCalls):
         return self.database.query(statement, (list(keys),)) if keys else []
 
 
-def _look_up(
-    session: Session, dialect: Dialect, units: Sequence[Unit], inline: bool, lease: Lease | None
-) -> tuple[decide.Known, Tables]:
-    """Read what the units touch; everything is asked before the first answer is fetched."""
-    streams = decide.stream_ids(units)
-    contacts = decide.contact_ids(units)
-    ids = decide.event_ids(units)
-    slots, counters = decide.limited(units)
-    situation = session.ask(sql.READ_SITUATION, (streams, contacts))
-    lease_rows = session.ask(sql.READ_LEASE, lease.partition) if lease else None
-    id_rows = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
-    count_rows = session.ask(sql.READ_COUNTERS, (slots, counters)) if counters else None
-    builds = session.ask(sql.READ_BUILDS) if inline else None
-    found = _situation(situation.fetchall())
-    head = found.end
-    if lease and lease_rows and lease_rows.fetchall() != [(lease.owner, lease.epoch)]:
-        raise rules.lost(lease)
-    known = decide.Known(
-        head=head,
-        heads=found.heads,
-        keys=found.keys,
-        event_ids={row[0] for row in id_rows.fetchall()} if id_rows else set(),
-        changed={},
-        counts=_counts(count_rows.fetchall()) if count_rows else {},
-    )
-    subjects, oldest = decide.guarded(units, head.suppression_epoch)
-    if subjects:
-        contacts = decide.contacts_of(subjects)
-        since = session.ask(sql.CHANGED_SINCE, (subjects, oldest, contacts, oldest))
-        for subject, level, scope, epoch in since.fetchall():
-            known.changed.setdefault(subject, {})[level, scope] = epoch
-    return known, Tables(session, dialect, builds.fetchall() if builds else None)
+class _Touched:
+    """What units touch beside streams and keys: asked for at once, fetched when it is needed."""
+
+    def __init__(self, session: Session, units: Sequence[Unit]) -> None:
+        self._session, self._units = session, units
+        ids, (slots, counters) = decide.event_ids(units), decide.limited(units)
+        self._ids = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
+        self._counts = session.ask(sql.READ_COUNTERS, (slots, counters)) if counters else None
+
+    def known(self, found: Situation) -> decide.Known:
+        """All that deciding the units takes."""
+        known = decide.Known(
+            head=found.end,
+            heads=found.heads,
+            keys=found.keys,
+            event_ids={row[0] for row in self._ids.fetchall()} if self._ids else set(),
+            changed={},
+            counts=_counts(self._counts.fetchall()) if self._counts else {},
+        )
+        subjects, oldest = decide.guarded(self._units, found.end.suppression_epoch)
+        if subjects:
+            contacts = decide.contacts_of(subjects)
+            given = (subjects, oldest, contacts, oldest)
+            for subject, level, scope, epoch in self._session.ask(
+                sql.CHANGED_SINCE, given
+            ).fetchall():
+                known.changed.setdefault(subject, {})[level, scope] = epoch
+        return known
+
+
+def _as_asked(found: Situation, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
+    heads, keys = as_asked(stream_ids, found.heads), as_asked(contact_ids, found.keys)
+    return Situation(found.end, heads, keys)
 
 
 def _save(session: Session, batch: decide.Batch) -> None:

@@ -158,7 +158,7 @@ class Tables:
 
     def move(self, build: BuildKey, position: int, ordinal: int) -> None:
         """See `TableTransaction.move`."""
-        self._session.ask(sql.MOVE_BUILD, (position, ordinal, *build))
+        self._session.change(sql.BUILDS.name, sql.MOVE_BUILD, (position, ordinal, *build))
         self._builds = None
 
     def save_build(self, row: BuildRow) -> None:

@@ -229,6 +229,10 @@ class SqliteSession:
         bound = [_json(p) if isinstance(p, list) else p for p in params]
         return _cursor(self._connection).execute(_translated(sql), bound)
 
+    def change(self, table: str, sql: str, params: Sequence[object]) -> None:
+        """See `Session.change`."""
+        self.ask(sql, params)
+
     def insert(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.insert`."""
         self._many(_insert(relation), rows)
