@@ -12,6 +12,7 @@ from dee_es.adapters.storage import rules
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.calls import RelationalCalls
+from dee_es.adapters.storage.relational.decide import Known
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.tables import Dialect, Tables
 from dee_es.core.chain import Entry
@@ -97,7 +98,7 @@ class RelationalStore(RelationalCalls):
     def _apply(
         self,
         session: Session,
-        known: decide.Known,
+        known: Known,
         tables: Tables,
         units: Sequence[Unit],
         inline: Inline | None,
@@ -317,9 +318,9 @@ class _Touched:
         self._ids = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
         self._counts = session.ask(sql.READ_COUNTERS, (slots, counters)) if counters else None
 
-    def known(self, found: Situation) -> decide.Known:
+    def known(self, found: Situation) -> Known:
         """All that deciding the units takes."""
-        known = decide.Known(
+        known = Known(
             head=found.end,
             heads=found.heads,
             keys=found.keys,
