@@ -71,7 +71,8 @@ class HistoryClient:
         )
 
         def told(job: Mapping[str, Any]) -> None:
-            if on_progress is not None and job["result"] is not None:
+            # As in an engine, nothing is told of no runs at all.
+            if on_progress is not None and job["result"] is not None and job["result"]["runs"]:
                 on_progress(_summary(job["result"]))
 
         def diverged(job: Mapping[str, Any]) -> None:
@@ -81,10 +82,8 @@ class HistoryClient:
 
         given = {"filters": filters, "workers": min(workers, _MOST_WORKERS)}
         job = done(self._http, "/runs/bulk-replay", given, on_job=told, look=diverged)
-        summary = _summary(job["result"])
-        if on_progress is not None and summary.runs:
-            on_progress(summary)
-        return summary
+        told(job)
+        return _summary(job["result"])
 
 
 def _summary(counts: Mapping[str, Any]) -> ReplaySummary:

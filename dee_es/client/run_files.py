@@ -80,7 +80,8 @@ def _written(path: Path, fetch: Callable[[], bytes], replace: bool) -> bytes:
     """Fetch and write the content aside and rename, for its owner only; what cannot be written is
     not asked for."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.parent.mkdir(parents=True)
         descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with open(descriptor, "wb") as file:

@@ -77,7 +77,9 @@ def _told(value: Any) -> bool:
 
 def _listed(value: Any) -> Any:
     """What stands in a map has the kinds of JSON, which knows one kind of list."""
-    return ("list", value[1]) if isinstance(value, tuple) and value[0] == "tuple" else value
+    if isinstance(value, tuple) and value[0] in ("tuple", "list"):
+        return ("list", [_listed(each) for each in value[1]])
+    return value
 
 
 class Told:
@@ -148,11 +150,12 @@ def rules(told: Told) -> None:
                   {"postal_address": " "}, {"tracking": {"opened": True}},
                   {"tracking": 1}):  # fmt: skip
         ask("publish_sender", **{"address": "team@example.com", **fault})
-    window = {"weekdays": ["mon"], "start": "08:00", "end": "20:00", "onUnknownZone": "Etc/Nowhere"}
+    window = {"weekdays": ["mon"], "start": "08:00", "onUnknownZone": "Etc/Nowhere"}
     ask("publish_policy", {"limits": {"perDay": {"contact": 50}}})
     ask("publish_policy", {"limits": {"perDay": {"contact": 50}}})
     for bad in ({"limit": {}}, {"limits": {"perDay": {"contact": 0}}}, 5,
-                {"windows": {"channels": {"voice": window}}}):  # fmt: skip
+                {"windows": {"channels": {"voice": window}}},
+                {"windows": {"channels": {"email": window}}}):  # fmt: skip
         ask("publish_policy", bad)
     for kind in ("template", "script", "sender", "policy"):
         ask("list_definitions", kind)

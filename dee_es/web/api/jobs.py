@@ -80,7 +80,10 @@ def file(jobs: JobsDep, actor: ActorDep, job_id: Id) -> Response:
     if made is None:
         raise Refused(404, "FileNotFound", "the job has made no file, or not yet")
     # Never shown in place: a report in HTML is not a page of this server.
-    headers = {"Content-Disposition": f'attachment; filename="{made.name}"'}
+    headers = {
+        "Content-Disposition": f'attachment; filename="{made.name}"',
+        "Content-Length": str(made.size),
+    }
     return StreamingResponse(made.pieces(), 200, headers, made.media_type)
 
 
