@@ -1,4 +1,4 @@
-"""Definitions, legal holds and suppression lists over HTTP: once, under whose name, and how many."""
+"""Definitions, legal holds and suppression lists over HTTP: once, by whom, and how many."""
 
 from __future__ import annotations
 
