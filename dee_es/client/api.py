@@ -11,9 +11,13 @@ from dee_es.client.bulk import BulkClient
 from dee_es.client.definitions import DefinitionsClient
 from dee_es.client.events import EventsClient
 from dee_es.client.evidence import AuditClient, ComplianceClient, ProjectionsClient
+from dee_es.client.history import HistoryClient
+from dee_es.client.holds import HoldsClient
 from dee_es.client.jobs import OnProgress, done, telling
 from dee_es.client.reading import read, read_all
+from dee_es.client.run_files import RunFilesClient
 from dee_es.client.runs import RunsClient, camel
+from dee_es.client.suppressions import SuppressionsClient
 from dee_es.client.transport import Transport, part
 from dee_es.engine.explain import Explanation
 from dee_es.engine.insights import ContactAt
@@ -30,7 +34,16 @@ from dee_es.engine.retention.erasure import Erased
 from dee_es.engine.time_travel import Change, RunAt
 
 
-class DeeClient(RunsClient, BulkClient, DefinitionsClient, EventsClient):
+class DeeClient(
+    RunsClient,
+    BulkClient,
+    DefinitionsClient,
+    EventsClient,
+    HistoryClient,
+    HoldsClient,
+    RunFilesClient,
+    SuppressionsClient,
+):
     """The methods of `Engine` on a `dee serve` at `url`, raising the same errors.
 
     `token` is one of `dee serve token`; a server without users needs none. Who acts is whom the

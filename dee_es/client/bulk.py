@@ -70,7 +70,7 @@ class BulkClient:
         key = secrets.token_urlsafe(24) if command_id is None else command_id
         for number, batch in enumerate(_batches(contacts, tally, apart=not dry_run)):
             given = {**order, "contacts": batch}
-            own = _own_key(key, number, given)
+            own = own_key(key, number, given)
             job = done(
                 self._http,
                 "/runs/bulk-execute",
@@ -103,7 +103,7 @@ class BulkClient:
         **keywords: Any,
     ) -> BulkChange:
         """Cancel all runs that match the filters of `list_runs`, given as a map or as keywords."""
-        chosen = _filters(filters, keywords)
+        chosen = filters_given(filters, keywords)
         return self._bulk("cancel", chosen, reason, dry_run, on_progress, command_id)
 
     def bulk_pause(
@@ -118,7 +118,7 @@ class BulkClient:
         **keywords: Any,
     ) -> BulkChange:
         """Pause all runs that match and can be paused; filters as for `bulk_cancel`."""
-        chosen = _filters(filters, keywords)
+        chosen = filters_given(filters, keywords)
         return self._bulk("pause", chosen, reason, dry_run, on_progress, command_id, keep=keep)
 
     def bulk_resume(
@@ -134,7 +134,7 @@ class BulkClient:
     ) -> BulkChange:
         """Resume all paused runs that match, `per_tick` of them in each of the coming ticks."""
         check_count("per_tick", per_tick)
-        chosen, more = _filters(filters, keywords), {"perTick": per_tick}
+        chosen, more = filters_given(filters, keywords), {"perTick": per_tick}
         return self._bulk("resume", chosen, reason, dry_run, on_progress, command_id, **more)
 
     def _bulk(
@@ -249,7 +249,7 @@ def _batches(
         yield batch
 
 
-def _own_key(key: str, number: int, given: Mapping[str, Any]) -> str:
+def own_key(key: str, number: int, given: Mapping[str, Any]) -> str:
     """The key of one request of many. What it asks for is part of it, so that a call which goes on
     with other contacts than before is not taken for the one before."""
     asked = json.dumps(given, sort_keys=True).encode()
@@ -257,7 +257,7 @@ def _own_key(key: str, number: int, given: Mapping[str, Any]) -> str:
     return f"{digest.hexdigest()[:40]}.{number}"
 
 
-def _filters(filters: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+def filters_given(filters: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """The filters as the server takes them; raises `InvalidInput` as the engine does."""
     if filters is not None and not isinstance(filters, Mapping):
         raise InvalidInput("filters", f"must be a map, not {type(filters).__name__}")

@@ -1,18 +1,23 @@
-"""Plans and templates over HTTP."""
+"""Plans, templates, call scripts, the sender and the policy over HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from dee_es.client.reading import read, read_all
 from dee_es.client.transport import Transport, part
+from dee_es.core.gate import check_policy
 from dee_es.core.message import check_template
 from dee_es.core.plan import ExecutionPlan
+from dee_es.core.script import check_script
 from dee_es.core.values import check_id, check_map
 from dee_es.engine.api.base import checked_plan
+from dee_es.engine.api.definitions import checked_sender
 from dee_es.engine.insights import FunnelStep
 from dee_es.engine.models import RenderedTemplate
+
+Kind = Literal["template", "script", "sender", "policy"]
 
 
 class DefinitionsClient:
@@ -47,18 +52,53 @@ class DefinitionsClient:
         path = f"/plans/{part('plan_id', plan_id)}/funnel"
         return read_all(FunnelStep, self._http.get(path, version=version))
 
-    def list_definitions(self, kind: Literal["template"]) -> dict[str, int]:
-        """Ids of all templates with their latest versions."""
-        del kind
-        return {each["id"]: each["version"] for each in self._http.get("/templates")["templates"]}
+    def publish_script(
+        self,
+        id: str,
+        *,
+        greeting: str,
+        steps: Sequence[Mapping[str, Any]] = (),
+        command_id: str | None = None,
+    ) -> int:
+        """Publish a call script; returns its version."""
+        given = check_script({"greeting": greeting, "steps": [dict(step) for step in steps]})
+        body = {"id": check_id("script id", id), **given}
+        return self._publish("script", body, command_id)
 
-    def get_definition(
-        self, kind: Literal["template"], id: str, version: int | None = None
-    ) -> dict[str, Any]:
-        """A published template, by default in its latest version."""
-        del kind
-        found = self._http.get(f"/templates/{part('id', id)}", version=version)
-        return {name: found[name] for name in ("text", "html") if found[name] is not None}
+    def publish_sender(
+        self,
+        *,
+        address: str,
+        name: str | None = None,
+        postal_address: str | None = None,
+        unsubscribe_url: str | None = None,
+        tracking: bool | Mapping[str, bool] | None = None,
+        command_id: str | None = None,
+    ) -> int:
+        """Publish who messages come from; returns the version. `unsubscribe_url` is by default that
+        of the server."""
+        given = checked_sender(address, name, postal_address, unsubscribe_url, tracking)
+        return self._publish("sender", given, command_id)
+
+    def publish_policy(
+        self, definition: Mapping[str, Any], *, command_id: str | None = None
+    ) -> int:
+        """Publish the policy that runs enrolled from now on keep to; returns its version."""
+        return self._publish("policy", check_policy(definition), command_id)
+
+    def _publish(self, kind: str, body: Mapping[str, Any], key: str | None) -> int:
+        return int(self._http.post(f"/definitions/{kind}", body, key=key)["version"])
+
+    def list_definitions(self, kind: Kind) -> dict[str, int]:
+        """Ids of all templates, scripts, senders or policies with their latest versions."""
+        found = self._http.get(f"/definitions/{part('kind', kind)}")["definitions"]
+        return {each["id"]: each["version"] for each in found}
+
+    def get_definition(self, kind: Kind, id: str, version: int | None = None) -> dict[str, Any]:
+        """A published template, script, sender or policy, by default in its latest version."""
+        path = f"/definitions/{part('kind', kind)}/{part('id', id)}"
+        found: dict[str, Any] = self._http.get(path, version=version)["definition"]
+        return found
 
     def render_template(
         self,

@@ -26,7 +26,7 @@ def read_all(kind: type[_Kind], values: list[Any]) -> list[_Kind]:
 def _read(hint: Any, value: Any) -> Any:
     if value is None:
         return None
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
+    if _is_model(hint):
         return hint.model_validate(value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
@@ -42,6 +42,10 @@ def _read(hint: Any, value: Any) -> Any:
         return tuple(_read(get_args(hint)[0], each) for each in value)
     # `X | None` stands for X wherever there is a value.
     for each in get_args(hint):
-        if each is datetime or dataclasses.is_dataclass(each):
+        if each is datetime or dataclasses.is_dataclass(each) or _is_model(each):
             return _read(each, value)
     return value
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

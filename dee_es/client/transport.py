@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import httpx
 
@@ -112,9 +113,41 @@ class Transport:
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(24)} if changes else {}
         return self._send("POST", path, json=given, headers=headers).json()
 
+    def upload(self, path: str, content: bytes, *, key: str | None = None) -> Any:
+        """What a POST of a file answers."""
+        headers = {
+            "Idempotency-Key": key or secrets.token_urlsafe(24),
+            "Content-Type": "application/octet-stream",
+        }
+        return self._send("POST", path, content=content, headers=headers).json()
+
     def content(self, path: str) -> bytes:
         """The bytes of a file."""
         return self._send("GET", path).content
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of a file, which is taken in whole before the first of them."""
+        with tempfile.TemporaryFile() as file:
+            self._receive(path, file)
+            file.seek(0)
+            yield from file
+
+    def _receive(self, path: str, file: IO[bytes]) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._client.stream("GET", path) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        raise error_of(answer)
+                    file.seek(0)
+                    file.truncate()
+                    for piece in answer.iter_bytes():
+                        file.write(piece)
+                    return
+            except httpx.TransportError as error:
+                lost = type(error).__name__
+                time.sleep(_PAUSE_S * 2**attempt)
+        raise StoreUnavailable(f"the server did not answer ({lost})")
 
     def delete(self, path: str) -> None:
         """Make a DELETE."""
@@ -187,8 +220,10 @@ def problem_error(name: str, detail: str, status: int, said: Mapping[str, Any]) 
 
 
 def in_python(field: str) -> str:
-    """A field by its name in Python: `startAt` as `start_at`."""
+    """A field by its name in Python: `startAt` as `start_at`; a stream's name stays as it is."""
     head, dot, rest = field.partition(".")
+    if ":" in head:
+        return field
     return _HUMP.sub(lambda hump: f"_{hump[1].lower()}", head) + dot + rest
 
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dee_es.engine.facade import EngineApi
 from dee_es.web import api, description, hooks, pages, problems
+from dee_es.web.api import run_files
 from dee_es.web.held import HeldFiles
 from dee_es.web.jobs import Jobs
 from dee_es.web.pages.errors import ErrorPages
@@ -21,8 +22,13 @@ from dee_es.web.security.login import login_router
 from dee_es.web.settings import WebSettings
 from dee_es.web.static_files import Static
 
-UPLOADS: Final = frozenset({"/api/v1/runs/bulk-execute", "/enroll"})
-"""Paths that stream a file."""
+_CONTACTS: Final = ("text/csv", "multipart/form-data")
+UPLOADS: Final = {
+    "/api/v1/runs/bulk-execute": _CONTACTS,
+    "/api/v1/runs/import": (run_files.MEDIA_TYPE,),
+    "/enroll": _CONTACTS,
+}
+"""Paths that stream a file, and the media types by which they know one."""
 
 
 class WebApp:

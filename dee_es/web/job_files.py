@@ -53,6 +53,12 @@ class JobFile:
         """Take all of the bytes."""
         return self._file.write(data)
 
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        self._file.flush()
+        return os.fstat(self._file.fileno()).st_size
+
     def pieces(self) -> Iterator[bytes]:
         """The content; several may read it at once."""
         self._file.flush()

@@ -38,6 +38,11 @@ def job(role: Extra, **more: Any) -> Extra:
     return {**role, _JOB: True, **more}
 
 
+def unkept(role: Extra, **more: Any) -> Extra:
+    """What marks a route whose answers are not kept: its handler sees to what a key stands for."""
+    return job(role, **more)
+
+
 class GuardedRoute(APIRoute):
     """A route that checks the role first, and answers a repeated Idempotency-Key as before."""
 
@@ -164,4 +169,5 @@ __all__ = [
     "hook_router",
     "job",
     "page_router",
+    "unkept",
 ]

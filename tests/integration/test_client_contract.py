@@ -4,89 +4,18 @@ and the same errors with the same texts."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from dee_es import ChannelEvent, Contact, Engine, RunStatus, create_plan, steps
+from dee_es import ChannelEvent, Contact, RunStatus, create_plan, steps
 from dee_es.client import DeeClient
-from dee_es.core.plan import ExecutionPlan
-from dee_es.errors import DeeError
 from tests.support.engines import ACTOR, EPOCH, open_engine, outreach, publish_basics
 from tests.support.listening import listening
+from tests.support.tellings import NEXT, files, fleet, holds, lists, rules, stepping
+from tests.support.told import Told, plain
 from tests.support.web import SETTINGS
-
-Api = Engine | DeeClient
-NEXT: Final = EPOCH + timedelta(days=1)
-# What names a command or is computed from one: a server makes the ids of commands itself, out of
-# who calls and of the key.
-COMMANDS: Final = {
-    "command_id", "checksum", "previous_checksum", "head", "recorded_at", "id", "digest",
-    "certificate", "digest_old", "digest_new", "note", "root",
-}  # fmt: skip
-GIVEN: Final = ("o1", "e1")
-MEASURED: Final = {"seconds", "rate", "seconds_left", "last_rebuild"}
-
-
-def plain(value: Any) -> Any:
-    """A value as plain data with the class of each answer, without what names commands."""
-    if isinstance(value, ExecutionPlan):
-        return ("ExecutionPlan", value.version, plain(value.definition()))
-    if isinstance(value, BaseModel):
-        names: Any = type(value).model_fields
-    elif dataclasses.is_dataclass(value):
-        names = [each.name for each in dataclasses.fields(value)]
-    elif isinstance(value, dict):
-        return {
-            name: _listed(plain(each))
-            for name, each in value.items()
-            # An event without an id of its own has that of its command.
-            if name != "event_id" or each in GIVEN
-        }
-    elif isinstance(value, list | tuple):
-        return (type(value).__name__, [plain(each) for each in value])
-    else:
-        return value
-    told = {
-        name: plain(getattr(value, name))
-        for name in names
-        if name not in MEASURED and (name not in COMMANDS or not _told(value))
-    }
-    return (type(value).__name__, told)
-
-
-def _told(value: Any) -> bool:
-    """Whether ids in it are those of commands: a run's and a template's own are compared."""
-    return type(value).__name__ not in ("ExecutionRun", "RenderedTemplate", "ReplayedStep")
-
-
-def _listed(value: Any) -> Any:
-    """What stands in a map has the kinds of JSON, which knows one kind of list."""
-    return ("list", value[1]) if isinstance(value, tuple) and value[0] == "tuple" else value
-
-
-class Told:
-    """The answers of one telling, and what it raised."""
-
-    def __init__(self, api: Api, tick: Callable[[], object]) -> None:
-        self.api, self.tick = api, tick
-        self.answers: list[tuple[str, Any]] = []
-
-    def ask(self, what: str, *arguments: Any, **named: Any) -> Any:
-        """Call a method and keep what came of it."""
-        call: Any = self.api
-        for name in what.split("."):
-            call = getattr(call, name)
-        try:
-            answer = call(*arguments, **named)
-        except DeeError as error:
-            self.answers.append((what, (type(error).__name__, str(error), vars(error))))
-            return None
-        self.answers.append((what, plain(answer)))
-        return answer
 
 
 def definitions(told: Told) -> None:
@@ -298,9 +227,16 @@ def whole(told: Told) -> None:
 def tell(told: Told) -> list[tuple[str, Any]]:
     """The whole scenario."""
     definitions(told)
-    history(told, runs(told))
+    rules(told)
+    run = runs(told)
+    history(told, run)
+    stepping(told, run)
     contacts(told)
+    lists(told)
+    holds(told, run)
     bulk(told)
+    fleet(told)
+    files(told, run)
     whole(told)
     return told.answers
 
@@ -320,7 +256,7 @@ def told() -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
 
 def test_every_answer_and_every_error_is_the_same(told: tuple[list[Any], list[Any]]) -> None:
     direct, remote = told
-    assert len(direct) == len(remote) > 140
+    assert len(direct) == len(remote) > 300
     different = [
         (number, ours, theirs)
         for number, (ours, theirs) in enumerate(zip(direct, remote, strict=True))

@@ -27,8 +27,10 @@ TAGS = (
     "bulk",
     "channel events",
     "contacts",
+    "definitions",
     "evidence",
     "history",
+    "holds",
     "jobs",
     "plans",
     "projections",
@@ -88,7 +90,8 @@ def test_every_answer_is_as_described(
 
 def _known(client: Client) -> list[dict[str, str]]:
     """Ids of what there is, for paths."""
-    fixed = {"plan_id": "outreach", "template_id": "intro", "name": "run_list"}
+    fixed = {"plan_id": "outreach", "template_id": "intro", "name": "run_list",
+             "definition_id": "intro", "hold_id": "hold_1"}  # fmt: skip
     runs = client.get(f"{API}/runs?limit=6").json()["runs"]
     jobs = client.get(f"{API}/jobs").json()["jobs"]
     job = {"job_id": jobs[0]["id"]} if jobs else {}

@@ -24,6 +24,8 @@ from tests.support.web import SETTINGS
 def listening(engine: Engine, settings: WebSettings = SETTINGS, port: int = 0) -> Iterator[str]:
     """The address of a server on an engine."""
     with socket.create_server(("127.0.0.1", port)) as listener:
+        # As `dee serve` does, or every answer waits 40 ms for a delayed ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listener.getsockname()[1]
         app = create_app(engine, replace(settings, port=port))
         config = uvicorn.Config(app, lifespan="off", log_level="warning", ws="none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Final, Literal
@@ -95,7 +96,7 @@ class ContactsApi(ApiBase):
         missing. With `dry_run` nothing is written; 100 bytes are kept of each new address.
         """
         check_count("batch_size", batch_size, MAX_BATCH)
-        base = SuppressionEntry(level=_level(level), scope=scope)
+        base = SuppressionEntry(level=checked_level(level), scope=scope)
         meta = self._meta("suppress", command_id, actor, reason)
         result, seen = ImportResult(), set[bytes]()
         source = enumerate(entries)
@@ -130,17 +131,11 @@ class ContactsApi(ApiBase):
         return usable
 
     def _listing(self, entry: object, base: SuppressionEntry) -> Listing:
-        """An entry with its parts checked, and with those of `base` that it does not have."""
-        if not isinstance(entry, SuppressionEntry):
-            raise InvalidInput("entry", f"must be a SuppressionEntry, not {type(entry).__name__}")
-        scope = base.scope if entry.level is None and entry.scope is None else entry.scope
-        level = _level(base.level if entry.level is None else entry.level)
-        reach = _reach(level, scope or "")
-        if entry.reason is not None:
-            check_text("reason", entry.reason)
-        who = self._identified(entry.contact_id, entry.email, entry.phone)
-        subjects = self._contacts.subjects(who, entry.email, entry.phone)
-        return Listing(who, subjects, level, reach, entry.reason)
+        """An entry that was checked, with what the list knows it by."""
+        given = checked_entry(entry, base)
+        who = self._identified(given.contact_id, given.email, given.phone)
+        subjects = self._contacts.subjects(who, given.email, given.phone)
+        return Listing(who, subjects, checked_level(given.level), given.scope or "", given.reason)
 
     def grant_consent(
         self,
@@ -220,19 +215,39 @@ class ContactsApi(ApiBase):
         return self._identified(None, email, phone)
 
     def _identified(self, contact_id: str | None, email: str | None, phone: str | None) -> str:
-        if email is not None:
-            check_email("email", email)
-        if phone is not None:
-            check_phone("phone", phone)
+        _check_who(contact_id, email, phone)
         if contact_id is not None:
-            return check_id("contact_id", contact_id)
-        if email is None and phone is None:
-            raise InvalidInput("contact_id", "give an id, an email or a phone")
+            return contact_id
         return self._contacts.id_for_address(email, phone)
 
 
+def checked_entry(entry: object, base: SuppressionEntry) -> SuppressionEntry:
+    """An entry of a list with its parts checked, and with those of `base` that it does not have;
+    raises `InvalidInput`."""
+    if not isinstance(entry, SuppressionEntry):
+        raise InvalidInput("entry", f"must be a SuppressionEntry, not {type(entry).__name__}")
+    scope = base.scope if entry.level is None and entry.scope is None else entry.scope
+    level = checked_level(base.level if entry.level is None else entry.level)
+    reach = _reach(level, scope or "")
+    if entry.reason is not None:
+        check_text("reason", entry.reason)
+    _check_who(entry.contact_id, entry.email, entry.phone)
+    return replace(entry, level=level, scope=reach)
+
+
+def _check_who(contact_id: str | None, email: str | None, phone: str | None) -> None:
+    if email is not None:
+        check_email("email", email)
+    if phone is not None:
+        check_phone("phone", phone)
+    if contact_id is not None:
+        check_id("contact_id", contact_id)
+    elif email is None and phone is None:
+        raise InvalidInput("contact_id", "give an id, an email or a phone")
+
+
 def _scope(level: str, channel: str | None, plan_id: str | None) -> str:
-    _level(level)
+    checked_level(level)
     if (level == "channel") != (channel in ("email", "voice")):
         raise InvalidInput("channel", "is 'email' or 'voice' at the channel level, else left out")
     if (level == "plan") != (plan_id is not None):
@@ -240,7 +255,8 @@ def _scope(level: str, channel: str | None, plan_id: str | None) -> str:
     return check_id("plan_id", plan_id) if plan_id is not None else channel or ""
 
 
-def _level(level: object) -> Level:
+def checked_level(level: object) -> Level:
+    """`level` if a suppression has such a one; raises `InvalidInput`."""
     for known in _LEVELS:
         if level == known:
             return known

@@ -55,10 +55,11 @@ class DefinitionsApi(ApiBase):
         greeting: str,
         steps: Sequence[Mapping[str, Any]] = (),
         actor: str | None = None,
+        command_id: str | None = None,
     ) -> int:
         """Publish a call script; returns its version."""
         given = {"greeting": greeting, "steps": [dict(step) for step in steps]}
-        return self._publish("script", id, check_script(given), actor)
+        return self._publish("script", id, check_script(given), actor, command_id)
 
     def publish_sender(
         self,
@@ -69,6 +70,7 @@ class DefinitionsApi(ApiBase):
         unsubscribe_url: str | None = None,
         tracking: bool | Mapping[str, bool] | None = None,
         actor: str | None = None,
+        command_id: str | None = None,
     ) -> int:
         """Publish who messages come from; returns the version.
 
@@ -79,31 +81,22 @@ class DefinitionsApi(ApiBase):
         """
         if unsubscribe_url is None and self.links is not None:
             unsubscribe_url = self.links.general_unsubscribe
-        given = {
-            "address": check_mailbox("sender.address", address),
-            "name": name,
-            "postalAddress": postal_address,
-            "unsubscribeUrl": unsubscribe_url,
-        }
-        for field, value in given.items():
-            if value is not None:
-                check_text(f"sender.{field}", value, blank=False)
-        if name is not None:
-            check_header("sender.name", name)
-        if unsubscribe_url is not None:
-            check_url("sender.unsubscribeUrl", unsubscribe_url)
-        kept: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if tracking is not None:
-            kept["tracking"] = checked_tracking("sender.tracking", tracking)
-        return self._publish("sender", SENDER_ID, kept, actor)
+        kept = checked_sender(address, name, postal_address, unsubscribe_url, tracking)
+        return self._publish("sender", SENDER_ID, kept, actor, command_id)
 
-    def publish_policy(self, definition: Mapping[str, Any], *, actor: str | None = None) -> int:
+    def publish_policy(
+        self,
+        definition: Mapping[str, Any],
+        *,
+        actor: str | None = None,
+        command_id: str | None = None,
+    ) -> int:
         """Publish the policy that runs enrolled from now on keep to; returns its version.
 
         Raises `InvalidInput` naming the rule and field, for a zone nobody knows too.
         """
         checked = checked_policy(definition, self._parts.zones)
-        return self._publish("policy", POLICY_ID, checked, actor)
+        return self._publish("policy", POLICY_ID, checked, actor, command_id)
 
     def list_definitions(
         self, kind: Literal["template", "script", "sender", "policy"]
@@ -159,6 +152,33 @@ class DefinitionsApi(ApiBase):
     ) -> int:
         meta = self._meta("publish", command_id, actor, None)
         return self._definitions.publish(kind, name, definition, meta)
+
+
+def checked_sender(
+    address: str,
+    name: str | None,
+    postal_address: str | None,
+    unsubscribe_url: str | None,
+    tracking: bool | Mapping[str, bool] | None,
+) -> dict[str, Any]:
+    """Who messages come from, in its stored form; raises `InvalidInput`."""
+    given = {
+        "address": check_mailbox("sender.address", address),
+        "name": name,
+        "postalAddress": postal_address,
+        "unsubscribeUrl": unsubscribe_url,
+    }
+    for field, value in given.items():
+        if value is not None:
+            check_text(f"sender.{field}", value, blank=False)
+    if name is not None:
+        check_header("sender.name", name)
+    if unsubscribe_url is not None:
+        check_url("sender.unsubscribeUrl", unsubscribe_url)
+    kept: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if tracking is not None:
+        kept["tracking"] = checked_tracking("sender.tracking", tracking)
+    return kept
 
 
 def checked_tracking(field: str, given: object) -> dict[str, bool]:

@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError
 from dee_es.engine.channel_events import EVENT_TYPES
 from dee_es.engine.models import Answer, ChannelEvent
 from dee_es.errors import DeeError, InvalidInput
-from dee_es.web.api.models import Given, GivenId, UtcTime, Values
-from dee_es.web.problems import first_fault, in_json
+from dee_es.web.api.models import EntryFault, Given, GivenId, UtcTime, Values
+from dee_es.web.problems import first_fault
 from dee_es.web.routing import OPERATOR, ActorDep, CommandDep, EngineDep, api_router
 
 router: Final = api_router("channel events")
@@ -47,22 +47,13 @@ class Accepted(Answer):
     accepted: bool
 
 
-class EventFault(Answer):
-    """An event that cannot be used: its place among those given, from 0 on, and why."""
-
-    index: int
-    error: str
-    field: str | None
-    detail: str
-
-
 class Ingested(Answer):
     """What became of the events; the three counts add up to their number."""
 
     accepted: int
     known: int
     errors: int
-    faults: tuple[EventFault, ...]
+    faults: tuple[EntryFault, ...]
 
 
 @router.post("/channel-events", openapi_extra=OPERATOR, summary="Take in one event")
@@ -91,7 +82,7 @@ def ingest(engine: EngineDep, actor: ActorDep, command: CommandDep, given: Event
 def ingest_batch(engine: EngineDep, actor: ActorDep, command: CommandDep, given: Batch) -> Ingested:
     """Record many events, those of one contact in the order in which they are given. One that
     cannot be used is told among the faults and never stops the rest."""
-    faults: list[EventFault] = []
+    faults: list[EntryFault] = []
     events: list[ChannelEvent] = []
     places: list[int] = []
     for index, each in enumerate(given.events):
@@ -100,11 +91,10 @@ def ingest_batch(engine: EngineDep, actor: ActorDep, command: CommandDep, given:
             places.append(index)
         except ValidationError as error:
             field, problem = first_fault(error.errors(include_input=False, include_url=False))
-            faults.append(_fault(index, "InvalidInput", field, f"{field}: {problem}"))
+            faults.append(EntryFault.of(index, InvalidInput(field, problem)))
 
     def on_error(number: int, error: DeeError) -> None:
-        field = in_json(error.field) if isinstance(error, InvalidInput) else None
-        faults.append(_fault(places[number], type(error).__name__, field, str(error)))
+        faults.append(EntryFault.of(places[number], error))
 
     found = engine.ingest_events(events, on_error=on_error, actor=actor.name, command_id=command)
     return Ingested(
@@ -119,7 +109,3 @@ def _run_of(given: EventGiven) -> str:
     if given.run_id is None:
         raise InvalidInput("contact_id", "is missing; or give a runId")
     return given.run_id
-
-
-def _fault(index: int, error: str, field: str | None, detail: str) -> EventFault:
-    return EventFault(index=index, error=error, field=field, detail=detail)

@@ -71,13 +71,19 @@ def refusals(jobs: JobsDep, job_id: Id, given: Annotated[RefusalQuery, Query()])
     responses=_FILE,
     summary="The file that a job made",
 )
-def file(jobs: JobsDep, job_id: Id) -> Response:
-    """What an export or a report came to."""
-    made = jobs.get(job_id).made
+def file(jobs: JobsDep, actor: ActorDep, job_id: Id) -> Response:
+    """What an export or a report came to, for whoever may start such a job."""
+    job = jobs.get(job_id)
+    if not actor.role.covers(job.role):
+        raise Refused(403, "NotAllowed", f"this file needs the role {job.role.value}")
+    made = job.made
     if made is None:
         raise Refused(404, "FileNotFound", "the job has made no file, or not yet")
     # Never shown in place: a report in HTML is not a page of this server.
-    headers = {"Content-Disposition": f'attachment; filename="{made.name}"'}
+    headers = {
+        "Content-Disposition": f'attachment; filename="{made.name}"',
+        "Content-Length": str(made.size),
+    }
     return StreamingResponse(made.pieces(), 200, headers, made.media_type)
 
 

@@ -20,6 +20,8 @@ from pydantic.alias_generators import to_camel
 
 from dee_es.core.values import MAX_SAFE_INTEGER
 from dee_es.engine.models import Answer
+from dee_es.errors import DeeError, InvalidInput
+from dee_es.web.problems import in_json
 
 _ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}$"
 
@@ -30,6 +32,24 @@ class Given(BaseModel):
     model_config = ConfigDict(
         extra="forbid", alias_generator=to_camel, populate_by_name=False, frozen=True
     )
+
+
+class EntryFault(Answer):
+    """One of many that cannot be used: its place among those given, from 0 on, and why."""
+
+    index: int
+    error: str
+    field: str | None
+    detail: str
+
+    @classmethod
+    def of(cls, index: int, error: DeeError) -> EntryFault:
+        """What an error says about one of many."""
+        field, detail = None, str(error)
+        if isinstance(error, InvalidInput):
+            field = in_json(error.field)
+            detail = f"{field}: {error.problem}"
+        return cls(index=index, error=type(error).__name__, field=field, detail=detail)
 
 
 def _iso(value: object) -> object:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import msgspec
 from fastapi import Query
 from pydantic import Field
 
+from dee_es.core.events import RecordedEvent
 from dee_es.engine.explain import Explanation
-from dee_es.engine.models import ChainVerdict, LogEntry, TimelineEntry
+from dee_es.engine.models import Answer, ChainVerdict, LogEntry, TimelineEntry
 from dee_es.engine.replay_results import ReplayResult
 from dee_es.engine.time_travel import Change, RunAt
-from dee_es.web.api.models import Given, UtcTime, listed, shown
+from dee_es.web.api.models import Given, UtcTime, Values, listed, shown
 from dee_es.web.routing import VIEWER, EngineDep, Id, api_router
 
 router: Final = api_router("history")
@@ -40,6 +42,39 @@ class Against(Given):
     plan_version: int | None = Field(None, ge=1, le=_COUNT)
 
 
+class EventMeta(Answer):
+    """When, by which command and by whom an event came about. `recordedAt` is wall time in ms since
+    1970 UTC."""
+
+    tick: int
+    command_id: str
+    command: str
+    recorded_at: int
+    actor: str | None
+    reason: str | None
+
+
+class EventView(Answer):
+    """An event as it was recorded; `event` has the names of the log, `position` is its place in the
+    whole log, `ordinal` the number of the run that it creates, else 0."""
+
+    stream_id: str
+    version: int
+    name: str
+    position: int
+    meta: EventMeta
+    event: Values
+    ordinal: int
+    erased: bool
+
+    @classmethod
+    def of(cls, recorded: RecordedEvent) -> EventView:
+        """How an event is shown."""
+        fields = msgspec.structs.asdict(recorded)
+        meta = EventMeta(**msgspec.structs.asdict(recorded.meta))
+        return cls(**{**fields, "meta": meta, "event": msgspec.to_builtins(recorded.event)})
+
+
 @router.get(
     "/runs/{run_id}/timeline",
     openapi_extra=VIEWER,
@@ -60,6 +95,13 @@ def timeline(engine: EngineDep, run_id: Id) -> list[TimelineEntry]:
 def logs(engine: EngineDep, run_id: Id) -> list[LogEntry]:
     """All that was recorded in a run, personal data included unless it was erased."""
     return engine.get_logs(run_id)
+
+
+@router.get("/runs/{run_id}/events", openapi_extra=VIEWER, summary="Its events")
+def events(engine: EngineDep, run_id: Id) -> list[EventView]:
+    """All events of a run as they were recorded, verified; personal data included unless it was
+    erased."""
+    return [EventView.of(recorded) for recorded in engine.get_events(run_id)]
 
 
 @router.get(

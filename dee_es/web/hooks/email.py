@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError
 from dee_es.core.ids import length_prefixed
 from dee_es.engine.models import ChannelEvent
 from dee_es.errors import DeeError, InvalidInput
-from dee_es.web.api.channel_events import EventFault, Ingested
-from dee_es.web.api.models import Flag, Given, GivenId, UtcTime
+from dee_es.web.api.channel_events import Ingested
+from dee_es.web.api.models import EntryFault, Flag, Given, GivenId, UtcTime
 from dee_es.web.hooks.requests import not_set_up, raw_body
 from dee_es.web.hooks.signatures import verified
 from dee_es.web.problems import Refused, in_json
@@ -79,12 +79,10 @@ def email_events(request: Request, engine: EngineDep, settings: SettingsDep) -> 
     if media_type(request.scope) != "application/json":
         raise Refused(415, "UnsupportedMediaType", "send application/json")
     events = _events(webhook_id, body)
-    faults: list[EventFault] = []
+    faults: list[EntryFault] = []
 
     def on_error(number: int, error: DeeError) -> None:
-        field = in_json(error.field) if isinstance(error, InvalidInput) else None
-        name = type(error).__name__
-        faults.append(EventFault(index=number, error=name, field=field, detail=str(error)))
+        faults.append(EntryFault.of(number, error))
 
     found = engine.ingest_events(events, on_error=on_error)
     return Ingested(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import anyio
@@ -17,7 +17,6 @@ from dee_es.web.security.scopes import actor_in, header, is_unsafe, media_type
 from dee_es.web.settings import WebSettings
 
 _CLIENTS: Final = 10_000
-_FILES: Final = ("text/csv", "multipart/form-data")
 # Texts whole, so that brackets in them do not count; an unfinished one takes all that is left, or
 # each of its quotes would be looked at anew.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
@@ -75,12 +74,14 @@ class Rates:
 class Bodies:
     """Reads bodies up to the limit, and refuses what is longer without reading it all.
 
-    A file at a path of `uploads`, alone or in a form, is not read here: its handler streams it, and
-    is told to stop at the limit for uploads. JSON nested too deeply is refused before a parser
-    sees it.
+    What comes to a path of `uploads` as one of the media types there is a file and not read here:
+    its handler streams it, and is told to stop at the limit for uploads. JSON nested too deeply is
+    refused before a parser sees it.
     """
 
-    def __init__(self, app: ASGIApp, settings: WebSettings, uploads: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: WebSettings, uploads: Mapping[str, Collection[str]]
+    ) -> None:
         self._app = app
         self._settings = settings
         self._uploads = uploads
@@ -90,7 +91,7 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        streamed = scope["path"] in self._uploads and media_type(scope) in _FILES
+        streamed = media_type(scope) in self._uploads.get(scope["path"], ())
         limit = self._settings.max_upload if streamed else self._settings.max_body
         try:
             length = header(scope, b"content-length")
