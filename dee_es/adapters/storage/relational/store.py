@@ -14,6 +14,12 @@ from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.calls import RelationalCalls
 from dee_es.adapters.storage.relational.decide import Known
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
+from dee_es.adapters.storage.relational.situation import (
+    Touched,
+    counts_of,
+    read_situation,
+    situation_of,
+)
 from dee_es.adapters.storage.relational.tables import Dialect, Tables
 from dee_es.core.chain import Entry
 from dee_es.errors import IntegrityViolation
@@ -66,9 +72,9 @@ class RelationalStore(RelationalCalls):
                 sql.READ_SITUATION, (decide.stream_ids(units), decide.contact_ids(units))
             )
             holder = session.ask(sql.READ_LEASE, lease.partition) if lease else None
-            touched = _Touched(session, units)
+            touched = Touched(session, units)
             builds = session.ask(sql.READ_BUILDS) if inline else None
-            found = _situation(asked.fetchall())
+            found = read_situation(asked.fetchall())
             if lease and holder and holder.fetchall() != [(lease.owner, lease.epoch)]:
                 raise rules.lost(lease)
             tables = Tables(session, self.dialect, builds.fetchall() if builds else None)
@@ -87,12 +93,12 @@ class RelationalStore(RelationalCalls):
         with self.database.appending(len(stream_ids) <= SMALL_STREAMS) as session:
             asked = session.ask(sql.READ_SITUATION, given)
             builds = session.ask(sql.READ_BUILDS) if inline else None
-            found = _situation(asked.fetchall())
+            found = read_situation(asked.fetchall())
             tables = Tables(session, self.dialect, builds.fetchall() if builds else None)
-            units = units_of(_as_asked(found, *given))
+            units = units_of(situation_of(found, *given))
             if not units:
                 return []
-            known = _Touched(session, units).known(found)
+            known = Touched(session, units).known(found)
             return self._apply(session, known, tables, units, inline)
 
     def _apply(
@@ -128,8 +134,8 @@ class RelationalStore(RelationalCalls):
         first, last, number = stones[0].position, stones[-1].position, stones[0].archive
         given = (decide.stream_ids([unit]), decide.contact_ids([unit]))
         with self.database.appending() as session:
-            found = _situation(session.ask(sql.READ_SITUATION, given).fetchall())
-            known = _Touched(session, [unit]).known(found)
+            found = read_situation(session.ask(sql.READ_SITUATION, given).fetchall())
+            known = Touched(session, [unit]).known(found)
             tables = Tables(session, self.dialect)
             (outcome,) = self._apply(session, known, tables, [unit], inline)
             if isinstance(outcome, Committed):
@@ -244,7 +250,7 @@ class RelationalStore(RelationalCalls):
     def situation(self, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
         """See `EventStore.situation`."""
         given = (list(stream_ids), list(contact_ids))
-        return _as_asked(_situation(self._query(sql.READ_SITUATION, given)), *given)
+        return situation_of(read_situation(self._query(sql.READ_SITUATION, given)), *given)
 
     def stream_ends(self, after: str, limit: int) -> list[tuple[str, int, bytes]]:
         """See `EventStore.stream_ends`."""
@@ -295,7 +301,7 @@ class RelationalStore(RelationalCalls):
             return {}
         slots = list({slot: None for _, slot in wanted})
         keys = list({key: None for key, _ in wanted})
-        return as_asked(wanted, _counts(self._query(sql.READ_COUNTERS, (slots, keys))))
+        return as_asked(wanted, counts_of(self._query(sql.READ_COUNTERS, (slots, keys))))
 
     def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
         """See `EventStore.known_event_ids`."""
@@ -307,41 +313,6 @@ class RelationalStore(RelationalCalls):
     def _of(self, statement: str, keys: Sequence[str]) -> list[Any]:
         """Rows for a list of keys; an empty list needs no database."""
         return self.database.query(statement, (list(keys),)) if keys else []
-
-
-class _Touched:
-    """What units touch beside streams and keys: asked for at once, fetched when it is needed."""
-
-    def __init__(self, session: Session, units: Sequence[Unit]) -> None:
-        self._session, self._units = session, units
-        ids, (slots, counters) = decide.event_ids(units), decide.limited(units)
-        self._ids = session.ask(sql.READ_EVENT_IDS, (ids,)) if ids else None
-        self._counts = session.ask(sql.READ_COUNTERS, (slots, counters)) if counters else None
-
-    def known(self, found: Situation) -> Known:
-        """All that deciding the units takes."""
-        known = Known(
-            head=found.end,
-            heads=found.heads,
-            keys=found.keys,
-            event_ids={row[0] for row in self._ids.fetchall()} if self._ids else set(),
-            changed={},
-            counts=_counts(self._counts.fetchall()) if self._counts else {},
-        )
-        subjects, oldest = decide.guarded(self._units, found.end.suppression_epoch)
-        if subjects:
-            contacts = decide.contacts_of(subjects)
-            given = (subjects, oldest, contacts, oldest)
-            for subject, level, scope, epoch in self._session.ask(
-                sql.CHANGED_SINCE, given
-            ).fetchall():
-                known.changed.setdefault(subject, {})[level, scope] = epoch
-        return known
-
-
-def _as_asked(found: Situation, stream_ids: Sequence[str], contact_ids: Sequence[str]) -> Situation:
-    heads, keys = as_asked(stream_ids, found.heads), as_asked(contact_ids, found.keys)
-    return Situation(found.end, heads, keys)
 
 
 def _save(session: Session, batch: decide.Batch) -> None:
@@ -371,29 +342,9 @@ def _log_head(rows: list[Any]) -> LogHead:
     return LogHead(*rows[0])
 
 
-def _situation(rows: list[Any]) -> Situation:
-    end: LogHead | None = None
-    heads, keys = {}, {}
-    for kind, name, version, value, due, ended, slice_, ordinal, epoch in rows:
-        if kind == 1:
-            # SQLite keeps booleans as 0 and 1.
-            heads[name] = Head(name, version, value, due, bool(ended), slice_, ordinal)
-        elif kind == 2:
-            keys[name] = value
-        else:
-            end = LogHead(version, ordinal, slice_, epoch)
-    if end is None:
-        raise IntegrityViolation("the table log_head has lost its row")
-    return Situation(end, heads, keys)
-
-
 def _heads(rows: list[Any]) -> dict[str, Head]:
     # SQLite keeps booleans as 0 and 1.
     return {r[0]: Head(r[0], r[1], r[2], r[3], bool(r[4]), r[5], r[6]) for r in rows}
-
-
-def _counts(rows: list[Any]) -> dict[rules.Place, int]:
-    return {(key, slot): n for key, slot, n in rows}
 
 
 def _leases(rows: list[Any]) -> list[LeaseRow]:
