@@ -100,7 +100,8 @@ def fold_email(checked: str) -> str:
     NFC and lower case throughout: mailbox names that differ only in case exist in theory, and
     mailing somebody who refused under another spelling is the worse mistake.
     """
-    return unicodedata.normalize("NFC", checked.strip()).lower()
+    text = checked.strip()
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).lower()
 
 
 def fold_phone(checked: str) -> str:

@@ -85,7 +85,7 @@ def check_value(field: str, value: JsonValue, depth: int = 0) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInput(field, "NaN and infinities are not JSON numbers")
-    elif isinstance(value, Mapping):
+    elif type(value) is dict or isinstance(value, Mapping):
         _check_depth(field, depth)
         for key, item in value.items():
             if type(key) is str and type(item) is str and _harmless(key) and _harmless(item):
@@ -104,7 +104,7 @@ def check_value(field: str, value: JsonValue, depth: int = 0) -> None:
 
 def check_map(field: str, value: object) -> dict[str, JsonValue]:
     """Return `value` as a plain map if it is a map of safe JSON values."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise InvalidInput(field, f"must be a map, not {type(value).__name__}")
     check_value(field, value)
     return dict(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import Final
 
@@ -37,8 +38,18 @@ class KeyCache:
         with self._lock:
             known = self._young.get(key_id, self._old.get(key_id))
             self._young[key_id] = DESTROYED if known == DESTROYED else key
-            if len(self._young) >= self._half:
-                self._old, self._young = self._young, {}
+            self._age()
+
+    def put_new(self, keys: Mapping[bytes, bytes]) -> None:
+        """Keep keys that were just made, so that nobody can have read anything of them."""
+        with self._lock:
+            for key_id, key in keys.items():
+                self._young[key_id] = key
+                self._age()
+
+    def _age(self) -> None:
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
 
     def clear(self) -> None:
         """Forget all keys."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -63,8 +64,15 @@ def decrypt(key: bytes, stream_id: str, version: int, ciphertext: bytes) -> byte
 def digest(secret: bytes, kind: str, normalized: str) -> str:
     """Keyed BLAKE2b (RFC 7693), as 64 hex digits; kinds do not share digests."""
     # Every enrolment makes two of these; setting up an HMAC would cost more than the digest.
-    message = length_prefixed((kind.encode(), normalized.encode()))
+    text = normalized.encode()
+    message = b"".join((_prefix(kind), _LENGTH(len(text)), text))
     return hashlib.blake2b(message, key=secret, digest_size=32).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _prefix(kind: str) -> bytes:
+    """What `length_prefixed` begins with for digests of a kind; there are a few."""
+    return length_prefixed((kind.encode(),))
 
 
 def _place(stream_id: str, version: int) -> bytes:

@@ -200,8 +200,7 @@ class KeyVault:
                 del rows[known]
             if not rows or not self._insert(rows):
                 return
-        for key_id, key in rows.items():
-            self._cache.put(key_id, key)
+        self._cache.put_new(rows)
         self._pool.extend(rows)
 
     def _draw_id(self) -> bytes:
