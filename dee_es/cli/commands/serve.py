@@ -58,6 +58,14 @@ _role_option = click.option(
     show_default=True,
     help="Largest contacts file to take.",
 )
+@click.option(
+    "--archive-place",
+    "archive_places",
+    multiple=True,
+    metavar="PLACE",
+    help="A folder or URL, beside that of the settings, that calls about archives may name; may be "
+    "given several times.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @click.pass_context
 def serve(
@@ -66,6 +74,7 @@ def serve(
     port: int,
     allowed_hosts: tuple[str, ...],
     max_upload: int,
+    archive_places: tuple[str, ...],
     open_page: bool,
 ) -> None:
     """Serve the web page and the HTTP API, until SIGTERM or Ctrl-C.
@@ -90,6 +99,7 @@ def serve(
         port=port,
         allowed_hosts=allowed_hosts,
         users_file=users_path(config),
+        archive_places=(*filter(None, [config.archives]), *archive_places),
         local_actor=actor_of(config),
         max_upload=max_upload * MIB,
         hooks=HookSettings(webhook_keys(config.webhook_secret), links_of(config)),
