@@ -53,11 +53,15 @@ class RunFilesClient:
         deliver(output, fill, replace=replace)
         return content
 
-    def import_run(self, content: bytes) -> str:
-        """Take in a run from a file, and return its id; a run that is there already stays so.
+    def import_run(
+        self, content: bytes, *, reason: str | None = None, command_id: str | None = None
+    ) -> str:
+        """Take in a run from a file, and return its id; a run that is there already stays so. It is
+        recorded in the log.
 
         The file is checked here first. Raises `InvalidInput` saying what is wrong with it or in the
         way, and `ApiRefused` if it is longer than the server takes.
         """
         read_run_file(content)
-        return str(self._http.upload("/runs/import", content)["runId"])
+        found = self._http.upload("/runs/import", content, key=command_id, reason=reason)
+        return str(found["runId"])

@@ -117,13 +117,14 @@ class Transport:
         """The bytes that a POST which changes nothing answers."""
         return self._send("POST", path, json=body).content
 
-    def upload(self, path: str, content: bytes, *, key: str | None = None) -> Any:
+    def upload(self, path: str, content: bytes, *, key: str | None = None, **query: Any) -> Any:
         """What a POST of a file answers."""
         headers = {
             "Idempotency-Key": key or secrets.token_urlsafe(24),
             "Content-Type": "application/octet-stream",
         }
-        return self._send("POST", path, content=content, headers=headers).json()
+        given = {name: _text(name, value) for name, value in query.items() if value is not None}
+        return self._send("POST", path, content=content, params=given, headers=headers).json()
 
     def lines(self, path: str) -> Iterator[bytes]:
         """The lines of a file, which is taken in whole before the first of them."""
