@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
+from dee_es.client.audit import AuditClient
 from dee_es.client.bulk import BulkClient
+from dee_es.client.compliance import ComplianceClient
+from dee_es.client.contacts import ContactsClient
 from dee_es.client.definitions import DefinitionsClient
 from dee_es.client.events import EventsClient
-from dee_es.client.evidence import AuditClient, ComplianceClient, ProjectionsClient
 from dee_es.client.history import HistoryClient
 from dee_es.client.holds import HoldsClient
-from dee_es.client.jobs import OnProgress, done, telling
+from dee_es.client.projections import ProjectionsClient
 from dee_es.client.reading import read, read_all
 from dee_es.client.run_files import RunFilesClient
-from dee_es.client.runs import RunsClient, camel
+from dee_es.client.runs import RunsClient
 from dee_es.client.suppressions import SuppressionsClient
 from dee_es.client.transport import Transport, part
+from dee_es.core.plan import ExecutionPlan
+from dee_es.engine.api.base import checked_plan
+from dee_es.engine.api.replays import checked_templates
+from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.explain import Explanation
-from dee_es.engine.insights import ContactAt
 from dee_es.engine.models import (
     ChainVerdict,
     Health,
@@ -30,13 +35,14 @@ from dee_es.engine.models import (
     TimelineEntry,
 )
 from dee_es.engine.replay_results import ReplayResult
-from dee_es.engine.retention.erasure import Erased
 from dee_es.engine.time_travel import Change, RunAt
+from dee_es.errors import InvalidInput
 
 
 class DeeClient(
     RunsClient,
     BulkClient,
+    ContactsClient,
     DefinitionsClient,
     EventsClient,
     HistoryClient,
@@ -109,88 +115,41 @@ class DeeClient(
         query = {"from": from_version, "to": to_version}
         return read_all(Change, self._http.get(f"/runs/{part('run_id', run_id)}/diff", **query))
 
-    def replay(self, run_id: str, *, plan_version: int | None = None) -> ReplayResult:
-        """Decide a run again from its log and compare."""
-        found = self._http.get(f"/runs/{part('run_id', run_id)}/replay", planVersion=plan_version)
-        return read(ReplayResult, found)
+    def replay(
+        self,
+        run_id: str,
+        *,
+        plan_version: int | None = None,
+        plan: ExecutionPlan | None = None,
+        templates: Mapping[str, Mapping[str, Any]] | None = None,
+        dry_run: bool = True,
+    ) -> ReplayResult:
+        """Decide a run again from its log and compare, also under another plan or other templates;
+        `dry_run=False` goes on with it where its log ends, at the server."""
+        path = f"/runs/{part('run_id', run_id)}"
+        given = {
+            "planVersion": plan_version,
+            "plan": None if plan is None else checked_plan(plan).definition(),
+            "templates": None if templates is None else checked_templates(templates),
+        }
+        other = any(value is not None for value in given.values())
+        if plan is not None and plan_version is not None:
+            raise InvalidInput("plan_version", "give a plan or a version of its own, not both")
+        if other and not dry_run:
+            raise InvalidInput("dry_run", "a run goes on under its own plan and templates only")
+        if not dry_run:
+            return read(ReplayResult, self._http.post(f"{path}/go-on"))
+        if other:
+            return read(ReplayResult, self._http.post(f"{path}/replay", given, changes=False))
+        return read(ReplayResult, self._http.get(f"{path}/replay"))
 
     def verify_audit_chain(self, run_id: str) -> ChainVerdict:
         """Check a run's chain of checksums."""
         return read(ChainVerdict, self._http.get(f"/runs/{part('run_id', run_id)}/verify"))
 
-    def verify_log(self, on_progress: OnProgress | None = None) -> LogVerdict:
-        """Check every chain and the order of the whole log."""
-        job = done(self._http, "/audit/verify", on_job=telling(on_progress))
-        return read(LogVerdict, job["result"])
-
-    # --- contacts and events ----------------------------------------------------------------------
-
-    def contact_at(
-        self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
-    ) -> ContactAt:
-        """A contact as of a tick or a time, by default as of now."""
-        return read(
-            ContactAt,
-            self._http.get(f"/contacts/{part('contact_id', contact_id)}", time=time, tick=tick),
-        )
-
-    def suppress(
-        self, contact_id: str | None = None, *, command_id: str | None = None, **given: Any
-    ) -> bool:
-        """Put a contact on the suppression list: `email`, `phone`, `level`, `channel`, `plan_id`
-        and `reason` as for `Engine.suppress`."""
-        return self._listed("suppress", contact_id, command_id, given)
-
-    def unsuppress(
-        self, contact_id: str | None = None, *, command_id: str | None = None, **given: Any
-    ) -> bool:
-        """Lift a suppression that was made with the same id or address."""
-        return self._listed("unsuppress", contact_id, command_id, given)
-
-    def _listed(
-        self, verb: str, contact_id: str | None, key: str | None, given: Mapping[str, Any]
-    ) -> bool:
-        body = {"contactId": contact_id, **{camel(name): value for name, value in given.items()}}
-        return bool(self._http.post(f"/contacts/{verb}", body, key=key)["changed"])
-
-    def grant_consent(
-        self, contact_id: str, channel: Literal["email", "voice"], *,
-        command_id: str | None = None, **given: Any,
-    ) -> bool:  # fmt: skip
-        """Record that the contact agreed to a channel: `purpose`, `expires_at`, `source` and
-        `reason` as for `Engine.grant_consent`."""
-        return self._consent("grant", contact_id, channel, command_id, given)
-
-    def revoke_consent(
-        self, contact_id: str, channel: Literal["email", "voice"], *,
-        command_id: str | None = None, **given: Any,
-    ) -> bool:  # fmt: skip
-        """Record that the contact took its consent back."""
-        return self._consent("revoke", contact_id, channel, command_id, given)
-
-    def _consent(
-        self, verb: str, contact_id: str, channel: str, key: str | None, given: Mapping[str, Any]
-    ) -> bool:
-        body = {"channel": channel, **{camel(name): value for name, value in given.items()}}
-        path = f"/contacts/{part('contact_id', contact_id)}/{verb}-consent"
-        return bool(self._http.post(path, body, key=key)["changed"])
-
-    def erase_contact(
-        self, contact_id: str, reason: str, *, command_id: str | None = None
-    ) -> Erased:
-        """Make all personal data of a contact unreadable for ever."""
-        path = f"/contacts/{part('contact_id', contact_id)}/erase"
-        return read(Erased, self._http.post(path, {"reason": reason}, key=command_id))
-
-    def get_contact_logs(self, contact_id: str) -> list[LogEntry]:
-        """All that was recorded about a contact, in log order."""
-        path = f"/contacts/{part('contact_id', contact_id)}/logs"
-        return read_all(LogEntry, self._http.get(path))
-
-    def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
-        """Why a contact has no run (of a plan), or which runs it has."""
-        path = f"/contacts/{part('contact_id', contact_id)}/explain"
-        return read(Explanation, self._http.get(path, planId=plan_id))
+    def verify_log(self, on_progress: OnVerified | None = None, *, workers: int = 1) -> LogVerdict:
+        """Check every chain and the order of the whole log; see `audit.verify_log`."""
+        return self.audit.verify_log(on_progress, workers=workers)
 
     # --- the whole --------------------------------------------------------------------------------
 

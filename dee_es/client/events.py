@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from dee_es.client.runs import camel
 from dee_es.client.transport import Transport, problem_error
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_id, check_map
@@ -30,14 +29,24 @@ class EventsClient:
         self,
         type: str,
         contact_id: str | None = None,
+        run_id: str | None = None,
+        step_id: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+        event_id: str | None = None,
         *,
         command_id: str | None = None,
-        **given: Any,
     ) -> bool:
-        """Record what happened to a message or call: `run_id`, `step_id`, `data`, `occurred_at`
-        and `event_id` as for `Engine.ingest_event`."""
-        more = {camel(name): value for name, value in given.items()}
-        body = {"type": type, "contactId": contact_id, **more}
+        """Record what happened to a message or call; without a contact, that of the run."""
+        body = {
+            "type": type,
+            "contactId": contact_id,
+            "runId": run_id,
+            "stepId": step_id,
+            "data": data,
+            "occurredAt": occurred_at,
+            "eventId": event_id,
+        }
         return bool(self._http.post("/channel-events", body, key=command_id)["accepted"])
 
     def ingest_events(

@@ -12,10 +12,10 @@ import msgspec
 
 from dee_es.client.bulk import filters_given
 from dee_es.client.debugging import RemoteDebugSession
-from dee_es.client.jobs import done
+from dee_es.client.jobs import done, file_of
 from dee_es.client.reading import read
 from dee_es.client.runs import camel
-from dee_es.client.transport import API, Transport, part
+from dee_es.client.transport import Transport, part
 from dee_es.core.events import Meta, RecordedEvent
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.api.runs import Status
@@ -77,7 +77,7 @@ class HistoryClient:
 
         def diverged(job: Mapping[str, Any]) -> None:
             if on_divergence is not None:
-                for line in self._http.lines(job["file"].removeprefix(API)):
+                for line in self._http.lines(file_of(job)):
                     on_divergence(read(Divergence, json.loads(line)))
 
         given = {"filters": filters, "workers": min(workers, _MOST_WORKERS)}

@@ -5,17 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import IO, Any, Final
 
-from dee_es.client.transport import ApiRefused, Transport, problem_error
+from dee_es.client.transport import API, ApiRefused, Transport, problem_error
 
 _STARTS: Final = 3
 _FIRST_S: Final = 0.02
 _MOST_S: Final = 1.0
 OnJob = Callable[[Mapping[str, Any]], object]
 """Told how a job stands, as `GET /jobs/{id}` says it."""
-OnProgress = Callable[[Mapping[str, Any]], object]
-"""Told how far a job is: `done`, `total`, `fraction`, `rate` and `secondsLeft`."""
 
 
 def done(
@@ -63,6 +61,33 @@ def _ended(
     return job
 
 
-def telling(on_progress: OnProgress | None) -> OnJob | None:
-    """Tells how far a job is, out of how it stands."""
-    return None if on_progress is None else lambda job: on_progress(job["progress"])
+def fetch_made(
+    transport: Transport,
+    path: str,
+    given: Mapping[str, Any],
+    file: IO[bytes],
+    *,
+    on_job: OnJob | None = None,
+) -> dict[str, Any]:
+    """Start a job that makes a file, and write that into this one once it is there."""
+
+    def fetch(job: Mapping[str, Any]) -> None:
+        transport.receive(file_of(job), file)
+
+    return done(transport, path, given, on_job=on_job, look=fetch)
+
+
+def file_of(job: Mapping[str, Any]) -> str:
+    """Where the file is that a job made, as a path of the API."""
+    return str(job["file"]).removeprefix(API)
+
+
+def telling(on_progress: Callable[[int, int], object] | None) -> OnJob | None:
+    """Tells how far a job is, of how much, as soon as that is known."""
+
+    def told(job: Mapping[str, Any]) -> None:
+        far = job["progress"]
+        if on_progress is not None and far["total"] is not None:
+            on_progress(far["done"], far["total"])
+
+    return None if on_progress is None else told

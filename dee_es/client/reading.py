@@ -38,8 +38,9 @@ def _read(hint: Any, value: Any) -> Any:
         return hint(**given)
     if hint is datetime:
         return datetime.fromisoformat(value)
-    if get_origin(hint) is tuple:
-        return tuple(_read(get_args(hint)[0], each) for each in value)
+    several = get_origin(hint)
+    if several in (tuple, list, set):
+        return several(_read(get_args(hint)[0], each) for each in value)
     # `X | None` stands for X wherever there is a value.
     for each in get_args(hint):
         if each is datetime or dataclasses.is_dataclass(each) or _is_model(each):

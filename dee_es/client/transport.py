@@ -113,26 +113,28 @@ class Transport:
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(24)} if changes else {}
         return self._send("POST", path, json=given, headers=headers).json()
 
-    def upload(self, path: str, content: bytes, *, key: str | None = None) -> Any:
+    def made_of(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """The bytes that a POST which changes nothing answers."""
+        return self._send("POST", path, json=body).content
+
+    def upload(self, path: str, content: bytes, *, key: str | None = None, **query: Any) -> Any:
         """What a POST of a file answers."""
         headers = {
             "Idempotency-Key": key or secrets.token_urlsafe(24),
             "Content-Type": "application/octet-stream",
         }
-        return self._send("POST", path, content=content, headers=headers).json()
-
-    def content(self, path: str) -> bytes:
-        """The bytes of a file."""
-        return self._send("GET", path).content
+        given = {name: _text(name, value) for name, value in query.items() if value is not None}
+        return self._send("POST", path, content=content, params=given, headers=headers).json()
 
     def lines(self, path: str) -> Iterator[bytes]:
         """The lines of a file, which is taken in whole before the first of them."""
         with tempfile.TemporaryFile() as file:
-            self._receive(path, file)
+            self.receive(path, file)
             file.seek(0)
             yield from file
 
-    def _receive(self, path: str, file: IO[bytes]) -> None:
+    def receive(self, path: str, file: IO[bytes]) -> None:
+        """Write a file of the server's into this one, in flat memory."""
         for attempt in range(_ATTEMPTS):
             try:
                 with self._client.stream("GET", path) as answer:

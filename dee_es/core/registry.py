@@ -54,6 +54,7 @@ REGISTRY: Final[dict[str, Entry]] = {
     "EnrollmentRefused": Entry(events.EnrollmentRefused, 1, "enrollment.refused"),
     "CheckpointSigned": Entry(events.CheckpointSigned, 1, "checkpoint.signed"),
     "LogExported": Entry(events.LogExported, 1, "log.exported"),
+    "LogImported": Entry(events.LogImported, 1, "log.imported"),
     "LogArchived": Entry(events.LogArchived, 1, "log.archived"),
     "HoldPlaced": Entry(events.HoldPlaced, 1, "hold.placed"),
     "HoldLifted": Entry(events.HoldLifted, 1, "hold.lifted"),

@@ -280,6 +280,10 @@ _SENTENCES: Final[dict[type[e.Event], _Told]] = {
         f"{len(x.places)} place{'s' if len(x.places) != 1 else ''}"
     ),
     e.LogExported: _exported,
+    e.LogImported: lambda n, x, _: (
+        f"Run {x.run_id} was imported from a file, in {x.entries} entries, "
+        f"{'with' if x.personal_data else 'without'} what is personal"
+    ),
     e.LogArchived: lambda n, x, _: (
         f"Of {x.runs} ended run{'s' if x.runs != 1 else ''} {x.entries} entries left the log for "
         f"the archive {x.name}, after that was read back"

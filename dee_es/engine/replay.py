@@ -6,6 +6,7 @@ Nothing here touches a channel or writes to the log.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -33,7 +34,7 @@ from dee_es.engine.replay_results import (
     ReplayedStep,
     ReplayResult,
 )
-from dee_es.errors import DeeError, InvalidInput
+from dee_es.errors import DeeError, IntegrityViolation, InvalidInput
 from dee_es.ports import EventStore, StoredRow
 
 PAGE = 500
@@ -145,7 +146,9 @@ class Replays:
         """Replay a page of runs; one that cannot be read is told and does not stop the rest."""
         page = ReplayedPage()
         streams = self._store.read_streams(run_ids)
-        self._journal.preload(rows[0] for rows in streams.values())
+        # If an entry is damaged, keys are fetched one by one, and it is told of its run.
+        with suppress(IntegrityViolation):
+            self._journal.preload(rows[0] for rows in streams.values())
         for run_id in run_ids:
             self._one_of_many(run_id, streams.get(run_id, ()), page)
         return page

@@ -15,7 +15,9 @@ from dee_es.core.run import fold
 from dee_es.engine.committing import Committer
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
 from dee_es.engine.journal import Journal, checksum_of, key_id_of
-from dee_es.engine.run_file import RunFile, continues
+from dee_es.engine.run_file import FORMAT, RunFile, continues
+from dee_es.engine.system_log import SystemLog
+from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, RunNotFound
 from dee_es.ports import (
     NO_KEY,
@@ -42,6 +44,8 @@ class RunTransfer:
         committer: Committer,
         scale: TimeScale,
         archived: Callable[[str], list[StoredRow]],
+        system: SystemLog,
+        clock: EngineClock,
     ) -> None:
         self._store = store
         self._journal = journal
@@ -49,6 +53,8 @@ class RunTransfer:
         self._committer = committer
         self._scale = scale
         self._archived = archived
+        self._system = system
+        self._clock = clock
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -82,9 +88,9 @@ class RunTransfer:
 
     # --- in ---------------------------------------------------------------------------------------
 
-    def take_in(self, file: RunFile) -> bool:
-        """Add the run and the definitions that are not there yet, all at once; False if it was
-        there already.
+    def take_in(self, file: RunFile, digest: str, meta: Callable[[], e.Meta]) -> bool:
+        """Add the run and the definitions that are not there yet, and the record of that, all at
+        once; False if it was there already. `digest` is the SHA-256 (hex) of the file.
 
         Raises `InvalidInput` if time here is another, if something else stands under one of its
         ids, or if its keys do not open it; nothing is added to the log then.
@@ -105,9 +111,14 @@ class RunTransfer:
                 return False
             self._adopt(file)
             owners = tuple((contact_id, key_id) for key_id in file.keys if key_id != NO_KEY)
-            result = self._committer.commit([Unit(tuple(appends), contact_keys=owners)])[0]
+            given = meta()
+            # Before the run, whose ticks may be later than the one now.
+            record = self._system.append_of(_imported(file, appends, digest), given)
+            unit = Unit((record, *appends), min_tick=given.tick, contact_keys=owners)
+            result = self._committer.commit([unit])[0]
             if isinstance(result, Committed):
                 return True
+            self._clock.refresh()
             if result.kind == "key":
                 raise InvalidInput(
                     "keys", f"contact {contact_id!r} has another key here; use an empty database"
@@ -172,6 +183,16 @@ class RunTransfer:
     @property
     def _epoch_ms(self) -> int:
         return int(self._scale.epoch.timestamp() * 1000)
+
+
+def _imported(file: RunFile, appends: Sequence[StreamAppend], digest: str) -> e.LogImported:
+    return e.LogImported(
+        run_id=file.run_id,
+        format=FORMAT,
+        entries=sum(len(append.events) for append in appends),
+        digest=digest,
+        personal_data=any(key is not None for key in file.keys.values()),
+    )
 
 
 def _is_run(rows: Sequence[StoredRow]) -> bool:

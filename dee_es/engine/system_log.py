@@ -87,6 +87,13 @@ class SystemLog:
                 return done
         raise _contended()
 
+    def append_of(self, event: e.Event, meta: e.Meta) -> StreamAppend:
+        """What appends an event in a unit with other things; that is refused if somebody else
+        appends before."""
+        head = self._store.heads([SYSTEM_STREAM])[SYSTEM_STREAM]
+        sealed = self._journal.seal(SYSTEM_STREAM, head.version, head.checksum, [event], meta, None)
+        return StreamAppend(SYSTEM_STREAM, head.version, sealed)
+
     def _append(
         self,
         version: int,

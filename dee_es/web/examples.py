@@ -59,6 +59,21 @@ _EVENT: Final = {
     "occurredAt": _NOON,
     "eventId": "mail-7781",
 }
+_REPORT: Final = {
+    "report": "compliance",
+    "since": "2026-01-01T00:00:00Z",
+    "until": "2026-02-01T00:00:00Z",
+    "fromTick": 0,
+    "beforeTick": 2_678_400,
+    "through": 12,
+    "madeAt": _NOON,
+    "entries": 12,
+    "firstPosition": 1,
+    "lastPosition": 12,
+    "notInTheDatabase": [],
+    "zone": "Europe/Vienna",
+    "sections": {},
+}
 _PROBLEM: Final = {
     "type": "urn:dee:problem:InvalidTransition",
     "title": "The run cannot change like that",
@@ -72,6 +87,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "Accepted": {"accepted": True},
     "Address": {"email": "jane@example.com"},
     "Applied": {"changed": True},
+    "ArchiveGiven": {"before": "2026-01-01T00:00:00Z", "reason": "after a year", "dryRun": True},
+    "ArchivesGiven": {"place": "s3://evidence/archives"},
     "Batch": {"events": [_EVENT]},
     "BulkCancel": _BULK,
     "BulkExecute": {
@@ -84,6 +101,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "BulkPause": {**_BULK, "keep": "deadline"},
     "BulkReplay": {"filters": {"planId": "welcome", "status": ["completed"]}, "workers": 2},
     "BulkResume": {**_BULK, "filters": {"status": "paused"}, "perTick": 100},
+    "CatchUp": {"withinS": 5.0},
     "Changed": {"matched": 120, "cancelled": 120, "errors": 0, "dryRun": False},
     "Checked": {
         "valid": False,
@@ -153,11 +171,14 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "refusals": 50,
         "file": None,
     },
+    "OfVersion": {"version": 1},
     "OptionalReason": {"reason": "back from holiday"},
+    "Other": {"templates": {"hello": {"text": "Good morning {{contact.firstName}}"}}},
     "PauseGiven": {"reason": "on holiday", "keep": "remaining"},
     "Problem": _PROBLEM,
     "Reason": {"reason": _REASON},
     "Rebuild": {"throttle": 0.5, "compare": True, "accept": False, "restart": False},
+    "Refold": {"runId": _RUN},
     "RefusedContact": {
         "line": 3,
         "contactId": "contact_8",
@@ -172,6 +193,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "format": "pdf",
         "zone": "Europe/Vienna",
     },
+    "ReportGiven": {"report": _REPORT, "format": "pdf"},
     "Resolve": {"outcome": "delivered", "reason": "seen in the mailbox"},
     "RunCounts": {"counts": {"active": 3, "completed": 12}},
     "RunExport": {"personalData": False, "target": "ticket 77", "reason": "asked by support"},
@@ -205,5 +227,6 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "Tracked": {"opens": False, "clicks": True},
     "Throttle": {"throttle": 0.5},
     "Retry": {"streamId": _RUN},
+    "Verification": {"workers": 2},
     "Whoami": {"actor": "robin", "role": "admin", "csrfToken": "q2bX..."},
 }

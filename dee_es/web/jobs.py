@@ -101,6 +101,7 @@ class Job:
     """Set by the work when it ended early because of `stop`."""
     refusals: Refusals = field(default_factory=Refusals)
     file: JobFile | None = None
+    as_json: JobFile | None = None
     _done: int = 0
     _total: int | None = None
     _fraction: float | None = None
@@ -132,6 +133,11 @@ class Job:
         self.file = JobFile(name, kind)
         return self.file
 
+    def make_json(self, name: str) -> JobFile:
+        """A second file beside the other one: the same for programs."""
+        self.as_json = JobFile(name, "json")
+        return self.as_json
+
     # --- for everybody ----------------------------------------------------------------------------
 
     def view(self) -> JobView:
@@ -156,11 +162,17 @@ class Job:
         """The file that the job made, if it is done."""
         return self.file if self.state is State.DONE else None
 
+    @property
+    def made_json(self) -> JobFile | None:
+        """The same for programs, if the job made that as well and is done."""
+        return self.as_json if self.state is State.DONE else None
+
     def close(self) -> None:
         """Let its files go."""
         self.refusals.close()
-        if self.file is not None:
-            self.file.close()
+        for file in (self.file, self.as_json):
+            if file is not None:
+                file.close()
 
     def _shown(self) -> Progress:
         done, fraction = self._done, self._fraction

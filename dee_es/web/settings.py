@@ -19,6 +19,7 @@ class WebSettings:
 
     `users_file` holds users and tokens; without any of them the server is for the operating
     system's user alone, as `local_actor` with the role admin, and only on a loopback address.
+    `archive_places` are the folders and URLs, written just so, that a call about archives may name.
     `allowed_hosts` are the names, each with or without a port, under which others may reach it.
     Sizes are in bytes; `unsafe_per_minute` and `unsafe_burst` bound the requests of one client
     that change something; `login_failures` so many wrong passwords from one address
@@ -31,6 +32,7 @@ class WebSettings:
     port: int = 8765
     allowed_hosts: tuple[str, ...] = ()
     users_file: Path | None = None
+    archive_places: tuple[str, ...] = ()
     local_actor: str = "local"
     max_body: int = MIB
     max_upload: int = 50 * MIB

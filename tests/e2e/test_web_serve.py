@@ -81,6 +81,20 @@ def test_projections_are_brought_level_though_nobody_asks(tmp_path: Path) -> Non
         stop(process, signal.SIGTERM)
 
 
+def test_archives_go_where_the_one_who_serves_says(tmp_path: Path) -> None:
+    dee = Dee(tmp_path, {"DEE_ARCHIVES": str(tmp_path / "own")}).prepared()
+    places = (str(tmp_path / "own"), str(tmp_path / "other"))
+    given = {"before": "2026-01-01T00:00:00Z", "dryRun": True}
+    with serving(dee, "--archive-place", places[1]) as (process, url):
+        with httpx.Client(base_url=url, headers=MEANT) as client:
+            for place in places:
+                answer = client.post(f"{API}/audit/archive", json={**given, "place": place})
+                assert ended(client, answer)["result"]["runs"] == 0
+            answer = client.post(f"{API}/audit/archive", json={**given, "place": str(tmp_path)})
+            assert (answer.status_code, answer.json()["field"]) == (422, "place")
+        stop(process, signal.SIGTERM)
+
+
 def test_no_half_of_an_answer_waits_for_the_other(tmp_path: Path) -> None:
     """Head and body are two packets; a delayed ACK between them would take 40 ms each time."""
     dee = Dee(tmp_path).prepared()

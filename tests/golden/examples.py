@@ -109,6 +109,7 @@ EXAMPLES: Final[dict[str, e.Event]] = {
     "LogExported": e.LogExported(
         "export", "csv", 900, 12, STREAM, "contact_123", 10, 500, "ab" * 32, "out/run.csv", True
     ),
+    "LogImported": e.LogImported(STREAM, "dee-run/1", 14, "ab" * 32, True),
     "LogArchived": e.LogArchived(
         1, 500, 2, 28, 11, 70, "ab" * 32, "cd" * 32, "s3://evidence/archives", "archive-1.jsonl"
     ),

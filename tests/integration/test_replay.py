@@ -10,7 +10,7 @@ import pytest
 from dee_es import Contact, Engine, EngineConfig, steps
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.replay_results import Divergence
-from dee_es.errors import InvalidInput, InvalidTransition, RunNotFound
+from dee_es.errors import IntegrityViolation, InvalidInput, InvalidTransition, RunNotFound
 from dee_es.ports import ChannelResult
 from tests.support.engines import (
     BACKENDS,
@@ -23,6 +23,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
+from tests.support.overwriting import overwrite
 from tests.support.scenario import POLICY
 
 
@@ -188,6 +189,29 @@ def test_going_on_is_a_persons_decision_after_a_failure(status: str, command: st
         engine.tick()
         with pytest.raises(InvalidTransition, match=f"dee runs {command}"):
             engine.replay(run.id, dry_run=False)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_a_run_whose_first_entry_is_damaged_is_counted_and_stops_nothing(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    url = database_url(kind, tmp_path, fresh_postgres)
+    with open_engine(url) as engine:
+        publish_basics(engine)
+        engine.bulk_execute(outreach(), [jane(n) for n in range(5)])
+        engine.tick()
+        victim, other = (each.id for each in engine.list_runs(limit=2).runs)
+        # The tag of the format is the very first that is read of an entry.
+        overwrite(engine, url, victim, 1, b"DEE2")
+        overwrite(engine, url, other, 1, b"DEE1" + bytes(40))
+        found: list[Divergence] = []
+        summary = engine.replay_all(on_divergence=found.append)
+        assert (summary.runs, summary.identical, summary.unreadable) == (5, 3, 2)
+        assert summary.causes == {"IntegrityViolation": 2}
+        assert [each.run_id for each in found] == [victim, other]
+        assert engine.replay_page([victim]).summary.unreadable == 1
+        with pytest.raises(IntegrityViolation, match=victim):
+            engine.replay(victim)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

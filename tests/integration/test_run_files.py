@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,25 @@ def test_importing_twice_is_the_same_as_once(
     before = scratch.health().position
     assert scratch.import_run(content) == run
     assert scratch.health().position == before
+
+
+def test_it_is_recorded_who_brought_a_run(
+    exported: tuple[Engine, str, bytes], scratch: Engine
+) -> None:
+    original, run, content = exported
+    before = scratch.health().position
+    scratch.import_run(content, reason="ticket 77", actor="ann", command_id="import-1")
+    (entry,) = scratch.audit.query(run_id=run, actions=["log.imported"]).entries
+    assert (entry.actor, entry.reason, entry.position) == ("ann", "ticket 77", before + 1)
+    told = {**(entry.input or {}), **(entry.output or {})}
+    assert told["digest"] == hashlib.sha256(content).hexdigest()
+    assert told["entries"] == scratch.health().position - entry.position
+    assert told["personal_data"] is True
+    scratch.import_run(content, actor="bob")
+    assert scratch.audit.query(run_id=run, actions=["log.imported"]).total == 1
+    ours = [(e.name, e.event, e.meta) for e in scratch.get_events(run)]
+    assert ours == [(e.name, e.event, e.meta) for e in original.get_events(run)]
+    assert scratch.verify_log().valid
 
 
 def test_an_imported_run_does_not_act(exported: tuple[Engine, str, bytes], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.web import Client, served, with_users
+from tests.support.web import API, Client, bearer, ended, served, with_users
 from tests.support.web_site import HTML, signed_in
 from tests.support.web_world import Page, furnish, open_world
 
@@ -80,3 +80,20 @@ def _refusals(client: Client, role: str, token: str, paths: set[str]) -> None:
         assert answer.status_code == 403
         assert "open for too long" in answer.text
         assert Page(answer.text).faults == []
+
+
+def test_the_file_of_a_job_is_offered_to_those_who_may_have_it(tmp_path: Path) -> None:
+    settings, tokens = with_users(tmp_path)
+    with open_world() as engine, served(engine, settings) as client:
+        run = furnish(engine).runs["active"]
+        admin = bearer(tokens["admin"])
+        paths = {"admin": f"{API}/runs/{run}/export", "operator": f"{API}/audit/export"}
+        for needs, path in paths.items():
+            given = {"runId": run} if needs == "operator" else {}
+            job = ended(client, client.post(path, json=given, headers=admin), **admin)
+            for role in ("viewer", "operator", "admin"):
+                may = client.get(job["file"], headers=bearer(tokens[role])).status_code == 200
+                assert may == (role in (needs, "admin"))
+                signed_in(client, role)
+                page = client.get(f"/jobs/{job['id']}", headers=HTML).text
+                assert ("Get the file" in page, job["file"] in page) == (may, may), (needs, role)

@@ -269,7 +269,8 @@ def test_projections_are_verified_and_rebuilt(acting: Site) -> None:
 
 
 def test_a_job_is_followed_and_ended_early(acting: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(told: Callable[[int], None]) -> None:
+    def endless(told: Callable[[int], None], *, workers: int) -> None:
+        assert workers == 1
         while True:
             told(40)
             time.sleep(0.005)

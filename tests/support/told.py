@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "certificate", "digest_old", "digest_new", "note", "root",
 }  # fmt: skip
 GIVEN: Final = ("o1", "e1")
-MEASURED: Final = {"seconds", "rate", "seconds_left", "last_rebuild"}
+MEASURED: Final = {"seconds", "rate", "seconds_left", "last_rebuild", "bytes"}
 
 
 def plain(value: Any) -> Any:
@@ -49,7 +49,10 @@ def plain(value: Any) -> Any:
     told = {
         name: plain(getattr(value, name))
         for name in names
-        if name not in MEASURED and (name not in COMMANDS or not _told(value))
+        if name not in MEASURED
+        and (name not in COMMANDS or not _told(value))
+        # An archive is named by its root.
+        and (type(value).__name__, name) != ("Archive", "name")
     }
     return (type(value).__name__, told)
 

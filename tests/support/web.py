@@ -26,7 +26,7 @@ HOST: Final = "127.0.0.1:8765"
 API: Final = "/api/v1"
 MEANT: Final = {"X-Dee-Request": "1"}
 """What a script on a server without users sends with what changes something."""
-UNCHANGING: Final = ("/validate", "/render", "/identify", "/what-if")
+UNCHANGING: Final = ("/validate", "/render", "/identify", "/what-if", "/replay")
 """How the addresses end that take a POST and change nothing."""
 PERSON: Final = {
     "id": "contact_123",

@@ -71,7 +71,7 @@ def import_run(session: Session, /, path: str) -> None:
     """
     content = _read(path)
     with session.engine() as engine:
-        run_id = engine.import_run(content)
+        run_id = engine.import_run(content, actor=session.actor)
         run = engine.get_run(run_id)
     say(f"{run_id} imported: {counted(run.version, 'event')}, {run.status.value}")
 

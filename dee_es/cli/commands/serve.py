@@ -18,7 +18,9 @@ from dee_es.cli.session import Session, pass_session
 from dee_es.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from dee_es.config import EngineConfig
     from dee_es.web.security.users import Users
+    from dee_es.web.settings import WebSettings
 
 _log: Final = logging.getLogger("dee_es.web")
 ROLES: Final = ("viewer", "operator", "admin")
@@ -58,6 +60,14 @@ _role_option = click.option(
     show_default=True,
     help="Largest contacts file to take.",
 )
+@click.option(
+    "--archive-place",
+    "archive_places",
+    multiple=True,
+    metavar="PLACE",
+    help="A folder or URL, beside that of the settings, that calls about archives may name; may be "
+    "given several times.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @click.pass_context
 def serve(
@@ -66,6 +76,7 @@ def serve(
     port: int,
     allowed_hosts: tuple[str, ...],
     max_upload: int,
+    archive_places: tuple[str, ...],
     open_page: bool,
 ) -> None:
     """Serve the web page and the HTTP API, until SIGTERM or Ctrl-C.
@@ -78,22 +89,20 @@ def serve(
     if ctx.invoked_subcommand is not None:
         return
     session: Session = ctx.obj
-    from dee_es.bootstrap import actor_of, links_of, open_call_events, users_path
+    from dee_es.bootstrap import open_call_events
     from dee_es.cli.logs import logging_to_stderr
-    from dee_es.web.hook_settings import HookSettings, webhook_keys
     from dee_es.web.server import serve as run
-    from dee_es.web.settings import MIB, WebSettings
+    from dee_es.web.settings import MIB
 
     config = session.config(create=False)
-    settings = WebSettings(
+    settings = replace(
+        _settings(config),
         host=host,
         port=port,
         allowed_hosts=allowed_hosts,
-        users_file=users_path(config),
-        local_actor=actor_of(config),
         max_upload=max_upload * MIB,
-        hooks=HookSettings(webhook_keys(config.webhook_secret), links_of(config)),
     )
+    settings = replace(settings, archive_places=(*settings.archive_places, *archive_places))
 
     def on_ready(url: str) -> None:
         say(f"serving on {url}; Ctrl-C stops it")
@@ -109,6 +118,20 @@ def serve(
             settings = replace(settings, hooks=replace(settings.hooks, calls=calls))
         run(engine, settings, on_ready)
     say("stopped")
+
+
+def _settings(config: EngineConfig) -> WebSettings:
+    """What the settings of the database say about serving it."""
+    from dee_es.bootstrap import actor_of, links_of, users_path
+    from dee_es.web.hook_settings import HookSettings, webhook_keys
+    from dee_es.web.settings import WebSettings
+
+    return WebSettings(
+        users_file=users_path(config),
+        archive_places=() if config.archives is None else (config.archives,),
+        local_actor=actor_of(config),
+        hooks=HookSettings(webhook_keys(config.webhook_secret), links_of(config)),
+    )
 
 
 def _callback_failed(error: Exception) -> None:

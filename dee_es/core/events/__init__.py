@@ -65,6 +65,7 @@ from dee_es.core.events.system import (
     HoldPlaced,
     LogArchived,
     LogExported,
+    LogImported,
 )
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "Level",
     "LogArchived",
     "LogExported",
+    "LogImported",
     "Message",
     "Meta",
     "OutcomeUnknown",

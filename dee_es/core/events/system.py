@@ -31,6 +31,21 @@ class LogExported(Event, frozen=True, omit_defaults=True):
     personal_data: bool = False
 
 
+class LogImported(Event, frozen=True, omit_defaults=True):
+    """A run came into the log from a file: who, when and why stand beside it.
+
+    Its `entries` entries, with those of the definitions that were not here, follow this one as they
+    were in the log that they are from. `digest` is the SHA-256 (hex) of the file, `personal_data`
+    says that the key to such data was in it.
+    """
+
+    run_id: str
+    format: str
+    entries: int
+    digest: str
+    personal_data: bool = False
+
+
 class LogArchived(Event, frozen=True, omit_defaults=True):
     """Runs that ended before `before_tick` left the log for a file that was read back first.
 

@@ -206,7 +206,14 @@ class ApiBase:
         )
         self._replays = Replays(store, journal, self._history, self._definitions, self._queries)
         self._transfer = RunTransfer(
-            store, journal, parts.keys, self._committer, parts.scale, self._archiver.stream
+            store,
+            journal,
+            parts.keys,
+            self._committer,
+            parts.scale,
+            self._archiver.stream,
+            self._system_log,
+            self.clock,
         )
 
     def _evidence(self, parts: Parts) -> None:

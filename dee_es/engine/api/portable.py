@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from dee_es.core.events import LogExported
 from dee_es.core.values import check_text
 from dee_es.engine.api.base import ApiBase, checked_run_id
@@ -54,15 +56,25 @@ class PortableApi(ApiBase):
         deliver([content], output, self._parts.places, record, replace=replace)
         return content
 
-    def import_run(self, content: bytes) -> str:
+    def import_run(
+        self,
+        content: bytes,
+        *,
+        reason: str | None = None,
+        actor: str | None = None,
+        command_id: str | None = None,
+    ) -> str:
         """Take in a run from a file, and return its id; a run that is there already stays so.
 
         Meant for a scratch database of the same epoch and resolution: the run is looked at there,
         verified, replayed and debugged. It is never due by itself; whoever resumes or retries it,
-        or tells it a channel event, makes it act. Raises `InvalidInput` saying what is wrong with
+        or tells it a channel event, makes it act. It is recorded in the log together with the run
+        (`log.imported`: who, why, the SHA-256 of the file), whose own entries stay as they were.
+        Raises `InvalidInput` saying what is wrong with
         the file or in the way; nothing is added to the log then.
         """
         file = read_run_file(content)
-        self._transfer.take_in(file)
+        meta = self._meta("import_run", command_id, actor, reason)
+        self._transfer.take_in(file, hashlib.sha256(content).hexdigest(), meta)
         self._runs.clock.refresh()
         return file.run_id

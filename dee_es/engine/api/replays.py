@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from dee_es.core.message import check_template
 from dee_es.core.plan import ExecutionPlan
+from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
 from dee_es.engine.api.runs import Status
 from dee_es.engine.garbage import seldom_collected
@@ -44,10 +46,15 @@ class ReplaysApi(ApiBase):
         What is decided then carries the actor.
         It raises `InvalidTransition` for a run that failed, since only a person can decide about
         that, and `InvalidInput` if the replay is not identical or is against something else.
-        Raises `RunNotFound`, `PlanNotFound`, `IntegrityViolation`.
+        Raises `RunNotFound`, `PlanNotFound`, `IntegrityViolation`, and `InvalidInput` for templates
+        that are none.
         """
         checked_run_id(run_id)
-        against = Against(plan_version, None if plan is None else checked_plan(plan), templates)
+        against = Against(
+            plan_version,
+            None if plan is None else checked_plan(plan),
+            None if templates is None else checked_templates(templates),
+        )
         if against == Against():
             result = self._replays.run(run_id)
             if not dry_run:
@@ -113,3 +120,12 @@ class ReplaysApi(ApiBase):
         """Replay page after page; whoever can open further engines may use several."""
         del workers
         return map(self._replays.page, pages)
+
+
+def checked_templates(templates: object) -> dict[str, dict[str, Any]]:
+    """Templates by their ids, each in its stored form; raises `InvalidInput`."""
+    if not isinstance(templates, Mapping):
+        raise InvalidInput("templates", "must be a map of templates by their ids")
+    return {
+        check_id("template id", name): check_template(given) for name, given in templates.items()
+    }

@@ -17,11 +17,11 @@ from dee_es.engine.compliance.counted import Reader
 from dee_es.engine.compliance.document import to_document
 from dee_es.engine.compliance.lookups import Lookups
 from dee_es.engine.compliance.report import (
-    FORMATS,
-    INCLUDED,
     ComplianceReport,
     ReportFormat,
     VerificationPart,
+    check_format,
+    checked_parts,
     to_json,
 )
 from dee_es.engine.definitions import Definitions
@@ -96,8 +96,8 @@ class Compliance:
         cannot be read, and `AnchorUnavailable` if the file cannot be written.
         """
         period = self._period(since, until)
-        parts = _parts(include)
-        _format(format)
+        parts = checked_parts(include)
+        check_format(format)
         check_output(output)
         head = self._store.log_head()
         end = head.position if through is None else check_count("through", through, head.position)
@@ -124,7 +124,7 @@ class Compliance:
 
     def render(self, report: ComplianceReport, format: ReportFormat) -> bytes:
         """The report as JSON, Markdown, HTML or PDF. Raises `InvalidInput` for another format."""
-        _format(format)
+        check_format(format)
         if format == "json":
             return to_json(report)
         return self._documents.write(to_document(report), format)
@@ -196,20 +196,3 @@ class Compliance:
         if found is None:
             raise InvalidInput("zone", f"{name[:64]!r} is no time zone such as Europe/Vienna")
         return found
-
-
-def _parts(include: object) -> tuple[str, ...]:
-    if include is None:
-        return INCLUDED
-    several: object = [include] if isinstance(include, str) else include
-    if not isinstance(several, Collection) or isinstance(several, bytes) or not several:
-        raise InvalidInput("include", "must be a list of at least one section")
-    for part in several:
-        if part not in INCLUDED:
-            raise InvalidInput("include", f"{str(part)[:64]!r} is none of {', '.join(INCLUDED)}")
-    return tuple(part for part in INCLUDED if part in several)
-
-
-def _format(format: object) -> None:
-    if format not in FORMATS:
-        raise InvalidInput("format", f"{str(format)[:64]!r} is none of {', '.join(FORMATS)}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from dee_es.core.compliance import SECTIONS, Figure, Ranges, Section
+from dee_es.errors import InvalidInput
 
 ReportFormat = Literal["json", "md", "html", "pdf"]
 FORMATS: Final[tuple[ReportFormat, ...]] = ("md", "json", "html", "pdf")
@@ -76,11 +78,12 @@ class ComplianceReport:
 
 def to_json(report: ComplianceReport) -> bytes:
     """The report as one JSON document; positions are pairs [first, last]."""
-    text = json.dumps(_plain(report), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(document_of(report), ensure_ascii=False, separators=(",", ":"))
     return text.encode() + b"\n"
 
 
-def _plain(report: ComplianceReport) -> dict[str, Any]:
+def document_of(report: ComplianceReport) -> dict[str, Any]:
+    """The report as JSON values."""
     told: dict[str, Any] = {
         "report": "compliance",
         "since": iso(report.since),
@@ -136,3 +139,22 @@ def iso(moment: datetime) -> str:
     """A time in UTC by ISO 8601, with milliseconds only where there are any."""
     precision = "milliseconds" if moment.microsecond else "seconds"
     return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def checked_parts(include: object) -> tuple[str, ...]:
+    """The parts to report on, in their order, all by default; raises `InvalidInput`."""
+    if include is None:
+        return INCLUDED
+    several: object = [include] if isinstance(include, str) else include
+    if not isinstance(several, Collection) or isinstance(several, bytes) or not several:
+        raise InvalidInput("include", "must be a list of at least one section")
+    for part in several:
+        if part not in INCLUDED:
+            raise InvalidInput("include", f"{str(part)[:64]!r} is none of {', '.join(INCLUDED)}")
+    return tuple(part for part in INCLUDED if part in several)
+
+
+def check_format(format: object) -> None:
+    """Raise `InvalidInput` for a format that reports do not have."""
+    if format not in FORMATS:
+        raise InvalidInput("format", f"{str(format)[:64]!r} is none of {', '.join(FORMATS)}")

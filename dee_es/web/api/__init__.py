@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from dee_es.web.api import (
+    archives,
     audit,
     bulk,
     channel_events,
@@ -18,6 +19,7 @@ from dee_es.web.api import (
     jobs,
     plans,
     projections,
+    proofs,
     replays,
     run_files,
     run_history,
@@ -42,6 +44,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     holds.router,
     channel_events.router,
     audit.router,
+    proofs.router,
+    archives.router,
     evidence.router,
     projections.router,
     jobs.router,

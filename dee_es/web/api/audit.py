@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Annotated, Any, Final
 
 from fastapi import Query, Response
@@ -52,6 +53,16 @@ class AuditQuery(Paging):
     since: UtcTime | None = Field(None, description="Inclusive; ISO 8601 with a zone.")
     until: UtcTime | None = Field(None, description="Exclusive; ISO 8601 with a zone.")
     text: str | None = Field(None, min_length=1, max_length=1_000)
+    purpose: str | None = Field(
+        None, min_length=1, max_length=10_000, description="Why it is asked, for the log."
+    )
+
+
+class Verification(Given):
+    """How many of the server's processes share the work, at most one for each of its
+    processors."""
+
+    workers: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
 
 
 class Visit(Given):
@@ -77,6 +88,7 @@ def query(engine: EngineDep, actor: ActorDep, given: Annotated[AuditQuery, Query
         given.limit,
         given.cursor,
         asked_by=actor.name,
+        purpose=given.purpose,
     )
 
 
@@ -99,8 +111,16 @@ def context(engine: EngineDep, run_id: Id, given: Annotated[Visit, Query()]) -> 
     response_model=JobView,
     summary="Verify the whole log",
 )
-def verify(engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep) -> Response:
+def verify(
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    command: CommandDep,
+    given: Verification | None = None,
+) -> Response:
     """Check every chain and the order of the whole log, as a job."""
+    asked = given or Verification()
+    workers = min(asked.workers, os.cpu_count() or 1)
 
     def work(running: Job) -> dict[str, Any]:
         total = engine.metrics().position
@@ -109,9 +129,9 @@ def verify(engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDe
             running.progress(position, max(total, position))
             running.check()
 
-        return plain(LogVerdict, engine.verify_log(told))
+        return plain(LogVerdict, engine.verify_log(told, workers=workers))
 
-    digest = hashlib.sha256(b"verify").digest()
+    digest = hashlib.sha256(f"verify {asked.model_dump_json()}".encode()).digest()
     return accepted(
         jobs.start(
             "audit-verify", actor.name, Role.OPERATOR, work, command_id=command, digest=digest

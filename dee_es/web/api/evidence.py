@@ -8,9 +8,11 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import Response
 from pydantic import Field, StringConstraints
 
+from dee_es.engine.compliance.reading import report_of
 from dee_es.engine.exporting.manager import Exported
 from dee_es.web.api.bulk import accepted
-from dee_es.web.api.models import Flag, Given, GivenId, Text, UtcTime, plain
+from dee_es.web.api.models import Flag, Given, GivenId, Text, UtcTime, Values, plain
+from dee_es.web.job_files import MEDIA_TYPES
 from dee_es.web.jobs import Job, Jobs, JobView, Work
 from dee_es.web.routing import OPERATOR, ActorDep, CommandDep, EngineDep, JobsDep, api_router, job
 from dee_es.web.security.roles import Role
@@ -44,6 +46,26 @@ class Report(Given):
     zone: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "UTC"
     through: Annotated[int, Field(strict=True, ge=1, le=2**53)] | None = None
     reason: Text | None = None
+
+
+class ReportGiven(Given):
+    """A report as JSON, and in which format it is wanted."""
+
+    report: Values
+    format: Literal["json", "md", "html", "pdf"]
+
+
+_DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The report.",
+        "content": {
+            MEDIA_TYPES[kind]: {
+                "schema": {} if kind == "json" else {"type": "string", "format": "binary"}
+            }
+            for kind in ("json", "md", "html", "pdf")
+        },
+    }
+}
 
 
 @router.post(
@@ -120,6 +142,10 @@ def report(
             command_id=command,
             on_progress=told,
         )
+        if given.format == "json":
+            running.as_json = file
+        else:
+            running.make_json("report").write(engine.compliance.render(made, "json"))
         digest = hashlib.sha256()
         for piece in file.pieces():
             digest.update(piece)
@@ -132,6 +158,23 @@ def report(
         }
 
     return _started(jobs, "report", actor.name, work, command, given)
+
+
+@router.post(
+    "/report/render",
+    openapi_extra=OPERATOR,
+    response_class=Response,
+    response_model=None,
+    responses=_DOCUMENT,
+    summary="Write a report in another format",
+)
+def render(engine: EngineDep, given: ReportGiven) -> Response:
+    """A report that was made before, given as its JSON, as Markdown, HTML or PDF. Nothing is
+    counted anew, and nothing says that it is what the log says."""
+    content = engine.compliance.render(report_of(given.report), given.format)
+    # Never shown in place: a report in HTML is not a page of this server.
+    headers = {"Content-Disposition": f'attachment; filename="report.{given.format}"'}
+    return Response(content, 200, headers, MEDIA_TYPES[given.format])
 
 
 def _started(

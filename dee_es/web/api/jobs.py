@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query, Response
 from pydantic import Field
@@ -45,6 +45,12 @@ class RefusalQuery(Given):
     )
 
 
+class FileQuery(Given):
+    """In which form: as it was asked for, or a report as `json`, as which each can be had."""
+
+    form: Literal["json"] | None = None
+
+
 @router.get("/jobs", openapi_extra=VIEWER, summary="List jobs")
 def list_jobs(jobs: JobsDep) -> JobList:
     """The jobs of this server: those under way and the last hundred. They end with it."""
@@ -71,12 +77,14 @@ def refusals(jobs: JobsDep, job_id: Id, given: Annotated[RefusalQuery, Query()])
     responses=_FILE,
     summary="The file that a job made",
 )
-def file(jobs: JobsDep, actor: ActorDep, job_id: Id) -> Response:
+def file(
+    jobs: JobsDep, actor: ActorDep, job_id: Id, given: Annotated[FileQuery, Query()]
+) -> Response:
     """What an export or a report came to, for whoever may start such a job."""
     job = jobs.get(job_id)
     if not actor.role.covers(job.role):
         raise Refused(403, "NotAllowed", f"this file needs the role {job.role.value}")
-    made = job.made
+    made = job.made if given.form is None else job.made_json
     if made is None:
         raise Refused(404, "FileNotFound", "the job has made no file, or not yet")
     # Never shown in place: a report in HTML is not a page of this server.

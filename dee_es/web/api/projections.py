@@ -12,9 +12,15 @@ from pydantic import BaseModel, Field
 
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Answer
-from dee_es.engine.projecting.models import ParkedStream, ProjectionStatus, RebuildProgress
+from dee_es.engine.projecting.manager import MOST_PAGE, PAGE
+from dee_es.engine.projecting.models import (
+    ParkedStream,
+    ProjectionStatus,
+    RebuildEstimate,
+    RebuildProgress,
+)
 from dee_es.web.api.bulk import accepted
-from dee_es.web.api.models import Flag, Given
+from dee_es.web.api.models import Flag, Given, GivenId, plain
 from dee_es.web.jobs import Job, Jobs, JobView, Work
 from dee_es.web.problems import Refused
 from dee_es.web.routing import (
@@ -47,9 +53,11 @@ class Standing(Answer):
 
 
 class Throttle(Given):
-    """`throttle` is the share of the time to work, up to 1."""
+    """`throttle` is the share of the time to work, up to 1; `page` so many events are read at a
+    time."""
 
     throttle: Share = 1.0
+    page: Annotated[int, Field(strict=True, ge=1, le=MOST_PAGE)] = PAGE
 
 
 class Rebuild(Throttle):
@@ -59,6 +67,31 @@ class Rebuild(Throttle):
     compare: Flag = True
     accept: Flag = False
     restart: Flag = False
+
+
+class OfVersion(Given):
+    """Only builds of this version; without it all that do not serve."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=2**31)] | None = None
+
+
+class Dropped(Answer):
+    """The names of the tables that are gone."""
+
+    tables: tuple[str, ...]
+
+
+class CatchUp(Given):
+    """For so many seconds at most; without them until it is level with the log."""
+
+    within_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+
+
+class Refold(Given):
+    """A run, or a contact with all its runs: give one of them."""
+
+    run_id: GivenId | None = None
+    contact_id: GivenId | None = None
 
 
 class Retry(Given):
@@ -108,7 +141,7 @@ def verify(
 
     def work(running: Job) -> BaseModel:
         told = partial(_tell, running)
-        return engine.projections.verify(name, throttle=asked.throttle, on_progress=told)
+        return engine.projections.verify(name, on_progress=told, **dict(asked))
 
     start = _starting(engine, jobs, actor, command, name)
     return start("verify", Role.OPERATOR, asked, work)
@@ -136,6 +169,60 @@ def retry(
     return start("retry", Role.OPERATOR, asked, work)
 
 
+@_starts("/projections/{name}/refold", openapi_extra=job(OPERATOR), summary="Fold a run anew")
+def refold(
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    command: CommandDep,
+    name: Name,
+    given: Refold,
+) -> Response:
+    """Make the rows of one run anew, or those of a contact and all its runs, as a job."""
+
+    def work(running: Job) -> BaseModel:
+        return engine.projections.refold(name, **dict(given))
+
+    start = _starting(engine, jobs, actor, command, name)
+    return start("refold", Role.OPERATOR, given, work)
+
+
+@_starts("/projections/{name}/catch-up", openapi_extra=job(OPERATOR), summary="Catch up")
+def catch_up(
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    command: CommandDep,
+    name: Name,
+    given: CatchUp | None = None,
+) -> Response:
+    """Fold what a projection has not seen yet, as a job."""
+    asked = given or CatchUp()
+
+    def work(running: Job) -> BaseModel:
+        return engine.projections.catch_up(name, within_s=asked.within_s)
+
+    start = _starting(engine, jobs, actor, command, name)
+    return start("catch up", Role.OPERATOR, asked, work)
+
+
+@router.post("/projections/{name}/drop", openapi_extra=ADMIN, summary="Drop what does not serve")
+def drop(
+    engine: EngineDep, command: CommandDep, name: Name, given: OfVersion | None = None
+) -> Dropped:
+    """Drop former builds, and rebuilds that were broken off."""
+    del command  # its key is what keeps the answer for a repetition
+    _known(engine, name)
+    return Dropped(tables=engine.projections.drop(name, (given or OfVersion()).version))
+
+
+@router.get("/projections/{name}/estimate", openapi_extra=VIEWER, summary="What a rebuild takes")
+def estimate(engine: EngineDep, name: Name) -> RebuildEstimate:
+    """What a rebuild would take; nothing is written."""
+    _known(engine, name)
+    return engine.projections.estimate(name)
+
+
 def _starting(
     engine: EngineApi, jobs: Jobs, actor: Actor, command: str | None, name: str
 ) -> Callable[[str, Role, Given, Work], Response]:
@@ -158,6 +245,7 @@ def _known(engine: EngineApi, name: str) -> None:
 
 def _tell(running: Job, told: RebuildProgress) -> None:
     running.progress(told.done, told.total)
+    running.result = plain(RebuildProgress, told)
     # Once it is being put in place there is nothing left to end early.
     if told.phase != "swapping":
         running.check()

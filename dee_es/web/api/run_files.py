@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from dee_es.engine.facade import EngineApi
@@ -52,6 +52,12 @@ class RunExport(Given):
     reason: Text | None = None
 
 
+class ImportReason(Given):
+    """Why it is brought here."""
+
+    reason: Text | None = None
+
+
 class ImportedRun(Answer):
     """The run that was taken in, or was there already."""
 
@@ -92,24 +98,39 @@ def export_run(
 
 @router.post("/runs/import", openapi_extra=unkept(ADMIN, **_BODY), summary="Import a run")
 async def import_run(
-    request: Request, engine: EngineDep, command: CommandDep, settings: SettingsDep
+    request: Request,
+    engine: EngineDep,
+    actor: ActorDep,
+    command: CommandDep,
+    settings: SettingsDep,
+    given: Annotated[ImportReason, Query()],
 ) -> ImportedRun:
     """Take in a run from a file, which is streamed. Meant for a scratch database of the same epoch
-    and resolution: the run never acts there by itself. One that is there already stays so."""
+    and resolution: the run never acts there by itself. One that is there already stays so.
+    It is recorded in the log who brought it, and the SHA-256 of the file."""
     if media_type(request.scope) != MEDIA_TYPE:
         raise Refused(415, "UnsupportedMediaType", f"send the file as {MEDIA_TYPE}")
     upload = await uploads.received(request, settings.uploads_at_once)
     try:
-        return await run_in_threadpool(_take_in, engine, upload, command)
+        return await run_in_threadpool(_take_in, engine, upload, actor.name, command, given.reason)
     finally:
         upload.close()
 
 
-def _take_in(engine: EngineApi, upload: uploads.Upload, command: str | None) -> ImportedRun:
+def _take_in(
+    engine: EngineApi,
+    upload: uploads.Upload,
+    actor: str,
+    command: str | None,
+    reason: str | None,
+) -> ImportedRun:
     # The same file twice adds nothing, so that no answer has to be kept.
-    if command is not None and not engine.calls.same(command, b"run-import" + upload.digest):
+    asked = b"run-import" + upload.digest + (reason or "").encode()
+    if command is not None and not engine.calls.same(command, asked):
         raise reused()
     file, _ = upload.reading()
     with file:
         content = file.read()
-    return ImportedRun(run_id=engine.import_run(content))
+    return ImportedRun(
+        run_id=engine.import_run(content, reason=reason, actor=actor, command_id=command)
+    )

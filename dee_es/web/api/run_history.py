@@ -9,12 +9,21 @@ from fastapi import Query
 from pydantic import Field
 
 from dee_es.core.events import RecordedEvent
+from dee_es.core.plan import load_plan
 from dee_es.engine.explain import Explanation
 from dee_es.engine.models import Answer, ChainVerdict, LogEntry, TimelineEntry
 from dee_es.engine.replay_results import ReplayResult
 from dee_es.engine.time_travel import Change, RunAt
-from dee_es.web.api.models import Given, UtcTime, Values, listed, shown
-from dee_es.web.routing import VIEWER, EngineDep, Id, api_router
+from dee_es.web.api.models import Given, GivenId, UtcTime, Values, listed, shown
+from dee_es.web.routing import (
+    OPERATOR,
+    VIEWER,
+    ActorDep,
+    CommandDep,
+    EngineDep,
+    Id,
+    api_router,
+)
 
 router: Final = api_router("history")
 
@@ -40,6 +49,14 @@ class Against(Given):
     """What a run is decided again by: its own plan version, or another one."""
 
     plan_version: int | None = Field(None, ge=1, le=_COUNT)
+
+
+class Other(Against):
+    """A plan, or a version of the run's own, and templates by their ids: `text` and maybe `html`.
+    Templates that are not named stay as they were."""
+
+    plan: Values | None = None
+    templates: dict[GivenId, Values] | None = Field(None, max_length=1_000)
 
 
 class EventMeta(Answer):
@@ -131,6 +148,26 @@ def diff(engine: EngineDep, run_id: Id, given: Annotated[Between, Query()]) -> l
 def replay(engine: EngineDep, run_id: Id, given: Annotated[Against, Query()]) -> ReplayResult:
     """Decide a run again from its log and compare, field by field. Nothing is written or sent."""
     return engine.replay(run_id, plan_version=given.plan_version)
+
+
+@router.post("/runs/{run_id}/replay", openapi_extra=VIEWER, summary="Decide it by another plan")
+def replay_against(engine: EngineDep, run_id: Id, given: Other) -> ReplayResult:
+    """Decide a run again under another plan or other templates, and say what would have been
+    different. Nothing is written or sent."""
+    return engine.replay(
+        run_id,
+        plan_version=given.plan_version,
+        plan=None if given.plan is None else load_plan(given.plan),
+        templates=given.templates,
+    )
+
+
+@router.post("/runs/{run_id}/go-on", openapi_extra=OPERATOR, summary="Go on with it")
+def go_on(engine: EngineDep, actor: ActorDep, command: CommandDep, run_id: Id) -> ReplayResult:
+    """Decide a run again and, if that is identical, go on where its log ends: what is due now is
+    done. A message whose key is in the log is not sent again."""
+    del command  # its key is what keeps the answer for a repetition
+    return engine.replay(run_id, dry_run=False, actor=actor.name)
 
 
 @router.get(

@@ -1,0 +1,165 @@
+"""Contacts over HTTP: what is known of one, suppression, consent, and erasure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import IO, Any, Literal
+
+from dee_es.client.outputs import deliver, here
+from dee_es.client.reading import read, read_all
+from dee_es.client.transport import Transport, part
+from dee_es.core.events import Level
+from dee_es.engine.api.base import checked_reason
+from dee_es.engine.explain import Explanation
+from dee_es.engine.insights import ContactAt
+from dee_es.engine.models import LogEntry
+from dee_es.engine.retention.erasure import Erased
+
+Channel = Literal["email", "voice"]
+
+
+class ContactsClient:
+    """Single contacts; lists of them are `import_suppressions`."""
+
+    _http: Transport
+
+    def contact_at(
+        self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
+    ) -> ContactAt:
+        """A contact as of a tick or a time, by default as of now."""
+        return read(
+            ContactAt,
+            self._http.get(f"/contacts/{part('contact_id', contact_id)}", time=time, tick=tick),
+        )
+
+    def suppress(
+        self,
+        contact_id: str | None = None,
+        *,
+        email: str | None = None,
+        phone: str | None = None,
+        level: Level = "global",
+        channel: Channel | None = None,
+        plan_id: str | None = None,
+        reason: str | None = None,
+        command_id: str | None = None,
+    ) -> bool:
+        """Put a contact on the suppression list."""
+        given = _listing(contact_id, email, phone, level, channel, plan_id, reason)
+        return self._applied("/contacts/suppress", given, command_id)
+
+    def unsuppress(
+        self,
+        contact_id: str | None = None,
+        *,
+        email: str | None = None,
+        phone: str | None = None,
+        level: Level = "global",
+        channel: Channel | None = None,
+        plan_id: str | None = None,
+        reason: str | None = None,
+        command_id: str | None = None,
+    ) -> bool:
+        """Lift a suppression that was made with the same id or address."""
+        given = _listing(contact_id, email, phone, level, channel, plan_id, reason)
+        return self._applied("/contacts/unsuppress", given, command_id)
+
+    def grant_consent(
+        self,
+        contact_id: str,
+        channel: Channel,
+        *,
+        purpose: str | None = None,
+        expires_at: datetime | None = None,
+        source: str | None = None,
+        reason: str | None = None,
+        command_id: str | None = None,
+    ) -> bool:
+        """Record that the contact agreed to a channel."""
+        given = {
+            "channel": channel,
+            "purpose": purpose,
+            "expiresAt": expires_at,
+            "source": source,
+            "reason": reason,
+        }
+        path = f"/contacts/{part('contact_id', contact_id)}/grant-consent"
+        return self._applied(path, given, command_id)
+
+    def revoke_consent(
+        self,
+        contact_id: str,
+        channel: Channel,
+        *,
+        purpose: str | None = None,
+        reason: str | None = None,
+        command_id: str | None = None,
+    ) -> bool:
+        """Record that the contact took its consent back."""
+        given = {"channel": channel, "purpose": purpose, "reason": reason}
+        path = f"/contacts/{part('contact_id', contact_id)}/revoke-consent"
+        return self._applied(path, given, command_id)
+
+    def _applied(self, path: str, given: dict[str, Any], key: str | None) -> bool:
+        return bool(self._http.post(path, given, key=key)["changed"])
+
+    def erase_contact(
+        self,
+        contact_id: str,
+        reason: str,
+        *,
+        certificate: str | None = None,
+        command_id: str | None = None,
+    ) -> Erased:
+        """Make all personal data of a contact unreadable for ever.
+
+        The server writes the signed certificate to the place of its settings. With `certificate`, a
+        folder on this machine, it is written there as well, which is tried before anything is done.
+        Raises what the engine does, and `InvalidInput` for a URL.
+        """
+        path = f"/contacts/{part('contact_id', contact_id)}/erase"
+        given = {"reason": checked_reason(reason)}
+        if certificate is None:
+            return read(Erased, self._http.post(path, given, key=command_id))
+        place = here("certificate", certificate) / f"erasure-{contact_id.replace(':', '_')}.txt"
+        found: list[Erased] = []
+
+        def fill(file: IO[bytes]) -> None:
+            found.append(read(Erased, self._http.post(path, given, key=command_id)))
+            file.write(found[0].certificate.encode())
+
+        deliver(place, fill)
+        return replace(found[0], written_to=str(place))
+
+    # --- the past ---------------------------------------------------------------------------------
+
+    def get_contact_logs(self, contact_id: str) -> list[LogEntry]:
+        """All that was recorded about a contact, in log order."""
+        path = f"/contacts/{part('contact_id', contact_id)}/logs"
+        return read_all(LogEntry, self._http.get(path))
+
+    def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
+        """Why a contact has no run (of a plan), or which runs it has."""
+        path = f"/contacts/{part('contact_id', contact_id)}/explain"
+        return read(Explanation, self._http.get(path, planId=plan_id))
+
+
+def _listing(
+    contact_id: str | None,
+    email: str | None,
+    phone: str | None,
+    level: str,
+    channel: str | None,
+    plan_id: str | None,
+    reason: str | None,
+) -> dict[str, Any]:
+    return {
+        "contactId": contact_id,
+        "email": email,
+        "phone": phone,
+        "level": level,
+        "channel": channel,
+        "planId": plan_id,
+        "reason": reason,
+    }
