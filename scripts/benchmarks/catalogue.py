@@ -49,7 +49,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "encryption": Measurement(encryption.measure, "contacts", 50_000, 7, 3_000, 3),
     "run": Measurement(running.measure, "runs", 20_000, 3, 1_000, 2),
     "execute": Measurement(executing.measure, "runs", 100_000, 3, 1_000, 2),
-    "lists": Measurement(run_list.measure, "runs", 1_000_000, 1, 5_000, 1),
+    "lists": Measurement(run_list.measure, "runs", 10_000_000, 1, 5_000, 1),
     "replay": Measurement(replaying.measure, "runs", 20_000, 3, 500, 1),
     "rebuild": Measurement(rebuilding.measure, "events", 1_000_000, 3, 20_000, 1),
     "verify": Measurement(verifying.measure, "events", 1_000_000, 3, 20_000, 1),
