@@ -88,7 +88,7 @@ def _at(
     settle(url, name)
     with Engine(config_of(url, folder, name)) as engine:
         calls = min(CALLS, max(runs // 50, 20)) * repeats
-        asked = _Asked(engine, beside(url, name), runs, lived)
+        asked = Asked(engine, beside(url, name), runs, lived)
         for what, filters in asked.filters().items():
             found[what] = asked.timed(what, filters, calls)
             yield _told(what, found[what].times, BAR_MS)
@@ -148,7 +148,7 @@ def fill(engine: Engine, runs: int) -> None:
         engine.clock.move_to(engine.now().tick + _DAY)
 
 
-class _Asked:
+class Asked:
     """What the list of so many runs is asked for; `lived` of them were not multiplied."""
 
     def __init__(self, engine: Engine, database: str, runs: int, lived: int) -> None:
@@ -251,12 +251,14 @@ class _Asked:
         where, values = _where(filters)
         with closing(psycopg.connect(self._database)) as own:
             count = f"SELECT count(*) FROM {table} WHERE {where}"
-            total = own.execute(count.encode(), values).fetchone()
+            (total,) = own.execute(count.encode(), values).fetchone() or (0,)
             listed = f"SELECT run_id FROM {table} WHERE {where} ORDER BY ordinal DESC"
             listed += f" LIMIT {_PAGE} OFFSET {filters.get('offset', 0)}"
             ids = [run for (run,) in own.execute(listed.encode(), values).fetchall()]
-        if (page.total,) != total or [run.id for run in page.runs] != ids:
-            raise SystemExit(f"list_runs by {what}: {page.total} runs, but SQL counts {total}")
+        if page.total != total or [run.id for run in page.runs] != ids:
+            raise SystemExit(
+                f"list_runs by {what}: {page.total} runs, but SQL counts {total}, or others"
+            )
         return len(ids)
 
 

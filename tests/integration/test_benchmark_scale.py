@@ -1,4 +1,4 @@
-"""Runs that `scripts/bench lists` multiplies are runs like those that the engine lived through."""
+"""What `scripts/bench` makes in bulk: runs like those that the engine lived through, a long log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from dee_es import Engine, EngineConfig
-from scripts.benchmarks import run_list
-from scripts.benchmarks.harness import EPOCH
+from scripts.benchmarks import partitions, run_list
+from scripts.benchmarks.harness import EPOCH, drop_databases
 from scripts.benchmarks.multiplying import HOUR, multiply
 
 BASE, TIMES = 200, 4
@@ -69,3 +70,52 @@ def test_each_copy_falls_into_an_hour_of_its_own(
             since, until = (EPOCH + timedelta(seconds=start + (k + n) * HOUR) for n in (0, 1))
             found = engine.list_runs(started_after=since, started_before=until)
             assert found.total == BASE
+
+
+def test_lists_are_compared_with_sql_and_told_with_their_growth(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_list, "LIVED", 200)
+    monkeypatch.setattr(run_list, "SMALL", 200)
+    try:
+        found = list(run_list.measure(postgres_url, tmp_path, 600, 1))
+    finally:
+        drop_databases(postgres_url)
+    pages = [figure for figure in found if figure.key.startswith("list_runs by ")]
+    assert len({figure.key for figure in pages}) == len(pages) > 30
+    assert all(figure.bar == 5 for figure in pages if "updated" not in figure.key)
+    assert all(figure.bar == 10 for figure in pages if "updated" in figure.key)
+    growth = [figure for figure in found if figure.unit == "times"]
+    assert [figure.bar for figure in growth] == [1.5] * 4
+
+
+def test_a_list_that_differs_from_sql_is_not_measured(
+    fresh_postgres: Callable[[], str], tmp_path: Path
+) -> None:
+    database = fresh_postgres()
+    _multiplied(database, tmp_path)
+    with closing(psycopg.connect(database, autocommit=True)) as own:
+        own.execute("UPDATE run_list_v1_counts SET n = n + 1 WHERE bucket = -1")
+    with Engine(_config(database, tmp_path)) as engine:
+        asked = run_list.Asked(engine, database, TIMES * BASE, BASE)
+        with pytest.raises(SystemExit, match="list_runs by nothing: 801 runs, but SQL counts 800"):
+            asked.timed("nothing", dict, 1)
+
+
+def test_both_forms_of_the_log_hold_the_same_and_lose_the_same(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    try:
+        found = {
+            figure.key or figure.work: figure
+            for figure in partitions.measure(postgres_url, tmp_path, 14_000, 1)
+        }
+    finally:
+        drop_databases(postgres_url)
+    for told in partitions.TOLD.values():
+        for work in ("appended by COPY of 1,000", "the log in pages of 10,000"):
+            assert found[f"{work}, {told}"].value > 0
+        assert found[f"a stream of 14 entries, {told}"].unit == "ms p99"
+        assert found[f"rows of an entry, {told}"].value > partitions.STATE_BYTES
+    assert found["a tenth deleted, one table"].work == "1,399 entries deleted, one table"
+    assert found["a tenth dropped, partitions"].work == "1,399 entries dropped, partitions"
