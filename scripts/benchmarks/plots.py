@@ -87,7 +87,7 @@ def _middle(figure: Figure) -> Figure:
 
 def _draw(picture: Picture, counted: str, lines: dict[str, list[Figure]], file: Path) -> None:
     from matplotlib.figure import Figure as Sheet
-    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     sheet = Sheet(figsize=(8, 4.5), layout="constrained", facecolor="white")
     axes = sheet.subplots()
@@ -98,11 +98,13 @@ def _draw(picture: Picture, counted: str, lines: dict[str, list[Figure]], file: 
         style = {"color": _COLOURS[n % len(_COLOURS)], "marker": _MARKERS[n % len(_MARKERS)]}
         axes.plot(sizes, [each.value for each in points], label=told, linewidth=1.8, **style)
     every = [figure for points in lines.values() for figure in points]
-    _bars(axes, every)
+    _bars(axes, lines)
     axes.set_xscale("log")
     values = [each.value for each in every] + [each.bar for each in every if each.bar is not None]
     if min(values) > 0 and max(values) / min(values) > 20:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0, top=1.1 * max(values))
     axes.set_xticks(sorted({figure.size or 0 for figure in every}))
@@ -124,18 +126,27 @@ def _number(value: float) -> str:
     return f"{value:,g}" if value < 1e4 else f"{value:,.0f}"
 
 
-def _bars(axes: Axes, figures: Sequence[Figure]) -> None:
+def _bars(axes: Axes, lines: Mapping[str, Sequence[Figure]]) -> None:
     """A dashed line for each bar there is, and what is aimed at in words."""
-    bars = {each.bar: each.higher_is_better for each in figures if each.bar is not None}
-    for bar, higher in bars.items():
-        axes.axhline(bar, color=_BAR, linestyle="--", linewidth=1)
+    bars: dict[float, list[int]] = {}
+    for n, points in enumerate(lines.values()):
+        if points[-1].bar is not None:
+            bars.setdefault(points[-1].bar, []).append(n)
+    labels = list(lines)
+    for bar, whose in bars.items():
+        least = lines[labels[whose[0]]][-1].higher_is_better
+        # With several bars each has the colour and the name of what it is for.
+        colour = _COLOURS[whose[0] % len(_COLOURS)] if len(bars) > 1 else _BAR
+        what = f"{', '.join(labels[n] for n in whose)}: " if len(bars) > 1 else ""
+        axes.axhline(bar, color=colour, linestyle="--", linewidth=1)
         axes.annotate(
-            f"aimed at: {'at least' if higher else 'at most'} {bar:,g}",
-            (1, bar),
+            f"aimed at: {what}at {'least' if least else 'most'} {bar:,g}",
+            (0.5, bar),
             xycoords=("axes fraction", "data"),
-            xytext=(-2, 3),
+            xytext=(0, 3),
             textcoords="offset points",
-            horizontalalignment="right",
+            horizontalalignment="center",
             fontsize="small",
-            color=_BAR,
+            color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
