@@ -105,7 +105,7 @@ def _arguments() -> argparse.Namespace:
         "--sizes",
         type=_sizes,
         metavar="N,N,...",
-        help="which sizes (default: 10000,100000,1000000)",
+        help="which sizes, for all of them (default: each one's own, most up to a million)",
     )
     parser.add_argument(
         "--from", dest="drawn_from", type=Path, metavar="FILE", help="draw what --json wrote there"

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import psycopg
 from msgspec.structs import replace
+from psycopg.types.numeric import Int8Dumper
 
 from dee_es import Engine
 from dee_es.core import chain
@@ -131,6 +132,8 @@ def multiply(engine: Engine, database: str, times: int, *, rare: str, usual: str
     given = {"head": log.position, "runs": runs, "tick": log.tick, "k": times - 1, "hour": HOUR}
     given |= {"rare": rare, "usual": usual}
     with closing(psycopg.connect(database)) as own:
+        # Else products of small numbers would be small, too.
+        own.adapters.register_dumper(int, Int8Dumper)
         own.execute("SET LOCAL work_mem = '256MB'; SET LOCAL maintenance_work_mem = '512MB'")
         own.execute("SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0")
         own.execute(_PLACES)

@@ -75,25 +75,43 @@ def _at(
     url: str, folder: Path, name: str, runs: int, repeats: int, found: dict[str, _Found]
 ) -> Iterator[Figure]:
     lived = runs if is_sqlite(url) else min(runs, LIVED)
+    yield from _filled(url, folder, name, lived, runs // lived)
+    yield from _timed(url, folder, name, lived, runs // lived, repeats, found)
+
+
+def _filled(url: str, folder: Path, name: str, lived: int, times: int) -> Iterator[Figure]:
+    """So many runs that the engine lived through, and so many times as many by SQL."""
     with engine_on(url, folder, name) as engine:
         start = time.perf_counter()
         fill(engine, lived)
         rate = lived / (time.perf_counter() - start)
         yield Figure("filled with runs of 3 plans over 20 days", rate, "runs/s")
-        start = time.perf_counter()
-        if runs > lived:
-            runs = multiply(engine, beside(url, name), runs // lived, rare="seldom", usual="usual")
+        if times > 1:
+            start = time.perf_counter()
+            runs = multiply(engine, beside(url, name), times, rare="seldom", usual="usual")
             rate = (runs - lived) / (time.perf_counter() - start)
             yield Figure("multiplied by SQL", rate, "runs/s")
     settle(url, name)
+
+
+def _timed(
+    url: str,
+    folder: Path,
+    name: str,
+    lived: int,
+    times: int,
+    repeats: int,
+    found: dict[str, _Found],
+) -> Iterator[Figure]:
+    """What pages take, by an engine that was just opened."""
+    runs = lived * times
     with Engine(config_of(url, folder, name)) as engine:
         calls = min(CALLS, max(runs // 50, 20)) * repeats
         asked = Asked(engine, beside(url, name), runs, lived)
         for what, filters in asked.filters().items():
             found[what] = asked.timed(what, filters, calls)
             yield _told(what, found[what].times, BAR_MS)
-        updated = min(UPDATED, runs // 10)
-        asked.update(updated)
+        asked.update(min(UPDATED, runs // 10))
         for what, filters in asked.deep().items():
             what = f"{what}, {UPDATED:,} rows just updated"
             found[what] = asked.timed(what, filters, calls)
