@@ -133,7 +133,7 @@ def _bars(axes: Axes, lines: Mapping[str, Sequence[Figure]]) -> None:
         if points[-1].bar is not None:
             bars.setdefault(points[-1].bar, []).append(n)
     labels = list(lines)
-    for bar, whose in bars.items():
+    for place, (bar, whose) in enumerate(bars.items(), start=1):
         least = lines[labels[whose[0]]][-1].higher_is_better
         # With several bars each has the colour and the name of what it is for.
         colour = _COLOURS[whose[0] % len(_COLOURS)] if len(bars) > 1 else _BAR
@@ -141,7 +141,8 @@ def _bars(axes: Axes, lines: Mapping[str, Sequence[Figure]]) -> None:
         axes.axhline(bar, color=colour, linestyle="--", linewidth=1)
         axes.annotate(
             f"aimed at: {what}at {'least' if least else 'most'} {bar:,g}",
-            (0.5, bar),
+            # Beside each other, because bars may be close.
+            (place / (len(bars) + 1), bar),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3),
             textcoords="offset points",
