@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -53,14 +53,27 @@ Filters = dict[str, Any]
 
 
 def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Figure]:
-    """Latency of `list_runs` by each filter, at `runs` runs of several plans and statuses."""
-    at_first, found = dict[str, _Found](), dict[str, _Found]()
-    if runs > SMALL:
-        for _ in _at(url, folder, "small_lists", SMALL, repeats, at_first):
-            pass
-    yield from _at(url, folder, "lists", runs, repeats, found)
-    if at_first:
-        yield from _growth(at_first, found)
+    """Latency of `list_runs` by each filter, at `runs` runs of several plans and statuses.
+
+    Beside it, call by call, the same is asked of a small database: what else the machine does then
+    slows both.
+    """
+    lived = runs if is_sqlite(url) else min(runs, LIVED)
+    yield from _filled(url, folder, "lists", lived, runs // lived)
+    with ExitStack() as stack:
+        asked = [stack.enter_context(_asking(url, folder, "lists", lived, runs // lived))]
+        if runs > SMALL:
+            for _ in _filled(url, folder, "small_lists", SMALL, 1):
+                pass
+            asked.append(stack.enter_context(_asking(url, folder, "small_lists", SMALL, 1)))
+        yield from _pages(asked, repeats)
+
+
+@contextmanager
+def _asking(url: str, folder: Path, name: str, lived: int, times: int) -> Iterator[Asked]:
+    """An engine that was just opened, and what it is asked."""
+    with Engine(config_of(url, folder, name)) as engine:
+        yield Asked(engine, beside(url, name), lived * times, lived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +82,6 @@ class _Found:
 
     times: list[float]
     rows: int
-
-
-def _at(
-    url: str, folder: Path, name: str, runs: int, repeats: int, found: dict[str, _Found]
-) -> Iterator[Figure]:
-    lived = runs if is_sqlite(url) else min(runs, LIVED)
-    yield from _filled(url, folder, name, lived, runs // lived)
-    yield from _timed(url, folder, name, lived, runs // lived, repeats, found)
 
 
 def _filled(url: str, folder: Path, name: str, lived: int, times: int) -> Iterator[Figure]:
@@ -94,28 +99,37 @@ def _filled(url: str, folder: Path, name: str, lived: int, times: int) -> Iterat
     settle(url, name)
 
 
-def _timed(
-    url: str,
-    folder: Path,
-    name: str,
-    lived: int,
-    times: int,
-    repeats: int,
-    found: dict[str, _Found],
-) -> Iterator[Figure]:
-    """What pages take, by an engine that was just opened."""
-    runs = lived * times
-    with Engine(config_of(url, folder, name)) as engine:
-        calls = min(CALLS, max(runs // 50, 20)) * repeats
-        asked = Asked(engine, beside(url, name), runs, lived)
-        for what, filters in asked.filters().items():
-            found[what] = asked.timed(what, filters, calls)
-            yield _told(what, found[what].times, BAR_MS)
-        asked.update(min(UPDATED, runs // 10))
-        for what, filters in asked.deep().items():
-            what = f"{what}, {UPDATED:,} rows just updated"
-            found[what] = asked.timed(what, filters, calls)
-            yield _told(what, found[what].times, UPDATED_BAR_MS)
+def _pages(asked: Sequence[Asked], repeats: int) -> Iterator[Figure]:
+    """What pages take, and how much longer that is than at the smallest size."""
+    calls = min(CALLS, max(asked[0].runs // 50, 20)) * repeats
+    found = dict[str, list[_Found]]()
+    for what in asked[0].filters():
+        found[what] = _timed(asked, what, what, calls)
+        yield _told(what, found[what][0].times, BAR_MS)
+    for each in asked:
+        each.update(min(UPDATED, each.runs // 10))
+    for what in asked[0].deep():
+        told = f"{what}, {UPDATED:,} rows just updated"
+        found[told] = _timed(asked, what, told, calls)
+        yield _told(told, found[told][0].times, UPDATED_BAR_MS)
+    if len(asked) > 1:
+        yield from _growth(found)
+
+
+def _timed(asked: Sequence[Asked], what: str, told: str, calls: int) -> list[_Found]:
+    """What so many pages take of each, after one that is compared and some that are not counted."""
+    rows, chosen, times = [], [], list[list[float]]()
+    for each in asked:
+        filters = each.filters()[what]
+        rows.append(each.compared(told, filters()))
+        chosen.append([partial(each.engine.list_runs, **filters()) for _ in range(calls)])
+        times.append([])
+    for number, together in enumerate(zip(*(some[:20] + some for some in chosen), strict=True)):
+        for call, own in zip(together, times, strict=True):
+            took = timed_ms(call)
+            if number >= 20:
+                own.append(took)
+    return [_Found(*each) for each in zip(times, rows, strict=True)]
 
 
 def _told(what: str, times: list[float], bar: float) -> Figure:
@@ -127,13 +141,13 @@ def _told(what: str, times: list[float], bar: float) -> Figure:
     return Figure(work, percentile(times, 0.99), "ms p99", spread, bar, False, key)
 
 
-def _growth(at_first: dict[str, _Found], found: dict[str, _Found]) -> Iterator[Figure]:
+def _growth(found: dict[str, list[_Found]]) -> Iterator[Figure]:
     """How much longer than at the smallest size pages take that are as full there."""
-    same = [what for what, each in found.items() if each.rows == at_first[what].rows]
+    same = {what: (big, small) for what, (big, small) in found.items() if big.rows == small.rows}
     for share in (0.5, 0.99):
         ratios = {
-            what: percentile(found[what].times, share) / percentile(at_first[what].times, share)
-            for what in same
+            what: percentile(big.times, share) / percentile(small.times, share)
+            for what, (big, small) in same.items()
         }
         worst = max(ratios, key=ratios.__getitem__)
         figures = {"median of filters": statistics.median(ratios.values()), "worst": ratios[worst]}
@@ -170,9 +184,9 @@ class Asked:
     """What the list of so many runs is asked for; `lived` of them were not multiplied."""
 
     def __init__(self, engine: Engine, database: str, runs: int, lived: int) -> None:
-        self._engine = engine
+        self.engine = engine
         self._database = database
-        self._runs = runs
+        self.runs = runs
         self._lived = lived
         self._chance = random.Random(1)
 
@@ -224,7 +238,7 @@ class Asked:
 
     def _moment(self) -> Any:
         """A time in the hour or on the day of a run that is as good as any."""
-        n = self._chance.randrange(self._runs)
+        n = self._chance.randrange(self.runs)
         if n < self._lived:
             first, length = n * _DAYS // self._lived * _DAY, _DAY
         else:
@@ -242,30 +256,21 @@ class Asked:
         return {"started_after": first, "started_before": last}
 
     def _contact(self) -> Filters:
-        return {"contact_id": f"contact_{self._chance.randrange(self._runs)}"}
+        return {"contact_id": f"contact_{self._chance.randrange(self.runs)}"}
 
     def update(self, runs: int) -> None:
         """Change the rows of so many of the newest runs."""
-        for run in self._engine.list_runs(status="active", limit=runs).runs:
-            self._engine.pause_run(run.id)
-
-    def timed(self, what: str, filters: Callable[[], Filters], calls: int) -> _Found:
-        """What so many pages take, after one that is compared and some that are not counted."""
-        rows = self._compared(what, filters())
-        chosen = [filters() for _ in range(calls)]
-        for each in chosen[:20]:
-            self._engine.list_runs(**each)
-        times = [timed_ms(partial(self._engine.list_runs, **each)) for each in chosen]
-        return _Found(times, rows)
+        for run in self.engine.list_runs(status="active", limit=runs).runs:
+            self.engine.pause_run(run.id)
 
     # --- what SQL says ----------------------------------------------------------------------------
 
-    def _compared(self, what: str, filters: Filters) -> int:
+    def compared(self, what: str, filters: Filters) -> int:
         """Hold a page and its total against what a plain statement says; its runs."""
-        page = self._engine.list_runs(**filters, limit=_PAGE)
+        page = self.engine.list_runs(**filters, limit=_PAGE)
         if is_sqlite(self._database):
             return len(page.runs)
-        table = self._engine._projector.catch_up(RUN_LIST).table.physical_name
+        table = self.engine._projector.catch_up(RUN_LIST).table.physical_name
         where, values = _where(filters)
         with closing(psycopg.connect(self._database)) as own:
             count = f"SELECT count(*) FROM {table} WHERE {where}"

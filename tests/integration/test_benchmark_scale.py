@@ -99,7 +99,7 @@ def test_a_list_that_differs_from_sql_is_not_measured(
     with Engine(_config(database, tmp_path)) as engine:
         asked = run_list.Asked(engine, database, TIMES * BASE, BASE)
         with pytest.raises(SystemExit, match="list_runs by nothing: 801 runs, but SQL counts 800"):
-            asked.timed("nothing", dict, 1)
+            asked.compared("nothing", {})
 
 
 def test_both_forms_of_the_log_hold_the_same_and_lose_the_same(
