@@ -122,14 +122,20 @@ def test_pages_by_offset_and_by_ordinal_are_the_whole(
 
 
 def test_offsets_that_take_several_looks_at_the_counts(
-    views: Views, rows: list[RunRow], monkeypatch: pytest.MonkeyPatch
+    views: Views, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Two of the three buckets are looked at first, and all of them lie above a deep offset.
+    # Ten buckets that are half full, as after an archive, of which two are looked at a time.
     monkeypatch.setattr(run_list, "_SPAN", 1)
+    monkeypatch.setattr(run_list, "_WIDER", 1)
+    runs = some_runs(random.Random(14), 5 * BUCKET)
+    rows = [replace(row, ordinal=2 * row.ordinal) for row in runs]
+    prepare(views, [RUNS])
+    with views.transaction() as tables:
+        add_runs(tables, rows)
     for chosen in (RunFilter(), RunFilter(created_from=rows[50].created_tick)):
         expected = chosen_runs(rows, chosen)
-        for offset in (BUCKET - 1, BUCKET, 5_000, len(expected) - 2, len(expected), 3 * BUCKET):
-            for before in (None, BUCKET + 7, RUN_COUNT - 3):
+        for offset in (BUCKET - 1, BUCKET, 3 * BUCKET + 5, len(expected) - 2, len(expected)):
+            for before in (None, 9 * BUCKET + 7, 4 * BUCKET):
                 below = [row for row in expected if before is None or row.ordinal < before]
                 found = views.list_runs(RUNS, chosen, limit=5, offset=offset, before_ordinal=before)
                 assert found.rows == below[offset : offset + 5], (chosen, offset, before)
