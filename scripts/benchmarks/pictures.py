@@ -110,15 +110,13 @@ PICTURES: Final = (
     Picture(
         "lists-offset",
         "lists",
-        "A page of 50 runs behind 5,000 others, before and after 6,000 rows were updated",
+        "A page of 50 runs behind 5,000 others, before and after rows were updated",
         _P99,
         {
             "list_runs by nothing, offset 5,000": "no filter",
             "list_runs by two statuses, offset 5,000": "two statuses",
-            "list_runs by nothing, offset 5,000, 6,000 rows just updated": (
-                "no filter, just updated"
-            ),
-            "list_runs by two statuses, offset 5,000, 6,000 rows just updated": (
+            "list_runs by nothing, offset 5,000, rows just updated": ("no filter, just updated"),
+            "list_runs by two statuses, offset 5,000, rows just updated": (
                 "two statuses, just updated"
             ),
         },
