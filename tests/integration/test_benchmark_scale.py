@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from dee_es import Engine, EngineConfig
-from scripts.benchmarks import partitions, run_list
+from scripts.benchmarks import enrollment, partitions, peers, run_list
+from scripts.benchmarks.figures import Figure, LeftOut
 from scripts.benchmarks.harness import EPOCH, drop_databases
 from scripts.benchmarks.multiplying import HOUR, multiply
 
@@ -119,3 +120,23 @@ def test_both_forms_of_the_log_hold_the_same_and_lose_the_same(
         assert found[f"rows of an entry, {told}"].value > partitions.STATE_BYTES
     assert found["a tenth deleted, one table"].work == "1,399 entries deleted, one table"
     assert found["a tenth dropped, partitions"].work == "1,399 entries dropped, partitions"
+
+
+def test_of_very_many_contacts_only_large_batches_are_measured(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrollment, "ENOUGH", 50)
+    peers.spare(True)
+    try:
+        found = list(enrollment.measure(postgres_url, tmp_path, 60, 1))
+    finally:
+        peers.spare(False)
+        drop_databases(postgres_url)
+    assert [each.work for each in found if isinstance(each, Figure)] == [
+        "bulk_execute, batches of 1,000"
+    ]
+    assert [(each.peer, each.why) for each in found if isinstance(each, LeftOut)] == [
+        ("dbos", "measured at the smallest size alone"),
+        ("restate", "measured at the smallest size alone"),
+        ("batches of 100, the COPY of the same rows, SQLite", "measured up to 50 contacts alone"),
+    ]
