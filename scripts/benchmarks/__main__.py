@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.benchmarks import baseline, plots
+from scripts.benchmarks import baseline, peers, plots
 from scripts.benchmarks.catalogue import MEASUREMENTS, Measurement
 from scripts.benchmarks.figures import Figure, LeftOut
 from scripts.benchmarks.harness import drop_databases, workplace
@@ -105,7 +105,7 @@ def _arguments() -> argparse.Namespace:
         "--sizes",
         type=_sizes,
         metavar="N,N,...",
-        help="which sizes (default: 10000,100000,1000000)",
+        help="which sizes, for all of them (default: each one's own, most up to a million)",
     )
     parser.add_argument(
         "--from", dest="drawn_from", type=Path, metavar="FILE", help="draw what --json wrote there"
@@ -151,11 +151,13 @@ def _measure(
     if given.plot is not None:
         sizes, repeats = given.sizes or chosen.grows, min(repeats, 1)
         sizes = sizes if chosen.grows else ()
-    found = []
+    found, first = [], min(sizes, default=0)
     for size in sizes:
         # A place of its own: the same names come up again at the next size.
         own = given.keep or folder / f"{name}-{size}-{len(report.figures)}"
         own.mkdir(exist_ok=True)
+        # A peer's rate does not grow with the number, but its time does.
+        peers.spare(size != first)
         found += _at(report, name, chosen, size, repeats, url, own)
         if given.keep is None:
             drop_databases(url)
@@ -219,6 +221,8 @@ def _draw(figures: list[Figure], folder: Path) -> None:
     counted = {name: each.counted for name, each in MEASUREMENTS.items()}
     for file in plots.draw(figures, counted, folder):
         print(f"drawn: {file}")
+    for name in plots.absent(figures):
+        print(f"NOT DRAWN, because it was not measured: {name}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from typing import Any, Final
 import psycopg
 
 from dee_es import Contact, Engine
-from scripts.benchmarks.figures import Finding, measured, ratio, spread_of
+from scripts.benchmarks import peers
+from scripts.benchmarks.figures import Finding, LeftOut, measured, ratio, spread_of
 from scripts.benchmarks.harness import (
     beside,
     engine_on,
@@ -57,7 +58,9 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Finding
     yield spread_of("execute, one thread", times, SINGLE_BAR_MS, "execute, one thread, p99")
     work = f"execute, {THREADS} threads"
     yield measured(work, together, "runs/s", TOGETHER_BAR if barred else None)
-    if barred:
+    if barred and (why := peers.why_spared()):
+        yield from (LeftOut(peer, why) for peer in ("the stock library", "hand-written SQL"))
+    elif barred:
         state = _a_state(beside(url, "executes"))
         yield from _stock(url, calls, repeats, rates, together)
         yield from _hand_written(url, state, calls, repeats, rates, together)

@@ -23,7 +23,8 @@ import psycopg
 from dee_es import Contact, Engine
 from dee_es.core.projection import Build
 from projections import RUN_LIST
-from scripts.benchmarks.figures import Figure, percentile
+from scripts.benchmarks import peers
+from scripts.benchmarks.figures import Figure, Finding, LeftOut, percentile
 from scripts.benchmarks.harness import beside, config_of, engine_on, people, plan, settle
 from scripts.benchmarks.peers import stock_library
 
@@ -41,7 +42,7 @@ CALLS = 1_000
 THROTTLE = 0.25
 
 
-def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figure]:
+def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Finding]:
     """Rates, ratios, memory and latency, on a log of about so many events."""
     small = max(events // 10, 1)
     for name, size in (("small", small), ("rebuilds", events)):
@@ -87,7 +88,13 @@ def _rate(engine: Engine, name: str, bar: int, repeats: int) -> Generator[Figure
 # --- others ---------------------------------------------------------------------------------------
 
 
-def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Figure]:
+def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Finding]:
+    whole = _set_based(database, engine)
+    yield Figure("one statement over the events as jsonb", whole, "events/s")
+    yield Figure("run_list rebuilt to one statement", 100 * ours / whole, "%", None, SET_BAR)
+    if why := peers.why_spared():
+        yield LeftOut("the library's ProjectionRunner", why)
+        return
     size = min(STOCK_EVENTS, engine.health().position // 20)
     stock = _stock(database, engine, size)
     yield Figure(
@@ -97,9 +104,6 @@ def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Figur
         key="the library's ProjectionRunner",
     )
     yield Figure("run_list rebuilt to the library's", ours / stock, "times", None, STOCK_BAR)
-    whole = _set_based(database, engine)
-    yield Figure("one statement over the events as jsonb", whole, "events/s")
-    yield Figure("run_list rebuilt to one statement", 100 * ours / whole, "%", None, SET_BAR)
 
 
 def _stock(database: str, engine: Engine, events: int) -> float:

@@ -10,6 +10,7 @@ from dataclasses import replace as with_
 import pytest
 from msgspec.structs import replace
 
+from dee_es.adapters.storage.relational import run_list
 from dee_es.core.views import BUCKET, RunFilter, RunRow
 from dee_es.ports import Views
 from tests.support.counts import count
@@ -118,6 +119,27 @@ def test_pages_by_offset_and_by_ordinal_are_the_whole(
         by_ordinal += found
         before = found[-1].ordinal
     assert by_ordinal == expected
+
+
+def test_offsets_that_take_several_looks_at_the_counts(
+    views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ten buckets that are half full, as after an archive, of which two are looked at a time.
+    monkeypatch.setattr(run_list, "_SPAN", 1)
+    monkeypatch.setattr(run_list, "_WIDER", 1)
+    runs = some_runs(random.Random(14), 5 * BUCKET)
+    rows = [replace(row, ordinal=2 * row.ordinal) for row in runs]
+    prepare(views, [RUNS])
+    with views.transaction() as tables:
+        add_runs(tables, rows)
+    for chosen in (RunFilter(), RunFilter(created_from=rows[50].created_tick)):
+        expected = chosen_runs(rows, chosen)
+        for offset in (BUCKET - 1, BUCKET, 3 * BUCKET + 5, len(expected) - 2, len(expected)):
+            for before in (None, 9 * BUCKET + 7, 4 * BUCKET):
+                below = [row for row in expected if before is None or row.ordinal < before]
+                found = views.list_runs(RUNS, chosen, limit=5, offset=offset, before_ordinal=before)
+                assert found.rows == below[offset : offset + 5], (chosen, offset, before)
+                assert found.total == len(expected)
 
 
 def test_time_ranges_at_every_edge(views: Views, rows: list[RunRow]) -> None:

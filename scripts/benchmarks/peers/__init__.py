@@ -22,6 +22,19 @@ ROOT = Path(__file__).parents[3]
 _PATIENCE_S = 3_600
 
 
+_spared: list[str] = []
+
+
+def spare(spared: bool) -> None:
+    """Whether peers are left out from now on, because they were measured at a smaller size."""
+    _spared[:] = ["measured at the smallest size alone"] if spared else []
+
+
+def why_spared() -> str | None:
+    """Why peers are left out, if they are."""
+    return _spared[0] if _spared else None
+
+
 def missing(*modules: str) -> str | None:
     """Why the peer cannot be measured, if one of its modules is not installed."""
     absent = [name for name in modules if importlib.util.find_spec(name) is None]

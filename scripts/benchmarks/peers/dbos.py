@@ -6,7 +6,7 @@ from itertools import count
 
 from scripts.benchmarks.figures import LeftOut
 from scripts.benchmarks.harness import new_database
-from scripts.benchmarks.peers import best_of, missing, run
+from scripts.benchmarks.peers import best_of, missing, run, why_spared
 
 PEER = "dbos"
 ENQUEUE = ("transactions", "transaction", "threads")
@@ -18,7 +18,7 @@ def rates(
     url: str, job: str, variants: tuple[str, ...], size: int, repeats: int
 ) -> tuple[str, list[float]] | LeftOut:
     """The fastest variant of a job and its rates, each on a database of its own."""
-    if why := missing("dbos", "sqlalchemy"):
+    if why := why_spared() or missing("dbos", "sqlalchemy"):
         return LeftOut(PEER, why)
 
     def once(variant: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.benchmarks.figures import LeftOut
-from scripts.benchmarks.peers import best_of, missing, restate_server, run
+from scripts.benchmarks.peers import best_of, missing, restate_server, run, why_spared
 
 PEER = "restate"
 VARIANTS = ("4/1", "4/cores", "24/cores")
@@ -12,7 +12,7 @@ VARIANTS = ("4/1", "4/cores", "24/cores")
 
 def rates(job: str, size: int, repeats: int) -> tuple[str, list[float]] | LeftOut:
     """The fastest variant of a job and its rates, each on a new server."""
-    if why := missing("restate", "hypercorn") or restate_server.ensure():
+    if why := why_spared() or missing("restate", "hypercorn") or restate_server.ensure():
         return LeftOut(PEER, why)
 
     def once(variant: str) -> float:

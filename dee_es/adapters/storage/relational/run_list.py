@@ -22,6 +22,10 @@ from dee_es.core.views import ALL_BUCKETS, ANY, BUCKET, RunFilter, RunRow, RunSt
 
 _END: Final = 2**62
 """An ordinal beyond every run."""
+_SPAN: Final = 4
+_WIDER: Final = 8
+"""Times the buckets that an offset fills at the least are looked at first, and times as many as
+before next: pages far down are found in one look, rare runs in a few."""
 
 # Creation ticks never fall with the ordinal, so the first run at or behind a tick is found by
 # halving, without an index on ticks that every enrolment would have to pay for. Gaps are harmless:
@@ -52,6 +56,7 @@ SELECT ordinal FROM (
 _MERGED: Final = """
 SELECT ordinal FROM ({arms}) AS merged ORDER BY ordinal DESC LIMIT ? OFFSET ?
 """
+_NEWEST: Final = "SELECT ordinal FROM {table} ORDER BY ordinal DESC LIMIT 1"
 _BY_ORDINAL: Final = "SELECT {columns} FROM {table} WHERE ordinal IN ??"
 _COUNT: Final = "(SELECT count(*) FROM {table} WHERE {where})"
 _WHOLE: Final = """
@@ -215,8 +220,11 @@ class RunPages:
 
     def _skip(self, high: int, offset: int) -> tuple[int, int]:
         """Leave out whole buckets from the top: the ordinal to go on from, and what is left."""
-        end = high // BUCKET
-        if high != _END:
+        if high == _END:
+            newest = self._ask(_NEWEST.format(**self._names), ())
+            end = newest[0][0] // BUCKET + 1 if newest else 0
+        else:
+            end = high // BUCKET
             if end * BUCKET <= self._low:
                 return high, offset
             edge = self._count(end * BUCKET, high)
@@ -224,12 +232,16 @@ class RunPages:
                 return high, offset
             high, offset = end * BUCKET, offset - edge
         first = -(-self._low // BUCKET)
+        span = _SPAN * (offset // BUCKET + 1)
         statement = _BUCKETS.format(**self._names)
-        for bucket, n in self._ask(statement, (*self._count_key, first, end)):
-            if n > offset:
-                # Nothing lies between this bucket and the one above it.
-                return min(high, (bucket + 1) * BUCKET), offset
-            high, offset = bucket * BUCKET, offset - n
+        while first < end:
+            start = max(first, end - span)
+            for bucket, n in self._ask(statement, (*self._count_key, start, end)):
+                if n > offset:
+                    # Nothing lies between this bucket and the one above it.
+                    return min(high, (bucket + 1) * BUCKET), offset
+                high, offset = bucket * BUCKET, offset - n
+            end, span = start, span * _WIDER
         return high, offset
 
     # --- counts -----------------------------------------------------------------------------------
