@@ -11,11 +11,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dee_es.adapters.storage.relational.session import quoted
-from dee_es.adapters.storage.relational.tables import Dialect, place, rows_relation
+from dee_es.adapters.storage.relational.tables import Dialect, mark, place, rows_relation
 from dee_es.core.ids import is_run
 from dee_es.core.projection import Table
 from dee_es.core.views import AuditFilter, AuditRow
@@ -94,7 +94,9 @@ def _walks(
             if index == lead:
                 yield _sorted(lead, values, others, chosen, after)
             else:
-                yield _ordered(table, dialect, lead, values, others, chosen, after)
+                walk = _ordered(table, dialect, lead, values, others, chosen, after)
+                marked = mark(table, index)
+                yield replace(walk, where=f"{marked} AND {walk.where}") if marked else walk
 
 
 def _alternatives(table: Table[AuditRow], chosen: AuditFilter) -> Iterator[Fields]:
@@ -147,7 +149,7 @@ def _ordered(
         where += f"({columns}tick) >= ({marks}?)"
         params = [*values, first[0]]
     else:
-        where += f"({columns}tick, {at}) >= ({marks}?, ?) AND (tick, position) > (?, ?)"
+        where += f"({columns}tick, {at}) >= ({marks}?, ?) AND (tick + 0, position) > (?, ?)"
         whole = first[1] if at == quoted(table.key) else first[1] // table.stretch
         params = [*values, first[0], whole, *first]
     where += f" AND ({columns}tick) < ({marks}?)"

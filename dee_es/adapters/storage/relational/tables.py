@@ -88,9 +88,27 @@ def index_statements(table: Table[Any], dialect: Dialect) -> list[str]:
         statements.append(
             f"CREATE INDEX IF NOT EXISTS {quoted(f'{relation.name}_by_' + '_'.join(index))} "
             f"ON {quoted(relation.name)} ({', '.join(listed)})"
-            + (f" WHERE {quoted(index[0])} IS NOT NULL" if index[0] in nullable else "")
+            + _where(table, index, index[0] in nullable)
         )
     return statements
+
+
+def _where(table: Table[Any], index: tuple[str, ...], nullable: bool) -> str:
+    there = f"{quoted(index[0])} IS NOT NULL" if nullable else ""
+    conditions = [each for each in (there, mark(table, index)) if each]
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def mark(table: Table[Any], index: tuple[str, ...]) -> str:
+    """What a query says so that it may use this index; nothing of most.
+
+    Of two indexes with the same first column a planner may take the smaller one where it does not
+    know how many rows are wanted. So the later one is made for rows that meet a condition: each
+    does, but only queries that are meant for the index say so.
+    """
+    earlier = table.indexes[: table.indexes.index(index)]
+    rivals = any(other[0] == index[0] for other in earlier)
+    return f"{quoted(table.key)} > 0" if table.stretch and rivals else ""
 
 
 def place(table: Table[Any], dialect: Dialect) -> str:
