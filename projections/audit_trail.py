@@ -87,7 +87,7 @@ class AuditTrail(_Trail):
         indexes=(
             ("stream_id",),
             ("about_run_id",),
-            ("contact_id", "tick", "position"),
+            ("contact_id", "tick"),
             ("reason", "tick", "position"),
             ("actor", "tick", "position"),
             ("plan_id", "action", "tick", "position"),

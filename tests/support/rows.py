@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from dee_es.core.projection import CountKey, Table
-from dee_es.core.views import AuditFilter, AuditRow, AuditRowV2, RunFilter, RunRow, RunStatus, run_counts
+from dee_es.core.views import (
+    AuditFilter,
+    AuditRow,
+    AuditRowV2,
+    RunFilter,
+    RunRow,
+    RunStatus,
+    run_counts,
+)
 from dee_es.ports import BuildKey, BuildRow, TableReader, TableTransaction, Views
 from projections.audit_trail import AuditTrail, AuditTrailV2
 from projections.run_list import RunList

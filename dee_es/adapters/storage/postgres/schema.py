@@ -24,9 +24,7 @@ TYPES: Final[Mapping[ColumnKind, str]] = {
 TABLE_OPTIONS: Final = "WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05)"
 # Rows that never change need no such room. Vacuum only marks their pages as seen by everybody, so
 # that counting by an index need not look at rows: those of the last twentieth are still looked at.
-LASTING_OPTIONS: Final = (
-    "WITH (fillfactor = 100, autovacuum_vacuum_insert_scale_factor = 0.05)"
-)
+LASTING_OPTIONS: Final = "WITH (fillfactor = 100, autovacuum_vacuum_insert_scale_factor = 0.05)"
 
 # The event store library's table; the position is assigned by us, under the append lock.
 _EVENTS: Final = """

@@ -11,7 +11,12 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing.utils import strtobool
 
 from dee_es.adapters.storage.postgres.database import Bounds, PostgresDatabase
-from dee_es.adapters.storage.postgres.schema import LASTING_OPTIONS, MIGRATIONS, TABLE_OPTIONS, TYPES
+from dee_es.adapters.storage.postgres.schema import (
+    LASTING_OPTIONS,
+    MIGRATIONS,
+    TABLE_OPTIONS,
+    TYPES,
+)
 from dee_es.adapters.storage.relational.migrations import migrate
 from dee_es.adapters.storage.relational.store import RelationalStore
 from dee_es.adapters.storage.relational.tables import Dialect

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dee_es.adapters.storage.relational.session import quoted
@@ -25,8 +25,9 @@ _ARMS: Final = "SELECT {columns} FROM ({arms}) AS arms ORDER BY tick, position L
 _NESTED: Final = "SELECT * FROM ({arm}) AS arm"
 _COUNT: Final = "SELECT count(*) FROM {table} WHERE {where}"
 _ORDERED: Final = ("tick", "position")
-_MOST_WALKS: Final = 32
-"""Values of one field that are walked each for itself; with more, the field only filters."""
+_MOST_WALKS: Final = 64
+"""Values that are walked each for itself, which is more than there are actions; with more, a field
+only filters."""
 _END: Final = 2**62
 
 Query = tuple[str, list[object]]
@@ -88,15 +89,13 @@ def _walks(
         return
     for fields in _alternatives(table, chosen):
         index = _leading(table, fields)
-        lead = index[: -len(_ORDERED)] if index[-1] == table.key else index
+        lead = tuple(name for name in index if name not in _ORDERED)
         others = {name: values for name, values in fields.items() if values and name not in lead}
         for values in itertools.product(*(dict.fromkeys(fields[name]) for name in lead)):
             if index == lead:
                 yield _sorted(lead, values, others, chosen, after)
             else:
-                walk = _ordered(table, dialect, lead, values, others, chosen, after)
-                marked = mark(table, index)
-                yield replace(walk, where=f"{marked} AND {walk.where}") if marked else walk
+                yield _ordered(table, dialect, index, values, others, chosen, after)
 
 
 def _alternatives(table: Table[AuditRow], chosen: AuditFilter) -> Iterator[Fields]:
@@ -130,32 +129,40 @@ def _leading(table: Table[AuditRow], fields: Fields) -> tuple[str, ...]:
 def _ordered(
     table: Table[AuditRow],
     dialect: Dialect,
-    lead: Sequence[str],
+    index: tuple[str, ...],
     values: Sequence[object],
     others: Fields,
     chosen: AuditFilter,
     after: tuple[int, int] | None,
 ) -> _Walk:
-    """Along an index that has the rows of `lead` in order.
+    """Along an index that has the rows of its leading columns in the order of time.
 
-    The rows are compared with `lead` in front, so that no other index is thought of.
+    Rows are compared by all of its columns at once, so that no other index is thought of.
     """
     first, end = _bounds(chosen, after)
-    columns = "".join(f"{name}, " for name in lead)
-    marks = "?, " * len(lead)
-    at = place(table, dialect)
-    where = "".join(f"{name} IS NOT NULL AND " for name in lead)
+    key, marked = quoted(table.key), mark(table, index)
+    ended = index[-1] == table.key
+    walked = [*index[:-1], place(table, dialect)] if ended else list(index)
+    timed = list(index[: index.index("tick") + 1])
+    where = [marked] if marked else []
+    where += [f"{name} IS NOT NULL" for name in timed[:-1]]
     if after is None:
-        where += f"({columns}tick) >= ({marks}?)"
+        where.append(_compared(timed, ">="))
         params = [*values, first[0]]
     else:
-        where += f"({columns}tick, {at}) >= ({marks}?, ?) AND (tick + 0, position) > (?, ?)"
-        whole = first[1] if at == quoted(table.key) else first[1] // table.stretch
-        params = [*values, first[0], whole, *first]
-    where += f" AND ({columns}tick) < ({marks}?)"
+        # What shares the first entry is filtered: an expression, so that this is no bound.
+        where += [_compared(walked, ">="), f"(tick + 0, {key}) > (?, ?)"]
+        end_of_walk = [first[1] if walked[-1] == key else first[1] // table.stretch]
+        params = [*values, first[0], *(end_of_walk if ended else ()), *first]
+    where.append(_compared(timed, "<"))
     filters, wanted = _filters(others)
-    order = f"{columns}tick, {at}" + ("" if at == quoted(table.key) else ", position")
-    return _Walk(where + filters, order, [*params, *values, end, *wanted])
+    order = [*walked, *(() if walked[-1] == key else (key,))]
+    params += [*values, end, *wanted]
+    return _Walk(" AND ".join(where) + filters, ", ".join(order), params)
+
+
+def _compared(columns: Sequence[str], operator: str) -> str:
+    return f"({', '.join(columns)}) {operator} ({', '.join('?' * len(columns))})"
 
 
 def _sorted(
