@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from dee_es.core.projection import Build
+from dee_es.core.projection import Build, Table
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import Page, advance, open_page
@@ -31,6 +31,8 @@ from dee_es.ports import (
 _LAST_PAGE: Final = 1_000
 """Events that may always be folded under the append lock at the end: that is soon done."""
 _ROUNDS: Final = 3
+_INDEXERS: Final = 2
+"""Indexes made at a time: each is the work of one core of the database's."""
 _NOTED_S: Final = 0.5
 """How often the database is told how long a rebuild has worked, in seconds of work."""
 
@@ -116,13 +118,23 @@ class Work:
         if not self._indexed:
             self.tell("indexing", 0, 1)
             self._pace.begin()
-            with self._views.building() as tx:
-                tx.index(self.build.tables)
+            self._index()
             self._views.settle(self.build.tables)
             self._pace.rest()
             self._indexed = True
         self.level()
         self.tell("reading", self.position, max(head, self.position))
+
+    def _index(self) -> None:
+        """Make the indexes that were put off; several at a time, unless others are to be spared."""
+
+        def make(each: tuple[Table[Any], tuple[str, ...]]) -> None:
+            with self._views.building() as tx:
+                tx.index(*each)
+
+        waiting = [(table, index) for table in self.build.tables for index in table.indexes]
+        with ThreadPoolExecutor(1 if self._pace.spares else _INDEXERS, "dee-index") as pool:
+            list(pool.map(make, waiting))
 
     def _fold_pages(self) -> int:
         """Fold all but the last page, keeping nobody from appending; returns the log's head.

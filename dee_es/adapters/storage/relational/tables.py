@@ -72,31 +72,24 @@ def create_statements(table: Table[Any], dialect: Dialect) -> list[str]:
     return statements
 
 
-def index_statements(table: Table[Any], dialect: Dialect) -> list[str]:
-    """DDL for a table's indexes, each a no-op where it exists already.
+def index_statement(table: Table[Any], index: tuple[str, ...], dialect: Dialect) -> str:
+    """DDL for one of a table's indexes, a no-op where it exists already.
 
     Rows without a value in the first column are not in the index: nobody looks for them by it.
     """
     relation = rows_relation(table)
-    nullable = {column.name for column in table.columns if column.nullable}
-    statements = []
-    for index in table.indexes:
-        listed = [quoted(column) for column in index]
-        if table.stretch and index[-1] == table.key:
-            # SQLite ends every index in the key by itself.
-            listed[-1:] = [f"({place(table, dialect)})"] if dialect.shares_entries else []
-        statements.append(
-            f"CREATE INDEX IF NOT EXISTS {quoted(f'{relation.name}_by_' + '_'.join(index))} "
-            f"ON {quoted(relation.name)} ({', '.join(listed)})"
-            + _where(table, index, index[0] in nullable)
-        )
-    return statements
-
-
-def _where(table: Table[Any], index: tuple[str, ...], nullable: bool) -> str:
-    there = f"{quoted(index[0])} IS NOT NULL" if nullable else ""
-    conditions = [each for each in (there, mark(table, index)) if each]
-    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    listed = [quoted(column) for column in index]
+    if table.stretch and index[-1] == table.key:
+        # SQLite ends every index in the key by itself.
+        listed[-1:] = [f"({place(table, dialect)})"] if dialect.shares_entries else []
+    nullable = any(column.name == index[0] and column.nullable for column in table.columns)
+    conditions = [f"{quoted(index[0])} IS NOT NULL"] if nullable else []
+    conditions += [marked] if (marked := mark(table, index)) else []
+    return (
+        f"CREATE INDEX IF NOT EXISTS {quoted(f'{relation.name}_by_' + '_'.join(index))} "
+        f"ON {quoted(relation.name)} ({', '.join(listed)})"
+        + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+    )
 
 
 def mark(table: Table[Any], index: tuple[str, ...]) -> str:
@@ -233,14 +226,12 @@ class Tables:
         for table in tables:
             for statement in create_statements(table, self._dialect):
                 self._session.ask(statement)
-            if indexes:
-                self.index([table])
+            for index in table.indexes if indexes else ():
+                self.index(table, index)
 
-    def index(self, tables: Iterable[Table[Any]]) -> None:
+    def index(self, table: Table[Any], index: tuple[str, ...]) -> None:
         """See `TableTransaction.index`."""
-        for table in tables:
-            for statement in index_statements(table, self._dialect):
-                self._session.ask(statement)
+        self._session.ask(index_statement(table, index, self._dialect))
 
     # --- rows -------------------------------------------------------------------------------------
 
