@@ -137,9 +137,10 @@ class Work:
             list(pool.map(make, waiting))
 
     def _fold_pages(self) -> int:
-        """Fold all but the last page, keeping nobody from appending; returns the log's head.
+        """Fold all but the last events, keeping nobody from appending; returns the log's head.
 
-        The last page is larger than others if the log grows about as fast as it is folded.
+        Those that are left are a page at most, of the smaller kind, unless the log grows about as
+        fast as it is folded: they are folded into indexes, and under the append lock.
         """
         with _ahead(self._store) as reading:
             chase = _Chase()
@@ -153,9 +154,11 @@ class Work:
                         # Appends have folded into it since, as long as it was level.
                         self.position = row.position
                         continue
-                    # Strictly below the head: there no append takes this build for level.
-                    if head - row.position <= max(self._pace.page, len(rows)):
+                    if head - row.position <= min(max(self._pace.page, len(rows)), _LAST_PAGE):
                         return head
+                    if len(rows) > 1 and rows[-1].position == head:
+                        # Strictly below the head: there no append takes this build for level.
+                        rows = rows[:-1]
                     if chase.is_lost(row.position, head):
                         if head - row.position <= _LAST_PAGE:
                             return head
