@@ -44,9 +44,9 @@ CREATE TABLE stored_events (
 """
 # Stored as given: an encrypted state does not get smaller, and trying costs time.
 _EVENTS_PLAIN: Final = "ALTER TABLE stored_events ALTER COLUMN state SET STORAGE EXTERNAL"
-# Whoever reads the log in order (projections, verification, exports) walks this one; unique, so that
-# no position is given twice. Positions only grow: it is written at its right end alone, and stays
-# packed (about 23 bytes an event).
+# Whoever reads the log in order (projections, verification, exports) walks this one; unique, so
+# that no position is given twice. Positions only grow: it is written at its right end alone, and
+# stays packed (about 23 bytes an event).
 _EVENTS_BY_POSITION: Final = """
 CREATE UNIQUE INDEX stored_events_notification_id_idx ON stored_events (notification_id)
 """
@@ -67,8 +67,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION stored_events_refuse()
 _REFUSE_ALWAYS: Final = """
 ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_append_only
 """
-# One row a stream, changed by every append to it: hence room on the pages and an early vacuum, as for
-# projections.
+# One row a stream, changed by every append to it: hence room on the pages and an early vacuum, as
+# for projections.
 _HEADS: Final = """
 CREATE TABLE heads (
     stream_id text COLLATE "C" PRIMARY KEY,
