@@ -94,3 +94,17 @@ def test_no_other_index_is_used_and_never_all_rows(
         assert not re.search(r"Seq Scan|pkey|SCAN audit_trail_v3$", plan), plan
     rows = some_entries(random.Random(5), 3_000)
     assert views.count_audit(AUDIT, chosen) == len(chosen_entries(rows, chosen))
+
+
+def test_the_smaller_index_of_a_plan_does_not_stand_in_for_that_of_plan_and_action(
+    explained: tuple[Any, Explain],
+) -> None:
+    """A planner that does not know how many rows are wanted would take it, and read all of the
+    plan's entries; so it must not even do so where there is no other."""
+    views, explain = explained
+    with views.building() as tx:
+        tx._session.ask("DROP INDEX audit_trail_v3_by_plan_id_action_tick_position")
+    chosen = AuditFilter(plan_id="plan_1", actions=("x.y",))
+    for after in (None, AFTER):
+        query, params = audit.page(AUDIT, views.dialect, chosen, 50, after)
+        assert "by_plan_id" not in explain(query, params)
