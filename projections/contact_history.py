@@ -21,13 +21,19 @@ class ContactHistory(OneTable):
     name = "contact_history"
     appends_only = False
     table = Table(
-        "contact_run", 1, ContactRunRow, key="run_id", indexes=(("contact_id", "run_id"),)
+        "contact_run",
+        1,
+        ContactRunRow,
+        key="run_id",
+        # A contact's runs, which are asked for by contact alone.
+        indexes=(("contact_id", "run_id"),),
     )
     lines = Table(
         "contact_history",
         1,
         ContactEntryRow,
         key="position",
+        # A contact's entries, in the order in which they are told; nobody asks for anything else.
         indexes=(("contact_id", "position"),),
     )
 

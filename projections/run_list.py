@@ -30,8 +30,12 @@ class RunList(OneTable):
         indexes=(
             # The order of every list, and the suffix that keeps the others in that order.
             ("ordinal",),
+            # Runs of a contact, which are few: other filters are applied to them.
             ("contact_id", "ordinal"),
+            # Runs of a plan in a status, or in several, merged: any of them for a plan alone.
             ("plan_id", "status", "ordinal"),
+            # Runs in a status, whatever their plan. Both change with the status: nothing shorter
+            # gives a page of few runs among many.
             ("status", "ordinal"),
         ),
         counted=RUN_COUNTS,

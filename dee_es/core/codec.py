@@ -7,7 +7,6 @@ bytes. Encryption itself is the key store's; this module only says what is encry
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -84,13 +83,15 @@ def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tupl
     `IntegrityViolation` for a payload that is not one; both name `where`.
     """
     # Nearly every event is of the current shape; any other, or a fault, is read with more care.
-    with suppress(msgspec.DecodeError, ValueError, KeyError, RecursionError):
+    try:
         stored = _current[name].decode(public)
         if stored.schema == REGISTRY[name].schema:
             if not personal:
                 return stored.data, stored.meta
             part = _personal[name].decode(personal)
             return msgspec.structs.replace(stored.data, personal=part), stored.meta
+    except (msgspec.DecodeError, ValueError, KeyError, RecursionError):
+        pass  # What it is instead is found out below.
     try:
         envelope = _envelope.decode(public)
         entry = current_entry(name, envelope.schema, where)

@@ -47,6 +47,10 @@ class Table(Generic[RowT]):
     a query needs it. `counted` names the columns of a second table beside it that holds counts;
     empty if there is none. `lacks` names fields of the row type that this version has no column
     for: they are read as their defaults. `build` tells copies of one version apart.
+
+    `stretch`, if it is not 0, lets indexes that end in an integer key hold it divided by that, so
+    that rows that are alike for a stretch share an entry where a database can do that; whoever
+    walks such an index sorts the rows of each stretch. It must not change within a version.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Table(Generic[RowT]):
     counted: tuple[tuple[str, ColumnKind], ...] = ()
     lacks: tuple[str, ...] = ()
     build: int = 1
+    stretch: int = 0
 
     @property
     def physical_name(self) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Literal
 
+from dee_es.core.ids import is_run
 from dee_es.core.projection import ColumnKind, CountKey, Row
 
 BUCKET: Final = 4096
@@ -83,7 +84,32 @@ def _counts_of(plan_id: str, status: str, bucket: int) -> tuple[CountKey, ...]:
 
 
 class AuditRow(Row, frozen=True):
-    """What an audit query searches by; the rest of an entry is read from its event."""
+    """What an audit query searches by; the rest of an entry is read from its event.
+
+    A run's entries are those of its stream; `about_run_id` is the run that an event of the system
+    is about. There is one such row for every event, so that each byte of it counts: numbers come
+    first, where a database need not pad what stands before them.
+    """
+
+    position: int
+    version: int
+    tick: int
+    stream_id: str
+    action: str
+    plan_id: str | None
+    contact_id: str | None
+    actor: str | None
+    reason: str | None
+    about_run_id: str | None
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that the entry is of, or about."""
+        return self.stream_id if is_run(self.stream_id) else self.about_run_id
+
+
+class AuditRowV2(Row, frozen=True):
+    """What version 2 of the audit trail kept of an entry: its run twice, and its step."""
 
     position: int
     stream_id: str

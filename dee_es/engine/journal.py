@@ -142,14 +142,13 @@ def key_id_of(row: StoredRow) -> bytes | None:
 
 def _public(row: StoredRow) -> RecordedEvent:
     """A row without its personal part; its place is only put into words for an error."""
-    state = row.state
-    size = int.from_bytes(state[_PUBLIC - 4 : _PUBLIC], "big")
-    if not state.startswith(chain.FORMAT) or len(state) < _PUBLIC + size:
+    state, name = row.state, row.name
+    end = _PUBLIC + int.from_bytes(state[_PUBLIC - 4 : _PUBLIC], "big")
+    if not state.startswith(chain.FORMAT) or len(state) < end:
         where = place(row)
         codec.split(chain.unseal(state, where).payload, where)
-    public = state[_PUBLIC : _PUBLIC + size]
     try:
-        event, meta = codec.decode(row.name, public, None, "")
+        event, meta = codec.decode(name, state[_PUBLIC:end], None, "")
     except (IntegrityViolation, UnknownEventVersion):
-        event, meta = codec.decode(row.name, public, None, place(row))
-    return RecordedEvent(row.stream_id, row.version, row.name, row.position, meta, event)
+        event, meta = codec.decode(name, state[_PUBLIC:end], None, place(row))
+    return RecordedEvent(row.stream_id, row.version, name, row.position, meta, event)

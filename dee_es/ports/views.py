@@ -156,8 +156,8 @@ class TableTransaction(TableReader, Protocol):
         """Create the tables, counts and, unless they are put off, indexes that do not exist yet."""
         ...
 
-    def index(self, tables: Iterable[Table[Any]]) -> None:
-        """Create the indexes that were put off."""
+    def index(self, table: Table[Any], index: tuple[str, ...]) -> None:
+        """Create an index that was put off; several may be under way in as many transactions."""
         ...
 
     def save_rebuild(self, row: RebuildRow) -> None:

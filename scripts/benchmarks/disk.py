@@ -49,7 +49,7 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Finding
         return
     events, payload, sizes = found
     log_table, log_indexes = sizes["stored_events"]
-    audit = [size for name, size in sizes.items() if name.startswith("audit_trail")]
+    audit = [size for name, size in sizes.items() if name.startswith("audit_")]
     audit_table, audit_indexes = (sum(column) for column in zip(*audit, strict=True))
     whole = (log_table + log_indexes + audit_table + audit_indexes - bodies) / events
     raw = (payload - bodies) / events

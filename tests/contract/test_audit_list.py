@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import pytest
 
-from dee_es.core.views import AuditFilter, AuditRow
+from dee_es.core.projection import Table
+from dee_es.core.views import AuditFilter, AuditRow, AuditRowV2
 from dee_es.ports import Views
 from tests.support.counts import count
-from tests.support.rows import AUDIT, chosen_entries, prepare, some_entries
+from tests.support.rows import AUDIT, AUDIT_V2, as_version_2, chosen_entries, prepare, some_entries
+
+Rows = list[AuditRow] | list[AuditRowV2]
+
+
+@pytest.fixture(params=[AUDIT_V2, AUDIT], ids=["version 2", "version 3"])
+def table(request: pytest.FixtureRequest) -> Table[Any]:
+    """The table of each version that a database may serve."""
+    table: Table[Any] = request.param
+    return table
 
 
 @pytest.fixture
-def rows(views: Views) -> list[AuditRow]:
+def rows(views: Views, table: Table[Any]) -> Rows:
     """Entries as they are in the audit trail."""
-    rows = some_entries(random.Random(5), 1_500)
-    prepare(views, [AUDIT])
+    made = some_entries(random.Random(5), 1_500)
+    rows: Rows = made if table is AUDIT else [as_version_2(row) for row in made]
+    prepare(views, [table])
     with views.transaction() as tables:
         # Not in log order, as a rebuild may write them.
-        tables.write(AUDIT, rows[700:], ())
-        tables.write(AUDIT, rows[:700], ())
+        tables.write(table, rows[700:], ())
+        tables.write(table, rows[:700], ())
     return rows
 
 
-def test_every_combination_of_filters(views: Views, rows: list[AuditRow]) -> None:
+def test_every_combination_of_filters(views: Views, table: Table[Any], rows: Rows) -> None:
     chance = random.Random(6)
     for fields in itertools.product((False, True), repeat=8):
         for _ in range(count(2, 30)):
@@ -43,30 +55,32 @@ def test_every_combination_of_filters(views: Views, rows: list[AuditRow]) -> Non
                 reasons=tuple(chance.sample(["asked", "Ärger", "no"], 2)) if fields[7] else None,
             )
             expected = chosen_entries(rows, chosen)
-            assert views.count_audit(AUDIT, chosen) == len(expected), chosen
+            assert views.count_audit(table, chosen) == len(expected), chosen
             last = chance.choice(rows)
             after = chance.choice([None, (last.tick, last.position)])
             if after is not None:
                 expected = [row for row in expected if (row.tick, row.position) > after]
             limit = chance.choice([1, 9, 5000])
-            found = views.list_audit(AUDIT, chosen, limit=limit, after=after)
+            found = views.list_audit(table, chosen, limit=limit, after=after)
             assert found == expected[:limit], (chosen, after, limit)
 
 
-def test_no_reason_at_all_chooses_nothing(views: Views, rows: list[AuditRow]) -> None:
-    assert views.list_audit(AUDIT, AuditFilter(reasons=()), limit=5) == []
-    assert views.count_audit(AUDIT, AuditFilter(reasons=(), actor="ann")) == 0
+def test_no_reason_at_all_chooses_nothing(views: Views, table: Table[Any], rows: Rows) -> None:
+    assert views.list_audit(table, AuditFilter(reasons=()), limit=5) == []
+    assert views.count_audit(table, AuditFilter(reasons=(), actor="ann")) == 0
 
 
-def test_more_values_than_are_walked_one_by_one(views: Views, rows: list[AuditRow]) -> None:
-    actions = ("x.y", *(f"no.{number}" for number in range(40)))
+def test_more_values_than_are_walked_one_by_one(
+    views: Views, table: Table[Any], rows: Rows
+) -> None:
+    actions = ("x.y", *(f"no.{number}" for number in range(80)))
     chosen = AuditFilter(actions=actions)
-    assert views.list_audit(AUDIT, chosen, limit=5000) == chosen_entries(rows, chosen)
+    assert views.list_audit(table, chosen, limit=5000) == chosen_entries(rows, chosen)
 
 
-def test_the_different_texts_of_a_column(views: Views, rows: list[AuditRow]) -> None:
-    assert views.distinct(AUDIT, "reason") == ["asked", "asked again", "Ärger"]
-    assert views.distinct(AUDIT, "actor") == ["ann", "bob"]
+def test_the_different_texts_of_a_column(views: Views, table: Table[Any], rows: Rows) -> None:
+    assert views.distinct(table, "reason") == ["asked", "asked again", "Ärger"]
+    assert views.distinct(table, "actor") == ["ann", "bob"]
 
 
 @pytest.mark.parametrize(
@@ -78,17 +92,21 @@ def test_the_different_texts_of_a_column(views: Views, rows: list[AuditRow]) -> 
         AuditFilter(plan_id="plan_1"),
     ],
 )
-def test_pages_follow_each_other(views: Views, rows: list[AuditRow], chosen: AuditFilter) -> None:
-    found: list[AuditRow] = []
+def test_pages_follow_each_other(
+    views: Views, table: Table[Any], rows: Rows, chosen: AuditFilter
+) -> None:
+    found: list[Any] = []
     while page := views.list_audit(
-        AUDIT, chosen, limit=97, after=(found[-1].tick, found[-1].position) if found else None
+        table, chosen, limit=97, after=(found[-1].tick, found[-1].position) if found else None
     ):
         found += page
     assert found == chosen_entries(rows, chosen)
 
 
-def test_bounds_of_ticks_are_inclusive_and_exclusive(views: Views, rows: list[AuditRow]) -> None:
+def test_bounds_of_ticks_are_inclusive_and_exclusive(
+    views: Views, table: Table[Any], rows: Rows
+) -> None:
     tick = rows[750].tick
-    found = views.list_audit(AUDIT, AuditFilter(from_tick=tick, before_tick=tick + 1), limit=5000)
+    found = views.list_audit(table, AuditFilter(from_tick=tick, before_tick=tick + 1), limit=5000)
     assert found == [row for row in rows if row.tick == tick]
-    assert views.list_audit(AUDIT, AuditFilter(from_tick=tick, before_tick=tick), limit=5) == []
+    assert views.list_audit(table, AuditFilter(from_tick=tick, before_tick=tick), limit=5) == []

@@ -120,7 +120,8 @@ def test_builds_of_one_version_stand_side_by_side(views: Views) -> None:
     prepare(views, [RUNS, OTHER])
     with views.transaction() as tx:
         add_runs(tx, [run_row(1)])
-        tx.index([OTHER])
+        for index in OTHER.indexes:
+            tx.index(OTHER, index)
     assert views.list_runs(RUNS, RunFilter(), limit=5).total == 1
     found = views.list_runs(OTHER, RunFilter(), limit=5)
     assert (found.rows, found.total) == ([], 0)

@@ -86,7 +86,7 @@ def test_rebuild_verify_drop(dee: Dee) -> None:
         assert "is what the log says" in line
     assert dee("projections", "drop", "run_list").stdout == "dropped run_list_v1\n"
     assert dee.json("projections", "drop", "audit_trail") == {
-        "dropped": ["audit_run_v2", "audit_trail_v2"]
+        "dropped": ["audit_run_v3", "audit_trail_v3"]
     }
     assert "there is nothing else" in dee("projections", "drop", "run_list", code=1).stderr
     assert dee.json("runs", "list")["total"] == 3

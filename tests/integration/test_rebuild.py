@@ -489,7 +489,7 @@ def test_the_rows_of_one_run_or_contact_are_made_anew(place: Place, engine: Engi
     for table, column in [
         ("run_list_v1", "run_id"),
         ("step_funnel_v1", "run_id"),
-        ("audit_trail_v2", "stream_id"),
+        ("audit_trail_v3", "stream_id"),
     ]:
         tamper(engine, f"UPDATE {table} SET plan_id = 'x' WHERE {column} = '{run.id}' RETURNING 1")
     tamper(engine, f"DELETE FROM contact_history_v1 WHERE run_id = '{run.id}' RETURNING 1")

@@ -5,19 +5,29 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from dee_es.core.projection import CountKey, Table
-from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow, RunStatus, run_counts
+from dee_es.core.views import (
+    AuditFilter,
+    AuditRow,
+    AuditRowV2,
+    RunFilter,
+    RunRow,
+    RunStatus,
+    run_counts,
+)
 from dee_es.ports import BuildKey, BuildRow, TableReader, TableTransaction, Views
-from projections.audit_trail import AuditTrail
+from projections.audit_trail import AuditTrail, AuditTrailV2
 from projections.run_list import RunList
 from tests.support.events import run
 
 RUNS = RunList.table
 AUDIT = AuditTrail.lines
+AUDIT_V2 = AuditTrailV2.lines
+EntryT = TypeVar("EntryT", AuditRow, AuditRowV2)
 STATUSES = tuple(str(status) for status in RunStatus)
 
 
@@ -106,26 +116,35 @@ def some_entries(chance: random.Random, count: int) -> list[AuditRow]:
         # Outcomes carry the tick of their send, so that ticks may go back a little.
         tick = max(0, tick + chance.choice([0, 0, 1, 5, -2]))
         of_run = chance.random() < 0.8
+        of_system = not of_run and chance.random() < 0.2
         number = chance.randrange(12)
+        other = "system" if of_system else f"contact:c{number}"
         rows.append(
             AuditRow(
                 position=position,
-                stream_id=run(number) if of_run else f"contact:c{number}",
                 version=position,
-                action=chance.choice(["run.started", "step.executed", "wait.started", "x.y"]),
                 tick=tick,
-                run_id=run(number) if of_run else None,
+                stream_id=run(number) if of_run else other,
+                action=chance.choice(["run.started", "step.executed", "wait.started", "x.y"]),
                 plan_id=f"plan_{number % 3}" if of_run else None,
                 contact_id=f"c{number}" if chance.random() < 0.9 else None,
-                step_id=chance.choice([None, "mail"]),
                 actor=chance.choice([None, None, "ann", "bob"]),
                 reason=chance.choice([None, None, "asked", "Ärger", "asked again"]),
+                about_run_id=run(number) if of_system else None,
             )
         )
     return rows
 
 
-def chosen_entries(rows: Sequence[AuditRow], chosen: AuditFilter) -> list[AuditRow]:
+def as_version_2(row: AuditRow) -> AuditRowV2:
+    """The same entry as the former version keeps it."""
+    shared = {
+        name: getattr(row, name) for name in AuditRowV2.__struct_fields__ if name != "step_id"
+    }
+    return AuditRowV2(**shared, step_id=None)
+
+
+def chosen_entries(rows: Sequence[EntryT], chosen: AuditFilter) -> list[EntryT]:
     """What the filter chooses, by tick and position."""
     equal = {
         "run_id": chosen.run_id,

@@ -7,8 +7,9 @@ import pytest
 from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.ids import is_run
+from dee_es.core.projection import former_of
 from dee_es.core.registry import ACTIONS, REGISTRY
-from dee_es.core.views import AuditRow, ContactRunRow
+from dee_es.core.views import AuditRow, AuditRowV2, ContactRunRow
 from projections import AUDIT_TRAIL
 from tests.support.given import given, plan_of
 
@@ -24,17 +25,32 @@ def row(stream: str, event: e.Event, meta: e.Meta = META) -> AuditRow:
 def test_a_row_holds_what_a_search_asks_for() -> None:
     assert row("run_x", e.StepCompleted("intro", "delivered")) == AuditRow(
         position=40,
-        stream_id="run_x",
         version=3,
-        action="step.executed",
         tick=9,
-        run_id="run_x",
+        stream_id="run_x",
+        action="step.executed",
         plan_id="p",
         contact_id="c",
-        step_id="intro",
         actor="ann",
         reason="because",
+        about_run_id=None,
     )
+
+
+def test_version_2_holds_the_same_and_the_run_and_step_besides() -> None:
+    former = former_of(AUDIT_TRAIL)
+    assert former is not None
+    assert (former.table.version, former_of(former)) == (2, None)
+    recorded = e.RecordedEvent(
+        "run_x", 3, "StepCompleted", 40, META, e.StepCompleted("intro", "delivered")
+    )
+    of = ContactRunRow("run_x", "c", "p")
+    before, after = former.line(of, recorded), AUDIT_TRAIL.line(of, recorded)
+    assert isinstance(before, AuditRowV2)
+    assert (before.run_id, before.step_id) == ("run_x", "intro")
+    shared = set(AuditRowV2.__struct_fields__) & set(AuditRow.__struct_fields__)
+    assert set(AuditRowV2.__struct_fields__) - shared == {"run_id", "step_id"}
+    assert all(getattr(before, name) == getattr(after, name) for name in shared)
 
 
 def test_every_event_has_a_row_of_its_own() -> None:
@@ -73,6 +89,7 @@ def test_every_event_has_a_row_of_its_own() -> None:
         ("contact:c", e.EnrollmentRefused("c", "p", "suppression", "global"), None, "p", "c"),
         ("contact:run_x", e.ContactSuppressed("run_x", "global"), None, None, "run_x"),
         ("system", e.ClockStarted(0, 1000, "manual"), None, None, None),
+        ("system", e.HoldPlaced("hold_1", "run_x"), "run_x", None, None),
     ],
 )
 def test_an_entry_is_found_by_run_plan_and_contact(
@@ -85,7 +102,7 @@ def test_an_entry_is_found_by_run_plan_and_contact(
 def test_a_channel_event_is_found_by_its_contact_in_both_streams() -> None:
     event = e.ChannelEventReceived("email.opened", "c", "event_1", 0, run_id="run_x", step_id="s")
     assert (row("run_x", event).run_id, row("run_x", event).contact_id) == ("run_x", "c")
-    assert (row("contact:c", event).run_id, row("contact:c", event).step_id) == (None, "s")
+    assert (row("contact:c", event).run_id, row("contact:c", event).contact_id) == (None, "c")
 
 
 def test_an_engine_s_own_decision_has_no_actor() -> None:

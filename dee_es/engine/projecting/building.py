@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from dee_es.core.projection import Build
+from dee_es.core.projection import Build, Table
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import Page, advance, open_page
@@ -31,6 +31,8 @@ from dee_es.ports import (
 _LAST_PAGE: Final = 1_000
 """Events that may always be folded under the append lock at the end: that is soon done."""
 _ROUNDS: Final = 3
+_INDEXERS: Final = 2
+"""Indexes made at a time: each is the work of one core of the database's."""
 _NOTED_S: Final = 0.5
 """How often the database is told how long a rebuild has worked, in seconds of work."""
 
@@ -116,18 +118,29 @@ class Work:
         if not self._indexed:
             self.tell("indexing", 0, 1)
             self._pace.begin()
-            with self._views.building() as tx:
-                tx.index(self.build.tables)
+            self._index()
             self._views.settle(self.build.tables)
             self._pace.rest()
             self._indexed = True
         self.level()
         self.tell("reading", self.position, max(head, self.position))
 
-    def _fold_pages(self) -> int:
-        """Fold all but the last page, keeping nobody from appending; returns the log's head.
+    def _index(self) -> None:
+        """Make the indexes that were put off; several at a time, unless others are to be spared."""
 
-        The last page is larger than others if the log grows about as fast as it is folded.
+        def make(each: tuple[Table[Any], tuple[str, ...]]) -> None:
+            with self._views.building() as tx:
+                tx.index(*each)
+
+        waiting = [(table, index) for table in self.build.tables for index in table.indexes]
+        with ThreadPoolExecutor(1 if self._pace.spares else _INDEXERS, "dee-index") as pool:
+            list(pool.map(make, waiting))
+
+    def _fold_pages(self) -> int:
+        """Fold all but the last events, keeping nobody from appending; returns the log's head.
+
+        Those that are left are a page at most, of the smaller kind, unless the log grows about as
+        fast as it is folded: they are folded into indexes, and under the append lock.
         """
         with _ahead(self._store) as reading:
             chase = _Chase()
@@ -141,9 +154,11 @@ class Work:
                         # Appends have folded into it since, as long as it was level.
                         self.position = row.position
                         continue
-                    # Strictly below the head: there no append takes this build for level.
-                    if head - row.position <= max(self._pace.page, len(rows)):
+                    if head - row.position <= min(max(self._pace.page, len(rows)), _LAST_PAGE):
                         return head
+                    if len(rows) > 1 and rows[-1].position == head:
+                        # Strictly below the head: there no append takes this build for level.
+                        rows = rows[:-1]
                     if chase.is_lost(row.position, head):
                         if head - row.position <= _LAST_PAGE:
                             return head

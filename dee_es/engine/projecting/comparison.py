@@ -7,6 +7,7 @@ nobody has to stop appending for the comparison.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -25,7 +26,6 @@ SAMPLES: Final = 10
 """Differences that are shown; all are counted."""
 _PAGE: Final = 5_000
 _DIGEST_BYTES: Final = 32
-_MODULUS: Final = 2 ** (8 * _DIGEST_BYTES)
 
 
 class Difference(Answer):
@@ -54,8 +54,8 @@ class Difference(Answer):
 class Comparison(Answer):
     """How two builds compare at one position of the log.
 
-    The digests are independent of the order of rows and cover the columns that must match; equal
-    rows have equal digests. `left_out` counts streams that one of the builds has parked.
+    The digests cover the columns that must match, in the order of keys; equal rows have equal
+    digests. `left_out` counts streams that one of the builds has parked.
     """
 
     position: int
@@ -103,24 +103,23 @@ class Overlay:
         for key, n in deltas.items():
             self._deltas[key] = self._deltas.get(key, 0) + n
 
-    def scan(self, table: Table[Any]) -> Iterator[Any]:
-        """All rows by key."""
+    def pages(self, table: Table[Any]) -> Iterator[list[Any]]:
+        """All rows by key, in pages."""
         changed = dict(self._changed.get(table.physical_name, {}))
         new: list[Any] = sorted(changed)
-        at = 0
+        key_of = attrgetter(table.key)
         after: Key | None = None
         while page := self._reader.scan(table, after, _PAGE):
-            for row in page:
-                key: Any = getattr(row, table.key)
-                while at < len(new) and new[at] < key:
-                    yield changed[new[at]]
-                    at += 1
-                if at < len(new) and new[at] == key:
-                    row = changed[key]
-                    at += 1
-                yield row
-            after = getattr(page[-1], table.key)
-        yield from (changed[key] for key in new[at:])
+            after = last = key_of(page[-1])
+            if new and new[0] <= last:
+                at = bisect_right(new, last)
+                merged = {key_of(row): row for row in page} | {
+                    key: changed[key] for key in new[:at]
+                }
+                page, new = [merged[key] for key in sorted(merged)], new[at:]
+            yield page
+        if new:
+            yield [changed[key] for key in new]
 
     def counts(self, table: Table[Any]) -> dict[CountKey, int]:
         """All counts that are not 0."""
@@ -171,24 +170,25 @@ def compare(
     found.table(
         old.table,
         _shared(old.table, new.table, mapping is not None),
-        _keyed(_counted(views[0], old, counts[0]), old.table, excluded),
-        _keyed(_counted(views[1], new, counts[1]), old.table, excluded, mapping),
+        _kept(_counted(views[0], old, counts[0]), old.table, excluded),
+        _kept(_counted(views[1], new, counts[1]), old.table, excluded, mapping),
     )
     if old.lines is not None and new.lines is not None:
         found.table(
             old.lines,
             _shared(old.lines, new.lines, False),
-            _keyed(views[0].scan(old.lines), old.lines, excluded),
-            _keyed(views[1].scan(new.lines), new.lines, excluded),
+            _kept(views[0].pages(old.lines), old.lines, excluded),
+            _kept(views[1].pages(new.lines), new.lines, excluded),
         )
     for side, view, expected in zip(pair, views, counts, strict=True):
         if side.build.table.counted:
             found.counts(side.build.table, expected, view.counts(side.build.table))
+    digest_old, digest_new = found.digests
     return Comparison(
         position=target,
         rows=found.rows,
-        digest_old=_hex(found.digests[0]),
-        digest_new=_hex(found.digests[1]),
+        digest_old=digest_old,
+        digest_new=digest_new,
         left_out=len(out),
         differences=found.differences,
         samples=tuple(found.samples),
@@ -221,12 +221,14 @@ def _keys(reader: TableReader, streams: Iterable[str]) -> set[Key]:
     return {key for row in rows for key in (row.stream_id, row.position)}
 
 
-def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator[Any]:
+def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator[list[Any]]:
     """The rows of a build's table, each counted on its way."""
     tally = build.projection.tally
-    for row in view.scan(build.table):
-        counts.update(tally(row))
-        yield row
+    for page in view.pages(build.table):
+        if build.table.counted:
+            for row in page:
+                counts.update(tally(row))
+        yield page
 
 
 def _shared(old: Table[Any], new: Table[Any], mapped: bool) -> tuple[str, ...]:
@@ -236,19 +238,21 @@ def _shared(old: Table[Any], new: Table[Any], mapped: bool) -> tuple[str, ...]:
     return tuple(name for name in names if mapped or name in there)
 
 
-def _keyed(
-    rows: Iterable[Any],
+def _kept(
+    pages: Iterable[list[Any]],
     table: Table[Any],
     excluded: set[Key],
     mapping: Callable[[Any], Row | None] | None = None,
-) -> Iterator[tuple[Any, Any]]:
-    for row in rows:
-        before = row if mapping is None else mapping(row)
-        if before is None:
-            continue
-        key: Key = getattr(before, table.key)
-        if key not in excluded:
-            yield key, before
+) -> Iterator[list[Any]]:
+    """The rows that are compared, as the former version has them."""
+    key_of = attrgetter(table.key)
+    for page in pages:
+        if mapping is not None:
+            page = [row for row in map(mapping, page) if row is not None]
+        if excluded:
+            page = [row for row in page if key_of(row) not in excluded]
+        if page:
+            yield page
 
 
 class _Findings:
@@ -256,52 +260,77 @@ class _Findings:
 
     def __init__(self, on_rows: Callable[[int], None]) -> None:
         self._on_rows = on_rows
+        self._encoder = msgspec.json.Encoder()
+        self._digests = [hashlib.blake2b(digest_size=_DIGEST_BYTES) for _ in range(2)]
         self.rows = 0
-        self.digests = [0, 0]
         self.differences = 0
         self.samples: list[Difference] = []
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """The digests of what was read of the old and of the new build."""
+        old, new = (digest.hexdigest() for digest in self._digests)
+        return old, new
 
     def table(
         self,
         table: Table[Any],
         columns: Sequence[str],
-        old: Iterator[tuple[Any, Any]],
-        new: Iterator[tuple[Any, Any]],
+        old: Iterator[list[Any]],
+        new: Iterator[list[Any]],
     ) -> None:
-        """Walk down both tables, which come in the order of their keys."""
-        values = _getter(columns)
-        name = table.name
-        left, right = next(old, None), next(new, None)
-        while left is not None or right is not None:
-            if right is None or (left is not None and left[0] < right[0]):
-                assert left is not None, "one of the two is there"
-                before = values(left[1])
-                self.digests[0] += _digest(name, before)
-                self._differs(name, left[0], dict(zip(columns, before, strict=True)), {})
-                left = next(old, None)
-            elif left is None or right[0] < left[0]:
-                after = values(right[1])
-                self.digests[1] += _digest(name, after)
-                self._differs(name, right[0], {}, dict(zip(columns, after, strict=True)))
-                right = next(new, None)
+        """Walk down both tables, whose rows come in pages in the order of their keys.
+
+        As a rule pages are equal, and are compared and counted at once.
+        """
+        for digest in self._digests:
+            digest.update(self._encoder.encode_lines([table.name]))
+        shape = _Shape(table.name, attrgetter(table.key), columns, _getter(columns))
+        left, right = next(old, []), next(new, [])
+        while left or right:
+            some = min(len(left), len(right))
+            before = [shape.values(row) for row in left[:some]]
+            after = [shape.values(row) for row in right[:some]]
+            if some and before == after:
+                self._read(before, 0, 1)
+                self._count(some)
+                done = (some, some)
             else:
-                before, after = values(left[1]), values(right[1])
-                digest = _digest(name, before)
-                self.digests[0] += digest
-                self.digests[1] += digest if before == after else _digest(name, after)
-                if before != after:
-                    both = zip(columns, before, after, strict=True)
-                    changed = [(column, was, now) for column, was, now in both if was != now]
-                    self._differs(
-                        name,
-                        left[0],
-                        {column: was for column, was, _ in changed},
-                        {column: now for column, _, now in changed},
-                    )
-                left, right = next(old, None), next(new, None)
-            self.rows += 1
-            if self.rows % _PAGE == 0:
-                self._on_rows(self.rows)
+                done = self._one_by_one(shape, left, right)
+            left = left[done[0] :] or next(old, [])
+            right = right[done[1] :] or next(new, [])
+
+    def _one_by_one(
+        self, shape: _Shape, left: Sequence[Any], right: Sequence[Any]
+    ) -> tuple[int, int]:
+        """Compare row by row up to where the first of both pages ends, or to the end of the one
+        there is; returns how many rows of each are done."""
+        pages = [{shape.key_of(row): shape.values(row) for row in page} for page in (left, right)]
+        last = min(next(reversed(page)) for page in pages if page)
+        done = [0, 0]
+        for key in sorted(pages[0].keys() | pages[1].keys()):
+            if key > last:
+                break
+            before, after = (page.get(key) for page in pages)
+            for side, values in enumerate((before, after)):
+                if values is not None:
+                    done[side] += 1
+                    self._read([values], side)
+            if before != after:
+                self._differs(shape.name, key, *shape.differing(before, after))
+            self._count(1)
+        return done[0], done[1]
+
+    def _read(self, rows: Sequence[tuple[Any, ...]], *sides: int) -> None:
+        content = self._encoder.encode_lines(rows)
+        for side in sides:
+            self._digests[side].update(content)
+
+    def _count(self, rows: int) -> None:
+        before = self.rows // _PAGE
+        self.rows += rows
+        if self.rows // _PAGE > before:
+            self._on_rows(self.rows)
 
     def counts(
         self, table: Table[Any], expected: Mapping[CountKey, int], held: Mapping[CountKey, int]
@@ -318,18 +347,33 @@ class _Findings:
             self.samples.append(Difference(table=table, key=str(key), only_old=old, only_new=new))
 
 
+class _Shape(NamedTuple):
+    """How the rows of a table are compared: by key, and in which columns."""
+
+    name: str
+    key_of: Callable[[Any], Any]
+    columns: Sequence[str]
+    values: Callable[[Any], tuple[Any, ...]]
+
+    def differing(
+        self, before: tuple[Any, ...] | None, after: tuple[Any, ...] | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What each has that the other has not, by column."""
+        if before is None or after is None:
+            return self._named(before), self._named(after)
+        both = list(zip(self.columns, before, after, strict=True))
+        return (
+            {name: was for name, was, now in both if was != now},
+            {name: now for name, was, now in both if was != now},
+        )
+
+    def _named(self, values: tuple[Any, ...] | None) -> dict[str, Any]:
+        return {} if values is None else dict(zip(self.columns, values, strict=True))
+
+
 def _getter(columns: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     """What takes the columns of a row, as a tuple also if there is but one."""
     if len(columns) == 1:
         (only,) = columns
         return lambda row: (getattr(row, only),)
     return attrgetter(*columns)
-
-
-def _digest(table: str, values: tuple[Any, ...]) -> int:
-    content = msgspec.json.encode((table, values))
-    return int.from_bytes(hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest(), "big")
-
-
-def _hex(total: int) -> str:
-    return f"{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"

@@ -29,6 +29,11 @@ class Pace:
         self.worked_s = 0.0
         self._began = time.perf_counter()
 
+    @property
+    def spares(self) -> bool:
+        """Whether there are others for whom some of the time is left."""
+        return self._share < 1
+
     def begin(self) -> None:
         """A piece of work begins."""
         self._began = time.perf_counter()

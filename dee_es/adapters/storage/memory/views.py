@@ -97,7 +97,7 @@ class MemoryTransaction:
             if table.physical_name not in self._database.views:
                 self._journal.put(self._database.views, table.physical_name, ViewTable())
 
-    def index(self, tables: Iterable[Table[Any]]) -> None:
+    def index(self, table: Table[Any], index: tuple[str, ...]) -> None:
         """See `TableTransaction.index`; there are none here."""
 
     # --- rows -------------------------------------------------------------------------------------

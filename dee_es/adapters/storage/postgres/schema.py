@@ -19,10 +19,19 @@ TYPES: Final[Mapping[ColumnKind, str]] = {
     "bytes": "bytea",
 }
 # Room on each page lets a changed row stay beside its former self, so that indexes whose columns
-# did not change are not written.
+# did not change are not written. A run's row changes a dozen times within minutes: vacuum makes
+# room again once a twentieth of the rows has, since a fifth, its default, is much of a large table.
 TABLE_OPTIONS: Final = "WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05)"
+# Rows that never change need no such room. Vacuum only marks their pages as seen by everybody, so
+# that counting by an index need not look at rows: those of the last twentieth are still looked at.
+LASTING_OPTIONS: Final = "WITH (fillfactor = 100, autovacuum_vacuum_insert_scale_factor = 0.05)"
 
 # The event store library's table; the position is assigned by us, under the append lock.
+#
+# The primary key serves every load of a stream, and refuses an entry twice: that is the check of
+# the expected version. It has the stream's id in every entry, since versions differ (about 90 bytes
+# an event). The table is only appended to, so it has no room left on its pages; autovacuum's
+# defaults do, since nothing in it dies but what is archived.
 _EVENTS: Final = """
 CREATE TABLE stored_events (
     originator_id text COLLATE "C" NOT NULL,
@@ -35,6 +44,9 @@ CREATE TABLE stored_events (
 """
 # Stored as given: an encrypted state does not get smaller, and trying costs time.
 _EVENTS_PLAIN: Final = "ALTER TABLE stored_events ALTER COLUMN state SET STORAGE EXTERNAL"
+# Whoever reads the log in order (projections, verification, exports) walks this one; unique, so
+# that no position is given twice. Positions only grow: it is written at its right end alone, and
+# stays packed (about 23 bytes an event).
 _EVENTS_BY_POSITION: Final = """
 CREATE UNIQUE INDEX stored_events_notification_id_idx ON stored_events (notification_id)
 """
@@ -55,6 +67,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION stored_events_refuse()
 _REFUSE_ALWAYS: Final = """
 ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_append_only
 """
+# One row a stream, changed by every append to it: hence room on the pages and an early vacuum, as
+# for projections.
 _HEADS: Final = """
 CREATE TABLE heads (
     stream_id text COLLATE "C" PRIMARY KEY,
@@ -66,9 +80,13 @@ CREATE TABLE heads (
     ordinal bigint NOT NULL
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05)
 """
+# A pass of the scheduler takes what is due first off its front. Only runs that wait for a time are
+# in it, so that it stays small however many have ended. A change of the due tick cannot stay beside
+# its former self: that is the price, and why there is no other index here.
 _HEADS_DUE: Final = """
 CREATE INDEX heads_due ON heads (due_tick, stream_id) WHERE due_tick IS NOT NULL
 """
+# One row, changed by every append: a page with room for many former selves is pruned in passing.
 _LOG_HEAD: Final = """
 CREATE TABLE log_head (
     id integer PRIMARY KEY CHECK (id = 1),
@@ -121,7 +139,8 @@ CREATE TABLE consents (
     PRIMARY KEY (contact_id, channel)
 )
 """
-# By slot first: those of a day stand together, and old ones are a range that is quickly pruned.
+# By slot first: those of a day stand together, and old ones are a range that is quickly pruned. A
+# counter changes with every send of its day: hence the room, and the early vacuum.
 _COUNTERS: Final = """
 CREATE TABLE counters (
     slot bigint NOT NULL,
@@ -148,7 +167,8 @@ SELECT 0, 1, owner, epoch, expires_at FROM leases WHERE partition = '0/1'
 """
 _DROP_LEASES: Final = "DROP TABLE leases"
 
-# What was a projection's place in the log has become that of one build of its tables.
+# What was a projection's place in the log has become that of one build of its tables. Each append
+# moves a few of few rows: half a page is room for their former selves until they are pruned.
 _BUILDS: Final = """
 CREATE TABLE projection_builds (
     name text COLLATE "C" NOT NULL,
@@ -166,6 +186,7 @@ INSERT INTO projection_builds
 SELECT name, version, 1, 'serving', position, ordinal, 0 FROM projections
 """
 _DROP_PROJECTIONS: Final = "DROP TABLE projections"
+# Not for reading: it is what refuses a second build that serves.
 _ONE_SERVES: Final = """
 CREATE UNIQUE INDEX projection_builds_one_serves ON projection_builds (name)
 WHERE state = 'serving'
@@ -199,7 +220,8 @@ CREATE TABLE projection_rebuilds (
     PRIMARY KEY (name, version, number)
 )
 """
-# What was archived leaves a tombstone, and only what has one can leave the log.
+# What was archived leaves a tombstone, and only what has one can leave the log. By position for
+# whoever reads the log's order, by stream and version for whoever verifies a chain with a gap.
 _TOMBSTONES: Final = """
 CREATE TABLE tombstones (
     position bigint PRIMARY KEY,
@@ -269,6 +291,7 @@ CREATE TABLE kept_calls (
     answer bytea
 )
 """
+# What is no longer known is a range at its front, deleted now and then.
 _CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (

@@ -11,14 +11,19 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing.utils import strtobool
 
 from dee_es.adapters.storage.postgres.database import Bounds, PostgresDatabase
-from dee_es.adapters.storage.postgres.schema import MIGRATIONS, TABLE_OPTIONS, TYPES
+from dee_es.adapters.storage.postgres.schema import (
+    LASTING_OPTIONS,
+    MIGRATIONS,
+    TABLE_OPTIONS,
+    TYPES,
+)
 from dee_es.adapters.storage.relational.migrations import migrate
 from dee_es.adapters.storage.relational.store import RelationalStore
 from dee_es.adapters.storage.relational.tables import Dialect
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.errors import StoreUnavailable
 
-_DIALECT = Dialect(TYPES, TABLE_OPTIONS)
+_DIALECT = Dialect(TYPES, TABLE_OPTIONS, LASTING_OPTIONS, shares_entries=True)
 _DB_FUNCTIONS = "POSTGRES_ENABLE_DB_FUNCTIONS"
 
 

@@ -34,16 +34,31 @@ def counts_relation(table: Table[Any]) -> Relation:
     )
 
 
-def create_statements(
-    table: Table[Any], types: Mapping[ColumnKind, str], options: str = ""
-) -> list[str]:
+@dataclass(frozen=True)
+class Dialect:
+    """How a backend declares tables.
+
+    `options` are those of tables whose rows change, `lasting_options` those of tables whose rows
+    stay as they were written. `shares_entries` says that rows of equal keys share the room of an
+    index entry, so that it pays to make keys equal.
+    """
+
+    types: Mapping[ColumnKind, str]
+    options: str = ""
+    lasting_options: str = ""
+    shares_entries: bool = False
+
+
+def create_statements(table: Table[Any], dialect: Dialect) -> list[str]:
     """DDL for a table and its counts, each a no-op where it exists already."""
-    relation = rows_relation(table)
+    relation, types = rows_relation(table), dialect.types
     columns = [
         f"{quoted(column.name)} {types[column.kind]}" + ("" if column.nullable else " NOT NULL")
         for column in table.columns
     ]
     columns.append(f"PRIMARY KEY ({quoted(table.key)})")
+    # What one event alone is behind is written once.
+    options = dialect.lasting_options if table.key_kind == "integer" else dialect.options
     statements = [
         f"CREATE TABLE IF NOT EXISTS {quoted(relation.name)} ({', '.join(columns)}) {options}"
     ]
@@ -52,24 +67,47 @@ def create_statements(
         listed = ", ".join(f"{quoted(n)} {types[kind]} NOT NULL" for n, kind in counts.columns)
         statements.append(
             f"CREATE TABLE IF NOT EXISTS {quoted(counts.name)} "
-            f"({listed}, PRIMARY KEY ({', '.join(map(quoted, counts.key))})) {options}"
+            f"({listed}, PRIMARY KEY ({', '.join(map(quoted, counts.key))})) {dialect.options}"
         )
     return statements
 
 
-def index_statements(table: Table[Any]) -> list[str]:
-    """DDL for a table's indexes, each a no-op where it exists already.
+def index_statement(table: Table[Any], index: tuple[str, ...], dialect: Dialect) -> str:
+    """DDL for one of a table's indexes, a no-op where it exists already.
 
     Rows without a value in the first column are not in the index: nobody looks for them by it.
     """
     relation = rows_relation(table)
-    nullable = {column.name for column in table.columns if column.nullable}
-    return [
+    listed = [quoted(column) for column in index]
+    if table.stretch and index[-1] == table.key:
+        # SQLite ends every index in the key by itself.
+        listed[-1:] = [f"({place(table, dialect)})"] if dialect.shares_entries else []
+    nullable = any(column.name == index[0] and column.nullable for column in table.columns)
+    conditions = [f"{quoted(index[0])} IS NOT NULL"] if nullable else []
+    conditions += [marked] if (marked := mark(table, index)) else []
+    return (
         f"CREATE INDEX IF NOT EXISTS {quoted(f'{relation.name}_by_' + '_'.join(index))} "
-        f"ON {quoted(relation.name)} ({', '.join(quoted(column) for column in index)})"
-        + (f" WHERE {quoted(index[0])} IS NOT NULL" if index[0] in nullable else "")
-        for index in table.indexes
-    ]
+        f"ON {quoted(relation.name)} ({', '.join(listed)})"
+        + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+    )
+
+
+def mark(table: Table[Any], index: tuple[str, ...]) -> str:
+    """What a query says so that it may use this index; nothing of most.
+
+    Of two indexes with the same first column a planner may take the smaller one where it does not
+    know how many rows are wanted. So the later one is made for rows that meet a condition: each
+    does, but only queries that are meant for the index say so.
+    """
+    earlier = table.indexes[: table.indexes.index(index)]
+    rivals = any(other[0] == index[0] for other in earlier)
+    return f"{quoted(table.key)} > 0" if table.stretch and rivals else ""
+
+
+def place(table: Table[Any], dialect: Dialect) -> str:
+    """What an index that ends in the table's key has as its end: the key itself, or its stretch."""
+    key = quoted(table.key)
+    return f"{key} / {table.stretch}" if table.stretch and dialect.shares_entries else key
 
 
 def relations_of(tables: Iterable[Table[Any]]) -> list[Relation]:
@@ -116,14 +154,6 @@ _NEXT: Final = "SELECT {columns} FROM {table} WHERE {key} > ? ORDER BY {key} LIM
 _ALL_COUNTS: Final = "SELECT {columns} FROM {table} WHERE n <> 0"
 _DELETE: Final = "DELETE FROM {table} WHERE {key} IN ??"
 _ALL: Final = 2**62
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a backend declares tables."""
-
-    types: Mapping[ColumnKind, str]
-    table_options: str = ""
 
 
 class Tables:
@@ -194,17 +224,14 @@ class Tables:
     def create(self, tables: Iterable[Table[Any]], *, indexes: bool = True) -> None:
         """See `TableTransaction.create`."""
         for table in tables:
-            dialect = self._dialect
-            for statement in create_statements(table, dialect.types, dialect.table_options):
+            for statement in create_statements(table, self._dialect):
                 self._session.ask(statement)
-            if indexes:
-                self.index([table])
+            for index in table.indexes if indexes else ():
+                self.index(table, index)
 
-    def index(self, tables: Iterable[Table[Any]]) -> None:
+    def index(self, table: Table[Any], index: tuple[str, ...]) -> None:
         """See `TableTransaction.index`."""
-        for table in tables:
-            for statement in index_statements(table):
-                self._session.ask(statement)
+        self._session.ask(index_statement(table, index, self._dialect))
 
     # --- rows -------------------------------------------------------------------------------------
 

@@ -180,12 +180,12 @@ class RelationalViews:
         after: tuple[int, int] | None = None,
     ) -> list[AuditRow]:
         """See `Views.list_audit`."""
-        statement, params = audit.page(table, chosen, limit, after)
+        statement, params = audit.page(table, self.dialect, chosen, limit, after)
         return RowReader(table).rows(self.database.query(statement, params))
 
     def count_audit(self, table: Table[AuditRow], chosen: AuditFilter) -> int:
         """See `Views.count_audit`."""
-        statement, params = audit.count(table, chosen)
+        statement, params = audit.count(table, self.dialect, chosen)
         return int(self.database.query(statement, params)[0][0])
 
     def distinct(self, table: Table[Any], column: str) -> list[str]:
