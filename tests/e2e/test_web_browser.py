@@ -363,7 +363,8 @@ def _parked(visitor: Visitor, engine: Engine) -> None:
 
 
 def _an_endless_job(visitor: Visitor, engine: Engine) -> None:
-    def endless(told: Callable[[int], None]) -> None:
+    def endless(told: Callable[[int], None], workers: int) -> None:
+        assert workers >= 1
         while True:
             told(40)
             time.sleep(0.01)

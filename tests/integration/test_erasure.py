@@ -174,7 +174,9 @@ def test_the_search_finds_what_is_there(case: Case, tmp_path: Path) -> None:
     assert len(files_of(case)) > (20 if case.kind == "postgres" else 0)
 
 
-PERSONAL = re.compile(rb"mail\d+x@|1555\d{6}|Forename\d+x|secret\d+x", re.IGNORECASE)
+# Digests in hex, of which the server's write-ahead log has many, may hold any ten digits.
+PHONE = rb"(?<![0-9a-f])1555\d{6}(?![0-9a-f])"
+PERSONAL = re.compile(rb"mail\d+x@|Forename\d+x|secret\d+x|" + PHONE, re.IGNORECASE)
 
 
 def files_of(case: Case) -> list[Path]:
