@@ -19,7 +19,7 @@ from dee_es.client.transport import in_python, problem_error
 from dee_es.errors import DeeError, InvalidInput, StoreUnavailable
 from dee_es.web.problems import STATUSES, in_json, problem_of
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.listening import Lossy, listening
+from tests.support.listening import Lossy, listening, lossy_way
 
 
 @pytest.fixture
@@ -30,14 +30,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lossy(quick: None) -> Iterator[tuple[Engine, DeeClient, Lossy]]:
-    with open_engine(":memory:") as engine:
-        publish_basics(engine)
-        engine.publish_plan(outreach("a"))
-        with listening(engine) as url:
-            way = Lossy(url)
-            with DeeClient(way.url) as client:
-                yield engine, client, way
-            way.close()
+    with lossy_way() as found:
+        yield found
 
 
 def test_a_call_whose_answer_was_lost_acts_once(lossy: tuple[Engine, DeeClient, Lossy]) -> None:

@@ -13,22 +13,15 @@ from dee_es.client import ApiRefused, DeeClient
 from dee_es.client import transport as sending
 from dee_es.engine.models import ImportResult
 from dee_es.errors import HoldInForce, InvalidInput
-from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.listening import Lossy, listening
+from tests.support.listening import Lossy, listening, lossy_way
 from tests.support.web import API, MEANT, Client, refused, served, with_users
 
 
 @pytest.fixture
 def lossy(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Engine, DeeClient, Lossy]]:
     monkeypatch.setattr(sending, "_PAUSE_S", 0.01)
-    with open_engine(":memory:") as engine:
-        publish_basics(engine)
-        engine.publish_plan(outreach("a"))
-        with listening(engine) as url:
-            way = Lossy(url)
-            with DeeClient(way.url) as client:
-                yield engine, client, way
-            way.close()
+    with lossy_way() as found:
+        yield found
 
 
 def test_what_is_repeated_acts_once(lossy: tuple[Engine, DeeClient, Lossy]) -> None:

@@ -15,8 +15,10 @@ import httpx
 import uvicorn
 
 from dee_es import Engine
+from dee_es.client import DeeClient
 from dee_es.web.app import create_app
 from dee_es.web.settings import WebSettings
+from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.web import SETTINGS
 
 
@@ -97,3 +99,16 @@ class Lossy:
             head += line
         length = re.search(rb"(?i)content-length: (\d+)", head)
         return head + (reader.read(int(length[1])) if length else b"")
+
+
+@contextmanager
+def lossy_way() -> Iterator[tuple[Engine, DeeClient, Lossy]]:
+    """An engine in memory with a plan `a`, and a client whose answers may get lost on the way."""
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        engine.publish_plan(outreach("a"))
+        with listening(engine) as url:
+            way = Lossy(url)
+            with DeeClient(way.url) as client:
+                yield engine, client, way
+            way.close()

@@ -105,7 +105,21 @@ class Compliance:
         rules = self._rules(zone, max(head.tick, 0))
         counting = Counting(period, self._scale, rules, parts)
         self._count(counting, parts, end, on_progress)
-        report = ComplianceReport(
+        report = self._told(period, counting, end, zone, parts, on_progress)
+        self._deliver(report, format, output, meta)
+        return report
+
+    def _told(
+        self,
+        period: Period,
+        counting: Counting,
+        end: int,
+        zone: str,
+        parts: Collection[str],
+        on_progress: OnReport | None,
+    ) -> ComplianceReport:
+        """What was counted as a report, with what verification says if it is asked for."""
+        return ComplianceReport(
             self._scale.time(period.from_tick),
             self._scale.time(period.before_tick),
             period.from_tick,
@@ -119,8 +133,6 @@ class Compliance:
             counting.sections(),
             self._verified(counting, end, on_progress) if "verification" in parts else None,
         )
-        self._deliver(report, format, output, meta)
-        return report
 
     def render(self, report: ComplianceReport, format: ReportFormat) -> bytes:
         """The report as JSON, Markdown, HTML or PDF. Raises `InvalidInput` for another format."""
