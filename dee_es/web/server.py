@@ -15,6 +15,7 @@ import uvicorn
 from dee_es.engine.facade import EngineApi
 from dee_es.errors import InvalidInput
 from dee_es.web.app import create_app
+from dee_es.web.heads import BoundedHeads
 from dee_es.web.settings import WebSettings
 from dee_es.web.upkeep import kept_level
 
@@ -35,6 +36,7 @@ def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], ob
         app = create_app(engine, replace(settings, port=port))
         config = uvicorn.Config(
             app,
+            http=BoundedHeads,
             access_log=False,
             log_level="warning",
             lifespan="off",
@@ -99,7 +101,8 @@ def _listening(settings: WebSettings) -> Iterator[socket.socket]:
             "host, port", f"{settings.host} port {settings.port} cannot be had: {why}"
         ) from None
     with listener:
-        # What is accepted inherits it. asyncio sets it only on sockets that name their protocol;
-        # without it the second half of an answer waits 40 ms for the client's delayed ACK.
+        # What is accepted inherits it. Where there is no uvloop, asyncio sets it only on sockets that
+        # name their protocol; without it the second half of an answer waits 40 ms for the client's
+        # delayed ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener

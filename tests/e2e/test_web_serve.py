@@ -107,6 +107,33 @@ def test_no_half_of_an_answer_waits_for_the_other(tmp_path: Path) -> None:
         assert min(times[10:]) < 0.03
 
 
+def test_a_head_that_never_ends_is_not_read_on(tmp_path: Path) -> None:
+    dee = Dee(tmp_path).prepared()
+    with serving(dee) as (process, url):
+        host = url.removeprefix("http://")
+        for endless in (b"GET / HTTP/1.1\r\n", b"GET /"):
+            with socket.create_connection(host.split(":")) as raw:  # type: ignore[arg-type]
+                raw.settimeout(20)
+                raw.sendall(endless)
+                sent, answer = 0, b""
+                while sent < 64 * MIB and not answer:
+                    try:
+                        raw.sendall(b"x-more: x\r\n" * 800 if b"\n" in endless else b"x" * 8_000)
+                        sent += 8_000
+                        raw.setblocking(False)
+                        answer = raw.recv(1_000)
+                    except BlockingIOError:
+                        pass
+                    except ConnectionError:
+                        break
+                    raw.settimeout(20)
+            # What stands in buffers on the way was sent as well.
+            assert sent < 8 * MIB
+            assert not answer or answer.startswith(b"HTTP/1.1 431 ")
+        assert httpx.get(f"{url}{API}/session", headers=MEANT).status_code == 200
+        stop(process, signal.SIGTERM)
+
+
 def publish(client: httpx.Client) -> str:
     """Publish a plan and what it needs; its id."""
     template = {"id": "hello", "text": "Hello"}

@@ -17,6 +17,8 @@ from dee_es.web.security.scopes import actor_in, header, is_unsafe, media_type
 from dee_es.web.settings import WebSettings
 
 _CLIENTS: Final = 10_000
+_BRINGING: Final = (b"content-length", b"transfer-encoding")
+"""Headers without which a request has no body (RFC 9112, section 6.3)."""
 # Texts whole, so that brackets in them do not count; an unfinished one takes all that is left, or
 # each of its quotes would be looked at anew.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
@@ -102,7 +104,9 @@ class Bodies:
                     scope, _counted(receive, limit, self._settings.body_timeout_s), send
                 )
                 return
-            body = await self._read(receive, limit)
+            # Most requests bring nothing, and then there is nothing to wait for.
+            brings = any(name in _BRINGING for name, _ in scope["headers"])
+            body = await self._read(receive, limit) if brings else b""
             if media_type(scope).endswith("json"):
                 check_depth(body)
         except Refused as error:

@@ -1,0 +1,77 @@
+"""How long a request's head may be and take: nothing behind it can look at one that never ends.
+
+The parser in C knows neither bound, and a connection that waits counts as one that is at work.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle, Transport
+from http import HTTPStatus
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LIMIT: Final = 64 * 1024
+"""Bytes; what arrives with the last of them is read as well."""
+TIMEOUT_S: Final = 30.0
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """A connection that is closed if a head on it is too long (431) or not there in time (408)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waited_for = False
+        self._size = 0
+        self._timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand bytes to the parser, unless there are too many of them before a head's end."""
+        super().data_received(data)
+        if self._waited_for:
+            self._size += len(data)
+            if self._size > LIMIT:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for another head."""
+        super().on_message_begin()
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        """A head is there."""
+        self._end_wait()
+        super().on_headers_complete()
+
+    def _wait(self) -> None:
+        self._waited_for, self._size = True, 0
+        if self._timer is None:
+            late = HTTPStatus.REQUEST_TIMEOUT
+            self._timer = self.loop.call_later(TIMEOUT_S, self._refuse, late)
+
+    def _end_wait(self) -> None:
+        self._waited_for = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._end_wait()
+        if self.transport.is_closing():
+            return
+        # An answer to a request before this one may be under way; then nothing may come between.
+        if self.cycle is None or self.cycle.response_complete:
+            head = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            head += "content-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head.encode())
+        self.transport.close()

@@ -1,0 +1,109 @@
+"""Heads of requests that come slowly, or with others, on a server's own connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from dee_es.web import heads
+from dee_es.web.heads import BoundedHeads
+
+Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("hello")(scope, receive, send)
+
+
+def converse(talk: Conversation) -> None:
+    """Talk to a server whose connections are bounded."""
+
+    async def both() -> None:
+        config = uvicorn.Config(app, http=BoundedHeads, ws="none", log_level="critical")
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: BoundedHeads(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        )
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            async with asyncio.timeout(20):
+                await talk(reader, writer)
+            writer.close()
+
+    asyncio.run(both())
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"hello")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: he"])
+def test_who_does_not_end_a_head_in_time_is_left(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(heads, "TIMEOUT_S", 0.1)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begun)
+        told = await reader.read()
+        assert told.startswith(b"HTTP/1.1 408 ")
+
+    converse(talk)
+
+
+def test_the_second_head_is_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "TIMEOUT_S", 0.2)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"GET / HT")
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+
+    converse(talk)
+
+
+def test_who_only_pauses_between_requests_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "TIMEOUT_S", 0.2)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(3):
+            writer.write(HEAD)
+            assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(0.3)
+
+    converse(talk)
+
+
+@pytest.mark.parametrize("piece", [b"x-more: x\r\n", b"x" * 1_000])
+def test_a_head_may_have_so_many_bytes(piece: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun = b"GET / HTTP/1.1\r\nHost: here\r\nx-first: "
+        fits = piece * ((heads.LIMIT - 1_000) // len(piece))
+        writer.write(begun + fits + b"\r\n\r\n")
+        assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
+        # No more than is read, or the connection is reset before the answer can be.
+        writer.write(begun + piece * (heads.LIMIT // len(piece) + 1))
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+
+    converse(talk)
+
+
+def test_a_long_body_is_no_long_head() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = 4 * heads.LIMIT
+        head = f"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: {size}\r\n\r\n"
+        writer.write(head.encode() + b"x" * size + HEAD)
+        assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 200 " in await _answer(reader)
+
+    converse(talk)
