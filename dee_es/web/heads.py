@@ -9,7 +9,7 @@ from asyncio import TimerHandle, Transport
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 LIMIT: Final = 64 * 1024
 """Bytes; what arrives with the last of them is read as well."""
@@ -70,7 +70,8 @@ class BoundedHeads(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         # An answer to a request before this one may be under way; then nothing may come between.
-        if self.cycle is None or self.cycle.response_complete:
+        before: RequestResponseCycle | None = self.cycle
+        if before is None or before.response_complete:
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             head += "content-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head.encode())

@@ -101,8 +101,8 @@ def _listening(settings: WebSettings) -> Iterator[socket.socket]:
             "host, port", f"{settings.host} port {settings.port} cannot be had: {why}"
         ) from None
     with listener:
-        # What is accepted inherits it. Where there is no uvloop, asyncio sets it only on sockets that
-        # name their protocol; without it the second half of an answer waits 40 ms for the client's
-        # delayed ACK.
+        # What is accepted inherits it. asyncio, where there is no uvloop, sets it only on sockets
+        # that name their protocol; without it the second half of an answer waits 40 ms for the
+        # client's delayed ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,8 +15,9 @@ from playwright.sync_api import expect
 from dee_es import Engine
 from tests.support.browser import Heard, Visitor, visiting
 from tests.support.code_versions import BrokenRunList
-from tests.support.counts import count
+from tests.support.counts import FULL, count
 from tests.support.listening import listening
+from tests.support.postgres import new_database
 from tests.support.web import PASSWORD, with_users
 from tests.support.web_world import World, furnish, open_world
 
@@ -25,15 +27,17 @@ FAULTY = BrokenRunList(SOUND)
 """A run list that can be broken for a while, and hits nothing until then."""
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: Any) -> Iterator[World]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"] if FULL else ["sqlite"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[World]:
     """A database of many runs, hostile texts among them."""
     folder = tmp_path_factory.mktemp("browser")
     changed = {"INLINE": (FAULTY,), "RUN_LIST": FAULTY}
-    with (
-        patch.multiple("dee_es.bootstrap.engine", **changed),
-        open_world(f"sqlite:///{folder / 'dee.db'}", folder) as engine,
-    ):
+    with ExitStack() as made:
+        url = f"sqlite:///{folder / 'dee.db'}"
+        if request.param == "postgres":
+            url = made.enter_context(new_database(request.getfixturevalue("postgres_url")))
+        made.enter_context(patch.multiple("dee_es.bootstrap.engine", **changed))
+        engine = made.enter_context(open_world(url, folder))
         yield furnish(engine, RUNS)
 
 
