@@ -28,9 +28,9 @@ from dee_es.engine.api.clock import OnCheckpoint
 from dee_es.engine.api.definitions import checked_policy
 from dee_es.engine.auditing.periodic import Every
 from dee_es.engine.facade import EngineApi, Parts
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import TickReport
-from dee_es.engine.scheduler import OnTick
+from dee_es.engine.scheduling.scheduler import OnTick
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import (
     Channel,
@@ -47,7 +47,7 @@ from projections import AUDIT_TRAIL, CONTACT_HISTORY, INLINE, LAZY, RUN_LIST, ST
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dee_es.engine.replay_results import ReplayedPage
+    from dee_es.engine.past.replay_results import ReplayedPage
 from dee_es.bootstrap.channels import channels_of, links_of
 from dee_es.bootstrap.checking import share_checks
 from dee_es.bootstrap.databases import MEMORY, first_entry, open_store

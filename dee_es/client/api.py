@@ -25,7 +25,6 @@ from dee_es.core.plan import ExecutionPlan
 from dee_es.engine.api.base import checked_plan
 from dee_es.engine.api.replays import checked_templates
 from dee_es.engine.auditing.verification import OnVerified
-from dee_es.engine.explain import Explanation
 from dee_es.engine.models import (
     ChainVerdict,
     Health,
@@ -34,8 +33,9 @@ from dee_es.engine.models import (
     Metrics,
     TimelineEntry,
 )
-from dee_es.engine.replay_results import ReplayResult
-from dee_es.engine.time_travel import Change, RunAt
+from dee_es.engine.past.explain import Explanation
+from dee_es.engine.past.replay_results import ReplayResult
+from dee_es.engine.past.time_travel import Change, RunAt
 from dee_es.errors import InvalidInput
 
 

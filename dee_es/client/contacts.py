@@ -11,9 +11,9 @@ from dee_es.client.reading import read, read_all
 from dee_es.client.transport import Transport, part
 from dee_es.core.events import Level
 from dee_es.engine.api.base import checked_reason
-from dee_es.engine.explain import Explanation
 from dee_es.engine.insights import ContactAt
 from dee_es.engine.models import LogEntry
+from dee_es.engine.past.explain import Explanation
 from dee_es.engine.retention.erasure import Erased
 
 Channel = Literal["email", "voice"]

@@ -11,7 +11,7 @@ from dee_es.client.outputs import check_here, deliver
 from dee_es.client.transport import Transport, part
 from dee_es.core.values import check_text
 from dee_es.engine.exporting.delivery import Output
-from dee_es.engine.run_file import read_run_file
+from dee_es.engine.portable.run_file import read_run_file
 
 
 class RunFilesClient:

@@ -15,7 +15,7 @@ from dee_es.core.gate import Policy, read_policy
 from dee_es.core.ids import definition_stream
 from dee_es.core.plan import ExecutionPlan, missing_references
 from dee_es.core.values import check_id
-from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, InvalidInput, PlanNotFound, PlanValidationError
 from dee_es.ports import Committed, Conflict, EventStore, Head, StreamAppend, Unit

@@ -17,7 +17,7 @@ from dee_es.core.projection import Build
 from dee_es.core.run import fold
 from dee_es.core.views import ContactEntryRow
 from dee_es.engine.definitions import Definitions
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import execution_run, row_of

@@ -10,7 +10,7 @@ from typing import Final
 from dee_es.core import events as e
 from dee_es.core.ids import contact_stream
 from dee_es.core.values import check_text
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.ports import (
     EventStore,
     KeyMaintenance,

@@ -15,7 +15,7 @@ from dee_es.core.projection import Build
 from dee_es.core.run import RunState
 from dee_es.core.values import check_count
 from dee_es.core.views import RunFilter, RunRow, RunStatus
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.errors import InvalidInput, TableGone

@@ -12,10 +12,10 @@ from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
 from dee_es.core.run import RunState, decision, evolve, fold
-from dee_es.engine.committing import Committer
 from dee_es.engine.definitions import Definitions
-from dee_es.engine.journal import Journal, checksum_of, key_id_of
-from dee_es.engine.missing import missing_run
+from dee_es.engine.log.committing import Committer
+from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
+from dee_es.engine.log.missing import missing_run
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import (

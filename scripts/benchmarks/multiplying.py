@@ -25,7 +25,7 @@ from dee_es import Engine
 from dee_es.core import chain
 from dee_es.core.events import Event, Meta, RunScheduled, RunStarted
 from dee_es.core.ids import run_id
-from dee_es.engine.journal import key_id_of
+from dee_es.engine.log.journal import key_id_of
 from dee_es.ports import StoredRow
 from projections import RUN_LIST
 

@@ -19,7 +19,7 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.client import ApiRefused, DeeClient
 from dee_es.client.history import _event
 from dee_es.core.ids import is_run
-from dee_es.engine.replay_results import Divergence
+from dee_es.engine.past.replay_results import Divergence
 from dee_es.errors import AnchorUnavailable, InvalidInput, OutputExists, UnknownEventVersion
 from tests.support.engines import EPOCH, open_engine, outreach, publish_basics
 from tests.support.listening import listening

@@ -16,7 +16,7 @@ from dee_es.client.debugging import RemoteDebugSession
 from dee_es.client.projections import ProjectionsClient
 from dee_es.engine.auditing.manager import Audit
 from dee_es.engine.compliance.manager import Compliance
-from dee_es.engine.debugger import DebugSession
+from dee_es.engine.past.debugger import DebugSession
 from dee_es.engine.projecting.manager import Projections
 from tests.support.engines import open_engine
 

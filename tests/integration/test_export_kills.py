@@ -23,7 +23,7 @@ from pypdf.errors import PyPdfError
 from dee_es import Engine, EngineConfig
 from dee_es.core.events import LogExported
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.engine.run_file import read_run_file
+from dee_es.engine.portable.run_file import read_run_file
 from tests.support.cli import environment
 from tests.support.counts import FULL
 from tests.support.engines import DAY, EPOCH, outreach, publish_basics

@@ -10,7 +10,7 @@ import pytest
 from dee_es import Contact, Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import PlainKeys, open_memory_keys, open_sqlite_keys
-from dee_es.engine.run_file import read_run_file
+from dee_es.engine.portable.run_file import read_run_file
 from dee_es.errors import ContactSuppressed, IntegrityViolation, InvalidInput
 from dee_es.ports.keys import NO_KEY
 from tests.support.engines import (

@@ -9,7 +9,7 @@ import pytest
 
 from dee_es import Contact, Engine, EngineConfig, steps
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.engine.replay_results import Divergence
+from dee_es.engine.past.replay_results import Divergence
 from dee_es.errors import IntegrityViolation, InvalidInput, InvalidTransition, RunNotFound
 from dee_es.ports import ChannelResult
 from tests.support.engines import (

@@ -108,7 +108,7 @@ def ticks(engine: Engine, many: int = 3) -> list[SignedCheckpoint]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers look more often than every half second."""
-    monkeypatch.setattr("dee_es.engine.scheduler.POLL_S", 0.01)
+    monkeypatch.setattr("dee_es.engine.scheduling.scheduler.POLL_S", 0.01)
 
 
 # --- when -----------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from dee_es.core import events as e
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.views import RunRow
-from dee_es.engine.debugger import DebugSession
+from dee_es.engine.past.debugger import DebugSession
+from dee_es.engine.past.time_travel import changes, run_at, version_at
 from dee_es.engine.queries import execution_run
-from dee_es.engine.time_travel import changes, run_at, version_at
 from tests.support.counts import count
 from tests.support.given import ORDINAL, Story
 from tests.support.lives import Watched, live_on, plans, run_of

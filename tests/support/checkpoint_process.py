@@ -20,7 +20,7 @@ from typing import Any
 
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.keys import open_sqlite_keys
-from dee_es.engine import leases
+from dee_es.engine.scheduling import leases
 from tests.support.engines import EPOCH, master_of
 
 

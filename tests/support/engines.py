@@ -13,7 +13,7 @@ from dee_es.adapters.anchors import MemorySigners
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import MasterKey, new_master_key, open_memory_keys, open_sqlite_keys
 from dee_es.engine.facade import EngineApi
-from dee_es.engine.replay_results import Divergence
+from dee_es.engine.past.replay_results import Divergence
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.system import FixedWallClock, SeededIds, SeededKeySource
 

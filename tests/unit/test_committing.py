@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dee_es.adapters.storage.memory import open_memory
-from dee_es.engine import committing
-from dee_es.engine.committing import Committer, Proposal
+from dee_es.engine.log import committing
+from dee_es.engine.log.committing import Committer, Proposal
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Situation, Unit
 from tests.support.events import run, unit

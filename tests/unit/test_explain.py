@@ -9,7 +9,7 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.registry import REGISTRY
 from dee_es.core.views import RunStatus
-from dee_es.engine.explain import Narrator, advice_for
+from dee_es.engine.past.explain import Narrator, advice_for
 from tests.golden.examples import EXAMPLES
 from tests.support.given import EPOCH, Story, given, plan_of
 

@@ -25,7 +25,7 @@ from dee_es.core.projection import (
     Table,
     former_of,
 )
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.folding import fold
 from dee_es.engine.projecting.pace import Pace

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dee_es.core.events import Message
 from dee_es.core.steps import SendEmail, Wait
 from dee_es.engine.links import Links
-from dee_es.engine.tracking import Observed, Sending, leaving, unsubscribe_link
+from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
 
 LINKS = Links("https://mail.example.com", "a-secret-for-links-of-32-characters")
 SENDING = Sending("c1", "run_1", "hello", "k" * 64)

@@ -16,7 +16,7 @@ from dee_es.cli.times import iso
 from dee_es.errors import DeeError, InvalidInput
 
 if TYPE_CHECKING:
-    from dee_es.engine.debugger import DebugSession, DebugStep, WhatIf
+    from dee_es.engine.past.debugger import DebugSession, DebugStep, WhatIf
 
 HELP: Final = """\
 next [N]                      go on by an event, or by N

@@ -13,7 +13,7 @@ from dee_es.cli.session import Session, pass_session
 from dee_es.cli.times import local, zone_option
 
 if TYPE_CHECKING:
-    from dee_es.engine.explain import Explanation
+    from dee_es.engine.past.explain import Explanation
 
 
 @click.command()

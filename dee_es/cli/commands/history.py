@@ -28,7 +28,7 @@ from dee_es.cli.times import iso, local, span, time_option, zone_option
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
     from dee_es.engine.models import LogEntry, TimelineEntry
-    from dee_es.engine.time_travel import RunAt, RunContext
+    from dee_es.engine.past.time_travel import RunAt, RunContext
 
 ACTION_COLORS = {
     "step.dispatched": "cyan",

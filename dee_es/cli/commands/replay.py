@@ -18,7 +18,12 @@ from dee_es.errors import InvalidInput
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
-    from dee_es.engine.replay_results import Divergence, ReplayDiff, ReplayResult, ReplaySummary
+    from dee_es.engine.past.replay_results import (
+        Divergence,
+        ReplayDiff,
+        ReplayResult,
+        ReplaySummary,
+    )
 
 _STEPS = (Column("STEP", 8), Column("THEN", 12), Column("NOW", 12), Column("SAME"))
 _PARTS = {".txt": "text", ".html": "html"}

@@ -11,7 +11,7 @@ import click
 from dee_es.cli.output import say
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.engine.run_file import MAX_BYTES
+from dee_es.engine.portable.run_file import MAX_BYTES
 from dee_es.errors import InvalidInput, OutputExists
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_count
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason
-from dee_es.engine.enroll import Given
+from dee_es.engine.enrolling.enroll import Given
 from dee_es.engine.lifecycle import Keep
 from dee_es.engine.models import BulkChange, BulkResult, OnChange, OnProgress, OnRefusal
 from dee_es.errors import EmptyFilter, InvalidInput

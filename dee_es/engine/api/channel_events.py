@@ -10,7 +10,7 @@ from typing import Any, Final
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_id, check_map
 from dee_es.engine.api.base import ApiBase, checked_run_id
-from dee_es.engine.channel_events import EVENT_TYPES, Meta, Received
+from dee_es.engine.contacts.channel_events import EVENT_TYPES, Meta, Received
 from dee_es.engine.models import ChannelEvent, IngestResult, OnEntryError, OnIngest
 from dee_es.errors import DeeError, InvalidInput
 

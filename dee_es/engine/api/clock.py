@@ -9,7 +9,7 @@ from dee_es.core.clock import LogicalClock
 from dee_es.engine.api.base import ApiBase
 from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.models import TickReport
-from dee_es.engine.scheduler import OnTick
+from dee_es.engine.scheduling.scheduler import OnTick
 from dee_es.errors import InvalidInput
 
 OnCheckpoint = Callable[[SignedCheckpoint], object]

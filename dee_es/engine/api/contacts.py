@@ -13,9 +13,9 @@ from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, ConsentRevoked, Level
 from dee_es.core.values import check_count, check_id, check_text
 from dee_es.engine.api.base import ApiBase, checked_reason
+from dee_es.engine.contacts.suppression_import import Listing
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
 from dee_es.engine.retention.erasure import Erased
-from dee_es.engine.suppression_import import Listing
 from dee_es.errors import InvalidInput
 
 MAX_BATCH: Final = 10_000

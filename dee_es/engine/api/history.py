@@ -9,10 +9,10 @@ from dee_es.core.ids import contact_stream
 from dee_es.core.run import fold
 from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_run_id
-from dee_es.engine.debugger import DebugSession
-from dee_es.engine.explain import Explanation, Narrator, advice_for, explain_contact
 from dee_es.engine.models import LogEntry, TimelineEntry
-from dee_es.engine.time_travel import Change, RunAt, changes, run_at, version_at
+from dee_es.engine.past.debugger import DebugSession
+from dee_es.engine.past.explain import Explanation, Narrator, advice_for, explain_contact
+from dee_es.engine.past.time_travel import Change, RunAt, changes, run_at, version_at
 
 
 class HistoryApi(ApiBase):

@@ -8,7 +8,7 @@ from dee_es.core.events import LogExported
 from dee_es.core.values import check_text
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.exporting.delivery import Output, deliver
-from dee_es.engine.run_file import FORMAT, read_run_file, write_run_file
+from dee_es.engine.portable.run_file import FORMAT, read_run_file, write_run_file
 
 
 class PortableApi(ApiBase):

@@ -12,8 +12,8 @@ from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
 from dee_es.engine.api.runs import Status
 from dee_es.engine.garbage import seldom_collected
-from dee_es.engine.replay import Against
-from dee_es.engine.replay_results import (
+from dee_es.engine.past.replay import Against
+from dee_es.engine.past.replay_results import (
     OnDivergence,
     OnReplayed,
     ReplayedPage,

@@ -10,7 +10,7 @@ from dee_es.core import events as e
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.merkle import Span, SpanRoots
 from dee_es.engine.auditing.signed_log import SignedLog
-from dee_es.engine.journal import Journal, checksum_of, place
+from dee_es.engine.log.journal import Journal, checksum_of, place
 from dee_es.errors import (
     AnchorUnavailable,
     IntegrityViolation,

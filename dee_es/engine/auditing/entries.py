@@ -16,9 +16,9 @@ from dee_es.core.ids import SYSTEM_STREAM, is_run, ulid
 from dee_es.core.registry import REGISTRY
 from dee_es.core.run import evolve
 from dee_es.core.run_state import RunState
-from dee_es.engine.journal import Journal, place
+from dee_es.engine.log.journal import Journal, place
 from dee_es.engine.models import Answer
-from dee_es.engine.time_travel import context_of
+from dee_es.engine.past.time_travel import context_of
 from dee_es.ports import StoredRow
 
 

@@ -17,9 +17,9 @@ from dee_es.engine.exporting.delivery import Output
 from dee_es.engine.exporting.draft import OnProgress
 from dee_es.engine.exporting.manager import Asked, Exported, ExportFormat, Exports
 from dee_es.engine.models import ChainVerdict, LogVerdict
+from dee_es.engine.past.time_travel import RunContext
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive
-from dee_es.engine.time_travel import RunContext
 from dee_es.errors import InvalidInput
 
 

@@ -12,8 +12,8 @@ from dee_es.core.checkpoint import Checkpoint
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.merkle import Edge
 from dee_es.engine.auditing.signed_log import SignedLog, Tail
-from dee_es.engine.committing import Committer
-from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.log.committing import Committer
+from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.errors import AnchorUnavailable, ConcurrencyConflict, IntegrityViolation, InvalidInput
 from dee_es.ports import Anchor, Committed, EventStore, Signer, StreamAppend, Unit
 

@@ -19,10 +19,10 @@ from dee_es.core.registry import ACTIONS
 from dee_es.core.values import check_count, check_id, check_text
 from dee_es.core.views import AuditFilter, AuditRow
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage, entries_of
-from dee_es.engine.journal import Journal
-from dee_es.engine.missing import missing_run
+from dee_es.engine.log.journal import Journal
+from dee_es.engine.log.missing import missing_run
+from dee_es.engine.past.time_travel import RunContext, context_of, states
 from dee_es.engine.projecting.projector import AnyProjection, Projector
-from dee_es.engine.time_travel import RunContext, context_of, states
 from dee_es.errors import InvalidInput
 from dee_es.ports import EventStore, Views
 

@@ -24,7 +24,7 @@ from dee_es.engine.auditing.chunks import CHUNK, ShareChecks, check_here
 from dee_es.engine.auditing.roots import Roots
 from dee_es.engine.auditing.stream_ends import StreamEnds
 from dee_es.engine.garbage import seldom_collected
-from dee_es.engine.missing import missing_run
+from dee_es.engine.log.missing import missing_run
 from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import DeeError, InvalidInput, RunNotFound

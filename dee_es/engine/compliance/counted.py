@@ -15,7 +15,7 @@ from dee_es.core.compliance import (
     request_kind,
 )
 from dee_es.engine.compliance.lookups import Lookups
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import EventStore, StoredRow
 

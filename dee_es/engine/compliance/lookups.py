@@ -13,7 +13,7 @@ from dee_es.core.gate import Policy, read_policy
 from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter
 from dee_es.engine.definitions import POLICY_ID, Definitions
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.queries import Queries
 from dee_es.ports import EventStore, StoredRow
 

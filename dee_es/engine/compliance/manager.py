@@ -26,9 +26,9 @@ from dee_es.engine.compliance.report import (
 )
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.exporting.delivery import Output, check_output, deliver
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
+from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.queries import Queries
-from dee_es.engine.system_log import SystemLog
 from dee_es.errors import InvalidInput
 from dee_es.ports import DocumentWriter, EventStore, PlaceSource, ZoneSource
 

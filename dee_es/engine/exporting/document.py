@@ -18,7 +18,6 @@ from dee_es.core.document import (
     Table,
 )
 from dee_es.core.ids import contact_stream
-from dee_es.engine.explain import Narrator
 from dee_es.engine.exporting.document_parts import (
     checksums,
     messages,
@@ -28,7 +27,8 @@ from dee_es.engine.exporting.document_parts import (
 )
 from dee_es.engine.exporting.draft import Draft
 from dee_es.engine.exporting.scope import Selection
-from dee_es.engine.journal import Journal, place
+from dee_es.engine.log.journal import Journal, place
+from dee_es.engine.past.explain import Narrator
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.ports import StoredRow
 

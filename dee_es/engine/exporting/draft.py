@@ -14,7 +14,7 @@ from dee_es.engine.exporting.formats import FORMAT
 from dee_es.engine.exporting.proofs import Proving, Signed
 from dee_es.engine.exporting.records import Records, iso
 from dee_es.engine.exporting.scope import Scope, Selection
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.ports import EventStore, StoredRow
 
 _MOST_PROBLEMS: Final = 20

@@ -16,9 +16,9 @@ from dee_es.engine.exporting.draft import Draft, Head, OnProgress
 from dee_es.engine.exporting.formats import csv_lines, json_document, json_lines
 from dee_es.engine.exporting.proofs import look_up
 from dee_es.engine.exporting.scope import Scope, Selection, make_scope
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
+from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.queries import Queries
-from dee_es.engine.system_log import SystemLog
 from dee_es.errors import InvalidInput
 from dee_es.ports import Anchor, DocumentWriter, EventStore, PlaceSource, SignerSource
 

@@ -14,7 +14,7 @@ from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.multiproof import Multiproof, Ranges
 from dee_es.core.signed_note import VerifierKey
 from dee_es.engine.exporting.scope import OnRead
-from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion
 from dee_es.ports import EventStore, SignerSource, StoredRow
 

@@ -21,7 +21,7 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import SYSTEM_STREAM, is_run, ulid
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.journal import Journal, place
+from dee_es.engine.log.journal import Journal, place
 from dee_es.errors import DeeError, IntegrityViolation
 from dee_es.ports import EventStore, StoredRow
 

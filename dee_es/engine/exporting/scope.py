@@ -16,10 +16,10 @@ from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream, is_run
 from dee_es.core.values import check_id
 from dee_es.core.views import RunFilter
-from dee_es.engine.journal import Journal, payload_of
-from dee_es.engine.missing import missing_run
+from dee_es.engine.log.journal import Journal, payload_of
+from dee_es.engine.log.missing import missing_run
+from dee_es.engine.portable.run_transfer import pinned_definitions
 from dee_es.engine.queries import Queries
-from dee_es.engine.run_transfer import pinned_definitions
 from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion
 from dee_es.ports import EventStore, StoredRow
 

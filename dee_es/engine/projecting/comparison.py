@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from dee_es.core.projection import Build, Change, CountKey, Key, Row, RowT, Table
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer
 from dee_es.engine.projecting.folding import fold, open_page
 from dee_es.errors import TableGone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.projector import Projector
 from dee_es.ports import EventStore, Views, WallClock
 

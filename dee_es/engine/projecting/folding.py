@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from dee_es.core.events import RecordedEvent
 from dee_es.core.projection import Build, CountKey, Key, Projection, Row, RowT, Table
 from dee_es.core.registry import CREATING
-from dee_es.engine.journal import Journal
+from dee_es.engine.log.journal import Journal
 from dee_es.errors import IntegrityViolation, ProjectionStuck
 from dee_es.ports import BuildRow, ParkedRow, StoredRow, TableReader, TableTransaction
 

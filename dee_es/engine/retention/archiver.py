@@ -21,7 +21,8 @@ from dee_es.core.checkpoint import origin_of
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.views import RunFilter, RunRow, RunStatus
-from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.log.journal import Journal, checksum_of
+from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.projecting.folding import take_out
 from dee_es.engine.projecting.projector import Projector
 from dee_es.engine.queries import Queries
@@ -33,7 +34,6 @@ from dee_es.engine.retention.archive_file import (
 )
 from dee_es.engine.retention.holds import Holds, Standing
 from dee_es.engine.retention.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive
-from dee_es.engine.system_log import SystemLog
 from dee_es.engine.transact import Runs
 from dee_es.errors import (
     AnchorUnavailable,

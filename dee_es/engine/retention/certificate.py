@@ -15,9 +15,9 @@ from dee_es.core.checkpoint import origin_of
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream
 from dee_es.core.message import message_id
-from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.log.journal import Journal, checksum_of
+from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.retention.archiver import Archiver
-from dee_es.engine.system_log import SystemLog
 from dee_es.ports import Channel, EventStore, LeavesFiles, Sent, StoredRow
 
 FORMAT: Final = "dee-erasure/1"

@@ -21,8 +21,8 @@ from dee_es.core.checkpoint import origin_of
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream, run_id
 from dee_es.core.signed_note import sign_note
 from dee_es.core.views import RunFilter, RunStatus
-from dee_es.engine.contacts import Contacts
-from dee_es.engine.journal import checksum_of
+from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.queries import Queries
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.certificate import Certificates

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream, is_run
+from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.retention.models import Hold
-from dee_es.engine.system_log import SystemLog
 from dee_es.errors import HoldInForce, InvalidInput, RunNotFound
 from dee_es.ports import EventStore, StreamAppend
 

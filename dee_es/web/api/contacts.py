@@ -7,9 +7,9 @@ from typing import Annotated, Final, Literal
 from fastapi import Query
 from pydantic import Field
 
-from dee_es.engine.explain import Explanation
 from dee_es.engine.insights import ContactAt
 from dee_es.engine.models import Answer, LogEntry
+from dee_es.engine.past.explain import Explanation
 from dee_es.engine.retention.erasure import Erased
 from dee_es.web.api.models import Given, GivenId, Text, UtcTime, listed, shown
 from dee_es.web.api.runs import Reason

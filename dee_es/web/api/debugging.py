@@ -8,8 +8,8 @@ from fastapi import Query
 from pydantic import Field
 
 from dee_es.core.values import MAX_SAFE_INTEGER
-from dee_es.engine.debugger import DebugStep, WhatIf
 from dee_es.engine.models import Answer
+from dee_es.engine.past.debugger import DebugStep, WhatIf
 from dee_es.errors import InvalidInput
 from dee_es.web.api.models import Given, Values, Whole, shown
 from dee_es.web.routing import VIEWER, EngineDep, Id, api_router

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Response
 from pydantic import Field
 
-from dee_es.engine.replay_results import Divergence, ReplaySummary
+from dee_es.engine.past.replay_results import Divergence, ReplaySummary
 from dee_es.web.api.bulk import RunFilters, accepted
 from dee_es.web.api.models import Given, shown
 from dee_es.web.jobs import Job, JobView

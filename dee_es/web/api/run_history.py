@@ -10,10 +10,10 @@ from pydantic import Field
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.plan import load_plan
-from dee_es.engine.explain import Explanation
 from dee_es.engine.models import Answer, ChainVerdict, LogEntry, TimelineEntry
-from dee_es.engine.replay_results import ReplayResult
-from dee_es.engine.time_travel import Change, RunAt
+from dee_es.engine.past.explain import Explanation
+from dee_es.engine.past.replay_results import ReplayResult
+from dee_es.engine.past.time_travel import Change, RunAt
 from dee_es.web.api.models import Given, GivenId, UtcTime, Values, listed, shown
 from dee_es.web.routing import (
     OPERATOR,

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 
-from dee_es.engine.explain import Sentence
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import LogEntry, TimelineEntry
-from dee_es.engine.time_travel import Change, RunAt
+from dee_es.engine.past.explain import Sentence
+from dee_es.engine.past.time_travel import Change, RunAt
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.drawing import Drawing, Way, draw
 from dee_es.web.pages.messages import messages_of

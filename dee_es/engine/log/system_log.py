@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.engine.committing import Committer
-from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.log.committing import Committer
+from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, UnknownEventVersion
 from dee_es.ports import Committed, EventStore, StreamAppend, Unit

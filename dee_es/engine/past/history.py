@@ -12,8 +12,8 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import contact_stream
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.journal import Journal, checksum_of
-from dee_es.engine.missing import missing_run
+from dee_es.engine.log.journal import Journal, checksum_of
+from dee_es.engine.log.missing import missing_run
 from dee_es.engine.models import LogEntry, TimelineEntry
 from dee_es.ports import EventStore, StoredRow
 

@@ -14,8 +14,8 @@ from dee_es.core.contact import fold_email, fold_phone, normalize_email, normali
 from dee_es.core.contact_state import ContactState, Listed
 from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
-from dee_es.engine.committing import Committer
-from dee_es.engine.journal import Journal, checksum_of
+from dee_es.engine.log.committing import Committer
+from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import (

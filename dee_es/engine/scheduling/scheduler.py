@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 from dee_es.core import commands as c
 from dee_es.core.events import Event, StepDispatched
-from dee_es.engine.dispatch import Dispatcher
 from dee_es.engine.garbage import seldom_collected
-from dee_es.engine.gatekeeping import Gatekeeper, counter_uses, guarded
-from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.models import TickReport
+from dee_es.engine.scheduling.dispatch import Dispatcher
+from dee_es.engine.scheduling.gatekeeping import Gatekeeper, counter_uses, guarded
+from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import LoadedRun, Runs
 from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable

@@ -18,7 +18,7 @@ from dee_es.core.gate import enrollment_block
 from dee_es.core.ids import run_id, slice_of
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.run import enroll, evolve
-from dee_es.engine.contacts import Contacts
+from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.definitions import pinned_streams, pins_at
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import LoadedRun, Runs

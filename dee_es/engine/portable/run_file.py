@@ -23,7 +23,7 @@ import msgspec
 from dee_es.core import chain
 from dee_es.core.ids import is_run
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.journal import KEY_ID_BYTES
+from dee_es.engine.log.journal import KEY_ID_BYTES
 from dee_es.errors import InvalidInput, UnknownEventVersion
 from dee_es.ports import StoredRow
 

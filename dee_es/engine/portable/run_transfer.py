@@ -12,11 +12,11 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import definition_stream, slice_of
 from dee_es.core.run import fold
-from dee_es.engine.committing import Committer
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
-from dee_es.engine.journal import Journal, checksum_of, key_id_of
-from dee_es.engine.run_file import FORMAT, RunFile, continues
-from dee_es.engine.system_log import SystemLog
+from dee_es.engine.log.committing import Committer
+from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
+from dee_es.engine.log.system_log import SystemLog
+from dee_es.engine.portable.run_file import FORMAT, RunFile, continues
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, RunNotFound
 from dee_es.ports import (

@@ -20,8 +20,8 @@ from dee_es.core.replay import MaterialsOf
 from dee_es.core.run_state import RunState
 from dee_es.core.simulation import Simulation
 from dee_es.core.values import check_map, check_value
-from dee_es.engine.channel_events import EVENT_TYPES
-from dee_es.engine.time_travel import RunAt, RunContext, context_of, shown_at, states
+from dee_es.engine.contacts.channel_events import EVENT_TYPES
+from dee_es.engine.past.time_travel import RunAt, RunContext, context_of, shown_at, states
 from dee_es.errors import InvalidInput
 
 WHAT_IF_EVENTS: Final = 500

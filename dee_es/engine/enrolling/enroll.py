@@ -14,10 +14,10 @@ from dee_es.core import events as e
 from dee_es.core.contact import Contact
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.values import check_map, check_payload_size
-from dee_es.engine.admission import Admission, Batch, Order
-from dee_es.engine.committing import Proposal
-from dee_es.engine.contacts import Contacts
+from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.enrolling.admission import Admission, Batch, Order
 from dee_es.engine.garbage import seldom_collected
+from dee_es.engine.log.committing import Proposal
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
 from dee_es.errors import (

@@ -12,9 +12,9 @@ from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.contact_state import Listed
 from dee_es.core.ids import contact_stream
-from dee_es.engine.committing import Committer
-from dee_es.engine.contacts import Contacts, on_the_list
-from dee_es.engine.journal import Journal
+from dee_es.engine.contacts.suppression import Contacts, on_the_list
+from dee_es.engine.log.committing import Committer
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import MAX_ATTEMPTS
 from dee_es.errors import ConcurrencyConflict

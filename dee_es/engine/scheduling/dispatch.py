@@ -17,9 +17,9 @@ from typing import Any, Final
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.run_state import Intent
-from dee_es.engine.leases import LeaseKeeper
 from dee_es.engine.links import Links
-from dee_es.engine.tracking import Observed, Sending, leaving, unsubscribe_link
+from dee_es.engine.scheduling.leases import LeaseKeeper
+from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
 from dee_es.errors import ChannelFailed, ConcurrencyConflict, InvalidInput
 from dee_es.ports import (

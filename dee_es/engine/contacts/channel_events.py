@@ -20,8 +20,8 @@ from dee_es.core.channel_events import meaning
 from dee_es.core.contact_state import ContactState
 from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter, RunRow, RunStatus
-from dee_es.engine.contacts import Contacts, listed_by
-from dee_es.engine.journal import checksum_of
+from dee_es.engine.contacts.suppression import Contacts, listed_by
+from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.queries import Queries
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, RunNotFound, StoreUnavailable

@@ -24,16 +24,16 @@ from dee_es.core.simulation import Simulation, inputs_of
 from dee_es.core.step_results import StepResult, step_results
 from dee_es.core.views import RunFilter
 from dee_es.engine.definitions import Definitions
-from dee_es.engine.history import History
-from dee_es.engine.journal import Journal
-from dee_es.engine.queries import Queries
-from dee_es.engine.replay_results import (
+from dee_es.engine.log.journal import Journal
+from dee_es.engine.past.history import History
+from dee_es.engine.past.replay_results import (
     Divergence,
     ReplayDiff,
     ReplayedPage,
     ReplayedStep,
     ReplayResult,
 )
+from dee_es.engine.queries import Queries
 from dee_es.errors import DeeError, IntegrityViolation, InvalidInput
 from dee_es.ports import EventStore, StoredRow
 

@@ -1,0 +1,1 @@
+"""What concerns a contact and not one run: suppression, consent, and what channels report."""

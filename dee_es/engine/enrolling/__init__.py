@@ -1,0 +1,1 @@
+"""Who of many contacts gets a run of a plan, and how the runs begin."""

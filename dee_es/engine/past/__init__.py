@@ -1,0 +1,1 @@
+"""A run as it was: told, explained, shown at any moment, decided again."""

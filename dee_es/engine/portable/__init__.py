@@ -1,0 +1,1 @@
+"""One run as a file, out of one database and into another."""

@@ -1,0 +1,1 @@
+"""Which runs are due, what they may do, and how it is sent."""
