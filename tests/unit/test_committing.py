@@ -70,7 +70,7 @@ def begin(gate: Gate, committer: Committer, pool: ThreadPoolExecutor) -> Begin:
             return [unit(run(number))]
 
         waiting = len(committer._queue)
-        led = committer._led
+        led = committer._leader is not None
         made = pool.submit(committer.decide, Proposal([run(number)], [], units_of))
         until(lambda: len(committer._queue) > waiting if led else gate.entered.is_set())
         return made

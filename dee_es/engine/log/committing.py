@@ -10,7 +10,9 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
+from dee_es.errors import StoreUnavailable
 from dee_es.ports import (
     Committed,
     Conflict,
@@ -20,6 +22,10 @@ from dee_es.ports import (
     Situation,
     Unit,
     UnitsOf,
+)
+
+_INTERRUPTED: Final = (
+    "the thread that committed was interrupted; a commit under way may or may not have happened"
 )
 
 
@@ -67,7 +73,9 @@ class Committer:
         self._writing = threading.Lock()
         self._queue: list[_Waiting] = []
         self._queued = threading.Lock()
-        self._led = False
+        self._leader: _Waiting | None = None
+        # Whose units the leader commits; nobody else touches it.
+        self._group: Sequence[_Waiting] = ()
         self._beside: ThreadPoolExecutor | None = None
 
     def commit(
@@ -87,10 +95,12 @@ class Committer:
         Raises what `units_of` raises; nothing of this proposal is then committed.
         """
         mine = _Waiting(proposal)
-        with self._queued:
-            self._queue.append(mine)
-            leads, self._led = not self._led, True
         try:
+            with self._queued:
+                self._queue.append(mine)
+                leads = self._leader is None
+                if leads:
+                    self._leader = mine
             if not leads:
                 mine.turn.acquire()
             if not mine.done:
@@ -105,22 +115,15 @@ class Committer:
 
     def _lead(self) -> None:
         """Commit what is queued; one of those that come meanwhile leads next."""
-        group: list[_Waiting] = []
-        try:
-            with self._writing:
-                with self._queued:
-                    group, self._queue = self._queue, []
-                self._commit_group(group)
-        except BaseException as error:
-            for waiting in group:
-                waiting.error = error
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            for waiting in group:
-                waiting.turn.release()
+        with self._writing:
             with self._queued:
-                self._pass_on()
+                self._group, self._queue = self._queue, []
+            try:
+                self._commit_group(self._group)
+            except Exception as error:
+                for waiting in self._group:
+                    waiting.error = error
+        self._hand_over()
 
     def _commit_group(self, group: Sequence[_Waiting]) -> None:
         streams = [stream for each in group for stream in each.proposal.stream_ids]
@@ -135,18 +138,27 @@ class Committer:
                 each.results = [next(results) for _ in each.units]
 
     def _leave(self, mine: _Waiting) -> None:
-        """Somebody was interrupted; if its turn to lead has come, another one has to."""
+        """Somebody was interrupted, at whatever moment; if it leads, another one has to."""
         with self._queued:
             if mine in self._queue:
-                told = not mine.turn.locked()
                 self._queue.remove(mine)
-                if told:
-                    self._pass_on()
+            leads = self._leader is mine
+        if leads:
+            self._hand_over()
 
-    def _pass_on(self) -> None:
-        self._led = bool(self._queue)
-        if self._queue:
-            self._queue[0].turn.release()
+    def _hand_over(self) -> None:
+        """Tell those who were committed for, and the next one to lead; the rest of it if it was
+        broken off."""
+        for waiting in self._group:
+            if not waiting.done:
+                waiting.error = StoreUnavailable(_INTERRUPTED)
+            if waiting.turn.locked():
+                waiting.turn.release()
+        with self._queued:
+            self._group = ()
+            self._leader = self._queue[0] if self._queue else None
+            if self._leader is not None:
+                self._leader.turn.release()
 
     def begin(
         self, units: Sequence[Unit], lease: Lease | None = None
