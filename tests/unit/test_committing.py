@@ -9,13 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from dee_es.adapters.storage.memory import open_memory
 from dee_es.engine.log import committing
 from dee_es.engine.log.committing import Committer, Proposal
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Situation, Unit
-from tests.support.events import run, unit
+from tests.support.events import append, run, unit
 
 Outcomes = list[Committed | Conflict]
 
@@ -103,6 +104,25 @@ def test_what_one_gets_wrong_is_its_own(gate: Gate, begin: Begin) -> None:
     ]
     with pytest.raises(ZeroDivisionError):
         bad.result(10)
+
+
+def test_what_the_store_cannot_take_of_one_it_takes_of_the_others(
+    gate: Gate, begin: Begin, committer: Committer, pool: ThreadPoolExecutor
+) -> None:
+    wrong = Unit((replace(append(run(9)), expected_version=5),))
+    first, good = begin(0), begin(1)
+    bad = pool.submit(committer.decide, Proposal([run(9)], [], lambda _: [unit(run(9)), wrong]))
+    until(lambda: len(committer._queue) == 2)
+    better = begin(2)
+    gate.open.set()
+    assert [each.result(10) for each in (first, good, better)] == [
+        [Committed(1, 1)],
+        [Committed(2, 2)],
+        [Committed(3, 3)],
+    ]
+    with pytest.raises(ValueError, match=run(9)):
+        bad.result(10)
+    assert gate.store.log_head().position == 3
 
 
 def test_what_the_store_cannot_do_everybody_hears(

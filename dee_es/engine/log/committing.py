@@ -118,12 +118,23 @@ class Committer:
         with self._writing:
             with self._queued:
                 self._group, self._queue = self._queue, []
-            try:
-                self._commit_group(self._group)
-            except Exception as error:
-                for waiting in self._group:
-                    waiting.error = error
+            self._commit_each(self._group)
         self._hand_over()
+
+    def _commit_each(self, group: Sequence[_Waiting]) -> None:
+        """Commit all together, or each alone where something of one of them could not be."""
+        try:
+            self._commit_group(group)
+            return
+        except Exception as error:
+            failed = error
+        # What may have been committed must not be committed again.
+        alone = len(group) == 1 or isinstance(failed, StoreUnavailable)
+        for waiting in group:
+            if not waiting.done and alone:
+                waiting.error = failed
+            elif not waiting.done:
+                self._commit_each([waiting])
 
     def _commit_group(self, group: Sequence[_Waiting]) -> None:
         streams = [stream for each in group for stream in each.proposal.stream_ids]
