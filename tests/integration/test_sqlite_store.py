@@ -7,10 +7,11 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dee_es.adapters.storage.sqlite import SqliteStore, open_sqlite
+from dee_es.adapters.storage.sqlite import SqliteStore, database, open_sqlite
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict
 from tests.support.events import committed_at, run, unit
@@ -81,6 +82,38 @@ def test_waiting_for_another_thread_is_bounded(tmp_path: Path) -> None:
     ):
         store.commit([unit(run())])
     assert store.commit([unit(run())]) == [committed_at(1)]
+    store.close()
+
+
+class _Interrupting:
+    """A cursor whose thread is interrupted as soon as a transaction has begun."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._cursor = cursor
+
+    def execute(self, sql: str, *params: Any) -> sqlite3.Cursor:
+        self._cursor.execute(sql, *params)
+        if sql.startswith("BEGIN"):
+            raise KeyboardInterrupt
+        return self._cursor
+
+
+@pytest.mark.parametrize("what", ["appending", "snapshot"])
+def test_who_is_interrupted_as_a_transaction_begins_leaves_none(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another process has the lock, an interruption comes when beginning has waited for it:
+    at this very moment."""
+    store, _ = open_sqlite(str(tmp_path / "dee.db"), lock_timeout_s=1)
+    store.commit([unit(run())])
+    plain = database._cursor
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_cursor", lambda each: _Interrupting(plain(each)))
+        with pytest.raises(KeyboardInterrupt), getattr(store.database, what)():
+            pass
+    with store.database.snapshot() as session:
+        assert store.commit([unit(run(2))]) == [committed_at(2)]
+        assert len(session.ask("SELECT 1 FROM stored_events").fetchall()) == 2
     store.close()
 
 

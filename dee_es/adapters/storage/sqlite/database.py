@@ -63,10 +63,11 @@ class SqliteDatabase(SQLiteDatastore):
         """See `Database.appending`; `small` makes no difference here."""
         with self._unavailable(), self._turn(), self.get_connection() as connection:
             cursor = _cursor(connection)
-            # A deferred transaction that reads before it writes fails at once when another process
-            # has committed in between, whatever the timeout: take the write lock first.
-            cursor.execute("BEGIN IMMEDIATE")
+            # Whoever is interrupted while waiting for the lock hears of it when it has the lock.
             try:
+                # A deferred transaction that reads before it writes fails at once when another
+                # process has committed in between, whatever the timeout: take the write lock first.
+                cursor.execute("BEGIN IMMEDIATE")
                 yield SqliteSession(connection)
                 cursor.execute("COMMIT")
             except BaseException:
@@ -109,8 +110,8 @@ class SqliteDatabase(SQLiteDatastore):
     def snapshot(self, lasting: bool = False) -> Iterator[Session]:
         """See `Database.snapshot`; `lasting` makes no difference here."""
         with self._unavailable(), self.get_connection() as connection:
-            _cursor(connection).execute("BEGIN")
             try:
+                _cursor(connection).execute("BEGIN")
                 yield SqliteSession(connection)
             finally:
                 connection.rollback()
