@@ -15,7 +15,7 @@ import pytest
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.relational import statements
 from dee_es.errors import IntegrityViolation, StoreUnavailable
-from dee_es.ports import Head, LogHead
+from dee_es.ports import Head, LogHead, Situation, Unit
 from tests.support.events import committed_at, run, unit
 from tests.support.postgres import FreshPostgres
 from tests.support.postgres import _start as start_postgres
@@ -117,6 +117,42 @@ def test_a_statement_without_end_is_cancelled(url: str) -> None:
         store.database.query("SELECT pg_sleep(60)")
     assert store.log_head().position == 0
     store.close()
+
+
+@pytest.mark.parametrize("streams", [1, 100])
+def test_who_is_stopped_inside_a_transaction_is_cut_off(url: str, streams: int) -> None:
+    store, _ = open_postgres(url, lock_timeout_s=0.4, statement_timeout_s=0.4)
+
+    def units_of(_: Situation) -> list[Unit]:
+        time.sleep(0.8)
+        return [unit(run())]
+
+    with pytest.raises(StoreUnavailable):
+        store.decide([run(number) for number in range(streams)], [], units_of)
+    assert store.commit([unit(run())]) == [committed_at(1)]
+    store.close()
+
+
+def test_a_server_that_takes_no_changes_is_unavailable(store: PostgresStore, url: str) -> None:
+    """As one is that a failover has left behind."""
+    _read_only(url, "on")
+    assert store.log_head().position == 0
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"refused .*SQLSTATE 25006"):
+            store.commit([unit(run())])
+    _read_only(url, "off")
+    assert store.log_head().position == 0
+    assert store.commit([unit(run())]) == [committed_at(1)]
+
+
+def _read_only(url: str, value: str) -> None:
+    with psycopg.connect(url, options="-c default_transaction_read_only=off") as connection:
+        connection.execute(
+            psycopg.sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(
+                psycopg.sql.Identifier(connection.info.dbname), psycopg.sql.Identifier(value)
+            )
+        )
+    _cut(url)
 
 
 def test_reads_survive_a_lost_connection(store: PostgresStore, url: str) -> None:

@@ -72,6 +72,8 @@ SET enable_mergejoin = off;
 SET max_parallel_workers_per_gather = 0;
 SET jit = off;
 """
+# Internal errors are what a server says that is only read from, and to who was idle too long.
+_FAULTS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 _KEEPALIVE: Final = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -263,7 +265,7 @@ class PostgresDatabase(PostgresDatastore):
             yield
         except PoolClosed as error:
             raise StoreUnavailable(f"{self._where}: the store is closed") from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except _FAULTS as error:
             raise StoreUnavailable(f"{self._where}: {_reason(error)}") from error
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._where}: the connection failed") from error
