@@ -7,6 +7,7 @@ import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -325,5 +326,35 @@ def test_waiting_for_a_locked_file_is_bounded(
         with pytest.raises(StoreUnavailable, match=r"keys\.db"):
             keys.new_keys(1)
         other.execute("ROLLBACK")
+    assert len(keys.new_keys(1)) == 1
+    keys.close()
+
+
+class _Interrupting:
+    """A connection whose thread is interrupted as soon as a transaction has begun."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def execute(self, sql: str, *params: Any) -> sqlite3.Cursor:
+        cursor = self._connection.execute(sql, *params)
+        if sql.startswith("BEGIN"):
+            raise KeyboardInterrupt
+        return cursor
+
+
+def test_who_is_interrupted_as_a_transaction_begins_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = open_sqlite_keys(tmp_path / "keys.db", new_master_key())
+    table: Any = keys._table
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "_connection", _Interrupting(table._connection))
+        with pytest.raises(KeyboardInterrupt):
+            keys.new_keys(1)
     assert len(keys.new_keys(1)) == 1
     keys.close()

@@ -270,10 +270,11 @@ class SqliteKeyTable:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._connection
         with self._lock, self._bounded():
-            # IMMEDIATE: a deferred transaction that reads and then writes fails at once when
-            # another process has committed between the two, whatever the timeout.
-            connection.execute("BEGIN IMMEDIATE")
+            # Whoever is interrupted while waiting for the lock hears of it when it has the lock.
             try:
+                # IMMEDIATE: a deferred transaction that reads and then writes fails at once when
+                # another process has committed between the two, whatever the timeout.
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
