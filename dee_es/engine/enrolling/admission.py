@@ -92,6 +92,13 @@ class Admission:
 
         `now` is asked for unless it is given; it has to have what `concerns` names.
         """
+        now, _, free, refused = self._assess(order, people, now)
+        return now, free, refused
+
+    def _assess(
+        self, order: Order, people: Sequence[Contact], now: Situation | None
+    ) -> tuple[Situation, dict[str, list[Head]], list[Admitted], list[tuple[Contact, Refusal]]]:
+        """As `assess`, with the runs of the plan that contacts have."""
         streams, contacts = self.concerns(order, people)
         first = streams[: len(people)]
         if now is None:
@@ -120,7 +127,7 @@ class Admission:
                 number = len(before) + 1
                 new = run if number == 1 else run_id(order.plan.id, person.id, number)
                 free.append(Admitted(person, new, number, about))
-        return now, free, refused
+        return now, standing, free, refused
 
     def _standing(
         self,
@@ -159,11 +166,14 @@ class Admission:
         self, order: Order, people: Sequence[Contact], now: Situation | None = None
     ) -> Batch:
         """The first events of those who may be enrolled, ready to commit; `now` as for `assess`."""
-        now, free, refused = self.assess(order, people, now)
+        now, standing, free, refused = self._assess(order, people, now)
         epoch = now.end.suppression_epoch
-        batch = Batch(refusals=refused)
-        if order.take_over and refused:
-            self._take_over(order, batch)
+        mine = self._created(order, standing) if order.take_over else {}
+        free = [each for each in free if each.person.id not in mine]
+        batch = Batch(
+            refusals=[pair for pair in refused if pair[0].id not in mine],
+            taken_over=sorted(mine.values()),
+        )
         key_ids = now.keys
         fresh = iter(self._keys.new_keys(sum(each.person.id not in key_ids for each in free)))
         keyed = self._keys.encrypts
@@ -208,16 +218,13 @@ class Admission:
         append = StreamAppend(each.run_id, 0, sealed, state.due_tick, False, slice_of(person.id))
         return append, LoadedRun(state, sealed[0].checksum, key_id)
 
-    def _take_over(self, order: Order, batch: Batch) -> None:
-        """Count runs that an earlier try of this very command created as created by it."""
-        enrolled = [p for p, refusal in batch.refusals if refusal.reason == "already_enrolled"]
-        first = [run_id(order.plan.id, person.id, 1) for person in enrolled]
-        heads = self._store.heads(first)
-        standing = self._standing(order.plan.id, enrolled, first, heads)
-        owners = {heads[-1].stream_id: who for who, heads in standing.items()}
-        rows = self._store.read_first(list(owners))
-        opened = self._runs.journal.open_public(rows.values())
-        mine = {each.stream_id for each in opened if each.meta.command_id == order.command_id}
-        batch.taken_over = sorted(mine)
-        taken = {owners[run] for run in mine}
-        batch.refusals = [pair for pair in batch.refusals if pair[0].id not in taken]
+    def _created(self, order: Order, standing: Mapping[str, Sequence[Head]]) -> dict[str, str]:
+        """By contact, the last of its runs that an earlier try of this very command created: it
+        counts as created by it, whatever has become of the run and of the contact since."""
+        owners = {head.stream_id: who for who, heads in standing.items() for head in heads}
+        rows = self._store.read_first(list(owners)) if owners else {}
+        return {
+            owners[each.stream_id]: each.stream_id
+            for each in self._runs.journal.open_public(rows.values())
+            if each.meta.command_id == order.command_id
+        }
