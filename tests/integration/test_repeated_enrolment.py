@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dee_es import Engine
-from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics
+from dee_es.errors import InvalidInput
+from tests.support.engines import (
+    BACKENDS,
+    DAY,
+    EPOCH,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
 
 JANE: dict[str, Any] = {"id": "jane", "email": "jane@example.com", "firstName": "Jane"}
 PEOPLE = [{"id": f"c{n}", "email": f"c{n}@example.com", "firstName": "N"} for n in range(6)]
@@ -49,6 +59,17 @@ def test_a_run_is_given_again_although_its_contact_is_suppressed_now(engine: Eng
     engine.cancel_run(first.id, "over")
     engine.suppress("jane", reason="asked us to stop")
     assert engine.execute(outreach(), JANE, command_id="order-1").id == first.id
+
+
+def test_a_run_is_given_again_although_its_start_has_passed(engine: Engine) -> None:
+    start = EPOCH + timedelta(days=1)
+    first = engine.execute(outreach(), JANE, start_at=start, command_id="order-1")
+    engine.run_until(2 * DAY)
+    again = engine.execute(outreach(), JANE, start_at=start, command_id="order-1")
+    assert again.id == first.id
+    for command_id, who in (("order-1", "joan"), ("order-2", "jane")):
+        with pytest.raises(InvalidInput, match="start_at"):
+            engine.execute(outreach(), {"id": who}, start_at=start, command_id=command_id)
 
 
 def test_another_command_enrolls_anew(engine: Engine) -> None:

@@ -168,7 +168,7 @@ class Admission:
         """The first events of those who may be enrolled, ready to commit; `now` as for `assess`."""
         now, standing, free, refused = self._assess(order, people, now)
         epoch = now.end.suppression_epoch
-        mine = self._created(order, standing) if order.take_over else {}
+        mine = self._created(order.command_id, standing) if order.take_over else {}
         free = [each for each in free if each.person.id not in mine]
         batch = Batch(
             refusals=[pair for pair in refused if pair[0].id not in mine],
@@ -218,7 +218,13 @@ class Admission:
         append = StreamAppend(each.run_id, 0, sealed, state.due_tick, False, slice_of(person.id))
         return append, LoadedRun(state, sealed[0].checksum, key_id)
 
-    def _created(self, order: Order, standing: Mapping[str, Sequence[Head]]) -> dict[str, str]:
+    def created(self, plan_id: str, person: Contact, command_id: str) -> str | None:
+        """The contact's last run of the plan that this very command created before."""
+        first = run_id(plan_id, person.id, 1)
+        standing = self._standing(plan_id, [person], [first], self._store.heads([first]))
+        return self._created(command_id, standing).get(person.id)
+
+    def _created(self, command_id: str, standing: Mapping[str, Sequence[Head]]) -> dict[str, str]:
         """By contact, the last of its runs that an earlier try of this very command created: it
         counts as created by it, whatever has become of the run and of the contact since."""
         owners = {head.stream_id: who for who, heads in standing.items() for head in heads}
@@ -226,5 +232,5 @@ class Admission:
         return {
             owners[each.stream_id]: each.stream_id
             for each in self._runs.journal.open_public(rows.values())
-            if each.meta.command_id == order.command_id
+            if each.meta.command_id == command_id
         }

@@ -59,9 +59,9 @@ class Enrollment:
         person = _contact(contact)
         checked = check_map("variables", variables or {})
         _check_size(person, checked)
-        now = meta().tick
-        if start_tick is not None and start_tick < now:
-            raise InvalidInput("start_at", f"tick {start_tick} has passed; it is now tick {now}")
+        now = meta()
+        if start_tick is not None and start_tick < now.tick:
+            return self._begun_in_time(plan, person, start_tick, now), None
         order = self._order(plan, checked, meta, start_tick, take_over=True, fixed=False)
         concerned = self._admission.concerns(order, [person])
         for _ in range(MAX_ATTEMPTS):
@@ -90,6 +90,16 @@ class Enrollment:
                 return batch.runs[0], result.ordinal
             self._runs.clock.refresh()
         raise ConcurrencyConflict(f"contact {person.id!r} kept changing; try again")
+
+    def _begun_in_time(
+        self, plan: ExecutionPlan, person: Contact, start_tick: int, now: e.Meta
+    ) -> LoadedRun:
+        """The run that this very command created before; raises `InvalidInput` if it did not."""
+        known = self._admission.created(plan.id, person, now.command_id)
+        if known is None:
+            text = f"tick {start_tick} has passed; it is now tick {now.tick}"
+            raise InvalidInput("start_at", text)
+        return self._runs.load(known)
 
     def _refusal(self, order: Order, batch: Batch) -> DeeError:
         person, refusal = batch.refusals[0]
