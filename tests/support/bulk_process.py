@@ -1,8 +1,10 @@
 """A process of its own that enrols contacts, to be raced against others and killed.
 
-    python -m tests.support.bulk_process URL KEYS COUNT BATCH [backwards]
+    python -m tests.support.bulk_process URL KEYS COUNT BATCH [backwards] [meeting]
 
 Prints `ready`, waits for a line, then prints `done N` after each batch and the result at the end.
+Who is `meeting` somebody waits for another line after the first batch, so that no rival has done
+everything before the other one came to anything.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dee_es import BulkResult
 from tests.support.engines import open_engine, outreach
 
 
@@ -25,6 +28,15 @@ def people(count: int, *, backwards: bool = False) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Enroll, telling the parent how far it has come."""
     url, keys, count, batch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    meeting = "meeting" in sys.argv
+
+    def tell(so_far: BulkResult) -> None:
+        nonlocal meeting
+        print("done", so_far.created, flush=True)
+        if meeting and so_far.created:
+            meeting = False
+            sys.stdin.readline()
+
     with open_engine(url, keys=keys) as engine:
         print("ready", flush=True)
         sys.stdin.readline()
@@ -32,7 +44,7 @@ def main() -> None:
             outreach(),
             people(count, backwards="backwards" in sys.argv),
             batch_size=batch,
-            on_progress=lambda so_far: print("done", so_far.created, flush=True),
+            on_progress=tell,
         )
     print(json.dumps([result.created, result.skipped, result.errors]), flush=True)
 
