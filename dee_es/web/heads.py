@@ -12,16 +12,21 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 LIMIT: Final = 64 * 1024
-"""Bytes; what arrives with the last of them is read as well."""
+"""Bytes, of a head and of the lines behind a body; what arrives with the last of them is read as
+well."""
 TIMEOUT_S: Final = 30.0
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """A connection that is closed if a head on it is too long (431) or not there in time (408)."""
+    """A connection that is closed if a head on it is too long (431) or not there in time (408).
+
+    Lines behind a body are read over: they come after all that looks at a request's headers.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waited_for = False
+        self._moved = False
         self._size = 0
         self._timer: TimerHandle | None = None
 
@@ -36,9 +41,10 @@ class BoundedHeads(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand bytes to the parser, unless there are too many of them before a head's end."""
+        """Hand bytes to the parser, unless there are too many of them that nothing comes of."""
+        self._moved = False
         super().data_received(data)
-        if self._waited_for:
+        if self._waited_for or not self._moved:
             self._size += len(data)
             if self._size > LIMIT:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -48,10 +54,24 @@ class BoundedHeads(HttpToolsProtocol):
         super().on_message_begin()
         self._wait()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of a head, or of what follows a body."""
+        if self._waited_for:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """A head is there."""
         self._end_wait()
+        self._move()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body is there."""
+        self._move()
+        super().on_body(body)
+
+    def _move(self) -> None:
+        self._moved, self._size = True, 0
 
     def _wait(self) -> None:
         self._waited_for, self._size = True, 0
@@ -70,9 +90,16 @@ class BoundedHeads(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         # An answer to a request before this one may be under way; then nothing may come between.
-        before: RequestResponseCycle | None = self.cycle
-        if before is None or before.response_complete:
+        last = self._unanswered
+        own = last is not None and last.more_body and not last.response_started
+        if last is None or (own and not self.pipeline):
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             head += "content-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head.encode())
         self.transport.close()
+
+    @property
+    def _unanswered(self) -> RequestResponseCycle | None:
+        """The last request whose head is here, unless its answer has left whole."""
+        last: RequestResponseCycle | None = self.cycle
+        return None if last is None or last.response_complete else last

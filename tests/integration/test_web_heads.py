@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import uvicorn
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
@@ -19,7 +20,11 @@ HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse("hello")(scope, receive, send)
+    request = Request(scope, receive)
+    if scope["path"] == "/body":
+        await request.body()
+    names = " ".join(sorted(request.headers))
+    await PlainTextResponse("hello", headers={"x-names": names})(scope, receive, send)
 
 
 def converse(talk: Conversation) -> None:
@@ -105,5 +110,33 @@ def test_a_long_body_is_no_long_head() -> None:
         writer.write(head.encode() + b"x" * size + HEAD)
         assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
         assert b"HTTP/1.1 200 " in await _answer(reader)
+
+    converse(talk)
+
+
+CHUNKED = b"POST %s HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", [b"/body", b"/"])
+@pytest.mark.parametrize("piece", [b"x-more: x\r\n", b"x" * 1_000])
+def test_what_follows_a_body_has_no_more_bytes_than_a_head(path: bytes, piece: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED % path + b"1\r\nx\r\n0\r\n")
+        if path == b"/":
+            await _answer(reader)
+        for _ in range(3):
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(piece * (heads.LIMIT // len(piece) // 2))
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+
+    converse(talk)
+
+
+def test_what_follows_a_body_is_no_part_of_the_head() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED % b"/body" + b"1\r\nx\r\n0\r\nx-late: 1\r\n\r\n" + HEAD)
+        assert b"x-names: host transfer-encoding\r\n" in await _answer(reader)
+        assert b"x-names: host\r\n" in await _answer(reader)
 
     converse(talk)
