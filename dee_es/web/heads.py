@@ -48,6 +48,9 @@ class BoundedHeads(HttpToolsProtocol):
             self._size += len(data)
             if self._size > LIMIT:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if self._timer is None and self._unanswered is None and not self.transport.is_closing():
+            # Whatever comes between two requests ends the wait for the next one, but this.
+            self._begin_wait()
 
     def on_message_begin(self) -> None:
         """Begin to wait for another head."""
@@ -76,8 +79,11 @@ class BoundedHeads(HttpToolsProtocol):
     def _wait(self) -> None:
         self._waited_for, self._size = True, 0
         if self._timer is None:
-            late = HTTPStatus.REQUEST_TIMEOUT
-            self._timer = self.loop.call_later(TIMEOUT_S, self._refuse, late)
+            self._begin_wait()
+
+    def _begin_wait(self) -> None:
+        late = HTTPStatus.REQUEST_TIMEOUT
+        self._timer = self.loop.call_later(TIMEOUT_S, self._refuse, late)
 
     def _end_wait(self) -> None:
         self._waited_for = False

@@ -140,3 +140,25 @@ def test_what_follows_a_body_is_no_part_of_the_head() -> None:
         assert b"x-names: host\r\n" in await _answer(reader)
 
     converse(talk)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (HEAD, b"\r\n"),
+        (b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\n", b"x"),
+        (b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\n", b"xxx"),
+    ],
+)
+def test_no_byte_keeps_a_connection_for_ever(
+    monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr(heads, "TIMEOUT_S", 0.2)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
+        writer.write(then)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+
+    converse(talk)
