@@ -67,11 +67,17 @@ class BoundedHeads(HttpToolsProtocol):
         self._end_wait()
         self._move()
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            # The parser takes what follows for another protocol, and nobody here speaks one.
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body is there."""
         self._move()
         super().on_body(body)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the request is answered as if it had not asked."""
 
     def _move(self) -> None:
         self._moved, self._size = True, 0

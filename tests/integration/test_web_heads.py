@@ -162,3 +162,19 @@ def test_no_byte_keeps_a_connection_for_ever(
         assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
 
     converse(talk)
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_after_an_upgrade_that_nobody_grants_the_connection_is_closed(
+    protocol: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    asking = HEAD[:-2] + b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(asking)
+        told = await reader.read()
+        assert told.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nconnection: close\r\n" in told
+
+    converse(talk)
+    assert not caplog.records
