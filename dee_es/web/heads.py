@@ -76,6 +76,11 @@ class BoundedHeads(HttpToolsProtocol):
         self._move()
         super().on_body(body)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request."""
+        del msg
+        self._refuse(HTTPStatus.BAD_REQUEST)
+
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the request is answered as if it had not asked."""
 

@@ -21,6 +21,8 @@ HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     request = Request(scope, receive)
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.3)
     if scope["path"] == "/body":
         await request.body()
     names = " ".join(sorted(request.headers))
@@ -178,3 +180,21 @@ def test_after_an_upgrade_that_nobody_grants_the_connection_is_closed(
 
     converse(talk)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("bad", [b"no request\r\n\r\n", b"GET /" + b"x" * heads.LIMIT])
+def test_no_refusal_passes_for_the_answer_to_the_request_before(bad: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD.replace(b"/", b"/slow", 1) + bad)
+        assert await reader.read() == b""
+
+    converse(talk)
+
+
+@pytest.mark.parametrize("bad", [b"no request\r\n\r\n", CHUNKED % b"/body" + b"zz\r\n"])
+def test_what_is_no_request_is_told_so(bad: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bad)
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+    converse(talk)
