@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -304,3 +305,16 @@ def test_progress_is_told_in_the_engines_words(engine: Engine, far: DeeClient) -
     positions: list[int] = []
     far.verify_log(positions.append)
     assert all(type(each) is int for each in positions)
+
+
+@pytest.mark.parametrize("format", ["json", "md", "html", "pdf"])
+def test_a_report_of_what_is_no_text_is_refused(engine: Engine, format: str) -> None:
+    document = document_of(engine.compliance.report(EPOCH, LATER))
+    document["sections"]["sends"]["title"] = "\ud800"
+    with served(engine, **MEANT) as client:
+        content = json.dumps({"report": document, "format": format})
+        as_json = {"content-type": "application/json"}
+        answer = client.post(f"{API}/report/render", content=content, headers=as_json)
+    refused(answer, 422, "InvalidInput", "report")
+    with pytest.raises(InvalidInput, match="report"):
+        report_of(document)

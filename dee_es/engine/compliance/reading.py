@@ -64,6 +64,8 @@ class _Report(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 def report_of(document: Mapping[str, Any]) -> ComplianceReport:
     """The report that a JSON document is of; raises `InvalidInput` for any other document."""
     try:
+        # A lone surrogate has no UTF-8 form: it could be told in no format.
+        msgspec.json.encode(document)
         found = msgspec.convert(document, _Report)
         found.since, found.until, found.made_at = map(
             _utc, (found.since, found.until, found.made_at)
