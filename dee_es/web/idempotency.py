@@ -22,7 +22,7 @@ from dee_es.errors import DeeError
 from dee_es.web.problems import Refused, problem_of
 
 _log: Final = logging.getLogger("dee_es.web")
-_HEADERS: Final = ("content-type", "location")
+_HEADERS: Final = ("content-disposition", "content-type", "location")
 
 
 class _Answer(msgspec.Struct, frozen=True, array_like=True):

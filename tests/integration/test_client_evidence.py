@@ -318,3 +318,16 @@ def test_a_report_of_what_is_no_text_is_refused(engine: Engine, format: str) -> 
     refused(answer, 422, "InvalidInput", "report")
     with pytest.raises(InvalidInput, match="report"):
         report_of(document)
+
+
+def test_a_report_given_again_is_not_shown_in_place(engine: Engine) -> None:
+    given = {"report": document_of(engine.compliance.report(EPOCH, LATER)), "format": "html"}
+    with served(engine, **MEANT) as client:
+        key = {"Idempotency-Key": "once"}
+        first, again = (
+            client.post(f"{API}/report/render", json=given, headers=key) for _ in range(2)
+        )
+    assert again.headers["idempotent-replay"] == "true"
+    assert again.content == first.content
+    for answer in (first, again):
+        assert answer.headers["content-disposition"] == 'attachment; filename="report.html"'
