@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -74,6 +75,16 @@ def test_contacts_of_a_file_are_enrolled(client: Client, engine: Engine) -> None
         f"{API}/runs/bulk-execute", content=b"<a/>", headers={"content-type": "text/xml"}
     )
     refused(other, 415, "UnsupportedMediaType")
+
+
+@pytest.mark.parametrize("value", [r'"\ud800"', r'"\u0000"', "NaN"])
+def test_variables_that_nobody_could_keep_are_refused_with_the_file(
+    client: Client, engine: Engine, value: str
+) -> None:
+    given = quote(f'{{"a":{value}}}')
+    refused(upload(client, rows(2), f"&variables={given}"), 422, "InvalidInput", "variables.a")
+    assert client.get(f"{API}/jobs").json()["jobs"] == []
+    assert engine.list_runs().total == 0
 
 
 def test_a_job_is_ended_between_batches_and_goes_on_under_its_key(engine: Engine) -> None:

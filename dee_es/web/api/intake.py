@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from dee_es.core.contact import Contact
 from dee_es.core.plan import ExecutionPlan
+from dee_es.core.values import check_map
 from dee_es.doors.contacts_csv import read_contacts
 from dee_es.doors.enroll_rows import Intake
 from dee_es.engine.facade import EngineApi
@@ -36,9 +37,11 @@ def _object(text: object) -> object:
     if not isinstance(text, str):
         return text
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("is not a JSON object") from None
+    # What the engine would refuse later has no digest now.
+    return check_map("variables", found) if isinstance(found, dict) else found
 
 
 class CsvOptions(Given):
