@@ -127,6 +127,16 @@ def test_a_file_that_an_admin_asked_for_is_not_for_others(engine: Engine, tmp_pa
         assert ended(client, nobody, **admin)["problem"]["error"] == "RunNotFound"
 
 
+@pytest.mark.parametrize("target", [r'"\ud800"', '"' + "x" * 10_001 + '"'])
+def test_a_target_that_nobody_could_keep_is_refused(engine: Engine, run: str, target: str) -> None:
+    with served(engine, **MEANT) as client:
+        as_json = {"content-type": "application/json"}
+        content = f'{{"target":{target}}}'
+        answer = client.post(f"{API}/runs/{run}/export", content=content, headers=as_json)
+    refused(answer, 422, "InvalidInput", "target")
+    assert exports(engine) == []
+
+
 # --- in -------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import hashlib
 from typing import Annotated, Any, Final
 
 from fastapi import Query, Request, Response
+from pydantic import StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from dee_es.engine.facade import EngineApi
@@ -48,7 +49,7 @@ class RunExport(Given):
     that data; `target` says where it will go to."""
 
     personal_data: Flag = True
-    target: str = ""
+    target: Annotated[str, StringConstraints(max_length=10_000)] = ""
     reason: Text | None = None
 
 
