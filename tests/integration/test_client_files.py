@@ -188,6 +188,15 @@ def test_a_file_is_streamed_up_to_its_limit(engine: Engine) -> None:
         assert scratch.list_runs().total == 0
 
 
+def test_a_file_of_a_newer_program_is_no_failure_of_the_server(engine: Engine, run: str) -> None:
+    file = json.loads(engine.export_run(run))
+    file["streams"][-1]["events"][0]["name"] = "RunImagined"
+    with served(engine, **MEANT) as client:
+        content = json.dumps(file).encode()
+        answer = client.post(f"{API}/runs/import", content=content, headers=BINARY)
+    refused(answer, 422, "UnknownEventVersion")
+
+
 # --- decided again --------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Answer
+from dee_es.errors import UnknownEventVersion
 from dee_es.web.api import uploads
 from dee_es.web.api.bulk import accepted
 from dee_es.web.api.models import Flag, Given, Text
@@ -132,6 +133,9 @@ def _take_in(
     file, _ = upload.reading()
     with file:
         content = file.read()
-    return ImportedRun(
-        run_id=engine.import_run(content, reason=reason, actor=actor, command_id=command)
-    )
+    try:
+        run_id = engine.import_run(content, reason=reason, actor=actor, command_id=command)
+    except UnknownEventVersion as error:
+        # It is the file that is newer than this program, and nothing is wrong with the log here.
+        raise Refused(422, "UnknownEventVersion", str(error)) from None
+    return ImportedRun(run_id=run_id)
