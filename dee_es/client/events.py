@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from dee_es.client.bulk import own_key
 from dee_es.client.transport import Transport, problem_error
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_id, check_map
@@ -70,6 +70,8 @@ class EventsClient:
             except InvalidInput as error:
                 _refuse(result, number, error, on_error)
                 continue
+            # By it one without an id of its own is known if the same call is made again.
+            given.setdefault("eventId", own_key(key, number, given))
             size = len(json.dumps(given))
             if batch.events and (len(batch.events) == batch_size or batch.size + size > _BYTES):
                 self._tell(batch, key, result, on_progress, on_error)
@@ -87,8 +89,9 @@ class EventsClient:
         on_progress: OnIngest | None,
         on_error: OnEntryError | None,
     ) -> None:
-        own = f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.{batch.numbers[0]}"
-        found = self._http.post("/channel-events/batch", {"events": batch.events}, key=own)
+        body = {"events": batch.events}
+        own = own_key(key, batch.numbers[0], body)
+        found = self._http.post("/channel-events/batch", body, key=own)
         result.accepted += found["accepted"]
         result.known += found["known"]
         for fault in found["faults"]:

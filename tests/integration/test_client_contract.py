@@ -166,6 +166,9 @@ def contacts(told: Told) -> None:
     )
     told.answers.append(("faults", sorted(faults)))
     ask("ingest_events", events[:1], batch_size=0)
+    grown = [ChannelEvent("email.opened", "s1", data={"n": n}) for n in range(3)]
+    for count in (1, 3):
+        ask("ingest_events", grown[:count], batch_size=2, command_id="grown")
     for moment in ({}, {"tick": 0}, {"time": NEXT}, {"time": datetime(2026, 1, 1)}):
         ask("contact_at", "s1", **moment)
     ask("contact_at", "s1", time=datetime(2020, 1, 1, tzinfo=UTC))
