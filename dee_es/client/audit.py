@@ -55,12 +55,16 @@ class AuditClient:
     ) -> AuditPage:
         """Entries that match all filters given, by time. One that is not about a run or a contact
         is recorded, with its `purpose`."""
+        several = [actions] if isinstance(actions, str) else actions
+        if several is not None and not several:
+            # No filter at all is what it would be in an address.
+            raise InvalidInput("actions", "must be a list of at least one action")
         found = self._http.get(
             "/audit",
             runId=run_id,
             contactId=contact_id,
             planId=plan_id,
-            actions=None if actions is None else list(actions),
+            actions=None if several is None else list(several),
             actor=actor,
             since=since,
             until=until,

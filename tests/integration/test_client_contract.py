@@ -120,6 +120,8 @@ def history(told: Told, run: str) -> None:
     ask("audit.query", run_id=run, limit=3)
     ask("audit.query", actions=["run.started"], since=EPOCH, until=NEXT, text="holiday")
     ask("audit.query", plan_id="a", actor=ACTOR)
+    ask("audit.query", run_id=run, actions="run.started")
+    ask("audit.query", run_id=run, actions=[])
     ask("audit.verify_run", run)
     ask("step_funnel", "a")
     ask("step_funnel", "a", 1)
