@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Final, TypeVar
 
 from dee_es.client.jobs import OnJob, done
@@ -75,7 +76,9 @@ class ProjectionsClient:
         """Fold what a projection has not seen yet, for about `within_s` seconds at most."""
         if within_s is not None and not within_s >= 0:
             raise InvalidInput("within_s", "must be 0 seconds or more")
-        return read(CaughtUp, self._job(name, "catch-up", {"withinS": within_s}))
+        # JSON has no infinity, and without a time there is no end to it either.
+        given = {"withinS": None if within_s == inf else within_s}
+        return read(CaughtUp, self._job(name, "catch-up", given))
 
     def rebuild(
         self,

@@ -4,6 +4,7 @@ and the same errors with the same texts."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
@@ -232,6 +233,7 @@ def whole(told: Told) -> None:
     ask("projections.parked")
     ask("projections.rebuild", "run_list")
     ask("projections.verify", "audit_trail")
+    ask("projections.catch_up", "run_list", within_s=math.inf)
     ask("projections.retry", "run_list")
     ask("projections.retry", "run_list", "run_nobody")
     ask("audit.checkpoint")
