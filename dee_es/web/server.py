@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,8 @@ from dee_es.web.upkeep import kept_level
 _BACKLOG: Final = 128
 _AT_ONCE: Final = 256
 _LAST_SECONDS: Final = 5
+_UNREAD_MS: Final = 30_000
+"""For how long a client may take nothing of what it was sent, in ms."""
 
 
 def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], object]) -> None:
@@ -105,4 +108,8 @@ def _listening(settings: WebSettings) -> Iterator[socket.socket]:
         # that name their protocol; without it the second half of an answer waits 40 ms for the
         # client's delayed ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            # Inherited as well: what is written for somebody who does not read it waits for ever,
+            # also behind a connection that is closed already, and counts as one that is at work.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
         yield listener
