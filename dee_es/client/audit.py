@@ -75,9 +75,13 @@ class AuditClient:
         )
         return read(AuditPage, found)
 
-    def get_at(self, first: int, last: int | None = None) -> list[AuditLogEntry]:
-        """The entries at positions `first` to `last` of the whole log, both included."""
-        return read_all(AuditLogEntry, self._http.get("/audit/entries", first=first, last=last))
+    def get_at(
+        self, first: int, last: int | None = None, *, purpose: str | None = None
+    ) -> list[AuditLogEntry]:
+        """The entries at positions `first` to `last` of the whole log, both included. What is about
+        more than one contact is recorded, with its `purpose`."""
+        found = self._http.get("/audit/entries", first=first, last=last, purpose=purpose)
+        return read_all(AuditLogEntry, found)
 
     def get_context_at(self, run_id: str, step_id: str, *, visit: int | None = None) -> RunContext:
         """What the decision of a step read."""

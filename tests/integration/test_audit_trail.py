@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
@@ -177,5 +179,38 @@ def test_bad_questions(engine: Engine) -> None:
         engine.audit.query(actor="ann", cursor=cursor)
     with pytest.raises(RunNotFound):
         engine.audit.get_by_run("run_" + "a" * 26)
+
+
+def test_nobody_else_can_make_a_cursor(engine: Engine) -> None:
+    """The pages behind a cursor are not recorded: with one of their own, somebody could read all
+    of the log unseen."""
+    cursor = engine.audit.query(limit=1).next_cursor
+    assert cursor is not None
+    place = json.loads(base64.urlsafe_b64decode(cursor))
+    assert engine.audit.query(limit=1, cursor=cursor).entries
+    for forged in ([0, 0, *place[2:]], [*place[:3], "0" * 64], place[:3], [*place[:3], None]):
+        made = base64.urlsafe_b64encode(json.dumps(forged).encode()).decode()
+        with pytest.raises(InvalidInput, match="cursor: is not one that a page gave"):
+            engine.audit.query(limit=1, cursor=made)
+
+
+def test_entries_of_several_contacts_are_not_read_unseen(engine: Engine) -> None:
+    def asked() -> list[tuple[str | None, str | None]]:
+        found = engine.audit.query(actions=["log.exported"], limit=1_000)
+        return [(entry.actor, entry.reason) for entry in found.entries]
+
+    before = asked()
+    entries = engine.audit.get_at(1, 1_000, asked_by="ann", purpose="a complaint")
+    by_contact = {entry.contact_id: entry for entry in entries}
+    assert len(by_contact) > 2
+    # The question about the questions is recorded, too.
+    assert ("ann", "a complaint") in (told := asked())
+    assert len(told) == len(before) + 2
+    for entry in by_contact.values():
+        engine.audit.get_at(entry.position, asked_by="bob")
+    assert "bob" not in {actor for actor, _ in asked()}
+
+
+def test_an_unknown_run_or_step(engine: Engine) -> None:
     with pytest.raises(RunNotFound):
         engine.audit.get_by_run("contact:c1")

@@ -144,7 +144,9 @@ def _at(session: Session, positions: Sequence[str], filtered: bool) -> AuditPage
             entry
             for first, last in ranges
             for begin in range(first, last + 1, _AT_ONCE)
-            for entry in engine.audit.get_at(begin, min(last, begin + _AT_ONCE - 1))
+            for entry in engine.audit.get_at(
+                begin, min(last, begin + _AT_ONCE - 1), asked_by=session.actor
+            )
         ]
     return AuditPage(entries=tuple(found), total=len(found))
 

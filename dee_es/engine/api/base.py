@@ -246,7 +246,9 @@ class ApiBase:
             parts.places,
             parts.documents,
         )
-        trail = Trail(store, parts.views, journal, self._projector, parts.audit_trail, scale)
+        trail = Trail(
+            store, parts.views, journal, self._projector, parts.audit_trail, scale, parts.keys
+        )
         self.audit = Audit(
             trail,
             self._verification,

@@ -84,22 +84,28 @@ class Audit:
         meta = self._meta("query", None, asked_by, purpose)
         page = self._trail.query(chosen, text, limit, cursor)
         if cursor is None and not confined:
-            event = LogExported(
-                kind="query",
-                format="page",
-                through=self._exports.through,
-                entries=page.total,
-                from_tick=chosen.from_tick,
-                before_tick=chosen.before_tick,
-                personal_data=True,
-            )
-            self._exports.record(event, meta)
+            span = chosen.from_tick, chosen.before_tick
+            self._exports.record(_shown(self._exports.through, page.total, *span), meta)
         return page
 
-    def get_at(self, first: int, last: int | None = None) -> list[AuditLogEntry]:
+    def get_at(
+        self,
+        first: int,
+        last: int | None = None,
+        *,
+        asked_by: str | None = None,
+        purpose: str | None = None,
+    ) -> list[AuditLogEntry]:
         """The entries at positions `first` to `last` of the whole log, both included (at most
-        1,000); what was archived is left out. Raises `InvalidInput`."""
-        return self._trail.at_positions(first, first if last is None else last)
+        1,000); what was archived is left out. Raises `InvalidInput`.
+
+        What is about more than one contact is recorded like a `query`.
+        """
+        meta = self._meta("query", None, asked_by, purpose)
+        found = self._trail.at_positions(first, first if last is None else last)
+        if len({entry.contact_id for entry in found} - {None}) > 1:
+            self._exports.record(_shown(found[-1].position, len(found)), meta)
+        return found
 
     def get_context_at(self, run_id: str, step_id: str, *, visit: int | None = None) -> RunContext:
         """What the decision of a step read: the run just before the entry that says what became of
@@ -251,3 +257,18 @@ class Audit:
 
 def _silent(_: ArchiveResult) -> None:
     """Nobody wants to hear of it."""
+
+
+def _shown(
+    through: int, entries: int, from_tick: int | None = None, before_tick: int | None = None
+) -> LogExported:
+    """What is recorded of entries that were shown and not written anywhere."""
+    return LogExported(
+        kind="query",
+        format="page",
+        through=through,
+        entries=entries,
+        from_tick=from_tick,
+        before_tick=before_tick,
+        personal_data=True,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 from collections import defaultdict
 from collections.abc import Collection
@@ -24,9 +25,10 @@ from dee_es.engine.log.missing import missing_run
 from dee_es.engine.past.time_travel import RunContext, context_of, states
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.errors import InvalidInput
-from dee_es.ports import EventStore, Views
+from dee_es.ports import EventStore, KeyStore, Views
 
 MAX_LIMIT: Final = 1_000
+_CURSOR: Final = "audit cursor"
 _NOT_A_CURSOR: Final = "is not one that a page gave"
 
 
@@ -41,9 +43,11 @@ class Trail:
         projector: Projector,
         audit_trail: AnyProjection,
         scale: TimeScale,
+        keys: KeyStore,
     ) -> None:
         self._store = store
         self._views = views
+        self._keys = keys
         self._journal = journal
         self._projector = projector
         self._audit_trail = audit_trail
@@ -96,15 +100,14 @@ class Trail:
     ) -> AuditPage:
         """A page of the entries that match, with their exact number."""
         check_count("limit", limit, MAX_LIMIT)
-        digest = hashlib.sha256(repr((chosen, text)).encode()).hexdigest()[:16]
-        after = None if cursor is None else _read_cursor(cursor, digest)
+        filters = hashlib.sha256(repr((chosen, text)).encode()).hexdigest()[:16]
+        after = None if cursor is None else self._read_cursor(cursor, filters)
         total, rows = self._projector.read(
             self._audit_trail, lambda build: self._ask(build, chosen, text, limit, after)
         )
         following = None
         if len(rows) == limit:
-            last = json.dumps([rows[-1].tick, rows[-1].position, digest])
-            following = base64.urlsafe_b64encode(last.encode()).decode()
+            following = self._write_cursor(rows[-1].tick, rows[-1].position, filters)
         return AuditPage(entries=tuple(self._entries(rows)), total=total, next_cursor=following)
 
     def _ask(
@@ -153,6 +156,29 @@ class Trail:
         # What was archived since the rows were read is not there any more.
         return [found[position] for _, _, position in places if position in found]
 
+    # A cursor holds the place to go on from, a digest of the filters it belongs to, and a keyed one
+    # of both: the pages behind the first are not recorded, so nobody else may make one.
+
+    def _write_cursor(self, tick: int, position: int, filters: str) -> str:
+        keyed = self._keys.digest(_CURSOR, f"{tick} {position} {filters}")
+        return base64.urlsafe_b64encode(
+            json.dumps([tick, position, filters, keyed]).encode()
+        ).decode()
+
+    def _read_cursor(self, cursor: object, filters: str) -> tuple[int, int]:
+        try:
+            tick, position, of, keyed = json.loads(base64.urlsafe_b64decode(str(cursor).encode()))
+        except (ValueError, TypeError):
+            raise InvalidInput("cursor", _NOT_A_CURSOR) from None
+        if type(tick) is not int or type(position) is not int:
+            raise InvalidInput("cursor", _NOT_A_CURSOR)
+        own = self._keys.digest(_CURSOR, f"{tick} {position} {of}")
+        if not (isinstance(keyed, str) and keyed.isascii() and hmac.compare_digest(own, keyed)):
+            raise InvalidInput("cursor", _NOT_A_CURSOR)
+        if of != filters:
+            raise InvalidInput("cursor", "belongs to other filters; start again without it")
+        return tick, position
+
     def filter(
         self,
         run_id: str | None,
@@ -185,15 +211,3 @@ def _actions(given: object) -> tuple[str, ...]:
             known = ", ".join(sorted(ACTIONS))
             raise InvalidInput("actions", f"{str(action)[:64]!r} is none of {known}")
     return tuple(sorted(set(several)))
-
-
-def _read_cursor(cursor: object, digest: str) -> tuple[int, int]:
-    try:
-        tick, position, of = json.loads(base64.urlsafe_b64decode(str(cursor).encode()))
-    except (ValueError, TypeError):
-        raise InvalidInput("cursor", _NOT_A_CURSOR) from None
-    if type(tick) is not int or type(position) is not int:
-        raise InvalidInput("cursor", _NOT_A_CURSOR)
-    if of != digest:
-        raise InvalidInput("cursor", "belongs to other filters; start again without it")
-    return tick, position

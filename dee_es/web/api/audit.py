@@ -14,7 +14,7 @@ from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.models import LogVerdict
 from dee_es.engine.past.time_travel import RunContext
 from dee_es.web.api.bulk import accepted
-from dee_es.web.api.models import Given, GivenId, UtcTime, plain, shown
+from dee_es.web.api.models import Given, GivenId, Purpose, UtcTime, plain, shown
 from dee_es.web.jobs import Job, JobView
 from dee_es.web.routing import (
     OPERATOR,
@@ -53,9 +53,7 @@ class AuditQuery(Paging):
     since: UtcTime | None = Field(None, description="Inclusive; ISO 8601 with a zone.")
     until: UtcTime | None = Field(None, description="Exclusive; ISO 8601 with a zone.")
     text: str | None = Field(None, min_length=1, max_length=1_000)
-    purpose: str | None = Field(
-        None, min_length=1, max_length=10_000, description="Why it is asked, for the log."
-    )
+    purpose: Purpose = None
 
 
 class Verification(Given):

@@ -83,6 +83,7 @@ GivenId = Annotated[str, StringConstraints(pattern=_ID_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
 Filled = Annotated[Text, AfterValidator(_filled)]
 """A text that says something."""
+Purpose = Annotated[Text | None, Field(description="Why it is asked, for the log.")]
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE_INTEGER)]
 Values = dict[str, Any]

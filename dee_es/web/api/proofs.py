@@ -11,8 +11,8 @@ from dee_es.core.values import MAX_SAFE_INTEGER
 from dee_es.engine.auditing.anchoring import Proof
 from dee_es.engine.auditing.entries import AuditLogEntry
 from dee_es.engine.models import Answer
-from dee_es.web.api.models import Given, shown
-from dee_es.web.routing import VIEWER, EngineDep, api_router
+from dee_es.web.api.models import Given, Purpose, shown
+from dee_es.web.routing import VIEWER, ActorDep, EngineDep, api_router
 
 router: Final = api_router("audit")
 
@@ -25,6 +25,7 @@ class Positions(Given):
 
     first: Number
     last: Number | None = None
+    purpose: Purpose = None
 
 
 class EntryOf(Given):
@@ -54,9 +55,12 @@ class Hashes(Answer):
 
 
 @router.get("/audit/entries", openapi_extra=VIEWER, summary="Entries by their place in the log")
-def entries(engine: EngineDep, given: Annotated[Positions, Query()]) -> list[AuditLogEntry]:
-    """The entries at these positions, at most 1,000; what was archived is left out."""
-    return engine.audit.get_at(given.first, given.last)
+def entries(
+    engine: EngineDep, actor: ActorDep, given: Annotated[Positions, Query()]
+) -> list[AuditLogEntry]:
+    """The entries at these positions, at most 1,000; what was archived is left out. If they are
+    about more than one contact, the log says who asked."""
+    return engine.audit.get_at(given.first, given.last, asked_by=actor.name, purpose=given.purpose)
 
 
 @router.get("/audit/size", openapi_extra=VIEWER, summary="How long the log is")
