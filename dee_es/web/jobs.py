@@ -102,6 +102,8 @@ class Job:
     refusals: Refusals = field(default_factory=Refusals)
     file: JobFile | None = None
     as_json: JobFile | None = None
+    outdated: bool = False
+    """Set when a contact was erased since: its files may hold what nobody may have any more."""
     _done: int = 0
     _total: int | None = None
     _fraction: float | None = None
@@ -159,17 +161,21 @@ class Job:
 
     @property
     def made(self) -> JobFile | None:
-        """The file that the job made, if it is done."""
-        return self.file if self.state is State.DONE else None
+        """The file that the job made, if it is done and nobody was erased since it began."""
+        return self.file if self.state is State.DONE and not self.outdated else None
 
     @property
     def made_json(self) -> JobFile | None:
         """The same for programs, if the job made that as well and is done."""
-        return self.as_json if self.state is State.DONE else None
+        return self.as_json if self.state is State.DONE and not self.outdated else None
 
     def close(self) -> None:
-        """Let its files go."""
+        """Let go of all it keeps."""
         self.refusals.close()
+        self.close_files()
+
+    def close_files(self) -> None:
+        """Let go of the files that it made."""
         for file in (self.file, self.as_json):
             if file is not None:
                 file.close()
@@ -220,7 +226,8 @@ class Jobs:
     ) -> Job:
         """Begin a job, or return the one that this command id began before.
 
-        One that failed or was aborted is begun anew, and goes on where the log says it was.
+        One that failed or was aborted is begun anew, and goes on where the log says it was; so is
+        one whose file was let go.
         `release` is called once, when the work is over or not begun. Raises `Refused` if too many
         jobs are under way, and if the command id was used for another call (`digest`).
         """
@@ -272,6 +279,17 @@ class Jobs:
         with self._lock:
             return list(reversed(self._jobs.values()))
 
+    def let_files_go(self) -> None:
+        """A contact was erased: what jobs made of the log until now is had no more. One that still
+        runs may have read already, so that its file is not to be had either."""
+        with self._lock:
+            for job in self._jobs.values():
+                made = job.file is not None or job.as_json is not None
+                if made or not job.state.ended:
+                    job.outdated = True
+                    if job.state.ended:
+                        job.close_files()
+
     def close(self) -> None:
         """Ask all jobs to end after their batch, and wait for that."""
         with self._lock:
@@ -289,7 +307,10 @@ class Jobs:
             return None
         if job.digest != digest:
             raise reused()
-        return None if job.state in (State.FAILED, State.ABORTED) else job
+        again = job.state in (State.FAILED, State.ABORTED) or (
+            job.outdated and job.state.ended and job.file is not None
+        )
+        return None if again else job
 
     def _forget_old(self) -> None:
         ended = [job for job in self._jobs.values() if job.state.ended]

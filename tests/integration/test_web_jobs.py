@@ -12,6 +12,7 @@ from dee_es import Engine
 from tests.support.web import (
     API,
     MEANT,
+    PERSON,
     SETTINGS,
     Client,
     ended,
@@ -154,3 +155,24 @@ def test_jobs_are_bounded_and_end_with_the_server(engine: Engine) -> None:
         # Closing asks the first one to end after its batch.
     assert first.status_code == 202
     assert engine.list_runs().total < 20_000
+
+
+def test_what_jobs_made_is_not_to_be_had_after_an_erasure(client: Client, engine: Engine) -> None:
+    run = start(client, "c1")
+    asked = {"runId": run["id"], "format": "json"}
+    key = {"Idempotency-Key": "export-1"}
+
+    def exported() -> dict[str, Any]:
+        return ended(client, client.post(f"{API}/audit/export", json=asked, headers=key))
+
+    job = exported()
+    before = client.get(job["file"])
+    assert (before.status_code, PERSON["email"] in before.text) == (200, True)
+    erased = client.post(f"{API}/contacts/c1/erase", json={"reason": "asked to"})
+    assert erased.status_code == 200, erased.text
+    refused(client.get(job["file"]), 410, "FileGone")
+    assert client.get(f"{API}/jobs/{job['id']}").json()["file"] is None
+    again = exported()
+    assert again["id"] != job["id"]
+    after = client.get(again["file"])
+    assert (after.status_code, PERSON["email"] in after.text) == (200, False)

@@ -21,6 +21,7 @@ from dee_es.web.routing import (
     CommandDep,
     EngineDep,
     Id,
+    JobsDep,
     api_router,
 )
 
@@ -158,8 +159,15 @@ def revoke_consent(
     summary="Erase a contact",
 )
 def erase(
-    engine: EngineDep, actor: ActorDep, command: CommandDep, contact_id: Id, given: Reason
+    engine: EngineDep,
+    jobs: JobsDep,
+    actor: ActorDep,
+    command: CommandDep,
+    contact_id: Id,
+    given: Reason,
 ) -> Erased:
     """Make all personal data of a contact unreadable for ever, and cancel its open runs. The
     signed certificate is written to the place of the settings."""
-    return engine.erase_contact(contact_id, given.reason, actor.name, command_id=command)
+    erased = engine.erase_contact(contact_id, given.reason, actor.name, command_id=command)
+    jobs.let_files_go()
+    return erased

@@ -85,6 +85,8 @@ def file(
     if not actor.role.covers(job.role):
         raise Refused(403, "NotAllowed", f"this file needs the role {job.role.value}")
     made = job.made if given.form is None else job.made_json
+    if made is None and job.outdated:
+        raise Refused(410, "FileGone", "a contact was erased since this was begun; make it again")
     if made is None:
         raise Refused(404, "FileNotFound", "the job has made no file, or not yet")
     # Never shown in place: a report in HTML is not a page of this server.

@@ -13,7 +13,7 @@ from dee_es.errors import InvalidInput
 from dee_es.web.api import contacts as api
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.acting import Act, ActDep
-from dee_es.web.routing import ADMIN, OPERATOR, VIEWER, EngineDep, Id, page_router
+from dee_es.web.routing import ADMIN, OPERATOR, VIEWER, EngineDep, Id, JobsDep, page_router
 
 router: Final = page_router()
 
@@ -130,6 +130,7 @@ def _consent(act: Act, channel: str, purpose: str) -> dict[str, Any]:
 def erase(
     request: Request,
     act: ActDep,
+    jobs: JobsDep,
     contact_id: Id,
     confirm: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
@@ -137,6 +138,7 @@ def erase(
     why = act.why
     inputs.typed("the id of the contact", confirm, contact_id)
     erased = act.engine.erase_contact(contact_id, why, **act.by)
+    jobs.let_files_go()
     return rendering.page(request, act.engine, "erased.html", erased=erased)
 
 
