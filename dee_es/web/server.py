@@ -41,7 +41,8 @@ def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], ob
             app,
             http=BoundedHeads,
             access_log=False,
-            log_level="warning",
+            # Warnings tell of every request that strangers get wrong, as often as they like.
+            log_level="error",
             lifespan="off",
             server_header=False,
             proxy_headers=False,

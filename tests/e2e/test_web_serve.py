@@ -278,3 +278,17 @@ def test_help_does_not_load_the_web() -> None:
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "[]"
     assert "serve" in done.stdout
+
+
+def test_what_strangers_get_wrong_does_not_fill_the_log(tmp_path: Path) -> None:
+    """A server whose standard error nobody reads would stop at a full pipe."""
+    dee = Dee(tmp_path).prepared()
+    with serving(dee) as (process, url):
+        host = url.removeprefix("http://")
+        for _ in range(20):
+            with socket.create_connection(host.split(":")) as raw:  # type: ignore[arg-type]
+                raw.sendall(b"\x00\x01 no request\r\n\r\n")
+                raw.settimeout(20)
+                assert raw.recv(1_000).startswith(b"HTTP/1.1 400 ")
+        # Asserts that nothing was written there.
+        stop(process, signal.SIGTERM)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from dee_es.core.gate import check_policy, read_policy, required
 from dee_es.core.message import check_header, check_mailbox, check_template
@@ -15,6 +15,9 @@ from dee_es.engine.definitions import POLICY_ID, SENDER_ID
 from dee_es.engine.models import RenderedTemplate
 from dee_es.errors import InvalidInput
 from dee_es.ports import ZoneSource
+
+DefinitionKind = Literal["template", "script", "sender", "policy"]
+_KINDS: Final = get_args(DefinitionKind)
 
 
 class DefinitionsApi(ApiBase):
@@ -98,19 +101,19 @@ class DefinitionsApi(ApiBase):
         checked = checked_policy(definition, self._parts.zones)
         return self._publish("policy", POLICY_ID, checked, actor, command_id)
 
-    def list_definitions(
-        self, kind: Literal["template", "script", "sender", "policy"]
-    ) -> dict[str, int]:
+    def list_definitions(self, kind: DefinitionKind) -> dict[str, int]:
         """Ids of all templates, scripts or senders with their latest versions."""
+        _check_kind(kind)
         return {name: self._definitions.latest(kind, name) for name in self._definitions.ids(kind)}
 
     def get_definition(
         self,
-        kind: Literal["template", "script", "sender", "policy"],
+        kind: DefinitionKind,
         id: str,
         version: int | None = None,
     ) -> dict[str, Any]:
         """A published template, script or sender, by default in its latest version."""
+        _check_kind(kind)
         wanted = self._definitions.latest(kind, id) if version is None else version
         return dict(self._definitions.get(kind, id, wanted).definition)
 
@@ -205,3 +208,8 @@ def checked_policy(definition: object, zones: ZoneSource) -> dict[str, Any]:
                 f"the zone database knows no zone {zone!r}",
             )
     return checked
+
+
+def _check_kind(kind: object) -> None:
+    if kind not in _KINDS:
+        raise InvalidInput("kind", f"must be one of {', '.join(_KINDS)}")
