@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dee_es.adapters.channels.lazy import LazyChannel
 from dee_es.adapters.documents import Documents
@@ -40,6 +40,7 @@ from dee_es.ports import (
     SignerSource,
     StreamAppend,
     Unit,
+    Views,
     WallClock,
 )
 from projections import AUDIT_TRAIL, CONTACT_HISTORY, INLINE, LAZY, RUN_LIST, STEP_FUNNEL
@@ -78,54 +79,10 @@ class Engine(EngineApi):
     ) -> None:
         config = _config(database)
         wall, ids = wall or SystemWallClock(), ids or RandomIds()
-        actor = actor_of(config)
         with ExitStack() as undo:
-            backend, store, views = open_store(config)
-            undo.callback(store.close)
-            # Before the keys, which an empty database does not have either.
-            new = not first_entry(store)
-            if new and not config.create:
-                raise StoreUnavailable("this database is empty; make it ready with `dee init`")
-            # A database that was used before is never opened with an empty key store by mistake.
-            opened_keys = keys or open_keys(config, create=new)
-            undo.callback(opened_keys.close)
-            if new:
-                opened_keys.bind(config.personal_data)
-            started = _clock_of(store, Journal(opened_keys), config, wall, ids, actor)
-            opened_keys.bind(started.personal_data)
-            epoch = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=started.epoch_ms)
-            parts = Parts(
-                backend=backend,
-                store=store,
-                views=views,
-                keys=PlainKeys(opened_keys) if started.personal_data == "off" else opened_keys,
-                key_care=opened_keys,
-                channels=channels_of(config) if channels is None else channels,
-                wall=wall,
-                ids=ids,
-                scale=TimeScale(epoch, started.resolution_ms),
-                clock=started.kind,
-                inline=INLINE,
-                lazy=LAZY,
-                run_list=RUN_LIST,
-                audit_trail=AUDIT_TRAIL,
-                contact_history=CONTACT_HISTORY,
-                step_funnel=STEP_FUNNEL,
-                zones=load_zone,
-                anchors=anchors_of(config),
-                signers=signers or signers_of(config),
-                places=place_at,
-                archives=config.archives,
-                certificates=config.certificates,
-                actor=actor,
-                documents=Documents(),
-                partition=config.partition,
-                checkpoint_every=Every(config.checkpoint_every_events, config.checkpoint_every_s),
-                max_runs_per_tick=config.max_runs_per_tick,
-                max_concurrent_sends=config.max_concurrent_sends,
-                links=links_of(config),
-                share_checks=None if backend == "memory" else partial(share_checks, config, store),
-            )
+            opened = _open(config, keys, wall, ids, undo)
+            chosen = channels_of(config) if channels is None else channels
+            parts = _parts(config, opened, chosen, wall, ids, signers or signers_of(config))
             super().__init__(parts)
             # Others can open the same database only if all of it comes from the settings.
             self._shareable = config if keys is None and config.database != MEMORY else None
@@ -174,6 +131,85 @@ def _config(database: str | EngineConfig | None) -> EngineConfig:
 def check_policy_here(definition: object) -> dict[str, Any]:
     """A policy in its stored form, checked with this machine's zones; raises `InvalidInput`."""
     return checked_policy(definition, load_zone)
+
+
+class _Opened(NamedTuple):
+    """A database that is open, with its contacts' keys and the clock that it was made with."""
+
+    backend: str
+    store: EventStore
+    views: Views
+    keys: ManagedKeyStore
+    clock: ClockStarted
+
+
+def _open(
+    config: EngineConfig,
+    keys: ManagedKeyStore | None,
+    wall: WallClock,
+    ids: IdSource,
+    undo: ExitStack,
+) -> _Opened:
+    """Open the database of the settings, made now if it is empty; `undo` closes it again."""
+    backend, store, views = open_store(config)
+    undo.callback(store.close)
+    # Before the keys, which an empty database does not have either.
+    new = not first_entry(store)
+    if new and not config.create:
+        raise StoreUnavailable("this database is empty; make it ready with `dee init`")
+    # A database that was used before is never opened with an empty key store by mistake.
+    opened_keys = keys or open_keys(config, create=new)
+    undo.callback(opened_keys.close)
+    if new:
+        opened_keys.bind(config.personal_data)
+    started = _clock_of(store, Journal(opened_keys), config, wall, ids, actor_of(config))
+    opened_keys.bind(started.personal_data)
+    return _Opened(backend, store, views, opened_keys, started)
+
+
+def _parts(
+    config: EngineConfig,
+    opened: _Opened,
+    channels: Mapping[str, Channel],
+    wall: WallClock,
+    ids: IdSource,
+    signers: SignerSource,
+) -> Parts:
+    """What the engine on an open database is made of."""
+    backend, store, views, keys, clock = opened
+    epoch = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=clock.epoch_ms)
+    return Parts(
+        backend=backend,
+        store=store,
+        views=views,
+        keys=PlainKeys(keys) if clock.personal_data == "off" else keys,
+        key_care=keys,
+        channels=channels,
+        wall=wall,
+        ids=ids,
+        scale=TimeScale(epoch, clock.resolution_ms),
+        clock=clock.kind,
+        inline=INLINE,
+        lazy=LAZY,
+        run_list=RUN_LIST,
+        audit_trail=AUDIT_TRAIL,
+        contact_history=CONTACT_HISTORY,
+        step_funnel=STEP_FUNNEL,
+        zones=load_zone,
+        anchors=anchors_of(config),
+        signers=signers,
+        places=place_at,
+        archives=config.archives,
+        certificates=config.certificates,
+        actor=actor_of(config),
+        documents=Documents(),
+        partition=config.partition,
+        checkpoint_every=Every(config.checkpoint_every_events, config.checkpoint_every_s),
+        max_runs_per_tick=config.max_runs_per_tick,
+        max_concurrent_sends=config.max_concurrent_sends,
+        links=links_of(config),
+        share_checks=None if backend == "memory" else partial(share_checks, config, store),
+    )
 
 
 def _clock_of(

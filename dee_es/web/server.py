@@ -16,7 +16,7 @@ import uvicorn
 from dee_es.engine.facade import EngineApi
 from dee_es.errors import InvalidInput
 from dee_es.web.app import create_app
-from dee_es.web.heads import BoundedHeads
+from dee_es.web.connections import BoundedConnection
 from dee_es.web.settings import WebSettings
 from dee_es.web.upkeep import kept_level
 
@@ -39,7 +39,7 @@ def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], ob
         app = create_app(engine, replace(settings, port=port))
         config = uvicorn.Config(
             app,
-            http=BoundedHeads,
+            http=BoundedConnection,
             access_log=False,
             # Warnings tell of every request that strangers get wrong, as often as they like.
             log_level="error",

@@ -1,6 +1,7 @@
-"""How long a request's head may be and take: nothing behind it can look at one that never ends.
+"""A client's connection: how long a request's head on it may be and take.
 
-The parser in C knows neither bound, and a connection that waits counts as one that is at work.
+Nothing behind it can look at a head that never ends. The parser in C knows neither
+bound, and a connection that waits counts as one that is at work.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ well."""
 TIMEOUT_S: Final = 30.0
 
 
-class BoundedHeads(HttpToolsProtocol):
+class BoundedConnection(HttpToolsProtocol):
     """A connection that is closed if a head on it is too long (431) or not there in time (408).
 
     Lines behind a body are read over: they come after all that looks at a request's headers.

@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from dee_es.web import heads
-from dee_es.web.heads import BoundedHeads
+from dee_es.web import connections
+from dee_es.web.connections import BoundedConnection
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -33,12 +33,14 @@ def converse(talk: Conversation) -> None:
     """Talk to a server whose connections are bounded."""
 
     async def both() -> None:
-        config = uvicorn.Config(app, http=BoundedHeads, ws="none", log_level="critical")
+        config = uvicorn.Config(app, http=BoundedConnection, ws="none", log_level="critical")
         config.load()
         state = ServerState()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: BoundedHeads(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+            lambda: BoundedConnection(config=config, server_state=state, app_state={}),
+            "127.0.0.1",
+            0,
         )
         async with server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -57,7 +59,7 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
 def test_who_does_not_end_a_head_in_time_is_left(
     monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr(heads, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connections, "TIMEOUT_S", 0.1)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(begun)
@@ -68,7 +70,7 @@ def test_who_does_not_end_a_head_in_time_is_left(
 
 
 def test_the_second_head_is_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connections, "TIMEOUT_S", 0.2)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD)
@@ -80,7 +82,7 @@ def test_the_second_head_is_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_who_only_pauses_between_requests_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connections, "TIMEOUT_S", 0.2)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(3):
@@ -95,11 +97,11 @@ def test_who_only_pauses_between_requests_is_not_late(monkeypatch: pytest.Monkey
 def test_a_head_may_have_so_many_bytes(piece: bytes) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         begun = b"GET / HTTP/1.1\r\nHost: here\r\nx-first: "
-        fits = piece * ((heads.LIMIT - 1_000) // len(piece))
+        fits = piece * ((connections.LIMIT - 1_000) // len(piece))
         writer.write(begun + fits + b"\r\n\r\n")
         assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
         # No more than is read, or the connection is reset before the answer can be.
-        writer.write(begun + piece * (heads.LIMIT // len(piece) + 1))
+        writer.write(begun + piece * (connections.LIMIT // len(piece) + 1))
         assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
 
     converse(talk)
@@ -107,7 +109,7 @@ def test_a_head_may_have_so_many_bytes(piece: bytes) -> None:
 
 def test_a_long_body_is_no_long_head() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        size = 4 * heads.LIMIT
+        size = 4 * connections.LIMIT
         head = f"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: {size}\r\n\r\n"
         writer.write(head.encode() + b"x" * size + HEAD)
         assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
@@ -129,7 +131,7 @@ def test_what_follows_a_body_has_no_more_bytes_than_a_head(path: bytes, piece: b
         for _ in range(3):
             await writer.drain()
             await asyncio.sleep(0.05)
-            writer.write(piece * (heads.LIMIT // len(piece) // 2))
+            writer.write(piece * (connections.LIMIT // len(piece) // 2))
         assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
 
     converse(talk)
@@ -155,7 +157,7 @@ def test_what_follows_a_body_is_no_part_of_the_head() -> None:
 def test_no_byte_keeps_a_connection_for_ever(
     monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
 ) -> None:
-    monkeypatch.setattr(heads, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connections, "TIMEOUT_S", 0.2)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(first)
@@ -182,7 +184,7 @@ def test_after_an_upgrade_that_nobody_grants_the_connection_is_closed(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("bad", [b"no request\r\n\r\n", b"GET /" + b"x" * heads.LIMIT])
+@pytest.mark.parametrize("bad", [b"no request\r\n\r\n", b"GET /" + b"x" * connections.LIMIT])
 def test_no_refusal_passes_for_the_answer_to_the_request_before(bad: bytes) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD.replace(b"/", b"/slow", 1) + bad)
