@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,7 @@ from dee_es import Engine
 from dee_es.core import chain
 from dee_es.core.ids import run_id
 from scripts.benchmarks.figures import Figure
-from scripts.benchmarks.harness import beside, config_of, engine_on, settle
+from scripts.benchmarks.harness import beside, config_of, engine_on, is_sqlite, settle
 from scripts.benchmarks.rebuilding import EVENTS_OF_A_RUN, fill
 
 RATE_BAR = 300_000
@@ -41,21 +42,21 @@ def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figur
     settle(url, "verified")
     with Engine(config_of(url, folder, "verified")) as engine:
         bare = _bare(engine, repeats)
-        yield Figure("a bare SHA-256 chain over the same bytes", bare, "entries/s")
-        for workers in (1, 2):
-            rates = [_rate(engine, workers) for _ in range(repeats)]
-            rate = statistics.median(rates)
-            shared = f"{workers} process{'es' if workers > 1 else ''}"
-            barred = workers == 2 and not url.startswith("sqlite")
-            yield Figure(
-                f"the log verified by {shared}",
-                rate,
-                "entries/s",
-                (min(rates), max(rates)),
-                RATE_BAR if barred else None,
-            )
-            yield Figure(f"ratio to the bare chain, {shared}", 100 * rate / bare, "%")
-    if not url.startswith("sqlite"):
+    yield Figure("a bare SHA-256 chain over the same bytes", bare, "entries/s")
+    for workers in (1, 2):
+        rates = [_verify(url, folder, workers).rate for _ in range(repeats)]
+        rate = statistics.median(rates)
+        shared = f"{workers} process{'es' if workers > 1 else ''}"
+        barred = workers == 2 and not is_sqlite(url)
+        yield Figure(
+            f"the log verified by {shared}",
+            rate,
+            "entries/s",
+            (min(rates), max(rates)),
+            RATE_BAR if barred else None,
+        )
+        yield Figure(f"ratio to the bare chain, {shared}", 100 * rate / bare, "%")
+    if not is_sqlite(url):
         _lengthen(beside(url, "verified"), (LONGER - 1) * events)
         settle(url, "verified")
     yield from _memory(url, folder)
@@ -70,14 +71,6 @@ def _bare(engine: Engine, repeats: int) -> float:
             previous = hashlib.sha256(previous + state).digest()
         rates.append(len(states) / (time.perf_counter() - start))
     return statistics.median(rates)
-
-
-def _rate(engine: Engine, workers: int) -> float:
-    start = time.perf_counter()
-    verdict = engine.verify_log(workers=workers)
-    rate = verdict.entries / (time.perf_counter() - start)
-    assert verdict.valid, verdict.problems
-    return rate
 
 
 def _lengthen(database: str, events: int) -> None:
@@ -113,10 +106,8 @@ def _lengthen(database: str, events: int) -> None:
 
 
 _CHILD = """
-import multiprocessing, sys
+import multiprocessing, sys, time
 from pathlib import Path
-from scripts.benchmarks.harness import config_of
-from dee_es import Engine
 
 def peak(pid):
     # What getrusage tells would include the process that started this one.
@@ -124,34 +115,64 @@ def peak(pid):
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 def main():
-    url, folder = sys.argv[1:]
+    from scripts.benchmarks.harness import config_of
+    from dee_es import Engine
+
+    url, folder, workers = sys.argv[1:]
     helpers = {}
     def look(_):
         for each in multiprocessing.active_children():
             helpers[each.pid] = peak(each.pid)
     with Engine(config_of(url, Path(folder), "verified")) as engine:
-        verdict = engine.verify_log(look, workers=2)
+        start = time.perf_counter()
+        verdict = engine.verify_log(look, workers=int(workers))
+        took = time.perf_counter() - start
     assert verdict.valid, verdict.problems
-    print(verdict.entries, verdict.streams, peak("self"), *helpers.values())
+    print(verdict.entries, verdict.streams, took, peak("self"), *helpers.values())
 
 if __name__ == "__main__":
     main()
 """
 
 
-def _memory(url: str, folder: Path) -> Iterator[Figure]:
-    # A file, because the processes that help look for what they begin with in one.
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """One verification of the whole log: how much, how long, and the peaks of memory in MiB."""
+
+    entries: int
+    streams: int
+    seconds: float
+    peaks: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        """Entries a second."""
+        return self.entries / self.seconds
+
+
+def _verify(url: str, folder: Path, workers: int) -> _Verified:
+    """Verify in a process of its own, as whoever gives the command does.
+
+    In a file, because the processes that help begin with what stands in one: from here they would
+    take in all of the benchmarks first.
+    """
     script = folder / "verify_once.py"
     script.write_text(_CHILD, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(script), url, str(folder)],
+        [sys.executable, str(script), url, str(folder), str(workers)],
         check=True,
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    entries, streams, own, *helpers = done.stdout.split()
-    what = f"of {int(entries):,} entries in {int(streams):,} streams"
+    entries, streams, seconds, *peaks = done.stdout.split()
+    return _Verified(int(entries), int(streams), float(seconds), tuple(map(float, peaks)))
+
+
+def _memory(url: str, folder: Path) -> Iterator[Figure]:
+    found = _verify(url, folder, 2)
+    own, *helpers = found.peaks
+    what = f"of {found.entries:,} entries in {found.streams:,} streams"
     for whose, peak in (("", own), *((", a helper", each) for each in helpers)):
         work, key = f"peak memory {what}{whose}", f"peak memory{whose}"
-        yield Figure(work, float(peak), "MiB", None, MEMORY_BAR, False, key)
+        yield Figure(work, peak, "MiB", None, MEMORY_BAR, False, key)
