@@ -19,13 +19,17 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg.types.string import StrBinaryDumper
 from psycopg_pool import PoolClosed
 
-from dee_es.adapters.storage.postgres.session import PostgresSession
+from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
 
 # One number for one purpose; any other user of advisory locks in this database must avoid it.
-_APPEND_LOCK: Final = b"SELECT pg_advisory_xact_lock(4466543286)"
-_BEGIN: Final = b"BEGIN"
+# What follows in the transaction looks up by keys, so it is planned once and not for every list of
+# them, which would take longer than the look-up.
+_APPEND_LOCK: Final = b"""
+SELECT pg_advisory_xact_lock(4466543286),
+    set_config('plan_cache_mode', 'force_generic_plan', true)
+"""
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PREPARED: Final = 400
 _LOST_CONNECTIONS: Final = 2
@@ -158,37 +162,31 @@ class PostgresDatabase(PostgresDatastore):
         """See `Database.appending`. A small one is sent in a pipeline, with few round trips."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=small)
-            with self._rollback(connection), session.open():
-                session.run(_BEGIN)
+            with self._rollback(connection), session.open(None if small else BEGIN):
                 # A statement of its own: what follows must see what the last holder committed.
                 session.run(_APPEND_LOCK)
                 yield session
-                session.run(b"COMMIT")
 
     @contextmanager
     def lasting(self) -> Iterator[Session]:
         """See `Database.lasting`."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=False)
-            with self._rollback(connection), session.open():
-                session.run(_BEGIN)
+            with self._rollback(connection), session.open(BEGIN):
                 connection.execute(_UNBOUNDED)
                 # What is lost with the power is folded again, and nobody waits for the disk.
                 session.run(b"SET LOCAL synchronous_commit = off")
                 yield session
-                session.run(b"COMMIT")
 
     @contextmanager
     def snapshot(self, lasting: bool = False) -> Iterator[Session]:
         """See `Database.snapshot`."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=not lasting)
-            with self._rollback(connection), session.open():
-                session.run(_BEGIN_SNAPSHOT)
+            with self._rollback(connection), session.open(_BEGIN_SNAPSHOT):
                 if lasting:
                     connection.execute(_UNBOUNDED)
                 yield session
-                session.run(b"COMMIT")
 
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:

@@ -1,13 +1,14 @@
 """One transaction on PostgreSQL: pipelined when small, binary COPY when large.
 
 What a small transaction writes travels as one statement: each statement costs both sides more than
-the row that it writes.
+the row that it writes. For the same reason it has no BEGIN and no COMMIT: what goes down a pipeline
+is a transaction until the client asks for an end of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, Literal
@@ -18,6 +19,8 @@ from psycopg.rows import tuple_row
 from dee_es.adapters.storage.relational.session import Relation, Values, quoted
 from dee_es.core.projection import ColumnKind
 
+BEGIN: Final = b"BEGIN"
+_COMMIT: Final = b"COMMIT"
 COPY_ROWS: Final = 16
 """From this many rows on, COPY is quicker than arrays, and a pipeline can no longer be trusted:
 the more is sent without reading, the nearer both sides come to waiting for each other."""
@@ -33,22 +36,52 @@ _TYPES: Final[dict[ColumnKind, str]] = {
 
 
 class PostgresSession:
-    """Implements `Session` on a connection whose transaction the caller opens."""
+    """Implements `Session` on a connection that is in no transaction."""
 
     def __init__(self, connection: psycopg.Connection[Any], *, pipelined: bool) -> None:
         self._connection = connection
         self._pipelined = pipelined
         self._pipeline = ExitStack()
+        self._explicit = False
         # What is yet to be written, by table: of one statement's parts none sees another's rows.
         self._later: dict[str, tuple[str, Sequence[object]]] = {}
 
     @contextmanager
-    def open(self) -> Iterator[None]:
-        """Statements inside go down a pipeline, if the session was made for one."""
+    def open(self, begin: bytes | None = None) -> Iterator[None]:
+        """A transaction around what is done inside, begun by this statement, or by none in a
+        pipeline. After an error the connection has one that is to be rolled back."""
+        self._explicit = begin is not None
         with self._pipeline:
             if self._pipelined:
                 self._pipeline.enter_context(self._connection.pipeline())
-            yield
+            if begin is not None:
+                self.run(begin)
+            try:
+                yield
+            except BaseException:
+                self._break_off()
+                raise
+            if self._explicit:
+                self.run(_COMMIT)
+            else:
+                self._write_now()
+
+    def _break_off(self) -> None:
+        """After an error: nothing of this transaction may be committed."""
+        self._later = {}
+        try:
+            # A pipeline that the server has given up refuses this, and commits nothing either.
+            with suppress(psycopg.Error):
+                self._make_explicit()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _make_explicit(self) -> None:
+        """Have the transaction go on where the pipeline ends, which would commit it."""
+        if not self._explicit:
+            self._explicit = True
+            self._cursor().execute(BEGIN)
 
     def run(self, statement: bytes) -> None:
         """Send a statement that has no values and no result of interest."""
@@ -128,6 +161,7 @@ class PostgresSession:
     def _leave_pipeline(self) -> None:
         """COPY cannot travel in a pipeline: wait for what is under way and go on without one."""
         self._write_now()
+        self._make_explicit()
         self._pipeline.close()
 
     def _execute(self, sql: bytes, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:

@@ -10,7 +10,10 @@ from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Session, as_asked
 from dee_es.errors import IntegrityViolation
-from dee_es.ports import Head, LogHead, Situation, Unit
+from dee_es.ports import BuildRow, Head, LogHead, Situation, Unit
+
+_OF_END, _OF_HEAD, _OF_KEY, _OF_BUILD = range(4)
+"""What a row of `READ_SITUATION` is about."""
 
 
 class Touched:
@@ -53,17 +56,29 @@ def read_situation(rows: list[Any]) -> Situation:
     """What `READ_SITUATION` found; raises `IntegrityViolation` if the log has lost its head."""
     end: LogHead | None = None
     heads, keys = {}, {}
-    for kind, name, version, value, due, ended, slice_, ordinal, epoch in rows:
-        if kind == 1:
+    for kind, name, version, value, due, ended, slice_, ordinal, epoch, _ in rows:
+        if kind == _OF_HEAD:
             # SQLite keeps booleans as 0 and 1.
             heads[name] = Head(name, version, value, due, bool(ended), slice_, ordinal)
-        elif kind == 2:
+        elif kind == _OF_KEY:
             keys[name] = value
-        else:
+        elif kind == _OF_END:
             end = LogHead(version, ordinal, slice_, epoch)
     if end is None:
         raise IntegrityViolation("the table log_head has lost its row")
     return Situation(end, heads, keys)
+
+
+def builds_of(rows: list[Any]) -> list[BuildRow]:
+    """The builds of projections that `READ_SITUATION` found."""
+    return sorted(
+        (
+            BuildRow(name, version, number, state, position, ordinal, parked)
+            for kind, name, version, _, position, _, number, ordinal, parked, state in rows
+            if kind == _OF_BUILD
+        ),
+        key=lambda build: build.key,
+    )
 
 
 def counts_of(rows: list[Any]) -> dict[rules.Place, int]:

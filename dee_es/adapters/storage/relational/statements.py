@@ -224,17 +224,21 @@ READ_CONTACT_KEYS: Final = "SELECT contact_id, key_id FROM contact_keys WHERE co
 CONTACT_KEY_PAGE: Final = """
 SELECT contact_id, key_id FROM contact_keys WHERE contact_id > ? ORDER BY contact_id LIMIT ?
 """
-# One statement instead of three: each costs a small append about as much as a row that is written.
+# One statement instead of four: each costs a small append about as much as a row that is written.
 READ_SITUATION: Final = """
 SELECT 0 AS kind, '' AS id, position AS version, CAST(NULL AS bytea) AS bytes,
-    CAST(NULL AS bigint) AS due_tick, false AS ended, tick AS slice, ordinal, suppression_epoch
+    CAST(NULL AS bigint) AS due_tick, false AS ended, tick AS slice, ordinal, suppression_epoch,
+    '' AS state
 FROM log_head
 UNION ALL
-SELECT 1, stream_id, version, checksum, due_tick, ended, slice, ordinal, 0
+SELECT 1, stream_id, version, checksum, due_tick, ended, slice, ordinal, 0, ''
 FROM heads WHERE stream_id IN ??
 UNION ALL
-SELECT 2, contact_id, 0, key_id, NULL, false, 0, 0, 0
+SELECT 2, contact_id, 0, key_id, NULL, false, 0, 0, 0, ''
 FROM contact_keys WHERE contact_id IN ??
+UNION ALL
+SELECT 3, name, version, NULL, position, false, number, ordinal, parked, state
+FROM projection_builds
 """
 READ_EVENT_IDS: Final = "SELECT event_id FROM channel_event_ids WHERE event_id IN ??"
 READ_SUPPRESSIONS: Final = """

@@ -16,6 +16,7 @@ from dee_es.adapters.storage.relational.decide import Known
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.situation import (
     Touched,
+    builds_of,
     counts_of,
     read_situation,
     situation_of,
@@ -73,12 +74,11 @@ class RelationalStore(RelationalCalls):
             )
             holder = session.ask(sql.READ_LEASE, lease.partition) if lease else None
             touched = Touched(session, units)
-            builds = session.ask(sql.READ_BUILDS) if inline else None
-            found = read_situation(asked.fetchall())
+            rows = asked.fetchall()
             if lease and holder and holder.fetchall() != [(lease.owner, lease.epoch)]:
                 raise rules.lost(lease)
-            tables = Tables(session, self.dialect, builds.fetchall() if builds else None)
-            return self._apply(session, touched.known(found), tables, units, inline)
+            tables = Tables(session, self.dialect, builds_of(rows))
+            return self._apply(session, touched.known(read_situation(rows)), tables, units, inline)
 
     def decide(
         self,
@@ -91,14 +91,13 @@ class RelationalStore(RelationalCalls):
         """See `EventStore.decide`."""
         given = (list(stream_ids), list(contact_ids))
         with self.database.appending(len(stream_ids) <= SMALL_STREAMS) as session:
-            asked = session.ask(sql.READ_SITUATION, given)
-            builds = session.ask(sql.READ_BUILDS) if inline else None
-            found = read_situation(asked.fetchall())
-            tables = Tables(session, self.dialect, builds.fetchall() if builds else None)
+            rows = session.ask(sql.READ_SITUATION, given).fetchall()
+            found = read_situation(rows)
             units = units_of(situation_of(found, *given))
             if not units:
                 return []
             known = Touched(session, units).known(found)
+            tables = Tables(session, self.dialect, builds_of(rows))
             return self._apply(session, known, tables, units, inline)
 
     def _apply(

@@ -160,13 +160,11 @@ class Tables:
     """Implements `TableTransaction` on an open session."""
 
     def __init__(
-        self, session: Session, dialect: Dialect, builds: Sequence[Any] | None = None
+        self, session: Session, dialect: Dialect, builds: list[BuildRow] | None = None
     ) -> None:
         self._session = session
         self._dialect = dialect
-        self._builds: list[BuildRow] | None = None
-        if builds is not None:
-            self._builds = [BuildRow(*row) for row in builds]
+        self._builds = builds
 
     # --- builds -----------------------------------------------------------------------------------
 
