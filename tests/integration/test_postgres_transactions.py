@@ -1,0 +1,141 @@
+"""Small transactions on PostgreSQL, which no BEGIN begins and no COMMIT ends: all or nothing still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
+from dee_es.adapters.storage.postgres.session import COPY_ROWS, PostgresSession
+from dee_es.adapters.storage.relational import statements as sql
+from dee_es.adapters.storage.relational.session import Session
+from dee_es.errors import IntegrityViolation
+from tests.support.postgres import FreshPostgres
+
+FEW, MANY = 1, COPY_ROWS + 4
+_LOCK_IS_FREE = b"SELECT pg_try_advisory_xact_lock(4466543286)"
+
+
+class _Broken(Exception):
+    """What goes wrong."""
+
+
+@pytest.fixture
+def url(fresh_postgres: FreshPostgres) -> str:
+    """An empty database."""
+    return fresh_postgres()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    """A store on it."""
+    store, _ = open_postgres(url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def other(url: str) -> Iterator[psycopg.Connection]:
+    """Somebody else on the same database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+def _add(session: Session, rows: int, first: int = 0) -> None:
+    """Write so many rows, and have them sent before anything else is."""
+    session.insert(sql.EVENT_IDS, [(f"event {n}",) for n in range(first, first + rows)])
+    found = session.ask(sql.READ_EVENT_IDS, ([f"event {first}"],)).fetchall()
+    assert found == [(f"event {first}",)]
+
+
+def _there(other: psycopg.Connection) -> int:
+    row = other.execute("SELECT count(*) FROM channel_event_ids").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _lock_is_free(other: psycopg.Connection) -> bool:
+    return other.execute(_LOCK_IS_FREE).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("rows", [(FEW,), (MANY,), (FEW, MANY), (MANY, FEW), (FEW, FEW)])
+def test_nobody_sees_a_part_and_nobody_comes_between(
+    store: PostgresStore, other: psycopg.Connection, rows: tuple[int, ...], small: bool
+) -> None:
+    with store.database.appending(small) as session:
+        written = 0
+        for count in rows:
+            _add(session, count, written)
+            written += count
+            assert _there(other) == 0
+            assert not _lock_is_free(other)
+    assert _there(other) == sum(rows)
+    assert _lock_is_free(other)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("rows", [FEW, MANY])
+@pytest.mark.parametrize("error", [_Broken, KeyboardInterrupt])
+def test_what_was_sent_before_an_error_is_taken_back(
+    store: PostgresStore,
+    other: psycopg.Connection,
+    rows: int,
+    small: bool,
+    error: type[BaseException],
+) -> None:
+    with pytest.raises(error), store.database.appending(small) as session:
+        _add(session, rows)
+        session.insert(sql.EVENT_IDS, [("yet to be sent",)])
+        raise error
+    assert _there(other) == 0
+    assert _lock_is_free(other)
+    _goes_on(store, other)
+
+
+def test_an_interruption_while_an_error_is_dealt_with_takes_back_all(
+    store: PostgresStore, other: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: PostgresSession) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), store.database.appending(small=True) as session:
+        _add(session, FEW)
+        monkeypatch.setattr(PostgresSession, "_make_explicit", interrupted)
+        raise _Broken
+    monkeypatch.undo()
+    _goes_on(store, other)
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
+def test_what_the_server_refuses_takes_all_with_it(
+    store: PostgresStore, other: psycopg.Connection, rows: int
+) -> None:
+    with store.database.appending(small=True) as session:
+        _add(session, FEW)
+    refused = pytest.raises(IntegrityViolation, match="channel_event_ids")
+    with refused, store.database.appending(small=True) as session:
+        _add(session, FEW, first=1_000)
+        session.insert(sql.EVENT_IDS, [(f"event {n}",) for n in range(rows)])
+    assert _there(other) == FEW
+    with refused, store.database.appending(small=True) as session:
+        session.insert(sql.EVENT_IDS, [(f"event {n}",) for n in range(rows)])
+        session.ask(sql.LOG_HEAD).fetchall()
+    assert _there(other) == FEW
+    assert _lock_is_free(other)
+
+
+def _goes_on(store: PostgresStore, other: psycopg.Connection) -> None:
+    with store.database.appending(small=True) as session:
+        _add(session, FEW)
+    assert _there(other) == FEW
+
+
+def test_plans_are_kept_for_the_transaction_alone(store: PostgresStore) -> None:
+    shown = "SHOW plan_cache_mode"
+    for small in (True, False):
+        with store.database.appending(small) as session:
+            assert session.ask(shown).fetchall() == [("force_generic_plan",)]
+    assert store.database.query(shown) == [("auto",)]
