@@ -1,4 +1,4 @@
-"""Small transactions on PostgreSQL, which no BEGIN begins and no COMMIT ends: all or nothing still."""
+"""Small transactions on PostgreSQL, which no BEGIN begins and no COMMIT ends: all or nothing."""
 
 from __future__ import annotations
 
@@ -86,10 +86,14 @@ def test_what_was_sent_before_an_error_is_taken_back(
     small: bool,
     error: type[BaseException],
 ) -> None:
-    with pytest.raises(error), store.database.appending(small) as session:
-        _add(session, rows)
-        session.insert(sql.EVENT_IDS, [("yet to be sent",)])
-        raise error
+    def broken_off() -> None:
+        with store.database.appending(small) as session:
+            _add(session, rows)
+            session.insert(sql.EVENT_IDS, [("yet to be sent",)])
+            raise error
+
+    with pytest.raises(error):
+        broken_off()
     assert _there(other) == 0
     assert _lock_is_free(other)
     _goes_on(store, other)
@@ -101,10 +105,14 @@ def test_an_interruption_while_an_error_is_dealt_with_takes_back_all(
     def interrupted(_: PostgresSession) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), store.database.appending(small=True) as session:
-        _add(session, FEW)
-        monkeypatch.setattr(PostgresSession, "_make_explicit", interrupted)
-        raise _Broken
+    def broken_off() -> None:
+        with store.database.appending(small=True) as session:
+            _add(session, FEW)
+            monkeypatch.setattr(PostgresSession, "_make_explicit", interrupted)
+            raise _Broken
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
     monkeypatch.undo()
     _goes_on(store, other)
 
@@ -115,16 +123,23 @@ def test_what_the_server_refuses_takes_all_with_it(
 ) -> None:
     with store.database.appending(small=True) as session:
         _add(session, FEW)
-    refused = pytest.raises(IntegrityViolation, match="channel_event_ids")
-    with refused, store.database.appending(small=True) as session:
-        _add(session, FEW, first=1_000)
-        session.insert(sql.EVENT_IDS, [(f"event {n}",) for n in range(rows)])
-    assert _there(other) == FEW
-    with refused, store.database.appending(small=True) as session:
-        session.insert(sql.EVENT_IDS, [(f"event {n}",) for n in range(rows)])
-        session.ask(sql.LOG_HEAD).fetchall()
-    assert _there(other) == FEW
-    assert _lock_is_free(other)
+    again = [(f"event {n}",) for n in range(rows)]
+
+    def refused_at_the_end() -> None:
+        with store.database.appending(small=True) as session:
+            _add(session, FEW, first=1_000)
+            session.insert(sql.EVENT_IDS, again)
+
+    def refused_before_the_end() -> None:
+        with store.database.appending(small=True) as session:
+            session.insert(sql.EVENT_IDS, again)
+            session.ask(sql.LOG_HEAD).fetchall()
+
+    for refused in (refused_at_the_end, refused_before_the_end):
+        with pytest.raises(IntegrityViolation, match="channel_event_ids"):
+            refused()
+        assert _there(other) == FEW
+        assert _lock_is_free(other)
 
 
 def _goes_on(store: PostgresStore, other: psycopg.Connection) -> None:
