@@ -215,11 +215,19 @@ def test_look_ups_planned_on_empty_tables_go_by_key(store: PostgresStore) -> Non
         statements.READ_LOG,
         statements.STREAM_IDS,
     ):
-        numbered = _numbered(statement)
-        with store.database.pool.connection() as connection:
-            explained = connection.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}".encode()).fetchall()
-        plan = "\n".join(str(row["QUERY PLAN"]) for row in explained)
+        plan = _generic_plan(store, statement)
         assert "Seq Scan" not in plan, f"{statement}\n{plan}"
+    plan = _generic_plan(store, statements.READ_SITUATION)
+    # These two have a row, and a row for each projection.
+    whole = set(re.findall(r"Seq Scan on (\w+)", plan)) - {"log_head", "projection_builds"}
+    assert not whole, plan
+
+
+def _generic_plan(store: PostgresStore, statement: str) -> str:
+    explain = f"EXPLAIN (GENERIC_PLAN) {_numbered(statement)}".encode()
+    with store.database.pool.connection() as connection:
+        explained = connection.execute(explain).fetchall()
+    return "\n".join(str(row["QUERY PLAN"]) for row in explained)
 
 
 def _numbered(statement: str) -> str:
