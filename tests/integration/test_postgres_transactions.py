@@ -117,6 +117,25 @@ def test_an_interruption_while_an_error_is_dealt_with_takes_back_all(
     _goes_on(store, other)
 
 
+def test_an_interruption_at_the_last_statement_takes_back_those_before_it(
+    store: PostgresStore, other: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def broken_off() -> None:
+        with store.database.appending(small=True) as session:
+            _add(session, FEW)
+            session.insert(sql.EVENT_IDS, [("yet to be sent",)])
+            monkeypatch.setattr(PostgresSession, "_execute", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    monkeypatch.undo()
+    assert _there(other) == 0
+    _goes_on(store, other)
+
+
 @pytest.mark.parametrize("rows", [FEW, MANY])
 def test_what_the_server_refuses_takes_all_with_it(
     store: PostgresStore, other: psycopg.Connection, rows: int

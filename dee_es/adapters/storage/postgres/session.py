@@ -58,13 +58,12 @@ class PostgresSession:
                 self.run(begin)
             try:
                 yield
+                self._write_now()
             except BaseException:
                 self._break_off()
                 raise
             if self._explicit:
                 self.run(_COMMIT)
-            else:
-                self._write_now()
 
     def _break_off(self) -> None:
         """After an error: nothing of this transaction may be committed."""
