@@ -18,10 +18,18 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.run_state import Intent
 from dee_es.engine.links import Links
+from dee_es.engine.scheduling.answers import kept
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
-from dee_es.errors import ChannelFailed, ConcurrencyConflict, InvalidInput
+from dee_es.errors import (
+    ChannelFailed,
+    ConcurrencyConflict,
+    DeeError,
+    InvalidInput,
+    MasterKeyRotated,
+    StoreUnavailable,
+)
 from dee_es.ports import (
     Action,
     Channel,
@@ -38,6 +46,9 @@ NO_SENDER: Final = "noreply@localhost"
 """The From address when no sender has been published."""
 NOT_BEGUN: Final = ChannelResult(
     "failed", error="the sender lost its lease before it began", retryable=True
+)
+INTERRUPTED: Final = ChannelResult(
+    "failed", error="the sender was interrupted before it began", retryable=True
 )
 
 
@@ -94,19 +105,30 @@ class Dispatcher:
 
         What came of them is still to be recorded, by `begin_recording` or `record_rest`.
         """
-        attempts = {_attempt_of(_intent(run)) for run in runs}
-        with self._lock:
-            self._under_way |= attempts
+        results: list[ChannelResult | None] = [None] * len(runs)
+        waiting = deque(enumerate(runs))
         try:
-            results = self._attempt_all(runs, lease)
-        except BaseException:
-            # Interrupted, as by Ctrl-C: nobody will record these any more, so they are abandoned.
             with self._lock:
-                self._under_way -= attempts
-            raise
+                self._under_way |= {_attempt_of(_intent(run)) for run in runs}
+            self._attempt_all(waiting, results, lease)
+        finally:
+            # All are known by now, unless this was interrupted, as by Ctrl-C: then those that had
+            # not begun are told so, and those that were under way are abandoned.
+            while waiting:
+                place, _ = waiting.popleft()
+                results[place] = INTERRUPTED
+            self._note(runs, results)
+        return [result for result in results if result is not None]
+
+    def _note(self, runs: Sequence[LoadedRun], results: Sequence[ChannelResult | None]) -> None:
+        """Keep what is known until it is recorded, in the order of the runs."""
         for run, result in zip(runs, results, strict=True):
-            self._unrecorded[run.state.run_id] = _Outcome(run, _intent(run), result)
-        return results
+            intent = _intent(run)
+            if result is not None:
+                self._unrecorded[run.state.run_id] = _Outcome(run, intent, result)
+                continue
+            with self._lock:
+                self._under_way.discard(_attempt_of(intent))
 
     @property
     def recording(self) -> Set[str]:
@@ -143,8 +165,8 @@ class Dispatcher:
             if known.units:
                 self._recorded(known, self._runs.committer.commit(known.units))
             # Somebody paused or cancelled a run while its message was under way.
-            for run_id, run in self._runs.load_many(list(self._unrecorded)).items():
-                self._unrecorded[run_id].run = run
+            for outcome in list(self._unrecorded.values()):
+                self._load_again(outcome)
         raise ConcurrencyConflict(f"{len(self._unrecorded)} outcomes could not be recorded yet")
 
     def close(self) -> None:
@@ -154,13 +176,13 @@ class Dispatcher:
 
     # --- one attempt ------------------------------------------------------------------------------
 
-    def _attempt_all(self, runs: Sequence[LoadedRun], lease: Lease) -> list[ChannelResult]:
-        if self._limit == 1 or len(runs) == 1:
-            return [self._attempt(run, lease) for run in runs]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._limit, "dee-send")
-        results: list[ChannelResult | None] = [None] * len(runs)
-        waiting = deque(enumerate(runs))
+    def _attempt_all(
+        self,
+        waiting: deque[tuple[int, LoadedRun]],
+        results: list[ChannelResult | None],
+        lease: Lease,
+    ) -> None:
+        """Make the attempts that are waiting, and put what came of each into its place."""
 
         def work() -> None:
             # A thread takes the next run when it is done with one: to hand over each by itself
@@ -172,19 +194,18 @@ class Dispatcher:
                     return
                 results[place] = self._attempt(run, lease)
 
-        threads = [self._pool.submit(work) for _ in range(min(self._limit, len(runs)))]
-        try:
-            for thread in threads:
-                thread.result()
-        except BaseException:
-            waiting.clear()
-            raise
-        return [result for result in results if result is not None]
+        if self._limit == 1 or len(waiting) == 1:
+            work()
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._limit, "dee-send")
+        for thread in [self._pool.submit(work) for _ in range(min(self._limit, len(waiting)))]:
+            thread.result()
 
     def _attempt(self, run: LoadedRun, lease: Lease) -> ChannelResult:
         if not self._leases.still(lease):
             return NOT_BEGUN
-        result = self._call(run)
+        result = kept(self._call(run))
         if result.status in ("failed", "unknown"):
             about = {"run": run.state.run_id, "step": _intent(run).step_id}
             _log.warning("send_" + result.status, extra=about)
@@ -199,7 +220,14 @@ class Dispatcher:
             return ChannelResult("failed", error=f"no channel serves {intent.channel!r}")
         try:
             action = self._action(run, intent, intent.message)
-            return channel.send(action, self._context(run, action))
+            context = self._context(run, action)
+        except Exception as error:
+            # Nothing has left yet, whatever it was.
+            passing = isinstance(error, StoreUnavailable)
+            text = f"the message could not be made ready: {type(error).__name__}"
+            return ChannelResult("failed", error=text, retryable=passing)
+        try:
+            return channel.send(action, context)
         except (ChannelFailed, InvalidInput) as error:
             # The channel says that it could not even begin.
             return ChannelResult("failed", error=str(error))
@@ -248,7 +276,13 @@ class Dispatcher:
         units: list[Unit] = []
         decided: list[tuple[_Outcome, LoadedRun]] = []
         for outcome in list(self._unrecorded.values()):
-            decision = self._runs.decide(outcome.run, self._command(outcome))
+            try:
+                decision = self._runs.decide(outcome.run, self._command(outcome))
+            except (StoreUnavailable, MasterKeyRotated):
+                raise
+            except Exception as error:
+                self._give_up(outcome, error)
+                continue
             if decision is None:
                 # The run knows this outcome, or has no use for it any more.
                 self._settled(outcome)
@@ -256,6 +290,22 @@ class Dispatcher:
             units.append(decision[0])
             decided.append((outcome, decision[1]))
         return _Known(units, decided)
+
+    def _load_again(self, outcome: _Outcome) -> None:
+        run_id = outcome.run.state.run_id
+        try:
+            outcome.run = self._runs.load(run_id)
+        except (StoreUnavailable, MasterKeyRotated):
+            raise
+        except DeeError as error:
+            self._give_up(outcome, error)
+
+    def _give_up(self, outcome: _Outcome, error: Exception) -> None:
+        """An outcome that cannot be recorded must not keep the others off the log. Its intent stays
+        without one, and is abandoned: its run fails closed, if it can be read at all."""
+        about = {"run": outcome.run.state.run_id, "step": outcome.intent.step_id}
+        _log.error("outcome_not_recorded", extra={**about, "error": type(error).__name__})
+        self._settled(outcome)
 
     def _recorded(self, known: _Known, results: Sequence[Committed | Conflict]) -> None:
         """Note which of them were committed; the others are still to be recorded."""

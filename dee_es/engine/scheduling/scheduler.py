@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -18,12 +18,19 @@ from dee_es.engine.scheduling.gatekeeping import Gatekeeper, counter_uses, guard
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import LoadedRun, Runs
-from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
+from dee_es.errors import (
+    ConcurrencyConflict,
+    DeeError,
+    InvalidInput,
+    MasterKeyRotated,
+    StoreUnavailable,
+)
 from dee_es.ports import Committed, Lease, Unit
 
 _log: Final = logging.getLogger(__name__)
 POLL_S: Final = 0.5
 """How often a worker looks for runs that others made due, in wall seconds."""
+_ANY_TICK: Final = 2**62
 
 OnTick = Callable[[TickReport], None]
 
@@ -48,27 +55,40 @@ class Scheduler:
         self._page = max_runs_per_tick
         self._leases = leases
         self._busy = threading.RLock()
+        self._held_up: dict[str, Exception] = {}
+        self._told: frozenset[str] = frozenset()
 
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Hold the lease for as long as the block takes, and let go of it afterwards."""
         with self._busy, seldom_collected():
+            self._held_up = {}
             self._leases.start_renewing()
             try:
                 yield
             finally:
-                self._leases.stop_renewing()
-                self._leases.release()
+                try:
+                    # Whoever breaks it off: what is known of its sends belongs into the log. What
+                    # cannot be recorded now is unknown to the next one at work.
+                    with suppress(DeeError):
+                        self._dispatcher.record_rest()
+                finally:
+                    self._leases.stop_renewing()
+                    self._leases.release()
 
     # --- ticks ------------------------------------------------------------------------------------
 
     def tick(self) -> TickReport:
         """Do everything that is due in the present tick.
 
-        Raises `ConcurrencyConflict` if another scheduler holds the database.
+        Raises `ConcurrencyConflict` if another scheduler holds the database. A run that cannot be
+        read or decided holds up nobody else: why it could not is raised when the others are done,
+        here as in all that follows but `work`.
         """
         with self._working():
-            return self._tick(self._clock.refresh())
+            report = self._tick(self._clock.refresh())
+            self._tell_held_up()
+            return report
 
     def advance(self, run_id: str, actor: str) -> TickReport:
         """Do what one run is due for in the present tick, and nothing else, in the actor's name.
@@ -83,6 +103,7 @@ class Scheduler:
                 done, moved = self._pass(tick, [run_id], self._leases.require(), actor)
                 self._dispatcher.record_rest()
                 report = report.plus(done)
+            self._tell_held_up()
             return report
 
     def run_until(self, tick: int, on_tick: OnTick | None = None) -> TickReport:
@@ -97,20 +118,31 @@ class Scheduler:
                 raise InvalidInput("tick", f"{tick} has passed; it is now tick {now}")
             report = self._drive(lambda: self._reach(tick), on_tick)
             self._await(tick)
+            self._tell_held_up()
             return replace(report, tick=self._clock.now())
 
     def run_until_idle(self, on_tick: OnTick | None = None) -> TickReport:
         """Process everything until no run is due any more, however far ahead that is."""
         with self._working():
-            return self._drive(lambda: self._reach(None), on_tick)
+            report = self._drive(lambda: self._reach(None), on_tick)
+            self._tell_held_up()
+            return report
 
     def _reach(self, limit: int | None) -> bool:
         """Go to the next due tick within `limit`; False if there is none."""
-        due = self._store.next_due(self._leases.partition)
+        due = self._next_due()
         if due is None or (limit is not None and due > limit):
             return False
         self._await(due)
         return True
+
+    def _next_due(self) -> int | None:
+        """The next tick at which something can be done."""
+        if not self._held_up:
+            return self._store.next_due(self._leases.partition)
+        due = self._store.due(_ANY_TICK, len(self._held_up) + 1, self._leases.partition)
+        first = next((run for run in due if run not in self._held_up), None)
+        return None if first is None else self._store.heads([first])[first].due_tick
 
     def _drive(self, advance: Callable[[], bool], on_tick: OnTick | None) -> TickReport:
         total = TickReport(self._clock.now())
@@ -122,8 +154,11 @@ class Scheduler:
                 on_tick(total)
             if report.events == 0 and stuck == report.tick:
                 break
-            # A tick without events can be due to a rival's open intent; one more look, then stop.
+            # A tick without events can be due to a rival's open intent, or to what others recorded
+            # at a later tick; one more look, then stop.
             stuck = report.tick if report.events == 0 else None
+            if stuck is not None:
+                self._clock.refresh()
         return total
 
     def _await(self, tick: int) -> None:
@@ -155,9 +190,11 @@ class Scheduler:
                     # What is known of own sends is recorded by right of evidence, lease or not.
                     self._dispatcher.record_rest()
                     if self._leases.acquire() is not None:
+                        self._held_up = {}
                         if on_begin is not None:
                             on_begin()
                         total = total.plus(self._tick(self._clock.refresh()))
+                        self._told = frozenset(self._held_up)
                         if on_tick is not None:
                             on_tick(total)
                         if between is not None:
@@ -181,7 +218,7 @@ class Scheduler:
         anything takes.
         """
         self._dispatcher.record_rest()
-        report, idle = TickReport(tick), set[str]()
+        report, idle = TickReport(tick), set(self._held_up)
         try:
             while True:
                 lease = self._leases.require()
@@ -209,9 +246,7 @@ class Scheduler:
         What came of their sends is still being recorded then. What a scheduler does by itself has
         no actor: it is no person.
         """
-        loaded = self._runs.load_many(chosen)
-        runs = [loaded[run] for run in chosen if run in loaded]
-        decided = self._decide(tick, runs, lease, actor)
+        decided = self._decide_each(tick, chosen, lease, actor)
         self._dispatcher.record_rest()
         if not decided:
             return TickReport(tick, 1), set()
@@ -233,6 +268,38 @@ class Scheduler:
         events = sum(len(each.events) for each in done) + len(outcomes)
         moved = {each.after.state.run_id for each in decided}
         return TickReport(tick, 1, len(done), events, **count), moved
+
+    def _decide_each(
+        self, tick: int, chosen: Sequence[str], lease: Lease, actor: str | None
+    ) -> list[_Decided]:
+        """What each of these runs does at the tick; one for which that cannot be told is put aside,
+        and holds up none of the others."""
+        try:
+            loaded = self._runs.load_many(chosen)
+            runs = [loaded[run] for run in chosen if run in loaded]
+            # What others recorded of a run at a later tick comes before what it does: it waits for
+            # a tick that is as late, since a run's own ticks never go back.
+            runs = [run for run in runs if run.state.last_tick <= tick]
+            return self._decide(tick, runs, lease, actor)
+        except (ConcurrencyConflict, MasterKeyRotated, StoreUnavailable):
+            raise
+        except Exception as error:
+            if len(chosen) == 1:
+                self._put_aside(chosen[0], error)
+                return []
+        half = len(chosen) // 2
+        parts = (chosen[:half], chosen[half:])
+        return [each for part in parts for each in self._decide_each(tick, part, lease, actor)]
+
+    def _put_aside(self, run_id: str, error: Exception) -> None:
+        self._held_up[run_id] = error
+        if run_id not in self._told:
+            _log.error("run_held_up", extra={"run": run_id, "error": type(error).__name__})
+
+    def _tell_held_up(self) -> None:
+        """Raise why the first of the runs that were put aside was, in order of their ids."""
+        if self._held_up:
+            raise self._held_up[min(self._held_up)]
 
     def _decide(
         self, tick: int, runs: Sequence[LoadedRun], lease: Lease, actor: str | None

@@ -1,0 +1,57 @@
+"""What a channel answers, as the log can hold it: a bad answer must not keep others off the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, get_args, get_type_hints
+
+import msgspec
+
+from dee_es.core.values import check_map, check_text
+from dee_es.errors import InvalidInput
+from dee_es.ports import ChannelResult
+
+MAX_ERROR: Final = 1_000
+"""Longest reason of a failure that is kept, in characters."""
+MAX_DETAIL: Final = 64 * 1024
+"""Largest detail that is kept, in bytes as JSON."""
+_MAX_ID: Final = 200
+_STATUSES: Final = frozenset(get_args(get_type_hints(ChannelResult)["status"]))
+_UNKEPT: Final = "the channel gave a reason that cannot be kept"
+
+
+def kept(answer: object) -> ChannelResult:
+    """The answer without what the log cannot hold; its status stays.
+
+    What is no answer at all says nothing about whether the message left: the outcome is unknown.
+    """
+    if not isinstance(answer, ChannelResult) or answer.status not in _STATUSES:
+        return ChannelResult("unknown", error="the channel gave no answer")
+    error = answer.error
+    if error and not _is_text(error, MAX_ERROR):
+        error = _UNKEPT
+    named = answer.message_id is not None and _is_text(answer.message_id, _MAX_ID)
+    return ChannelResult(
+        answer.status,
+        answer.message_id if named else None,
+        error,
+        answer.retryable is True,
+        _detail(answer.detail),
+    )
+
+
+def _is_text(value: object, longest: int) -> bool:
+    try:
+        return len(check_text("", value)) <= longest
+    except InvalidInput:
+        return False
+
+
+def _detail(given: object) -> Mapping[str, Any]:
+    if not given:
+        return {}
+    try:
+        detail = check_map("", given)
+        return detail if len(msgspec.json.encode(detail)) <= MAX_DETAIL else {}
+    except (InvalidInput, msgspec.EncodeError, RecursionError):
+        return {}

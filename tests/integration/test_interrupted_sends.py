@@ -1,0 +1,90 @@
+"""Whoever interrupts a tick, as by Ctrl-C: what is known of its sends is recorded, what had not begun
+is tried again, and only a send that was under way is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dee_es import Engine, EngineConfig
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.adapters.keys import open_memory_keys
+from dee_es.ports import Action, ChannelResult, SendContext
+from tests.support.engines import (
+    BACKENDS,
+    EPOCH,
+    assert_replays,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
+
+COUNT = 5
+
+
+def people() -> list[dict[str, str]]:
+    return [{"id": f"c{n}", "email": f"c{n}@example.com", "firstName": "N"} for n in range(COUNT)]
+
+
+class Impatient:
+    """A channel in which somebody presses Ctrl-C during the `at`-th send, counted from 1."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+        self.channel = MemoryChannel(self._answer)
+
+    def _answer(self, action: Action, _: SendContext) -> ChannelResult:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return ChannelResult("delivered", "msg_1")
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+@pytest.mark.parametrize("at", [1, 3, COUNT])
+def test_only_the_send_under_way_is_unknown(
+    kind: str, at: int, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    somebody = Impatient(at)
+    url = database_url(kind, tmp_path, fresh_postgres)
+    with open_engine(url, channel=somebody.channel) as engine:
+        publish_basics(engine)
+        runs = sorted(engine.execute(outreach(), each).id for each in people())
+        with pytest.raises(KeyboardInterrupt):
+            engine.tick()
+        # Already now, since there may be no later for this process.
+        delivered = [run for run in runs if "step.executed" in actions(engine, run)]
+        assert delivered == runs[: at - 1]
+        engine.run_until(60)
+        assert [engine.get_run(run).status.value for run in runs] == [
+            "failed" if run == runs[at - 1] else "waiting" for run in runs
+        ]
+        assert "error.outcome_unknown" in actions(engine, runs[at - 1])
+        sent = [action.run_id for action in somebody.channel.actions]
+        assert sorted(sent) == runs, "each was sent once"
+        assert_replays(engine)
+
+
+def test_threads_that_send_do_no_more_once_it_is_interrupted() -> None:
+    somebody = Impatient(3)
+    config = EngineConfig(":memory:", clock="manual", epoch=EPOCH, max_concurrent_sends=2)
+    channels = {"email": somebody.channel, "voice": somebody.channel}
+    with Engine(config, channels=channels, keys=open_memory_keys()) as engine:
+        publish_basics(engine)
+        runs = sorted(engine.execute(outreach(), each).id for each in people())
+        with pytest.raises(KeyboardInterrupt):
+            engine.tick()
+        engine.run_until(120)
+        statuses = [engine.get_run(run).status.value for run in runs]
+        assert "failed" in statuses
+        # The other thread may have been in the middle of a send, too.
+        assert statuses.count("waiting") >= COUNT - 2
+        sent = [action.run_id for action in somebody.channel.actions]
+        assert sorted(sent) == runs, "each was sent once"
+
+
+def actions(engine: Engine, run_id: str) -> list[str]:
+    return [entry.action for entry in engine.get_timeline(run_id)]
