@@ -13,6 +13,7 @@ from dee_es.core import events as e
 from dee_es.core.conditions import unparse
 from dee_es.core.ids import idempotency_key
 from dee_es.core.reading import first_exit, holds
+from dee_es.core.resend_state import too_late
 from dee_es.core.run_fold import evolve
 from dee_es.core.run_state import Resend, RunState
 from dee_es.core.sending import Attempt, attempt_to_send
@@ -38,6 +39,9 @@ def advance(materials: c.Materials, state: RunState, command: c.Advance) -> Step
         steps.send_again(state.resends[0], command)
         return steps
     if state.hold:
+        if state.heard is not None:
+            steps.finish_call(state.heard)
+            return steps
         if tick < state.hold_until:
             steps.hold_again()
             return steps
@@ -111,6 +115,11 @@ class Steps:
             again = ("retry", "the pause before the next attempt goes on")
             rule, detail = again if state.hold == "retry" else state.held_by
             self.record(e.StepDeferred(step, rule, detail, state.hold_until))
+
+    def finish_call(self, outcome: str) -> None:
+        """Go on from a call whose end was told while the run stood still."""
+        self.record(e.StepCompleted(str(self.state.current_step), outcome))
+        self.go_on()
 
     def end_hold(self) -> bool:
         """End a hold whose tick has come; says whether the run goes on in this tick."""
@@ -249,6 +258,10 @@ class Steps:
         step = self._graph.step(resend.step_id)
         mailed = self.state.mailed[resend.step_id]
         assert isinstance(step, SendEmail), "only an e-mail bounces"
+        if too_late(mailed, resend, self.materials.scale, self.tick):
+            error = "it first went out more than a day ago"
+            self.record(e.StepFailed(step.id, error, mailed.attempt, resend=True))
+            return
         attempt = Attempt(resend.key, mailed.attempt + 1, mailed.previous_step, True)
         self.record(attempt_to_send(self.materials, self.state, step, command, attempt))
 

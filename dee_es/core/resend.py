@@ -11,13 +11,12 @@ from typing import Final
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.advance import Steps
+from dee_es.core.resend_state import WITHIN_MS
 from dee_es.core.run_state import Intent
 from dee_es.core.views import RunStatus
 
 MAX_RESENDS: Final = 3
 """How often a message goes out again."""
-WITHIN_MS: Final = 24 * 3600 * 1000
-"""For how long after it first went out."""
 PAUSES_MS: Final = (3_600_000, 4 * 3_600_000, 12 * 3_600_000)
 """Pause before each of them."""
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from dee_es.core import events as e
+from dee_es.core.clock import TimeScale
 from dee_es.core.run_state import Mailed, Resend, RunState
+
+WITHIN_MS: Final = 24 * 3600 * 1000
+"""For how long after a message first went out it goes out again."""
 
 
 def mailed_after(state: RunState, event: e.StepDispatched, meta: e.Meta) -> Mailed:
@@ -49,3 +55,9 @@ def key_of(state: RunState, step_id: str) -> str:
         if each.step_id == step_id:
             return each.key
     return state.mailed[step_id].key
+
+
+def too_late(mailed: Mailed, resend: Resend, scale: TimeScale, tick: int) -> bool:
+    """Whether a message is not to go out again any more; if a person asked for it, which gives it a
+    key of its own, it is never too late."""
+    return resend.key == mailed.key and tick > mailed.tick + scale.ticks(WITHIN_MS)

@@ -108,13 +108,19 @@ def _active(state: RunState, acts_at: int, **changes: Any) -> RunState:
 
 
 def _finished(state: RunState, step_id: str, result: str, tick: int) -> RunState:
+    # A message that goes out again beside the step is not over with it.
+    intent = state.intent if state.intent is not None and state.intent.resend else None
     if _stopped(state) or state.current_step != step_id or state.step_done:
-        return replace(state, intent=None, attempt=0)
+        # A run that a message beside its call stopped is not to wait for the call any more.
+        waits = state.status == RunStatus.FAILED and state.hold == "pending"
+        heard = result if waits and state.current_step == step_id else state.heard
+        return replace(state, intent=intent, attempt=0, heard=heard)
     return _active(
         state,
         tick,
-        intent=None,
+        intent=intent,
         attempt=0,
+        heard=None,
         step_done=True,
         steps_completed=state.steps_completed + 1,
         previous_step=(step_id, result),
@@ -129,6 +135,7 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
         entered_tick=meta.tick,
         visits=state.visits + 1 if state.entered_tick == meta.tick else 1,
         pending_message=None,
+        heard=None,
         step_done=False,
         reenter=False,
         attempt=0,

@@ -73,7 +73,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     after it can see whether the wait is over. `paused_tick` is the tick since which a pause
     delays that wait. `visits` counts the steps that were entered at `entered_tick`. `step_done`
     says that the current step has finished and the next has not been entered; `pending_message`
-    is the engine's own id of the call that is waited for; `reenter` that the current step is to
+    is the engine's own id of the call that is waited for, and `heard` how it went, if that was told
+    while the run had failed for a message beside it; `reenter` that the current step is to
     be entered again. `exit` is the text and outcome of an exit condition that a channel event
     made true, to be followed at `exit_tick`. `unknown` is the send that may have arrived, until
     a person settles it; `awaited` the same send until its outcome arrives after all, as evidence.
@@ -112,6 +113,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     intent: Intent | None = None
     attempt: int = 0
     pending_message: str | None = None
+    heard: str | None = None
     failure: str | None = None
     unknown: Lost | None = None
     awaited: Lost | None = None

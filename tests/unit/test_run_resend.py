@@ -128,8 +128,66 @@ def test_a_lost_one_that_did_arrive_is_evidence() -> None:
 
 
 def test_a_pause_holds_it_back_too() -> None:
-    run = bounced().paused(61).due(None).resumed(DAY).due(60 + HOUR)
-    run.ticked(DAY + 1).then(e.StepDispatched)
+    run = bounced().paused(61).due(None).resumed(DAY - 1).due(60 + HOUR)
+    run.ticked(DAY).then(e.StepDispatched)
+
+
+def test_what_a_pause_held_back_for_more_than_a_day_goes_out_no_more() -> None:
+    run = bounced().paused(61).resumed(DAY)
+    (dropped,) = run.ticked(DAY + 1).then(e.StepFailed).news
+    assert isinstance(dropped, e.StepFailed)
+    assert dropped.resend
+    run.stands("active", steps_completed=1).ticked(DAY + 1)
+    run.then(e.WaitStarted("pause", 3 * DAY)).stands("waiting").due(3 * DAY)
+
+
+def test_a_person_may_have_it_sent_again_however_late() -> None:
+    lost().resolved(2 * DAY, "resend").ticked(2 * DAY + 1).then(e.StepDispatched)
+
+
+def calling() -> Story:
+    """The mail bounced softly and goes out again while a call's outcome is waited for."""
+    call = {"type": "sendVoice", "id": "call", "script_id": "call"}
+    run = given(plan_of(SEND, call, *STEPS[1:])).enrolled(0).ticked(0).delivered(0)
+    run.ticked(1).pending(1).stands("waiting", current_step="call")
+    return bounced(run).ticked(60 + HOUR).then(e.StepDispatched)
+
+
+def call_ends(run: Story, tick: int) -> Story:
+    """The call is over."""
+    return run.received("call.completed", tick, "call", outcome="answered")
+
+
+def test_a_call_that_ends_meanwhile_loses_no_outcome() -> None:
+    run = call_ends(calling(), 61 + HOUR)
+    run.then(e.ChannelEventReceived, e.StepCompleted("call", "answered"))
+    run.delivered(62 + HOUR).then(e.StepCompleted("intro", "delivered", "msg_1", resend=True))
+    run.ran_until(63 + HOUR).stands("waiting", current_step="pause", steps_completed=2)
+
+
+def test_a_call_that_ends_meanwhile_hides_no_sender_that_stopped() -> None:
+    run = call_ends(calling(), 61 + HOUR).due(60 + HOUR)
+    run.ticked(62 + HOUR, abandoned=True).then(e.OutcomeUnknown, e.RunFailed)
+    run.resolved(2 * HOUR, "delivered").ran_until(2 * HOUR + 1)
+    run.stands("waiting", current_step="pause", steps_completed=2)
+
+
+def test_a_refusal_that_can_pass_is_tried_again_after_the_call_too() -> None:
+    run = call_ends(calling(), 61 + HOUR).failed("busy", 62 + HOUR, retryable=True)
+    run.then(e.StepRetried("intro", "busy", 2, 62 + 5 * HOUR, resend=True))
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "resend", "failed"])
+def test_a_call_that_ends_while_the_run_stands_still_is_not_waited_for(outcome: str) -> None:
+    run = calling().unknown(61 + HOUR).stands("failed")
+    call_ends(run, 62 + HOUR).stands("failed", steps_completed=1)
+    run.resolved(63 + HOUR, outcome)
+    if outcome == "failed":
+        run.retried(63 + HOUR)
+    run.ran_until(64 + HOUR).stands("waiting", current_step="pause", steps_completed=2)
+    assert [each.event.cause for each in run.history if isinstance(each.event, e.RunFailed)] == [
+        "outcome unknown: connection lost"
+    ]
 
 
 def test_an_end_drops_it() -> None:
