@@ -244,7 +244,7 @@ class Steps:
 
     def _dispatch(self, step: SendEmail | SendVoice, command: c.Advance) -> None:
         state = self.state
-        key = idempotency_key(state.run_id, step.id, state.entered_tick)
+        key = idempotency_key(state.run_id, step.id, state.key_tick)
         attempt = Attempt(key, state.attempt + 1, state.previous_step)
         event = attempt_to_send(self.materials, state, step, command, attempt)
         self.record(event)
@@ -279,9 +279,7 @@ class Steps:
         intent = self.state.intent
         step = str(intent.step_id if intent else self.state.current_step)
         key = (
-            intent.key
-            if intent
-            else idempotency_key(self.state.run_id, step, self.state.entered_tick)
+            intent.key if intent else idempotency_key(self.state.run_id, step, self.state.key_tick)
         )
         resend = intent is not None and intent.resend
         self.record(e.OutcomeUnknown(step, key, cause, resend))

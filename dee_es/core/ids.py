@@ -41,13 +41,13 @@ def run_id(plan_id: str, contact_id: str, enrollment: int) -> str:
     return "run_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
-def idempotency_key(run: str, step_id: str, entered_tick: int) -> str:
-    """The key of a send, as 64 hex digits.
+def idempotency_key(run: str, step_id: str, tick: int) -> str:
+    """The key of a send, as 64 hex digits; `tick` is the one at which its step was entered, or a
+    later one if an earlier visit of that tick has sent already.
 
-    Every attempt of one visit of a step has the same key; entering the step again, at least one
-    tick later, makes a new one.
+    Every attempt of one visit of a step has the same key; entering the step again makes a new one.
     """
-    parts = (run.encode(), step_id.encode(), str(entered_tick).encode())
+    parts = (run.encode(), step_id.encode(), str(tick).encode())
     return hashlib.sha256(length_prefixed(parts)).hexdigest()
 
 

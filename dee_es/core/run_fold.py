@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -134,6 +134,7 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
         current_step=event.step_id,
         entered_tick=meta.tick,
         visits=state.visits + 1 if state.entered_tick == meta.tick else 1,
+        key_tick=max(meta.tick, state.keyed.get(event.step_id, -1) + 1),
         pending_message=None,
         heard=None,
         step_done=False,
@@ -172,9 +173,14 @@ def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> 
         meta.tick,
         intent=intent,
         attempt=event.attempt,
+        keyed=_keyed(state, event.step_id, state.key_tick),
         mailed=mailed,
         last_sent=sent,
     )
+
+
+def _keyed(state: RunState, step_id: str, tick: int) -> Mapping[str, int]:
+    return {**state.keyed, step_id: max(tick, state.keyed.get(step_id, 0))}
 
 
 def _step_pending(state: RunState, event: e.StepPending, meta: e.Meta) -> RunState:
@@ -256,6 +262,7 @@ def _step_resolved(state: RunState, event: e.StepResolved, meta: e.Meta) -> RunS
         if event.outcome == "delivered":
             return active
         key = idempotency_key(state.run_id, event.step_id, event.acts_at)
+        active = replace(active, keyed=_keyed(state, event.step_id, event.acts_at))
         return to_resend(active, event.step_id, key, event.acts_at)
     active = replace(active, hold="")
     if event.outcome == "resend":

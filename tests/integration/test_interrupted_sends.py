@@ -1,5 +1,5 @@
-"""Whoever interrupts a tick, as by Ctrl-C: what is known of its sends is recorded, what had not begun
-is tried again, and only a send that was under way is unknown."""
+"""Whoever interrupts a tick, as by Ctrl-C: what is known of its sends is recorded, what had not
+begun is tried again, and only a send that was under way is unknown."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from dee_es.core import codec
 from dee_es.core import events as e
-from dee_es.core.builders import steps
+from dee_es.core.builders import steps, transitions
 from tests.support.given import Story, given, plan_of
 
 PLAN = plan_of(
@@ -220,3 +220,26 @@ def test_what_becomes_of_a_send_after_the_run_ended_is_evidence_only() -> None:
 
 def test_an_ended_run_promises_no_further_attempt() -> None:
     sending().cancelled(3).failed("busy", 9, retryable=True).then(e.StepFailed("intro", "busy", 1))
+
+
+@pytest.mark.parametrize("kind", ["mail", "call"])
+def test_a_loop_that_takes_no_time_sends_each_message_under_a_key_of_its_own(kind: str) -> None:
+    sends = (
+        steps.send_email("again", "hello", "Hi")
+        if kind == "mail"
+        else steps.send_voice("again", "hello")
+    )
+    arms = [{"when": "events.hasReply(any)", "goto": "over"}, {"when": "default", "goto": "again"}]
+    plan = plan_of(
+        sends,
+        steps.wait("blink", {"seconds": 30}),
+        steps.branch("answered", arms),
+        steps.end("over", "done"),
+        transitions=transitions.explicit(
+            [{"from": "again", "to": "blink"}, {"from": "blink", "to": "answered"}]
+        ),
+    )
+    run = given(plan, resolution_ms=60_000).enrolled().ran_until(9)
+    keys = [each.event.key for each in run.history if isinstance(each.event, e.StepDispatched)]
+    assert len(keys) == 10
+    assert len(set(keys)) == 10

@@ -107,10 +107,11 @@ class LeaseKeeper:
     def _renew(self, stop: threading.Event) -> None:
         while not stop.wait(RENEW_S):
             with self._lock:
-                held = self._lease is not None
+                held = self._lease
                 try:
-                    if held:
+                    if held is not None:
                         self._ask()
                 except StoreUnavailable:
                     # Until the database answers again the lease runs down, and `still` sees it.
+                    self._lease = held
                     _log.warning("lease_not_renewed", extra={"partition": self.partition})

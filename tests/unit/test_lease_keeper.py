@@ -1,0 +1,108 @@
+"""The keeper of a lease: what it relies on while the database is away, and for how long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from dee_es.adapters.storage.memory import open_memory
+from dee_es.engine.scheduling import leases
+from dee_es.engine.scheduling.leases import LeaseKeeper
+from dee_es.errors import StoreUnavailable
+from dee_es.ports import EventStore, Lease
+from tests.support.system import SeededIds
+
+WHOLE = (0, 1)
+RENEW_S, TRUSTED_S = 0.02, 0.5
+
+
+class Away:
+    """Makes a store's leases unreachable, as while its database is restarted."""
+
+    def __init__(self, store: EventStore, patch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        self.away = False
+        self._acquire = store.acquire_lease
+        patch.setattr(store, "acquire_lease", self._answer)
+
+    def _answer(self, *given: Any) -> Lease | None:
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailable("away")
+        return self._acquire(*given)
+
+
+@pytest.fixture
+def store() -> EventStore:
+    return open_memory()[0]
+
+
+@pytest.fixture
+def away(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> Away:
+    monkeypatch.setattr(leases, "RENEW_S", RENEW_S)
+    monkeypatch.setattr(leases, "_TRUSTED_S", TRUSTED_S)
+    return Away(store, monkeypatch)
+
+
+@pytest.fixture
+def keeper(store: EventStore, away: Away) -> Iterator[LeaseKeeper]:
+    made = LeaseKeeper(store, SeededIds(1), WHOLE)
+    made.start_renewing()
+    yield made
+    made.stop_renewing()
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not reached():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
+
+
+def missed(away: Away, times: int) -> None:
+    """The database is away for so many looks, and comes back."""
+    away.away, before = True, away.asked
+    until(lambda: away.asked >= before + times)
+    away.away = False
+
+
+def test_a_look_that_gets_no_answer_ends_no_lease(keeper: LeaseKeeper, away: Away) -> None:
+    lease = keeper.require()
+    missed(away, 2)
+    assert keeper.still(lease)
+    asked = away.asked
+    until(lambda: away.asked > asked)
+    assert keeper.still(lease), "it was renewed"
+
+
+def test_without_an_answer_for_too_long_it_is_relied_on_no_more(
+    keeper: LeaseKeeper, away: Away
+) -> None:
+    lease = keeper.require()
+    away.away = True
+    time.sleep(TRUSTED_S)
+    assert not keeper.still(lease)
+    # Whoever is about to send much more does not wait for the database each time.
+    asked = away.asked
+    assert not any(keeper.still(lease) for _ in range(50))
+    assert away.asked - asked < 10
+
+
+def test_a_lease_that_another_one_took_meanwhile_is_gone(
+    keeper: LeaseKeeper, away: Away, store: EventStore
+) -> None:
+    lease = keeper.require()
+    missed(away, 1)
+    store.release_lease(lease)
+    assert store.acquire_lease(WHOLE, "another", 60_000) is not None
+    until(lambda: not keeper.held)
+    assert not keeper.still(lease)
+
+
+def test_a_block_that_ends_leaves_no_thread_behind(keeper: LeaseKeeper) -> None:
+    keeper.stop_renewing()
+    until(lambda: all(each.name != "dee-lease" for each in threading.enumerate()))
