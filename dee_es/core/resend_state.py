@@ -35,18 +35,20 @@ def to_resend(state: RunState, step_id: str, key: str, due_tick: int) -> RunStat
     """The state with the step's message in the queue, its attempt under way being over."""
     others = without(state.resends, step_id)
     queue = sorted((*others, Resend(step_id, key, due_tick)), key=lambda each: each.due_tick)
-    return replace(resent(state), resends=tuple(queue))
+    return replace(resent(state, step_id), resends=tuple(queue))
 
 
-def resent(state: RunState) -> RunState:
-    """The state without the open intent of a message that went out again."""
-    resend = state.intent is not None and state.intent.resend
-    return replace(state, intent=None) if resend else state
+def resent(state: RunState, step_id: str) -> RunState:
+    """The state without the open intent of the step's message that went out again; one of another
+    step stays open."""
+    intent = state.intent
+    over = intent is not None and intent.resend and intent.step_id == step_id
+    return replace(state, intent=None) if over else state
 
 
 def dropped(state: RunState, step_id: str) -> RunState:
     """The state in which the step's message does not go out again."""
-    return replace(resent(state), resends=without(state.resends, step_id))
+    return replace(resent(state, step_id), resends=without(state.resends, step_id))
 
 
 def key_of(state: RunState, step_id: str) -> str:

@@ -195,7 +195,7 @@ def _step_completed(state: RunState, event: e.StepCompleted, meta: e.Meta) -> Ru
     if event.late:
         return replace(state, awaited=None)
     if event.resend:
-        return resent(state)
+        return resent(state, event.step_id)
     return _finished(state, event.step_id, event.result, meta.tick)
 
 

@@ -177,6 +177,28 @@ def test_a_refusal_that_can_pass_is_tried_again_after_the_call_too() -> None:
     run.then(e.StepRetried("intro", "busy", 2, 62 + 5 * HOUR, resend=True))
 
 
+def two_sent() -> Story:
+    """Two mails are out, and the first, which bounced softly, is under way again."""
+    other = {**SEND, "id": "second"}
+    run = given(plan_of(SEND, other, *STEPS[1:])).enrolled(0).ticked(0).delivered(0)
+    run.ticked(1).then(e.StepDispatched).delivered(1).stands("waiting", current_step="pause")
+    run.received("email.bounced", 60, "intro", kind="soft").then(e.ChannelEventReceived, e.StepRetried)
+    return run.ticked(60 + HOUR).then(e.StepDispatched)
+
+
+def test_another_mail_that_bounces_meanwhile_loses_no_outcome() -> None:
+    run = two_sent().received("email.bounced", 60 + HOUR, "second", kind="soft")
+    again = e.StepRetried("second", "soft bounce", 1, 60 + 2 * HOUR, resend=True)
+    run.then(e.ChannelEventReceived, again)
+    run.delivered(61 + HOUR).then(e.StepCompleted("intro", "delivered", "msg_1", resend=True))
+    run.due(60 + 2 * HOUR).ticked(60 + 2 * HOUR).then(e.StepDispatched)
+
+
+def test_another_mail_that_bounces_meanwhile_hides_no_sender_that_stopped() -> None:
+    run = two_sent().received("email.bounced", 60 + HOUR, "second", kind="soft").due(60 + HOUR)
+    run.ticked(61 + HOUR, abandoned=True).then(e.OutcomeUnknown, e.RunFailed)
+
+
 @pytest.mark.parametrize("outcome", ["delivered", "resend", "failed"])
 def test_a_call_that_ends_while_the_run_stands_still_is_not_waited_for(outcome: str) -> None:
     run = calling().unknown(61 + HOUR).stands("failed")
