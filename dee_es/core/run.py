@@ -6,13 +6,14 @@ here and nowhere else; a command it does not allow raises `InvalidTransition`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.advance import Steps, advance
 from dee_es.core.channel_events import call_outcome, ends_runs, meaning
+from dee_es.core.message import message_id
 from dee_es.core.reading import first_exit
 from dee_es.core.resend import after_soft_bounce, resend_result
 from dee_es.core.run_fold import evolve, fold, remember
@@ -121,7 +122,9 @@ def _late_result(steps: Steps, command: c.RecordResult) -> Steps:
 def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -> Steps:
     data = command.detail.data if command.detail is not None else {}
     step_id = command.step_id or _last_step_of(state, command.type)
-    kind = meaning(command.type, data)
+    # What is told of a call that was lost is no outcome of the one that came after it.
+    lost = command.type.startswith("call.") and _of_lost_call(state, data)
+    kind = None if lost else meaning(command.type, data)
     after = remember(state, command.type, step_id, kind)
     holding = None if state.status.ended else first_exit(materials.plan.graph.exits, after)
     steps = Steps(materials, state, command.meta)
@@ -156,6 +159,14 @@ def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -
     if outcome is not None and awaited:
         steps.record(e.StepCompleted(str(step_id), outcome))
     return steps
+
+
+def _of_lost_call(state: RunState, data: Mapping[str, Any]) -> bool:
+    lost, named = state.awaited, data.get("message_id")
+    if lost is None or named != message_id(lost.key):
+        return False
+    placed = state.intent is not None and state.intent.key != lost.key
+    return placed or state.pending_message not in (None, named)
 
 
 def _last_step_of(state: RunState, kind: str) -> str | None:

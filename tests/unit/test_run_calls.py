@@ -7,6 +7,7 @@ import pytest
 from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.ids import idempotency_key
+from dee_es.core.message import message_id
 from tests.support.given import Story, given, plan_of
 
 CALL = plan_of(
@@ -147,3 +148,42 @@ def test_an_outcome_that_names_another_call_does_not_end_this_wait() -> None:
     run.received("call.completed", 5, step="call", **other).stands("waiting")
     run.received("call.completed", 6, step="call", outcome="answered", message_id=own)
     run.then(e.ChannelEventReceived, e.StepCompleted)
+
+
+def called_again() -> tuple[Story, dict[str, str]]:
+    """Nobody knew whether the call was placed, so there is a second one; and what is told of the
+    first, which was."""
+    run = calling()
+    first = {"outcome": "busy", "message_id": message_id(run.intent.key)}
+    run.unknown(0).resolved(0, "resend").ticked(1).then(e.StepEntered, e.StepDispatched)
+    return run, first
+
+
+def test_the_end_of_a_lost_call_is_not_that_of_the_one_being_placed() -> None:
+    run, first = called_again()
+    run.received("call.completed", 1, "call", **first).then(e.ChannelEventReceived)
+    run.pending(1).then(e.StepPending).stands("waiting")
+    run.received("call.completed", 30, "call", outcome="answered").ticked(30)
+    run.stands("completed", outcome="talked")
+
+
+def test_the_end_of_a_lost_call_does_not_hide_that_of_the_one_after_it() -> None:
+    run, first = called_again()
+    run.pending(1).received("call.completed", 30, "call", outcome="answered")
+    run.received("call.completed", 30, "call", **first).then(e.ChannelEventReceived).ticked(30)
+    run.stands("completed", outcome="talked")
+
+
+def test_the_end_of_a_lost_call_tells_whoever_settles_it() -> None:
+    run = calling()
+    own = message_id(run.intent.key)
+    run.unknown(0).received("call.completed", 1, "call", outcome="busy", message_id=own)
+    run.resolved(2, "delivered").ticked(3).stands("completed", outcome="engaged")
+
+
+def test_a_hard_bounce_of_a_lost_mail_counts_while_it_goes_out_again() -> None:
+    run = given(plan_of(steps.send_email("intro", "hello", "Hi"))).enrolled(0).ticked(0)
+    first = message_id(run.intent.key)
+    run.unknown(0).resolved(0, "resend").ticked(1)
+    run.received("email.bounced", 1, "intro", kind="hard", message_id=first)
+    run.then(e.ChannelEventReceived, e.RunCancelled).stands("cancelled")

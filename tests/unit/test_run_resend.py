@@ -182,7 +182,9 @@ def two_sent() -> Story:
     other = {**SEND, "id": "second"}
     run = given(plan_of(SEND, other, *STEPS[1:])).enrolled(0).ticked(0).delivered(0)
     run.ticked(1).then(e.StepDispatched).delivered(1).stands("waiting", current_step="pause")
-    run.received("email.bounced", 60, "intro", kind="soft").then(e.ChannelEventReceived, e.StepRetried)
+    run.received("email.bounced", 60, "intro", kind="soft").then(
+        e.ChannelEventReceived, e.StepRetried
+    )
     return run.ticked(60 + HOUR).then(e.StepDispatched)
 
 
