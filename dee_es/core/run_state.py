@@ -71,10 +71,10 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     paused this is kept but not followed. `hold` says what it waits for, until `hold_until`
     (`held_by`: the rule of a policy and its reason); both outlive a pause, so that the tick
     after it can see whether the wait is over. `paused_tick` is the tick since which a pause
-    delays that wait. `visits` counts the steps that were entered at `entered_tick`.
-    `key_tick` is the tick that the visit's idempotency key is made of: that of its entry, or a later
-    one where a message of an earlier visit already has that (`keyed`: the last one by step; waits
-    shorter than a tick lead back to a step within a tick). `step_done`
+    delays that wait. `visits` counts the steps that were entered at `entered_tick`. `key_tick` is
+    the tick that the visit's idempotency key is made of: that of its entry, or a later one where an
+    earlier visit's message already has that, since waits shorter than a tick lead back to a step
+    within it (`keyed`: the last such tick of each step). `step_done`
     says that the current step has finished and the next has not been entered; `pending_message`
     is the engine's own id of the call that is waited for, and `heard` how it went, if that was told
     while the run had failed for a message beside it; `reenter` that the current step is to

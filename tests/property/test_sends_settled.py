@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ def looping() -> ExecutionPlan:
         steps.end("over", "done"),
         exits={'events.hasClick("more")': "clicked"},
         transitions=transitions.explicit(
-            [{"from": one, "to": next_} for one, next_ in zip(way, way[1:], strict=False)]
+            [{"from": one, "to": next_} for one, next_ in pairwise(way)]
         ),
     )
 
