@@ -123,7 +123,7 @@ class Lifecycle:
         result.errors += len(left)
 
     def _readable(self, run_ids: list[str], result: BulkChange) -> list[LoadedRun]:
-        """The runs as of now; one that cannot be read is counted and holds up none of the others."""
+        """The runs as of now; one that cannot be read is counted, and holds up no other."""
         try:
             return list(self._runs.load_many(run_ids).values())
         except (MasterKeyRotated, StoreUnavailable):
