@@ -106,3 +106,20 @@ def test_a_lease_that_another_one_took_meanwhile_is_gone(
 def test_a_block_that_ends_leaves_no_thread_behind(keeper: LeaseKeeper) -> None:
     keeper.stop_renewing()
     until(lambda: all(each.name != "dee-lease" for each in threading.enumerate()))
+
+
+def test_while_the_machine_slept_another_one_took_over(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock that stands still meanwhile says that the lease was confirmed a moment ago."""
+    keeper = LeaseKeeper(store, SeededIds(1), WHOLE)
+    lease = keeper.require()
+    slept, clock_gettime = 3600.0, time.clock_gettime
+
+    def later(clock: int) -> float:
+        return clock_gettime(clock) + (slept if clock == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime", later)
+    store.release_lease(lease)
+    assert store.acquire_lease(WHOLE, "another", 60_000) is not None
+    assert not keeper.still(lease)

@@ -20,6 +20,13 @@ LEASE_MS: Final = 8_000
 RENEW_S: Final = 2.0
 _TRUSTED_S: Final = LEASE_MS / 1000 - RENEW_S
 """How long a confirmed lease is relied on without asking, in seconds of this machine."""
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _now() -> float:
+    """Seconds of a clock that never goes back, and where there is one, that goes on while the
+    machine sleeps: meanwhile another one may have taken over."""
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 class LeaseKeeper:
@@ -38,7 +45,7 @@ class LeaseKeeper:
     def acquire(self) -> Lease | None:
         """Take the lease, or renew it when that is due; None while somebody else holds it."""
         with self._lock:
-            if self._lease is None or time.monotonic() - self._confirmed >= RENEW_S:
+            if self._lease is None or _now() - self._confirmed >= RENEW_S:
                 self._ask()
             return self._lease
 
@@ -60,7 +67,7 @@ class LeaseKeeper:
     def still(self, lease: Lease) -> bool:
         """Whether `lease` may still be acted on; asks the database when that is not certain."""
         with self._lock:
-            if self._lease == lease and time.monotonic() - self._confirmed >= _TRUSTED_S:
+            if self._lease == lease and _now() - self._confirmed >= _TRUSTED_S:
                 try:
                     self._ask()
                 except StoreUnavailable:
@@ -84,7 +91,7 @@ class LeaseKeeper:
         if self._owner is None:
             self._owner = self._ids.command_id()
         # Noted before the question: the answer may take its time, the lease runs from the question.
-        asked = time.monotonic()
+        asked = _now()
         before, self._lease = self._lease, None
         self._lease = self._store.acquire_lease(self.partition, self._owner, LEASE_MS)
         self._confirmed = asked
