@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SETTINGS = TwilioSettings(ACCOUNT, TOKEN, FROM, "https://calls.example/t", SECRE
 URLS = CallbackUrls(SETTINGS.callback_url, SECRET)
 OTHERS = CallbackUrls(SETTINGS.callback_url, "another secret!!")
 SCRIPT = check_script({"greeting": "Hello", "steps": []})
+DAY_S = 24 * 3600
 
 
 class Desk:
@@ -219,6 +221,23 @@ def test_a_run_can_be_forgotten(desk: Desk) -> None:
     assert desk.calls.find(SID) is None
     assert desk.calls.gathered(CALL) == {}
     assert not desk.calls.is_machine(CALL)
+
+
+def test_digits_of_a_call_whose_end_is_never_told_are_not_kept_for_ever(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is never restarted forgets them as well."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    desk.calls.gather(CALL, "pin", "4711")
+    other = CallRef("run_2", "call", "k" * 64, 1)
+    now += 2 * DAY_S
+    desk.calls.gather(other, "pin", "12")
+    assert desk.calls.gathered(CALL) == {"pin": "4711"}
+    now += 1
+    desk.calls.gather(other, "pin", "123")
+    assert desk.calls.gathered(CALL) == {}
+    assert desk.calls.gathered(other) == {"pin": "123"}
 
 
 def test_the_table_outlives_its_process_and_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -129,9 +129,11 @@ class ProviderCalls:
             return row is not None
 
     def gather(self, call: CallRef, name: str, digits: str) -> None:
-        """Keep what was pressed, in the place of what was pressed for that name before."""
+        """Keep what was pressed, in the place of what was pressed for that name before; what is
+        left of calls whose end was never told is forgotten on the way."""
         with self._bounded():
             now = int(time.time())
+            self._connection.execute(_EXPIRE, (now - _KEPT_S,))
             self._connection.execute(_GATHER, (call.key, call.attempt, name, digits, now))
 
     def gathered(self, call: CallRef) -> dict[str, str]:
