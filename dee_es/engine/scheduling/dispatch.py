@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -114,9 +115,11 @@ class Dispatcher:
         finally:
             # All are known by now, unless this was interrupted, as by Ctrl-C: then those that had
             # not begun are told so, and those that were under way are abandoned.
-            while waiting:
-                place, _ = waiting.popleft()
-                results[place] = INTERRUPTED
+            # Threads may still take from what is left, so it is empty when that is said.
+            with suppress(IndexError):
+                while True:
+                    place, _ = waiting.popleft()
+                    results[place] = INTERRUPTED
             self._note(runs, results)
         return [result for result in results if result is not None]
 
