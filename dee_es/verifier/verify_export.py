@@ -3,12 +3,9 @@
 
 Needs Python 3.11 and `cryptography`. Exits with 0 if the file is valid, 1 if it is not (the first
 bad entry is named), 2 if this was called wrongly or the file is none of these."""
-import argparse, base64, hashlib, json, re, sys, zipfile  # noqa: E401, I001
-from bisect import bisect_left
+import argparse, base64, bisect, functools, hashlib, json, re, sys, typing, zipfile  # noqa: E401, I001
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
-from functools import partial
-from typing import IO, Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 LINE, WHOLE, ZIPPED = 16 << 20, 512 << 20, 64 << 30  # most bytes that are read
@@ -16,23 +13,26 @@ ACTIONS = {"StepCompleted": "step.executed", "BranchEvaluated": "step.evaluated"
            "ChannelEventReceived": "event.received", "StepFailed": "error.occurred",
            "StepRetried": "error.retried", "OutcomeUnknown": "error.outcome_unknown"}
 FIELDS = {"record", "position", "stream", "version", "name", "state", "personal", "erased"}
-Json = dict[str, Any]
+PROOF = "checkpoint checksum format index key name origin path position size state stream version"
+FILES = r"export\.(jsonl|csv|pdf)|(key|README|checkpoints/[a-z0-9-]+)\.txt|verify_export\.py"
+Json = dict[str, typing.Any]
 class Bad(Exception):
     """The file is not valid."""
 def need(fact: object, otherwise: str) -> None:
     if not fact:
         raise Bad(otherwise)
-def unique(pairs: list[tuple[str, Any]]) -> Json:
+def unique(pairs: list[tuple[str, typing.Any]]) -> Json:
     need(len(dict(pairs)) == len(pairs), "a name stands twice in one JSON object")
     return dict(pairs)
-parse = partial(json.loads, object_pairs_hook=unique)
-plain = partial(json.dumps, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-raw = partial(base64.b64decode, validate=True)
+parse = functools.partial(json.loads, object_pairs_hook=unique)
+plain = functools.partial(json.dumps, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+raw = functools.partial(base64.b64decode, validate=True)
 def sha(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 def sealed(entry: Json, state: bytes) -> tuple[bytes, bytes, bytes]:
     """Previous checksum, own checksum and payload of an entry."""
     previous, own, payload = state[4:36], state[36:68], state[68:]
+    need(all(type(entry[x]) is int and entry[x] > 0 for x in ("position", "version")), "bad place")
     names = entry["stream"].encode(), entry["version"].to_bytes(8, "big"), entry["name"].encode()
     framed = [len(x).to_bytes(4, "big") + x for x in (b"DEE1", *names, previous, payload)]
     need(state[:4] == b"DEE1" and own == sha(*framed), "the checksum does not match what is stored")
@@ -54,23 +54,22 @@ def root_of(size: int, leaves: dict[int, bytes], way: list[bytes]) -> bytes | No
     """The Merkle root (RFC 6962) from leaves and, left to right, roots of parts without any."""
     at, rest = sorted(leaves), iter(way)
     def part(start: int, end: int) -> bytes:
-        first = bisect_left(at, start)
+        first = bisect.bisect_left(at, start)
         if first == len(at) or at[first] >= end:
             return next(rest, b"")
         if end - start == 1:
             return sha(b"\0", leaves[start])
         middle = start + (1 << (end - start - 1).bit_length() - 1)
         return sha(b"\1", part(start, middle), part(middle, end))
-    found = part(0, size)
+    found = part(0, size) if not at or 0 <= at[0] <= at[-1] < size else None
     return found if next(rest, None) is None else None
 class Export:
     """What was read of a file, verified on the way."""
     def __init__(self, key: str | None) -> None:
-        self.key, self.where, self.origin, self.clock = key, "the file", "", Json()
-        self.heads: dict[str, tuple[int, bytes]] = {}  # of each stream: last version and checksum
-        self.leaves: dict[int, bytes] = {}
-        self.parts: dict[str, list[Json]] = defaultdict(list)  # the records that are no entries
-        self.kinds, self.unchecked = Counter[str](), Counter[str]()
+        self.where, self.origin, self.clock, self.key, self.used = "the file", "", Json(), key, key
+        self.heads = dict[str, tuple[int, bytes]]()  # of each stream: last version and checksum
+        self.parts = defaultdict[str, list[Json]](list)  # the records that are no entries
+        self.kinds, self.unchecked, self.leaves = Counter[str](), Counter[str](), dict[int, bytes]()
     def entry(self, record: Json) -> None:
         stream, version, position = (record[x] for x in ("stream", "version", "position"))
         self.where = f"{stream} entry {version} (position {position})"
@@ -110,10 +109,10 @@ class Export:
         counts = parts["end"][0]["entries"], parts["end"][0]["context"]
         need(counts == (self.kinds["entry"], self.kinds["context"]), "entries are missing")
         need(0 in self.leaves, "the first entry of the log is missing")
-        key, roots = self.key or parts["export"][0]["key"], dict[int, bytes]()
+        self.used, roots = self.key or parts["export"][0]["key"], dict[int, bytes]()
         for note in reversed(parts["checkpoint"]):
             self.where = "the checkpoints in the file"
-            origin, size, roots[size] = checkpoint(note["note"], key)
+            origin, size, roots[size] = checkpoint(note["note"], self.used)
             newest = newest or size
             proof = [x for y in parts["proof"] for x in y["nodes"]]
             known = self.leaves if size == newest else {size - 1: raw(note["last"])}
@@ -126,7 +125,7 @@ class Export:
             need(size == newest or root_of(size, known, left) == roots[size],
                  f"the log of {newest} entries does not go on from that of {size}")
         for self.where, text in kept:
-            origin, size, root = checkpoint(text, key)
+            origin, size, root = checkpoint(text, self.used)
             need(origin == self.origin and roots.get(size, root) == root, "it is of another log")
             self.unchecked["checkpoints that nothing here leads to"] += size not in roots
         behind = sum(at >= newest for at in self.leaves)
@@ -137,7 +136,9 @@ class Export:
         """One entry with its path from the bottom, as `dee audit prove` writes it."""
         self.where = f"{given['stream']} entry {given['version']} (position {given['position']})"
         own = sealed(given, bytes.fromhex(given["state"]))[1]
-        origin, size, root = checkpoint(given["checkpoint"], self.key or given["key"])
+        need(" ".join(sorted(given)) == PROOF, "it has other fields than a proof has")
+        self.used = self.key or given["key"]
+        origin, size, root = checkpoint(given["checkpoint"], self.used)
         index, start, end, way = given["position"] - 1, 0, size, [b""]  # where the leaf comes in
         for node in map(bytes.fromhex, reversed(given["path"])):
             middle = start + (1 << (end - start - 1).bit_length() - 1)
@@ -145,14 +146,15 @@ class Export:
             way.insert(way.index(b"") + (end == middle), node)
         told = given["checksum"], given["index"], given["origin"], given["size"]
         need(told == (own.hex(), index, origin, size), "what is readable is not what is stored")
-        way.remove(b"")
-        need(root_of(size, {index: own}, way) == root, "it is not in the log that was signed")
+        found = root_of(size, {index: own}, [x for x in way if x])
+        need(found == root, "it is not in the log that was signed")
         return f"{self.where} is in the log of {size} entries signed of {origin}"
-def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -> IO[bytes]:
+def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -> typing.Any:
     """Hold the files of a bundle against its manifest; takes its checkpoints, gives its export."""
     export.where = "SHA256SUMS"
-    lines = file.open(export.where).read(LINE).decode().splitlines()
-    sums = dict(line.split("  ")[::-1] for line in lines)
+    listed = file.open(export.where).read(LINE).decode()
+    sums = dict(line.split("  ")[::-1] for line in listed.splitlines())
+    need(all(re.fullmatch(FILES, x) for x in sums), "it names a file that no bundle has")
     need(sorted(file.namelist()) == sorted([*sums, "SHA256SUMS"]), "it has other files than stated")
     need(sum(x.file_size for x in file.infolist()) < ZIPPED, "it is too large")
     for export.where, stated in sums.items():
@@ -163,17 +165,14 @@ def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -
     export.unchecked["kinds of files (csv, pdf, txt), but against SHA256SUMS"] = 3
     return file.open("export.jsonl")
 def verify(path: str, export: Export, kept: list[tuple[str, str]]) -> str:
-    with open(path, "rb") as file:
-        zipped = zipfile.is_zipfile(file)
-        file.seek(0)
-        lines = unpack(zipfile.ZipFile(file), export, kept) if zipped else file
-        streamed = lines.readline(LINE).startswith(b'{"record":"export"')
-        lines.seek(0)
+    with open(path, "rb") as file:  # a zip file begins as one; at the end of another it is unseen
+        lines = unpack(zipfile.ZipFile(file), export, kept) if file.peek()[:2] == b"PK" else file
+        streamed = lines.peek(18).startswith(b'{"record":"export"')
         whole = Json() if streamed else parse(lines.read(WHOLE))
         if "path" in whole:
             return export.proof(whole)
         listed = (x for y in whole.values() for x in (y if isinstance(y, list) else [y]))
-        for record in map(parse, iter(partial(lines.readline, LINE), b"")) if streamed else listed:
+        for record in map(parse, iter(lambda: lines.readline(LINE), b"")) if streamed else listed:
             export.kinds[record["record"]] += 1
             taken = record["record"] in ("entry", "context")
             (export.entry if taken else export.parts[record["record"]].append)(record)
@@ -188,7 +187,8 @@ def main() -> int:
     try:
         kept = [(file.name, file.read(LINE)) for file in given.checkpoint or ()]
         told, code = f"VALID: {verify(given.export, export, kept)}", 0
-        export.unchecked["whose key it is (none was given: the file has its own)"] = not export.key
+        export.unchecked["whose key it is (none was given)"] = not export.key
+        export.unchecked["whether the checkpoint is signed (there is no key)"] = not export.used
     except Exception as error:  # whatever a hostile file brings about
         why = error if isinstance(error, Bad) else f"malformed ({type(error).__name__})"
         begun = export.kinds or export.where != "the file" or isinstance(error, Bad)

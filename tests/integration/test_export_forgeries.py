@@ -1,0 +1,134 @@
+"""What somebody without the key puts into a proof, an export or a bundle, and what the program that
+verifies them says of it: nothing that was not signed may count as signed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dee_es.cli.output import plain
+from dee_es.core import chain
+from dee_es.core.checkpoint import parse_body
+from tests.support.exports import Log, lines, made_log, verify, verify_all, write_lines
+
+FORGED = "run_" + "b" * 26
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    """A log that no test changes."""
+    with made_log("sqlite", tmp_path_factory.mktemp("log"), str) as log:
+        yield log
+
+
+def _proof(log: Log) -> dict[str, Any]:
+    proof: dict[str, Any] = plain(log.engine.audit.prove(log.run(), 1))
+    return proof
+
+
+@pytest.mark.parametrize("place", ["before", "nowhere", "behind", "far behind", "between"])
+def test_a_proof_whose_path_is_the_root_itself_proves_nothing(
+    log: Log, tmp_path: Path, place: str
+) -> None:
+    """An entry of a place that the tree does not have is left out of what leads to the root."""
+    proof = _proof(log)
+    size = proof["size"]
+    position = {
+        "before": -3, "nowhere": 0, "behind": size + 1, "far behind": size + 1_000, "between": 1.5,
+    }[place]  # fmt: skip
+    own, state = chain.seal(FORGED, 1, "RunStarted", chain.GENESIS, b"\0\0\0\2{}")
+    proof |= {
+        "stream": FORGED, "version": 1, "name": "RunStarted", "position": position,
+        "index": position - 1, "state": state.hex(), "checksum": own.hex(),
+        "path": [parse_body(proof["checkpoint"].partition("\n\n")[0] + "\n").root.hex()],
+    }  # fmt: skip
+    path = tmp_path / "forged.json"
+    path.write_text(json.dumps(proof))
+    code, said = verify(path, "--key", log.key)
+    assert (code, said[:10]) == (1, "NOT VALID:"), said
+
+
+def test_nothing_is_said_beside_a_proof(log: Log, tmp_path: Path) -> None:
+    proof = _proof(log)
+    path = tmp_path / "more.json"
+    path.write_text(json.dumps({**proof, "reason": "the customer agreed"}))
+    code, said = verify(path, "--key", log.key)
+    assert (code, "other fields" in said) == (1, True), said
+
+
+@pytest.mark.parametrize(
+    "position", [0, -2, 1.5, 61.5, float("nan"), float("inf"), float("-inf"), 1e300, True, "7"]
+)
+def test_an_entry_at_no_place_of_the_log(log: Log, tmp_path: Path, position: Any) -> None:
+    records = lines(log.exported("run.jsonl", run_id=log.run()))
+    at, source = next((n, r) for n, r in enumerate(records) if r.get("name") == "WaitStarted")
+    payload = base64.b64decode(source["state"])[68:]
+    own, state = chain.seal(FORGED, 1, source["name"], chain.GENESIS, payload)
+    forged = {
+        **source, "stream": FORGED, "version": 1, "position": position,
+        "state": base64.b64encode(state).decode(), "checksum": own.hex(),
+        "previousChecksum": chain.GENESIS.hex(),
+    }  # fmt: skip
+    records.insert(at + 1, forged)
+    records[-1]["entries"] += 1
+    path = write_lines(tmp_path / "forged.jsonl", records)
+    code, said = verify(path, "--key", log.key)
+    assert (code, said[:10], FORGED in said) == (1, "NOT VALID:", True), said
+
+
+def test_a_missing_signature_is_told(log: Log, tmp_path: Path) -> None:
+    """Without any key nobody has looked at a signature, and that must not sound as if."""
+    records = lines(log.exported("run.jsonl", run_id=log.run()))
+    records[0]["key"] = None
+    for record in records:
+        if record["record"] == "checkpoint":
+            record["note"] = record["note"].partition("\n\n")[0] + "\n"
+    proof = _proof(log) | {"key": ""}
+    proof["checkpoint"] = proof["checkpoint"].partition("\n\n")[0] + "\n"
+    (tmp_path / "proof.json").write_text(json.dumps(proof))
+    paths = [write_lines(tmp_path / "run.jsonl", records), tmp_path / "proof.json"]
+    for code, said in verify_all(paths):
+        assert "NOT CHECKED: whether the checkpoint is signed" in said, (code, said)
+    assert [code for code, _ in verify_all(paths, "--key", log.key)] == [1, 1]
+
+
+# --- bundles --------------------------------------------------------------------------------------
+
+
+def _bundle(log: Log, path: Path) -> Path:
+    log.engine.audit.bundle(log.run(), output=path)
+    return path
+
+
+def test_a_file_that_only_ends_with_a_bundle(log: Log, tmp_path: Path) -> None:
+    """Whoever opens it reads what stands before the bundle, and so must the program."""
+    bundle = _bundle(log, tmp_path / "run.zip").read_bytes()
+    path = tmp_path / "export.jsonl"
+    path.write_bytes(b'{"record":"export","reason":"believe me"}\n' + bundle)
+    code, said = verify(path, "--key", log.key)
+    assert code in (1, 2), said
+    assert said.startswith("NOT VALID: ")
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "verdict.pdf", "checkpoints/../evil"])
+def test_files_that_no_bundle_has(log: Log, tmp_path: Path, name: str) -> None:
+    """They are named in SHA256SUMS, which anybody can write."""
+    with zipfile.ZipFile(_bundle(log, tmp_path / "run.zip")) as bundle:
+        files = {each: bundle.read(each) for each in bundle.namelist()}
+    files[name] = b"see the verdict"
+    del files["SHA256SUMS"]
+    sums = [f"{hashlib.sha256(held).hexdigest()}  {each}\n" for each, held in files.items()]
+    files["SHA256SUMS"] = "".join(sums).encode()
+    path = tmp_path / "more.zip"
+    with zipfile.ZipFile(path, "w") as bundle:
+        for each, content in files.items():
+            bundle.writestr(each, content)
+    code, said = verify(path, "--key", log.key)
+    assert (code, "no bundle has" in said) == (1, True), said
