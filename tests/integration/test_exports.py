@@ -350,7 +350,12 @@ def test_bundles_of_the_same_moment_are_the_same_bytes(
     assert len(times) == 1
 
 
-def test_an_archived_run_is_proved_around_by_its_tombstones(sqlite_log: Log) -> None:
+@pytest.mark.parametrize("page", [7, 5_000])
+def test_an_archived_run_is_proved_around_by_its_tombstones(
+    sqlite_log: Log, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """Also where what was archived is not in the first page of the log."""
+    monkeypatch.setattr(proofs, "_PAGE", page)
     engine = sqlite_log.engine
     engine.run_until(30 * DAY)
     engine.audit.checkpoint()
@@ -365,5 +370,6 @@ def test_an_archived_run_is_proved_around_by_its_tombstones(sqlite_log: Log) -> 
     with pytest.raises(RunNotFound, match="archive"):
         engine.audit.export(old)
     path = sqlite_log.exported("kept.jsonl", run_id=kept)
+    assert lines(path)[-1]["problems"] == []
     code, said = verify(path, "--key", sqlite_log.key)
     assert code == 0, said

@@ -113,7 +113,7 @@ class Proving:
             known = {row.position: _checksum(row) for row in self._store.read_log(after, _PAGE)}
             wanted = range(after + 1, end + 1)
             if any(position not in known for position in wanted):
-                for stone in self._store.tombstones(after, _PAGE):
+                for stone in self._store.tombstones(after, end):
                     known.setdefault(stone.position, stone.checksum)
             for position in wanted:
                 if position not in known:
