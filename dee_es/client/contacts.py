@@ -14,6 +14,7 @@ from dee_es.engine.api.base import checked_reason
 from dee_es.engine.insights import ContactAt
 from dee_es.engine.models import LogEntry
 from dee_es.engine.past.explain import Explanation
+from dee_es.engine.retention.certificate import file_name
 from dee_es.engine.retention.erasure import Erased
 
 Channel = Literal["email", "voice"]
@@ -122,7 +123,7 @@ class ContactsClient:
         given = {"reason": checked_reason(reason)}
         if certificate is None:
             return read(Erased, self._http.post(path, given, key=command_id))
-        place = here("certificate", certificate) / f"erasure-{contact_id.replace(':', '_')}.txt"
+        place = here("certificate", certificate) / file_name(contact_id)
         found: list[Erased] = []
 
         def fill(file: IO[bytes]) -> None:

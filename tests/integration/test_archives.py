@@ -17,6 +17,7 @@ from dee_es.engine.retention import archiver as archiving
 from dee_es.errors import (
     AnchorUnavailable,
     ConcurrencyConflict,
+    ContactSuppressed,
     HoldInForce,
     IntegrityViolation,
     InvalidInput,
@@ -34,6 +35,7 @@ from tests.support.engines import (
     open_engine,
     outreach,
 )
+from tests.support.exports import made_log
 
 EVENTS = count(400, 20_000)
 NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")
@@ -399,6 +401,52 @@ def test_an_erasure_knows_the_addresses_of_archived_runs(case: Case) -> None:
         scratch.import_run(engine.export_run(chosen))
         assert scratch.get_run(chosen).variables == {}
         assert scratch.replay(chosen).verdict in ("erased", "identical")
+
+
+def test_an_erasure_knows_what_is_archived_while_it_begins(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = case.engine
+    contact = engine.execute(outreach(), Contact(id="moved", email="moved@example.com",
+                                                 firstName="M")).contact_id  # fmt: skip
+    run = engine.list_runs(contact_id=contact).runs[0].id
+    engine.cancel_run(run, "over")
+    engine.run_until(engine.now().tick + DAY)
+    erasure = engine._erasure
+    places = erasure._places
+
+    def archived_meanwhile(place: str) -> object:
+        case.archive()
+        return places(place)
+
+    monkeypatch.setattr(erasure, "_places", archived_meanwhile)
+    done = engine.erase_contact(contact, "asked")
+    with pytest.raises(RunArchived):
+        engine.get_run(run)
+    assert done.runs == (run,)
+    told = json.loads(done.certificate.partition("\n\n")[0])
+    assert [each["number"] for each in told["left"]["archives"]] == [1]
+    with pytest.raises(ContactSuppressed):
+        engine.execute(outreach("other"), Contact(id="somebody-else", email="moved@example.com"))
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_archives_are_held_against_what_the_log_keeps_of_them(
+    tmp_path: Path, deleted: bool
+) -> None:
+    """Somebody changes what is left in the log of entries that were archived."""
+    with made_log("sqlite", tmp_path, str) as log:
+        log.engine.run_until(30 * DAY)
+        log.engine.audit.archive(log.engine.now().now, place=str(tmp_path / "archives"))
+        assert log.engine.audit.verify_archives()[0].valid
+        stone = log.engine._parts.store.tombstones(0, log.engine.audit.size())[3]
+        change = "DELETE FROM tombstones WHERE position = ?"
+        if not deleted:
+            change = "UPDATE tombstones SET checksum = zeroblob(32) WHERE position = ?"
+        log.shell((change, (stone.position,)))
+        (verdict,) = log.engine.audit.verify_archives()
+        assert not verdict.valid
+        assert "what the log keeps" in str(verdict.problem)
 
 
 def test_time_goes_by_the_log(case: Case) -> None:

@@ -244,6 +244,17 @@ def test_the_certificate_names_files_of_the_outbox(tmp_path: Path) -> None:
         assert again.certificate == done.certificate
 
 
+def test_each_contact_has_a_certificate_of_its_own(case: Case) -> None:
+    """A colon and an underscore may both be in ids, and a certificate is never written over."""
+    written = {}
+    for contact in ("crm:7_1", "crm_7:1", "crm_7_1", "crm:7:1"):
+        case.engine.suppress(contact, reason="x")
+        done = case.engine.erase_contact(contact, "asked", certificate=str(case.folder / "certs"))
+        written[contact] = (done.written_to, done.certificate)
+    for path, certificate in written.values():
+        assert Path(path).read_text(encoding="utf-8") == certificate
+
+
 def test_an_erasure_that_cannot_be_certified_does_not_begin(
     tmp_path: Path, fresh_postgres: Callable[[], str]
 ) -> None:

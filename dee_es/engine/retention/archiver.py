@@ -56,6 +56,7 @@ RUNS_A_FILE: Final = 1_000
 BYTES_A_FILE: Final = 16 << 20
 """About how much of the log leaves in one transaction, during which nobody else can append."""
 _PAGE: Final = 1_000
+_STONES: Final = 10_000
 _ATTEMPTS: Final = 10
 _ENDED: Final = tuple(sorted(status.value for status in RunStatus if status.ended))
 
@@ -278,7 +279,7 @@ class Archiver:
         result = ArchiveResult()
         for archive in self.archives():
             try:
-                self._verified(archive, place)
+                self._compare(archive, self._verified(archive, place))
             except (IntegrityViolation, AnchorUnavailable) as error:
                 verdicts.append(ArchiveVerdict(archive, False, str(error)))
             else:
@@ -318,6 +319,23 @@ class Archiver:
         if (file.number, file.root.hex()) != (archive.number, archive.root):
             raise IntegrityViolation(f"{where} is another archive than the log tells")
         return file
+
+    def _compare(self, archive: Archive, file: ArchiveFile) -> None:
+        """Raise `IntegrityViolation` if the archive's tombstones are not of the file's entries."""
+        stones: list[tuple[int, str, int, bytes]] = []
+        for after in range(archive.first - 1, archive.last, _STONES):
+            upto = min(after + _STONES, archive.last)
+            stones += [
+                (each.position, each.stream_id, each.version, each.checksum)
+                for each in self._store.tombstones(after, upto)
+                if each.archive == archive.number
+            ]
+        rows = [(row.position, row.stream_id, row.version, checksum_of(row)) for row in file.rows]
+        if stones != rows:
+            raise IntegrityViolation(
+                f"what the log keeps of archive {archive.number} is not what is in {archive.name}; "
+                "run `dee audit verify`"
+            )
 
     def _told(self, meta: e.Meta, event: e.LogArchived) -> Archive:
         return Archive(

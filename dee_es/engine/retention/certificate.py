@@ -29,6 +29,12 @@ _NOTE: Final = (
 )
 
 
+def file_name(contact_id: str) -> str:
+    """The name of a certificate's file; no two contacts share one."""
+    # A tilde is in no id, and a colon is in no name that every file system takes.
+    return f"erasure-{contact_id.replace(':', '~')}.txt"
+
+
 class Certificates:
     """Writes the text of certificates."""
 

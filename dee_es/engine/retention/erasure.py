@@ -8,7 +8,7 @@ the certificate is written, which follows from the log alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.queries import Queries
 from dee_es.engine.retention.archiver import Archiver
-from dee_es.engine.retention.certificate import Certificates
+from dee_es.engine.retention.certificate import Certificates, file_name
 from dee_es.engine.retention.holds import Holds
 from dee_es.engine.transact import Runs
 from dee_es.errors import ConcurrencyConflict, InvalidInput, InvalidTransition
@@ -82,8 +82,7 @@ class Erasure:
         `AnchorUnavailable` if one of its runs is in an archive that cannot be read.
         """
         key_id = self._store.contact_keys([contact_id]).get(contact_id)
-        archived = self._archived(contact_id)
-        if key_id is None and not archived and not self._rows(contact_id):
+        if key_id is None and not self._archived(contact_id) and not self._rows(contact_id):
             stream = contact_stream(contact_id)
             if stream not in self._store.heads([stream]):
                 raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
@@ -92,7 +91,7 @@ class Erasure:
         kept = self._places(place)
         # Twice: a run that began before the first was committed may know another address.
         for _ in range(2):
-            self._record(contact_id, archived, meta)
+            self._record(contact_id, meta)
         cancelled = tuple(
             run_id for run_id, ended in self._rows(contact_id) if not ended
             if self._cancel(run_id, meta)
@@ -103,10 +102,10 @@ class Erasure:
             self._runs.forget()
         # What callers were answered may be about the contact; it is under no key of the contact's.
         self._store.forget_answers()
-        runs = (*(run_id for run_id, _ in self._rows(contact_id)), *archived)
+        runs = tuple(self._run_ids(contact_id))
         text = self._certificates.text(contact_id, runs)
         note = sign_note(text, signer.key, signer.sign)
-        name = f"erasure-{contact_id.replace(':', '_')}.txt"
+        name = file_name(contact_id)
         kept.write(name, [note.encode()])
         where = f"{kept.address.rstrip('/')}/{name}"
         return Erased(contact_id, cancelled, runs, key_id is not None, note, where)
@@ -120,6 +119,12 @@ class Erasure:
     def _rows(self, contact_id: str) -> list[tuple[str, bool]]:
         rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
         return [(row.run_id, RunStatus(row.status).ended) for row in rows]
+
+    def _run_ids(self, contact_id: str) -> dict[str, bool]:
+        """All runs of the contact, and of each whether it was archived."""
+        listed = [run_id for run_id, _ in self._rows(contact_id)]
+        # Looked for after the others: a run may go from the list into an archive, and never back.
+        return dict.fromkeys(listed, False) | dict.fromkeys(self._archived(contact_id), True)
 
     def _archived(self, contact_id: str) -> list[str]:
         """The contact's runs that were archived: no list has them, but their ids are computed."""
@@ -137,16 +142,17 @@ class Erasure:
                 number += 1
         return found
 
-    def _record(self, contact_id: str, archived: list[str], meta: Callable[[], e.Meta]) -> None:
+    def _record(self, contact_id: str, meta: Callable[[], e.Meta]) -> None:
         stream = contact_stream(contact_id)
         for _ in range(_ATTEMPTS):
             standing = self._holds.standing()
             rows = self._store.read_stream(stream)
             state = contact_state.fold(self._runs.journal.open(rows))
-            mine = [*(run_id for run_id, _ in self._rows(contact_id)), *archived]
+            # After the system's stream was read: what is archived from now on is a conflict below.
+            mine = self._run_ids(contact_id)
             if not state.erased:
                 self._holds.refuse(standing, contact_id, mine)
-            subjects = self._subjects(contact_id, state, archived)
+            subjects = self._subjects(contact_id, state, mine)
             # Who had no key gets one to be destroyed: what still arrives is then not kept either.
             key_id = self._store.contact_keys([contact_id]).get(contact_id)
             key_id = key_id or self._keys.new_keys(1)[0]
@@ -163,14 +169,14 @@ class Erasure:
         raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
 
     def _subjects(
-        self, contact_id: str, state: contact_state.ContactState, archived: list[str]
+        self, contact_id: str, state: contact_state.ContactState, runs: Mapping[str, bool]
     ) -> set[str]:
         """All that the contact is known by: its id, what was listed for it, and every address that
         one of its runs began with."""
         subjects = {f"id:{contact_id}"} | {subject for subject, _, _ in state.listed}
-        ids = [run_id for run_id, _ in self._rows(contact_id)]
+        ids = [run_id for run_id, archived in runs.items() if not archived]
         people = [run.state.contact for run in self._runs.load_many(ids).values()]
-        for each in () if state.erased else archived:
+        for each in () if state.erased else [each for each, archived in runs.items() if archived]:
             start = self._runs.journal.open_one(self._archiver.stream(each)[0]).event
             if isinstance(start, e.Start) and start.personal is not None:
                 people.append(start.personal)
