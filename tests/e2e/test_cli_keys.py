@@ -116,6 +116,24 @@ def test_a_rotation_of_a_key_in_the_environment(dee: Dee) -> None:
     dee("runs", "list", DEE_MASTER_KEY=NEW_KEY)
 
 
+def test_a_rotation_to_a_given_key_in_a_file_to_be_made(dee: Dee) -> None:
+    dee("keys", "rotate", "--new-key-file", "new.master", DEE_NEW_MASTER_KEY=NEW_KEY)
+    path = dee.folder / "new.master"
+    assert (path.read_text().strip(), path.stat().st_mode & 0o777) == (NEW_KEY, 0o600)
+    assert "rotations" in dee("keys", "status", DEE_MASTER_KEY_FILE="new.master").stdout
+    again = dee("keys", "rotate", "--new-key-file", "new.master", DEE_NEW_MASTER_KEY=NEW_KEY)
+    assert "finished a rotation" in again.stdout
+
+
+def test_a_rotation_to_the_master_key_itself_is_none(dee: Dee) -> None:
+    """Whoever believes to have rotated may hand the former key out."""
+    current = (dee.folder / "dee.keys.master").read_text().strip()
+    for settings in ({}, {"DEE_MASTER_KEY": current}):
+        said = dee.fault("keys", "rotate", DEE_NEW_MASTER_KEY=current, **settings)
+        assert "is the master key already" in said
+    assert dee.json("keys", "status")["rotations"] == 0
+
+
 def test_a_worker_with_the_former_master_key_stops_with_a_clear_error(dee: Dee) -> None:
     contacts = dee.contacts(*(f"w-{n},w{n}@example.com,W" for n in range(30)))
     dee("enroll", "plan.yaml", contacts, "--var", "place=Vienna")

@@ -48,7 +48,7 @@ class ManagedKeys(KeyVault):
             keys=keys,
             destroyed=destroyed,
             rotations=self._era.generation,
-            rotating=self._table.rotating() or len(self._holder.candidates()) > 1,
+            rotating=self._table.rotating() or self._holder.pending() is not None,
             last_backup=None if note is None else msgspec.json.decode(note, type=LastBackup),
         )
 
@@ -96,16 +96,16 @@ class ManagedKeys(KeyVault):
         return KeyRotation(self._table.counts()[0], self._holder.where, finished, moved)
 
     def _successor(self, given: MasterKey | None) -> MasterKey:
-        if given is not None and self._is_current(given) and len(self._holder.candidates()) == 1:
-            raise InvalidInput(_FIELD, "is the master key already")
+        if given is not None:
+            self._require_other(given)
         return self._holder.successor(given)
 
     def _in_file(self, name: str, given: MasterKey | None) -> MasterKey:
         """The key in a file that the user names, which is made if it is not there."""
         path = Path(name)
-        held = self._holder.candidates()
+        pending = self._holder.pending()
         key = load_master_key(path) if path.exists() else None
-        if len(held) > 1 and (key is None or key.reveal() != held[1].reveal()):
+        if pending is not None and (key is None or key.reveal() != pending.reveal()):
             raise InvalidInput(
                 _FIELD, f"an earlier rotation of the key in {self._holder.where} is not finished; "
                 "rotate without naming a key to finish it first"
@@ -120,8 +120,12 @@ class ManagedKeys(KeyVault):
         if self._table.retired(new.fingerprint):
             raise InvalidInput(_FIELD, "was the master key before; give one never used here")
 
-    def _is_current(self, key: MasterKey) -> bool:
-        return Wrapper(key.reveal()).fingerprint == self._era.wrapper.fingerprint
+    def _require_other(self, key: MasterKey) -> None:
+        """Refuse the master key itself, unless the settings still name the one before it: then it
+        is the end of a rotation that was broken off."""
+        current = Wrapper(key.reveal()).fingerprint == self._era.wrapper.fingerprint
+        if current and {each.reveal() for each in self._holder.candidates()} == {key.reveal()}:
+            raise InvalidInput(_FIELD, "is the master key already")
 
     def _rewrap(self, new: Wrapper, on_progress: OnKeys | None) -> None:
         self._next = new

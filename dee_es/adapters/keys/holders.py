@@ -35,6 +35,10 @@ class MasterHolder(Protocol):
         """The master key; behind it the one of a rotation that is not finished."""
         ...
 
+    def pending(self) -> MasterKey | None:
+        """The next master key of a rotation that was begun here and is not finished."""
+        ...
+
     def successor(self, given: MasterKey | None) -> MasterKey:
         """The next master key, the one given or a new one, durable on return.
 
@@ -66,6 +70,10 @@ class MemoryHolder:
     def candidates(self) -> Sequence[MasterKey]:
         """See `MasterHolder.candidates`."""
         return [self._key]
+
+    def pending(self) -> MasterKey | None:
+        """See `MasterHolder.pending`: nothing is begun here."""
+        return None
 
     def successor(self, given: MasterKey | None) -> MasterKey:
         """See `MasterHolder.successor`."""
@@ -101,8 +109,12 @@ class FileHolder:
 
     def candidates(self) -> Sequence[MasterKey]:
         """See `MasterHolder.candidates`."""
-        first = load_master_key(self._path)
-        return [first, load_master_key(self._next)] if self._next.exists() else [first]
+        first, following = load_master_key(self._path), self.pending()
+        return [first] if following is None else [first, following]
+
+    def pending(self) -> MasterKey | None:
+        """See `MasterHolder.pending`."""
+        return load_master_key(self._next) if self._next.exists() else None
 
     def successor(self, given: MasterKey | None) -> MasterKey:
         """See `MasterHolder.successor`."""
@@ -151,6 +163,10 @@ class TriedHolder:
         if self._path is not None and self._path.exists():
             found.append(load_master_key(self._path))
         return found
+
+    def pending(self) -> MasterKey | None:
+        """See `MasterHolder.pending`."""
+        return self._holder.pending()
 
     def successor(self, given: MasterKey | None) -> MasterKey:
         """See `MasterHolder.successor`."""
