@@ -126,9 +126,10 @@ def _write_durably(folder: str, name: str, content: Iterable[bytes], replace: bo
 
 @contextmanager
 def _alone(path: str) -> Iterator[BinaryIO]:
-    """The file, made for its owner only, while nobody else writes it; raises `OSError`."""
+    """The file, made for its owner only, while nobody else writes it; raises `OSError`, also for a
+    link, which would say what is written over."""
     while True:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_there_alone(file.fileno(), path):
                 yield file

@@ -375,6 +375,16 @@ def test_a_backup_replaces_only_a_backup(keys: ManagedKeys, tmp_path: Path) -> N
         open_sqlite_keys(path, new_master_key())
 
 
+def test_a_link_in_the_way_of_a_backup_leads_nowhere(keys: ManagedKeys, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"of somebody else")
+    (tmp_path / ".keys.backup.part").symlink_to(victim)
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        keys.backup(str(tmp_path / "keys.backup"), 1)
+    assert victim.read_bytes() == b"of somebody else"
+    assert not (tmp_path / "keys.backup").exists()
+
+
 def test_a_backup_that_does_not_read_back_does_not_count(
     keys: ManagedKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

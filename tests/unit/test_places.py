@@ -117,6 +117,18 @@ def test_what_others_left_aside_becomes_its_owners(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_link_laid_aside_leads_nowhere(tmp_path: Path, replace: bool) -> None:
+    """Whoever may write into the folder must not choose what is written over."""
+    (tmp_path / "theirs").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"of somebody else")
+    (tmp_path / "theirs" / ".x.part").symlink_to(victim)
+    with pytest.raises(AnchorUnavailable):
+        FilePlace(str(tmp_path / "theirs")).write("x", [b"new"], replace=replace)
+    assert victim.read_bytes() == b"of somebody else"
+
+
 def test_what_is_taken_away_while_it_is_written_is_told(tmp_path: Path) -> None:
     def content() -> Iterator[bytes]:
         yield b"half"

@@ -70,10 +70,11 @@ def create_signer(path: str | Path, name: str) -> FileSigner:
     private = Ed25519PrivateKey.generate()
     text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     signer = FileSigner(name, private)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name of its own: a number of a process means little where several containers share a folder.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         public = path.with_name(path.name + ".pub")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "wb") as file:
             file.write(text)
             file.flush()

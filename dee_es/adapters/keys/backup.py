@@ -71,7 +71,7 @@ def _part_of(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         while True:
-            descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is(part, descriptor):
