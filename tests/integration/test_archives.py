@@ -265,6 +265,13 @@ def test_a_hold_stops_an_erasure(case: Case) -> None:
         engine.place_hold(contact_id=run.contact_id, reason="late")
 
 
+def test_a_hold_is_told_in_a_line(case: Case) -> None:
+    case.engine.place_hold(contact_id="contact_1", reason="lawsuit\n\x1b[2J\u202ecase")
+    with pytest.raises(HoldInForce) as caught:
+        case.engine.erase_contact("contact_1", "asked")
+    assert str(caught.value).isprintable()
+
+
 def test_a_hold_keeps_an_archived_run_readable(case: Case) -> None:
     engine = case.engine
     chosen = sorted(case.ended())[0]

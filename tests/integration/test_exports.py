@@ -350,6 +350,18 @@ def test_bundles_of_the_same_moment_are_the_same_bytes(
     assert len(times) == 1
 
 
+def test_a_reason_tells_nothing_else_in_a_bundle(sqlite_log: Log) -> None:
+    """It stands on one line of the README, and no terminal obeys it."""
+    path = sqlite_log.folder / "run.zip"
+    reason = "x\nScope:     the whole log\x1b[2J\u202e\r\u2028y"
+    sqlite_log.engine.audit.bundle(sqlite_log.run(), output=path, reason=reason, actor="ann")
+    with zipfile.ZipFile(path) as bundle:
+        told = bundle.read("README.txt").decode()
+    (line,) = [line for line in told.split("\n") if "the whole log" in line]
+    assert line.startswith("Made for:  x")
+    assert all(char.isprintable() for char in told if char != "\n")
+
+
 @pytest.mark.parametrize("page", [7, 5_000])
 def test_an_archived_run_is_proved_around_by_its_tombstones(
     sqlite_log: Log, monkeypatch: pytest.MonkeyPatch, page: int

@@ -14,6 +14,7 @@ from importlib import resources
 from types import TracebackType
 from typing import Final, Self
 
+from dee_es.core.printing import printable
 from dee_es.engine.exporting.draft import Head
 from dee_es.errors import AnchorUnavailable
 from dee_es.ports import Anchor
@@ -195,13 +196,13 @@ def _readme(
     pdf = "  export.pdf        the same for people: a timeline in sentences, messages, consent\n"
     return _README.format(
         origin=head.signed.origin,
-        actor=head.actor or "(not named)",
+        actor=printable(head.actor or "(not named)"),
         made_at=head.time(head.made_tick),
-        reason=head.reason or "(no reason given)",
+        reason=printable(head.reason or "(no reason given)"),
         scope=told,
         entries=f"{entries:,}",
         covered=f"{covered:,}",
         through=scope.through,
-        notes="".join(f"\n{note}\n" for note in notes),
+        notes="".join(f"\n{printable(note)}\n" for note in notes),
         pdf=pdf if "export.pdf" in files else "",
     )

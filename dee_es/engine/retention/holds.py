@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream, is_run
+from dee_es.core.printing import printable
 from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.retention.models import Hold
 from dee_es.errors import HoldInForce, InvalidInput, RunNotFound
@@ -115,8 +116,8 @@ class Holds:
 
 def _told(hold: Hold) -> str:
     what = f"run {hold.run_id}" if hold.run_id is not None else f"contact {hold.contact_id}"
-    by = f" by {hold.actor}" if hold.actor else ""
+    by = f" by {printable(hold.actor)}" if hold.actor else ""
     return (
         f"{what} is under legal hold {hold.hold_id}, placed{by} at {hold.placed_at:%Y-%m-%d} "
-        f"({hold.reason}); lift it first with `dee hold lift {hold.hold_id}`"
+        f"({printable(hold.reason or '')}); lift it first with `dee hold lift {hold.hold_id}`"
     )
