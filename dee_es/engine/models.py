@@ -274,7 +274,8 @@ class RenderedTemplate:
 class ChainVerdict:
     """Whether a run's chain verifies, and if not, at which entry it breaks and how.
 
-    `anchored_through` is the last entry that a signed checkpoint covers, 0 if there is none.
+    `anchored_through` is the last entry whose place in the log a signed checkpoint covers, 0 if
+    there is none. That it still is what was signed, only the verification of the whole log says.
     """
 
     stream_id: str
