@@ -97,10 +97,10 @@ class Export:
         need(payload[size:] or (shown is None and not erased), "it has no personal data to show")
         self.unchecked["entries called erased, which only the key store knows"] += erased
         if shown is not None and record["name"] == "StepDispatched":
-            message = sha(plain({x: shown[x] for x in shown if x != "gate"}).encode())
+            gate, message = shown.pop("gate", None), sha(plain(shown).encode())
             need(message.hex() == stored["data"]["digest"], "the message shown is not the one sent")
-        elif shown is not None:
-            self.unchecked["entries with personal data, of which only ciphertext is stored"] += 1
+            shown = gate  # what the policy read, which is no part of the message
+        self.unchecked["entries whose personal data is stored as ciphertext alone"] += bool(shown)
     def finish(self, kept: list[tuple[str, str]]) -> str:
         """Hold the entries against the checkpoints; returns what was found."""
         self.where, parts, newest = "the file", self.parts, 0
