@@ -13,7 +13,7 @@ import fsspec
 
 from dee_es.errors import AnchorUnavailable, OutputExists
 
-_CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
+_CREDENTIALS: Final = re.compile(r"(?<=//)[^/]*@")
 _PIECE: Final = 1 << 20
 
 
@@ -27,13 +27,13 @@ class FilePlace:
             filesystem, path = fsspec.core.url_to_fs(url)
             self._files: Any = filesystem
             self._folder = str(path).rstrip("/") or "/"
-            self._local = "file" in _protocols(filesystem)
+            self.local = "file" in _protocols(filesystem)
 
     def write(self, name: str, content: Iterable[bytes], *, replace: bool = True) -> None:
         """See `Place.write`."""
         with self._bounded():
             self._files.makedirs(self._folder, exist_ok=True)
-            if self._local:
+            if self.local:
                 try:
                     _write_durably(self._folder, name, content, replace)
                 except FileExistsError:

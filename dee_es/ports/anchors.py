@@ -56,5 +56,6 @@ class Anchor(Protocol):
         ...
 
     def notes(self) -> Iterator[tuple[int, str]]:
-        """Size and text of all that are kept, the newest first."""
+        """Size and text of all that are kept, the newest first. Raises `AnchorUnavailable`, for one of
+        several files in a folder behind all those that can be read."""
         ...

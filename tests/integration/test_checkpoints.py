@@ -275,6 +275,19 @@ def test_without_the_key_nothing_was_looked_at(case: Case) -> None:
     assert told == ("the key that signs checkpoints is not here: none was looked at",)
 
 
+@pytest.mark.parametrize("name", [f"checkpoint-{'9' * 20}.txt", f"checkpoint-{'٩' * 20}.txt"])
+def test_what_cannot_be_read_in_a_place_hides_nothing_beside_it(case: Case, name: str) -> None:
+    """Somebody lays a folder, or a name of other digits, where the newest checkpoint would be."""
+    done = case.engine.audit.checkpoint()
+    (case.places[0] / name).mkdir()
+    verdict = case.engine.verify_log()
+    assert (verdict.valid, verdict.anchored_through) == (True, done.size)
+    assert len(verdict.unchecked) == name.isascii()
+    (kept,) = case.places[0].glob(f"checkpoint-{done.size:020d}.txt")
+    kept.write_text(kept.read_text().replace("dee-es/", "dee-se/"))
+    assert any(str(case.places[0]) in problem for problem in case.engine.verify_log().problems)
+
+
 # --- places ---------------------------------------------------------------------------------------
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from dee_es.adapters.places import FilePlace
-from dee_es.errors import IntegrityViolation
+from dee_es.errors import AnchorUnavailable, IntegrityViolation
 
-_NAME: Final = re.compile(r"checkpoint-(\d{20})\.txt")
+_NAME: Final = re.compile(r"checkpoint-([0-9]{20})\.txt")
 
 
 def file_name(size: int) -> str:
@@ -39,8 +39,20 @@ class FileAnchor:
     def notes(self) -> Iterator[tuple[int, str]]:
         """See `Anchor.notes`."""
         sizes = (_NAME.fullmatch(name) for name in self._files.names())
+        unread: AnchorUnavailable | None = None
         for size in sorted((int(found[1]) for found in sizes if found), reverse=True):
-            yield size, self._read(file_name(size))
+            try:
+                note = self._read(file_name(size))
+            except AnchorUnavailable as error:
+                # One that somebody has made unreadable must not hide the others; elsewhere each of
+                # them may take long to fail.
+                if not self._files.local:
+                    raise
+                unread = unread or error
+            else:
+                yield size, note
+        if unread is not None:
+            raise unread
 
     def _read(self, name: str) -> str:
         return b"".join(self._files.read(name)).decode("utf-8", "replace")
