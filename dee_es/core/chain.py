@@ -74,7 +74,11 @@ def seal(
 
 def unseal(state: bytes, where: str) -> SealedState:
     """Take a stored state apart; raises `IntegrityViolation` naming `where` if it is malformed."""
-    if len(state) < HEADER_BYTES or state[: len(FORMAT)] != FORMAT:
+    try:
+        malformed = is_malformed(state)
+    except TypeError:  # SQLite keeps anything in any column.
+        malformed = True
+    if malformed:
         raise IntegrityViolation(f"{where}: the stored state is not in a format this code knows")
     middle = len(FORMAT) + CHECKSUM_BYTES
     return SealedState(

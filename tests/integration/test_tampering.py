@@ -18,6 +18,7 @@ import pytest
 from dee_es import Engine, ExecutionRun
 from dee_es.errors import DeeError, IntegrityViolation, UnknownEventVersion
 from tests.support.engines import database_url, open_engine, outreach, publish_basics
+from tests.support.exports import made_log
 
 Fresh = Callable[[], str]
 
@@ -106,3 +107,21 @@ def test_the_database_itself_refuses_changes(case: Case, statement: str) -> None
         with psycopg.connect(case.url) as raw, pytest.raises(psycopg.Error, match="append-only"):
             raw.execute(statement)
     assert case.engine.verify_log().valid
+
+
+@pytest.mark.parametrize("name", ["CheckpointSigned", "ClockStarted"])
+@pytest.mark.parametrize("held", [5, 1.5, "text"])
+def test_what_sqlite_keeps_in_any_column_is_named(tmp_path: Path, name: str, held: object) -> None:
+    """Verification and signing tell of the entry, and do not break on it."""
+    with made_log("sqlite", tmp_path, str) as log:
+        row = next(each for each in log.rows("system") if each.name == name)
+        log.shell(
+            ("UPDATE stored_events SET state = ? WHERE notification_id = ?", (held, row.position))
+        )
+        problems = log.engine.verify_log().problems
+        assert any(f"system entry {row.version} " in problem for problem in problems)
+        if row.version == 1:
+            with pytest.raises(IntegrityViolation):
+                log.engine.audit.checkpoint()
+        with pytest.raises(IntegrityViolation):
+            log.engine.audit.archives()
