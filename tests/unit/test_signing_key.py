@@ -38,3 +38,20 @@ def test_what_others_laid_aside_gives_nobody_the_key(tmp_path: Path) -> None:
     (tmp_path / f".audit.key.{os.getpid()}").touch(0o644)
     create_signer(path, NAME)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_no_power_cut_takes_the_key_away_that_has_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name has to be on the disk, too, before anything is signed with it."""
+    synced: list[tuple[bool, bool]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((folder, (tmp_path / "audit.key").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    create_signer(tmp_path / "audit.key", NAME)
+    assert synced == [(False, False), (True, True)]

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from dee_es.adapters.keys.master import sync_directory
 from dee_es.core.signed_note import VerifierKey
 from dee_es.errors import InvalidInput
 
@@ -83,6 +84,7 @@ def create_signer(path: str | Path, name: str) -> FileSigner:
             os.link(aside, path)
         finally:
             aside.unlink()
+        sync_directory(path.parent)
         public.write_text(f"{signer.key}\n", encoding="ascii")
     except FileExistsError:
         raise InvalidInput(field, "exists already and is never replaced") from None
