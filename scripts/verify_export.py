@@ -76,7 +76,7 @@ class Export:
         previous, own, payload = sealed(record, raw(record["state"]))
         last, before = self.heads.get(stream, (0, bytes(32)))
         part = not last and self.parts["export"][0]["scope"]["period"]
-        gap = version > last + 1 and (part or stream == "system")
+        gap = version > last + 1 and bool(part or stream == "system")
         need(version == last + 1 or gap, f"entry {last + 1} is missing before it")
         need(gap or previous == before, "the previous checksum is not that of the entry before it")
         need(position - 1 not in self.leaves, "another entry stands at its position")
@@ -95,7 +95,7 @@ class Export:
             need(plain(told[field]) == plain(record[field]), f"{field} is not what is stored")
         need(record.keys() == FIELDS | told.keys(), "it has other fields than an entry has")
         need(payload[size:] or (shown is None and not erased), "it has no personal data to show")
-        self.unchecked["entries called erased, which only the key store knows"] += erased
+        self.unchecked["entries called erased, which only the key store knows"] += bool(erased)
         if shown is not None and record["name"] == "StepDispatched":
             gate, message = shown.pop("gate", None), sha(plain(shown).encode())
             need(message.hex() == stored["data"]["digest"], "the message shown is not the one sent")

@@ -16,6 +16,7 @@ import pytest
 from dee_es.cli.output import plain
 from dee_es.core import chain
 from dee_es.core.checkpoint import parse_body
+from tests.support.engines import EPOCH
 from tests.support.exports import Log, lines, made_log, verify, verify_all, write_lines
 
 FORGED = "run_" + "b" * 26
@@ -111,6 +112,25 @@ def test_what_the_gate_read_is_no_part_of_what_was_sent(log: Log, tmp_path: Path
         assert code == 0, said
         told.append(int(said.partition(hidden)[2].partition("\n")[0]))
     assert told[1] == told[0] + 1
+
+
+def test_odd_values_break_nothing(log: Log, tmp_path: Path) -> None:
+    """Whatever stands in the place of a truth value, what is said stays in words and in a line."""
+    records = lines(log.exported("run.jsonl", run_id=log.run(), since=EPOCH.replace(day=2)))
+    entry = next(record for record in records if record["record"] == "entry")
+    assert entry["version"] > 1
+    paths = []
+    for number, odd in enumerate((1e308, 0.5, "yes", [1], {"a": 1}, 10**18)):
+        records[0]["scope"]["period"] = odd
+        paths.append(write_lines(tmp_path / f"period-{number}.jsonl", records))
+        records[0]["scope"]["period"] = True
+        last = next(r for r in records if r.get("personal") is not None)
+        paths.append(write_lines(tmp_path / f"erased-{number}.jsonl", [
+            {**record, "erased": odd} if record is last else record for record in records
+        ]))  # fmt: skip
+    for code, said in verify_all(paths, "--key", log.key):
+        assert code in (0, 1)
+        assert all(line.startswith(("VALID: ", "NOT ")) for line in said.splitlines())
 
 
 # --- bundles --------------------------------------------------------------------------------------
