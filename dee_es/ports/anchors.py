@@ -56,6 +56,8 @@ class Anchor(Protocol):
         ...
 
     def notes(self) -> Iterator[tuple[int, str]]:
-        """Size and text of all that are kept, the newest first. Raises `AnchorUnavailable`, for one of
-        several files in a folder behind all those that can be read."""
+        """Size and text of all that are kept, the newest first.
+
+        Raises `AnchorUnavailable`: in a folder, for one that cannot be read, behind all the others.
+        """
         ...

@@ -1,4 +1,4 @@
-"""The file of the key that signs checkpoints: made once, for its owner only, never touched again."""
+"""The file of the key that signs checkpoints: made once, for its owner, and never touched again."""
 
 from __future__ import annotations
 
