@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
+from tests.support.exports import made_log
 
 POLICIES: list[dict[str, Any]] = [
     {
@@ -276,6 +278,18 @@ def test_the_same_log_and_period_give_the_same_bytes(stored: Engine) -> None:
     for format in FORMATS:
         assert engine.compliance.render(first, format) == engine.compliance.render(again, format)
     assert ever(engine).through == first.through + 2
+
+
+def test_only_the_verification_is_of_what_was_signed_since(tmp_path: Path) -> None:
+    with made_log("sqlite", tmp_path, str) as log:
+        first = ever(log.engine)
+        log.engine.audit.checkpoint()
+        again = ever(log.engine, through=first.through)
+    assert first.verification is not None
+    assert again.verification is not None
+    assert (first.verification.complete, again.verification.complete) == (False, True)
+    assert again.verification.anchored_through > first.verification.anchored_through
+    assert replace(first, verification=None) == replace(again, verification=None)
 
 
 def test_a_command_that_is_repeated_is_recorded_once(engine: Engine) -> None:

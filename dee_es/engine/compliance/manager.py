@@ -40,7 +40,8 @@ _YEAR_MS: Final = 366 * DAY_MS
 
 class Compliance:
     """Counts the log of a period. A report is made from the log alone: the same log up to the same
-    position gives the same bytes. Each one that is made is put on record in the log itself."""
+    position gives the same bytes, but for the verification, which is of the whole log and of all
+    checkpoints there are by then. Each one that is made is put on record in the log itself."""
 
     def __init__(
         self,
