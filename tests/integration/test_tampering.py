@@ -17,7 +17,7 @@ import pytest
 
 from dee_es import Engine, ExecutionRun
 from dee_es.errors import DeeError, IntegrityViolation, UnknownEventVersion
-from tests.support.engines import database_url, open_engine, outreach, publish_basics
+from tests.support.engines import DAY, database_url, open_engine, outreach, publish_basics
 from tests.support.exports import made_log
 
 Fresh = Callable[[], str]
@@ -125,3 +125,25 @@ def test_what_sqlite_keeps_in_any_column_is_named(tmp_path: Path, name: str, hel
                 log.engine.audit.checkpoint()
         with pytest.raises(IntegrityViolation):
             log.engine.audit.archives()
+
+
+@pytest.mark.parametrize("column", ["archive", "checksum"])
+def test_what_sqlite_keeps_of_an_archive_in_any_column_is_named(
+    tmp_path: Path, column: str
+) -> None:
+    with made_log("sqlite", tmp_path, str) as log:
+        engine = log.engine
+        engine.run_until(30 * DAY)
+        engine.audit.archive(engine.now().now, place=str(tmp_path / "archives"))
+        engine.audit.checkpoint()
+        one, other = engine._parts.store.tombstones(0, engine.audit.size())[3:5]
+        log.shell(
+            (f"UPDATE tombstones SET {column} = 'x' WHERE position = ?", (one.position,)),
+            ("UPDATE tombstones SET archive = 99 WHERE position = ?", (other.position,)),
+        )
+        verdict = engine.verify_log()
+        assert any(f"position {one.position}" in each or "archive 1" in each
+                   for each in verdict.problems)  # fmt: skip
+        assert not engine.audit.verify_archives()[0].valid
+        problems = engine.audit.export(contact_id="c3").problems
+        assert bool(problems) == (column == "checksum")

@@ -9,6 +9,7 @@ from dee_es.core import chain, codec
 from dee_es.core import events as e
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.merkle import Edge
+from dee_es.core.printing import printable
 from dee_es.errors import DeeError
 from dee_es.ports import EventStore
 
@@ -32,8 +33,10 @@ def archive_faults(store: EventStore, end: int) -> list[str]:
     # Read last: what was archived meanwhile is then among them.
     told = _archives(store)
     found = [
-        f"position {first[number]}: the entry is missing, and no archive {number} was recorded"
-        for number in sorted(first.keys() - told.keys())
+        f"position {first[number]}: the entry is missing, and no archive "
+        f"{printable(str(number))} was recorded"
+        # By position: what stands for a number may be none.
+        for number in sorted(first.keys() - told.keys(), key=first.__getitem__)
     ]
     for number, (position, event) in sorted(told.items()):
         kept = edges.get(number, Edge())
