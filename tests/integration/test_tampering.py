@@ -147,3 +147,16 @@ def test_what_sqlite_keeps_of_an_archive_in_any_column_is_named(
         assert not engine.audit.verify_archives()[0].valid
         problems = engine.audit.export(contact_id="c3").problems
         assert bool(problems) == (column == "checksum")
+
+
+def test_a_head_that_was_set_far_ahead_keeps_nobody_waiting(case: Case) -> None:
+    """Whatever it says, no more is read than there is."""
+    before = case.engine.verify_log()
+    assert before.valid
+    case.shell("UPDATE log_head SET position = ?", 1 << 60)
+    told: list[int] = []
+    verdict = case.engine.verify_log(told.append)
+    assert verdict.problems == (
+        f"positions {before.entries + 1} to {1 << 60} are missing from the log",
+    )
+    assert len(told) <= 2

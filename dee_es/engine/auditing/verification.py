@@ -149,6 +149,8 @@ class _Course:
     def __init__(self, store: EventStore, roots: Roots, end: int) -> None:
         self._store = store
         self._end = end
+        # A head that was set far ahead must keep nobody waiting: no more is read than there is.
+        self._stop = min(end, _last_position(store, end) + CHUNK)
         self._broken: set[str] = set()
         self.roots = roots
         self.streams = StreamEnds()
@@ -162,8 +164,8 @@ class _Course:
 
     def chunks(self) -> Iterator[Chunk]:
         """The log up to its end, in pieces."""
-        for start in range(0, self._end, CHUNK):
-            end = min(start + CHUNK, self._end)
+        for start in range(0, self._stop, CHUNK):
+            end = min(start + CHUNK, self._stop)
             yield Chunk(start, end, self.roots.sizes(start, end), self.roots.beyond(start))
 
     def take(self, report: ChunkReport) -> None:
@@ -194,7 +196,7 @@ class _Course:
             self._say(f"positions {self.position + 1} to {self._end} are missing from the log")
         self._look_behind()
         self._look_at_heads()
-        for problem in archive_faults(self._store, self._end):
+        for problem in archive_faults(self._store, self._stop):
             self._say(problem)
         for problem in self.roots.unreached(self._end):
             self._say(problem)
@@ -250,6 +252,20 @@ class _Course:
         except chain.NOT_TYPED_ERRORS:
             fault = chain.NOT_TYPED
         self._say(f"{printable(stream)} entry {printable(head[0])}: {fault}")
+
+
+def _last_position(store: EventStore, end: int) -> int:
+    """The last position up to `end` at which there is an entry, or what was left of one."""
+    if store.read_entries(end - 1, end) or store.tombstones(end - 1, end):
+        return end
+    low, high = 0, end
+    while low < high:
+        middle = (low + high) // 2
+        if store.read_log(middle, 1):
+            low = middle + 1
+        else:
+            high = middle
+    return max([low, *(stone.position for stone in store.tombstones(low, end))])
 
 
 def _fault(row: StoredRow, expected: int, previous: bytes) -> str | None:
