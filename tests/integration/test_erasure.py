@@ -162,7 +162,7 @@ def test_no_plaintext_is_in_any_file(case: Case) -> None:
     case.engine.run_until_idle()
     case.engine.projections.rebuild("audit_trail")
     case.engine.audit.archive(case.engine.now().now, place=str(case.folder / "archives"))
-    found = [path for path in files_of(case) if PERSONAL.search(path.read_bytes())]
+    found = [path for path in files_of(case) if PERSONAL.search(content_of(path))]
     assert found == []
 
 
@@ -193,6 +193,14 @@ def files_of(case: Case) -> list[Path]:
         data = Path(row[0])
         folders += [data / "base" / str(row[1]), data / "pg_wal"]
     return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def content_of(path: Path) -> bytes:
+    """What is in a file; nothing if the server has just taken it away, as it does with caches."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 # --- the certificate ------------------------------------------------------------------------------

@@ -160,3 +160,13 @@ def test_a_head_that_was_set_far_ahead_keeps_nobody_waiting(case: Case) -> None:
         f"positions {before.entries + 1} to {1 << 60} are missing from the log",
     )
     assert len(told) <= 2
+
+
+@pytest.mark.parametrize("held", ["x", 1.5, 0, -1])
+def test_a_head_that_names_no_entry_is_told(tmp_path: Path, held: object) -> None:
+    with made_log("sqlite", tmp_path, str) as log:
+        log.shell(("UPDATE heads SET version = ? WHERE stream_id = 'system'", (held,)))
+        assert log.engine.verify_audit_chain(log.run()).anchored_through == 0
+        for call in (log.engine.audit.checkpoint, lambda: log.engine.audit.prove(log.run(), 1)):
+            with pytest.raises(IntegrityViolation, match="names no entry"):
+                call()

@@ -48,6 +48,11 @@ class SignedLog:
         head = self._store.heads([SYSTEM_STREAM]).get(SYSTEM_STREAM)
         if first is None or head is None:
             raise IntegrityViolation("the log has no first entry; run `dee audit verify`")
+        if type(head.version) is not int or head.version < 1:
+            # SQLite keeps anything in any column.
+            raise IntegrityViolation(
+                f"the head of {SYSTEM_STREAM} names no entry; run `dee audit verify`"
+            )
         origin = checkpoint.origin_of(self._checked(first, chain.GENESIS))
         newest, expected = None, head.checksum
         upto, many = head.version, _FIRST_LOOK
