@@ -13,7 +13,7 @@ from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import RunScheduled, RunStarted
 from dee_es.core.projection import Build
 from dee_es.core.run import RunState
-from dee_es.core.values import check_count
+from dee_es.core.values import MAX_SAFE_INTEGER, check_count
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
@@ -226,8 +226,8 @@ def _statuses(given: object) -> tuple[str, ...]:
     return tuple(sorted({RunStatus(status).value for status in several}))
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_ordinal(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SAFE_INTEGER
 
 
 # A cursor holds the place to go on from and a digest of the filters it belongs to.
@@ -244,9 +244,9 @@ def _write_cursor(ordinal: int, chosen: RunFilter) -> str:
 def _read_cursor(cursor: object, chosen: RunFilter) -> int:
     try:
         ordinal, digest = json.loads(base64.urlsafe_b64decode(str(cursor).encode()))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InvalidInput("cursor", "is not one that a page gave") from None
-    if not _is_count(ordinal) or not isinstance(digest, str):
+    if not _is_ordinal(ordinal) or not isinstance(digest, str):
         raise InvalidInput("cursor", "is not one that a page gave")
     if digest != _digest(chosen):
         raise InvalidInput("cursor", "belongs to other filters; start again without it")
