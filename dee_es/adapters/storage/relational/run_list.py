@@ -105,12 +105,10 @@ class Within(NamedTuple):
 
 def _timed(arm: _Arm, chosen: RunFilter) -> _Arm:
     """The arm without the runs of other times."""
-    text, values = "", ()
-    if chosen.created_from is not None:
-        text, values = " AND created_tick >= ?", (chosen.created_from,)
-    if chosen.created_before is not None:
-        text, values = f"{text} AND created_tick < ?", (*values, chosen.created_before)
-    return replace(arm, rest=arm.rest + text, rest_values=(*arm.rest_values, *values))
+    given = {">=": chosen.created_from, "<": chosen.created_before}
+    ticks = {operator: tick for operator, tick in given.items() if tick is not None}
+    text = "".join(f" AND created_tick {operator} ?" for operator in ticks)
+    return replace(arm, rest=arm.rest + text, rest_values=(*arm.rest_values, *ticks.values()))
 
 
 def _arms(chosen: RunFilter) -> list[_Arm]:
@@ -291,9 +289,11 @@ class RunPages:
         ticks = (chosen.created_from, chosen.created_before)
         asked = [None if t is None else self._session.ask(statement, (t, t)) for t in ticks]
         low, high = (None if a is None else a.fetchall()[0] for a in asked)
-        if any(found is not None and found[1] for found in (low, high)):
+        late = any(found is not None and found[1] for found in (low, high))
+        if late:
             return Within(0, _END, True)
-        return Within(0 if low is None else int(low[0]), _END if high is None else int(high[0]), False)
+        first, end = 0 if low is None else low[0], _END if high is None else high[0]
+        return Within(int(first), int(end), False)
 
     def _ask(self, statement: str, params: Sequence[object]) -> list[Any]:
         return self._session.ask(statement, params).fetchall()
