@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from dee_es.errors import InvalidInput
 
 _MILLISECOND = timedelta(milliseconds=1)
+LAST_DAY: Final = datetime(9999, 12, 31, tzinfo=UTC)
+"""Stands for all times behind it, which no `datetime` has; every zone has a time for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,13 @@ class TimeScale:
     def time(self, tick: int) -> datetime:
         """The UTC time at which `tick` begins."""
         return self.epoch + tick * self.resolution_ms * _MILLISECOND
+
+    def ahead(self, tick: int) -> datetime:
+        """The UTC time at which a tick begins that may lie far ahead; `LAST_DAY` for any beyond."""
+        try:
+            return min(self.time(tick), LAST_DAY)
+        except OverflowError:
+            return LAST_DAY
 
     def tick_at(self, moment: datetime) -> int:
         """The tick that `moment` falls into; negative before the epoch."""

@@ -13,12 +13,12 @@ from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import RunScheduled, RunStarted
 from dee_es.core.projection import Build
 from dee_es.core.run import RunState
-from dee_es.core.values import check_count
+from dee_es.core.values import MAX_SAFE_INTEGER, check_count
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.engine.projecting.projector import AnyProjection, Projector
-from dee_es.errors import InvalidInput, TableGone
+from dee_es.errors import IntegrityViolation, InvalidInput, TableGone
 from dee_es.ports import EventStore, RunCounts, RunPageRows, Views
 
 MAX_LIMIT: Final = 10_000
@@ -48,19 +48,30 @@ class Queries:
     def page(
         self, chosen: RunFilter, *, limit: int, offset: int = 0, cursor: str | None = None
     ) -> RunPage:
-        """A page of runs, newest first, with the exact number of all that match."""
+        """A page of runs, newest first, with the exact number of all that match.
+
+        Raises `IntegrityViolation` for a row whose run the log does not have.
+        """
         check_count("limit", limit, MAX_LIMIT)
         check_count("offset", offset, least=0)
         if cursor is not None and offset:
             raise InvalidInput("offset", "a cursor already says where to go on; give one of them")
         before = _read_cursor(cursor, chosen) if cursor is not None else None
+        missed: set[str] = set()
         while True:
             found = self._rows(chosen, limit, offset, before)
             rows = found.rows
             runs = self._runs(rows, self._parked(found))
-            # Otherwise one of them was archived between the two looks.
             if len(runs) == len(rows):
                 break
+            # One that was archived between the two looks has left the list at the next.
+            missing = {row.run_id for row in rows} - {run.id for run in runs}
+            if lost := sorted(missing & missed):
+                raise IntegrityViolation(
+                    f"the run list has {lost[0]}, of which the log has nothing; "
+                    "run `dee projections verify run_list`"
+                )
+            missed = missing
         more = len(rows) == limit and rows[-1].ordinal > 1
         following = _write_cursor(rows[-1].ordinal, chosen) if more else None
         return RunPage(runs=runs, total=found.total, next_cursor=following)
@@ -226,8 +237,8 @@ def _statuses(given: object) -> tuple[str, ...]:
     return tuple(sorted({RunStatus(status).value for status in several}))
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_ordinal(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SAFE_INTEGER
 
 
 # A cursor holds the place to go on from and a digest of the filters it belongs to.
@@ -244,9 +255,9 @@ def _write_cursor(ordinal: int, chosen: RunFilter) -> str:
 def _read_cursor(cursor: object, chosen: RunFilter) -> int:
     try:
         ordinal, digest = json.loads(base64.urlsafe_b64decode(str(cursor).encode()))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InvalidInput("cursor", "is not one that a page gave") from None
-    if not _is_count(ordinal) or not isinstance(digest, str):
+    if not _is_ordinal(ordinal) or not isinstance(digest, str):
         raise InvalidInput("cursor", "is not one that a page gave")
     if digest != _digest(chosen):
         raise InvalidInput("cursor", "belongs to other filters; start again without it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from dee_es.core.views import RunFilter, RunRow
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, TableGone
 from dee_es.ports import BuildRow, EventStore, ParkedRow, RebuildRow, Views
-from tests.support.backends import Backend
+from tests.support.backends import Backend, open_at
 from tests.support.events import run, unit
 from tests.support.rows import AUDIT, RUNS, add_runs, key_of, prepare, run_row, some_entries
 
@@ -254,6 +255,20 @@ def test_a_name_is_rebuilt_by_one_at_a_time(backend: Backend) -> None:
     thread.start()
     thread.join()
     assert told == ["free"]
+
+
+def test_a_claim_holds_under_every_name_of_the_file(tmp_path: Path) -> None:
+    """A link to a database is that database."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "dee.db")
+    opened = [open_at("sqlite", str(tmp_path / name)) for name in ("dee.db", "link.db")]
+    try:
+        (_, views), (_, others) = opened
+        with views.rebuilding("run_list"), pytest.raises(ConcurrencyConflict):
+            claim(others)
+        assert claim(others)
+    finally:
+        for store, _ in opened:
+            store.close()
 
 
 def claim(views: Views) -> str:

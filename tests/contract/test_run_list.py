@@ -6,6 +6,7 @@ import itertools
 import random
 from collections import Counter
 from dataclasses import replace as with_
+from importlib import import_module
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from dee_es.adapters.storage.relational import run_list
 from dee_es.core.views import BUCKET, RunFilter, RunRow
 from dee_es.ports import Views
+from tests.support.backends import Backend
 from tests.support.counts import count
 from tests.support.rows import RUNS, STATUSES, add_runs, chosen_runs, move_runs, prepare, some_runs
 
@@ -152,6 +154,38 @@ def test_time_ranges_at_every_edge(views: Views, rows: list[RunRow]) -> None:
             expected = chosen_runs(rows, chosen)
             found, total, _, _ = views.list_runs(RUNS, chosen, limit=3)
             assert (total, found) == (len(expected), expected[:3]), chosen
+
+
+def test_runs_that_came_late_into_a_database_of_before(
+    disk_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it took in from elsewhere is known by the record of that alone."""
+    opener = import_module(f"dee_es.adapters.storage.{disk_backend.kind}.store")
+    with monkeypatch.context() as before:
+        before.setattr(opener, "MIGRATIONS", opener.MIGRATIONS[:5])
+        disk_backend.open()[0].close()
+    state = "x'00'" if disk_backend.kind == "sqlite" else "'x'"
+    disk_backend.raw(
+        "INSERT INTO stored_events "
+        "(notification_id, originator_id, originator_version, topic, state) "
+        f"VALUES (1, 'system', 1, 'LogImported', {state})"
+    )
+    _, views = disk_backend.open()
+    rows = [
+        replace(row, created_tick=100 - row.ordinal) for row in some_runs(random.Random(3), 100)
+    ]
+    prepare(views, [RUNS])
+    with views.transaction() as tables:
+        add_runs(tables, rows)
+    chance = random.Random(4)
+    for fields in itertools.product([False, True], repeat=5):
+        chosen = some_filter(chance, rows, fields)
+        expected = chosen_runs(rows, chosen)
+        found = views.list_runs(RUNS, chosen, limit=20, offset=2)
+        assert (found.rows, found.total) == (expected[2:22], len(expected))
+        counts = views.count_runs(RUNS, chosen, STATUSES).counts
+        standing = Counter(row.status for row in chosen_runs(rows, with_(chosen, statuses=())))
+        assert counts == {status: standing[status] for status in STATUSES}
 
 
 def test_one_run_by_its_id(views: Views, rows: list[RunRow]) -> None:

@@ -24,6 +24,9 @@ from tests.support.engines import (
     publish_basics,
 )
 
+NESTED = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+"""JSON that no reader follows to its end."""
+
 
 @pytest.fixture(params=BACKENDS)
 def engine(
@@ -169,6 +172,7 @@ def test_bad_questions(engine: Engine) -> None:
         (lambda: engine.audit.query(limit=1001), "limit"),
         (lambda: engine.audit.query(text=" "), "text"),
         (lambda: engine.audit.query(cursor="x"), "cursor: is not one"),
+        (lambda: engine.audit.query(cursor=NESTED), "cursor: is not one"),
         (lambda: engine.audit.query(since=EPOCH.replace(tzinfo=None)), "since"),
         (lambda: engine.audit.query(contact_id="a b"), "contact_id"),
     ]:

@@ -16,10 +16,12 @@ import pytest
 
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.projection import Change
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.projecting.building import code_of
 from dee_es.errors import (
     ConcurrencyConflict,
+    IntegrityViolation,
     InvalidInput,
     ProjectionStuck,
     ProjectionUnavailable,
@@ -481,6 +483,25 @@ def test_drift_is_found_and_put_right(
     assert engine.projections.verify("run_list").ok
 
 
+def test_a_row_of_a_run_that_the_log_has_not_is_told_of(
+    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghost = "run_" + "a" * 26
+    tamper(engine, f"UPDATE run_list_v1 SET run_id = '{ghost}' WHERE ordinal = 1 RETURNING 1")
+    looks = []
+    look = engine._queries._rows
+
+    def looked(*given: Any) -> Any:
+        looks.append(given)
+        assert len(looks) < 20, "it looks again and again"
+        return look(*given)
+
+    monkeypatch.setattr(engine._queries, "_rows", looked)
+    with pytest.raises(IntegrityViolation, match=f"{ghost}.*dee projections verify run_list"):
+        engine.list_runs(limit=10_000)
+    assert not engine.projections.verify("run_list").ok
+
+
 def test_the_rows_of_one_run_or_contact_are_made_anew(place: Place, engine: Engine) -> None:
     run = engine.list_runs(limit=1, plan_id="outreach").runs[0]
     for name in NAMES:
@@ -574,6 +595,31 @@ def test_a_parked_run_stays_parked_as_it_goes_on(place: Place) -> None:
     mended.projections.retry("run_list")
     assert mended.list_runs().runs[0] == mended.get_run(run.id)
     assert mended.projections.verify("run_list").ok
+
+
+def test_what_a_former_version_has_parked_is_nobodys_to_fold(place: Place) -> None:
+    """It is kept for code that reads it, which alone can take its streams up again."""
+    broken = BrokenRunList(1)
+    older = place.open(run_list=broken)
+    prepare(older)
+    run = older.execute(outreach(), contact=person(1))
+    older.run_until(1)
+    mended = WiderRunList()
+    mended.change = Change(added=("last_send_tick",), former=broken)
+    newer = place.open(run_list=mended)
+    newer.projections.rebuild("run_list")
+    assert newer.projections.parked() == ()
+    assert newer.projections.status()[0].parked == 0
+    done = newer.projections.retry("run_list")
+    assert (done.streams, done.parked) == (0, 0)
+    with pytest.raises(InvalidInput, match="is not parked"):
+        newer.projections.retry("run_list", run.id)
+    # Code that does read it goes on with it, and nobody else's rows change.
+    last = place.open()
+    assert builds(last) == {(1, 1): "kept", (2, 1): "serving"}
+    done = last.projections.retry("run_list")
+    assert (done.streams, done.parked) == (1, 0)
+    assert last.list_runs().runs[0] == last.get_run(run.id)
 
 
 # --- what never happens ---------------------------------------------------------------------------

@@ -214,6 +214,31 @@ def test_a_run_whose_first_entry_is_damaged_is_counted_and_stops_nothing(
             engine.replay(victim)
 
 
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_a_run_of_which_the_log_has_nothing_is_never_identical(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    """It may have been archived since it was listed."""
+    with open_engine(database_url(kind, tmp_path, fresh_postgres)) as engine:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        run = engine.execute(outreach(), jane(1)).id
+        engine.run_until_idle()
+        gone = engine.execute(outreach(), jane(2)).id
+        engine.cancel_run(gone, "enough")
+        never = "run_" + "a" * 26
+        engine.run_until(engine.now().tick + DAY)
+        engine.audit.archive(engine.now().now, place=str(tmp_path / "archives"), actor="ann")
+        run = engine.execute(outreach(), jane(3)).id
+        page = engine.replay_page([never, run, gone])
+        assert (page.summary.runs, page.summary.identical, page.summary.unreadable) == (3, 1, 2)
+        assert not page.summary.ok
+        assert {each.run_id: each.cause for each in page.divergences} == {
+            never: "RunNotFound",
+            gone: "RunArchived",
+        }
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_several_processes_share_a_fleet(
     kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from hypothesis import strategies as st
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import DeeError, InvalidInput, RunNotFound
-from tests.support.engines import BACKENDS, DAY, database_url, open_engine, outreach, publish_basics
+from tests.support.engines import (
+    BACKENDS,
+    DAY,
+    EPOCH,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
 
 JANE = {"id": "c-1", "email": "jane@example.com", "firstName": "Jane"}
 
@@ -134,6 +143,47 @@ def test_two_runs_of_one_contact_share_their_definitions(scratch: Engine) -> Non
             scratch.import_run(engine.export_run(run))
         assert [scratch.replay(run).verdict for run in runs] == ["identical"] * 2
         assert scratch.verify_log().valid
+
+
+def test_runs_brought_in_later_than_younger_ones_are_found_by_their_time(scratch: Engine) -> None:
+    """A list is in the order in which runs came here, whenever they began elsewhere."""
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        files = []
+        for number in range(6):
+            engine.run_until(100 * number)
+            run = engine.execute(outreach(), {**JANE, "id": f"c-{number}"}).id
+            files.append(engine.export_run(run))
+    for number in (2, 5, 0, 1, 4, 3):
+        scratch.import_run(files[number])
+    began = [EPOCH + timedelta(seconds=100 * number) for number in range(6)]
+    for first in range(6):
+        assert scratch.list_runs(started_before=began[first]).total == first
+        for last in range(6):
+            page = scratch.list_runs(started_after=began[first], started_before=began[last])
+            found = [run.started_at for run in page.runs]
+            assert sorted(found) == began[first:last]
+            assert page.total == len(found)
+    chosen = {"started_after": began[1], "started_before": began[5]}
+    for filters, total in [
+        ({"status": "waiting"}, 0),
+        ({"status": ["active", "waiting"]}, 4),
+        ({"plan_id": "outreach"}, 4),
+        ({"plan_id": "outreach", "status": "active"}, 4),
+        ({"contact_id": "c-2"}, 1),
+        ({"contact_id": "c-5"}, 0),
+    ]:
+        assert scratch.list_runs(**chosen, **filters).total == total
+    seen, cursor = [], None
+    while True:
+        page = scratch.list_runs(**chosen, limit=1, cursor=cursor)
+        assert page.total == 4
+        seen += [run.contact_id for run in page.runs]
+        cursor = page.next_cursor
+        if cursor is None or not page.runs:
+            break
+    assert seen == ["c-3", "c-4", "c-1", "c-2"]
+    assert scratch.list_runs(**chosen, offset=3).runs[0].contact_id == "c-2"
 
 
 def test_what_stands_in_the_way_is_said(

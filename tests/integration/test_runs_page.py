@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -265,3 +266,14 @@ def test_pages_by_cursor_and_by_offset_are_the_same(engine: Engine, plan: Execut
         if cursor is None:
             break
     assert by_cursor == list(whole.runs)
+
+
+def test_what_no_page_gave_is_no_cursor(engine: Engine, plan: ExecutionPlan) -> None:
+    engine.bulk_execute(plan, [Contact(id=f"c{n}") for n in range(3)])
+    given = engine.list_runs(limit=1).next_cursor
+    assert given is not None
+    _, filters = json.loads(base64.urlsafe_b64decode(given))
+    made = ["[" * 100_000, *(json.dumps([at, filters]) for at in (2**70, 2**63, 0, -5, True))]
+    for text in (*made, "7", "{}", "[]"):
+        with pytest.raises(InvalidInput, match="cursor: is not one that a page gave"):
+            engine.list_runs(cursor=base64.urlsafe_b64encode(text.encode()).decode())

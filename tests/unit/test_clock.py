@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dee_es.core.clock import LogicalClock, TimeScale, require_utc
+from dee_es.core.clock import LAST_DAY, LogicalClock, TimeScale, require_utc
 from dee_es.errors import InvalidInput
 
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
@@ -53,6 +53,16 @@ def test_a_moment_lies_within_its_tick(moment: datetime, resolution: int) -> Non
     scale, moment = TimeScale(EPOCH, resolution), moment.replace(tzinfo=UTC)
     assert scale.time(scale.tick_at(moment)) <= moment < scale.time(scale.tick_at(moment) + 1)
     assert scale.time(scale.tick_from(moment) - 1) < moment <= scale.time(scale.tick_from(moment))
+
+
+@pytest.mark.parametrize("resolution", [1, 1_000, 86_400_000])
+@pytest.mark.parametrize("beyond", [0, 1, 10**9, 2**53, 2**80])
+def test_what_lies_beyond_the_calendar_is_its_last_day(resolution: int, beyond: int) -> None:
+    scale = TimeScale(EPOCH, resolution)
+    last = scale.tick_at(LAST_DAY)
+    assert scale.ahead(last) == scale.time(last) == LAST_DAY
+    assert scale.ahead(last - 1) == scale.time(last - 1) < LAST_DAY
+    assert scale.ahead(last + beyond) == LAST_DAY
 
 
 def test_times_are_turned_to_utc() -> None:

@@ -168,7 +168,7 @@ class Trail:
     def _read_cursor(self, cursor: object, filters: str) -> tuple[int, int]:
         try:
             tick, position, of, keyed = json.loads(base64.urlsafe_b64decode(str(cursor).encode()))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise InvalidInput("cursor", _NOT_A_CURSOR) from None
         if type(tick) is not int or type(position) is not int:
             raise InvalidInput("cursor", _NOT_A_CURSOR)

@@ -25,6 +25,7 @@ from dee_es.core.step_results import StepResult, step_results
 from dee_es.core.views import RunFilter
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal
+from dee_es.engine.log.missing import missing_run
 from dee_es.engine.past.history import History
 from dee_es.engine.past.replay_results import (
     Divergence,
@@ -158,6 +159,8 @@ class Replays:
         summary.runs += 1
         summary.events += len(rows)
         try:
+            if not rows:
+                raise missing_run(self._store, run_id)
             replayed = replay_history(self._journal.open(rows), self._definitions.materials)
         except DeeError as error:
             summary.unreadable += 1

@@ -29,11 +29,15 @@ class Repairs(Context):
     def retry(self, wanted: AnyProjection, stream_id: str | None) -> Refolded:
         """Fold parked streams from the event that could not be folded on, in log order.
 
-        Those that still cannot be folded stay parked, with the event that holds them up now.
+        Those that still cannot be folded stay parked, with the event that holds them up now. What
+        other builds than the one that this code reads have parked is left to those who read them.
         """
         parked = [
             row for row in self.views.parked(wanted.name) if stream_id in (None, row.stream_id)
         ]
+        if parked:
+            _, read = self.projector.readable(wanted, self.views.standing().builds)
+            parked = [row for row in parked if (row.name, row.version, row.number) == read.key]
         if stream_id is not None and not parked:
             raise InvalidInput("stream", f"{stream_id} is not parked by {wanted.name!r}")
         again = 0

@@ -54,6 +54,7 @@ class Batch:
     moved_heads: dict[str, Head] = field(default_factory=dict)
     keys: list[Values] = field(default_factory=list)
     event_ids: list[Values] = field(default_factory=list)
+    late_runs: list[Values] = field(default_factory=list)
     suppress: dict[tuple[str, str, str], Values] = field(default_factory=dict)
     lift: set[tuple[str, str, str]] = field(default_factory=set)
     consents: dict[tuple[str, str], Values] = field(default_factory=dict)
@@ -161,6 +162,8 @@ class Decider:
             if version == 1 and event.name in CREATING and is_run(stream_id):
                 self._ordinal += 1
                 ordinal = run_ordinal = self._ordinal
+                if event.meta.tick < self._tick:
+                    batch.late_runs.append((ordinal,))
             if event.meta.tick > self._tick:
                 self._tick = event.meta.tick
             batch.recorded.append(

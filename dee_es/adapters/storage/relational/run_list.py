@@ -12,7 +12,7 @@ the whole index: no other index gives that order, so that no statistics can misl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 from dee_es.adapters.storage.relational.session import Answer, Session, quoted
@@ -29,7 +29,8 @@ before next: pages far down are found in one look, rare runs in a few."""
 
 # Creation ticks never fall with the ordinal, so the first run at or behind a tick is found by
 # halving, without an index on ticks that every enrolment would have to pay for. Gaps are harmless:
-# each probe looks at the next run there is.
+# each probe looks at the next run there is. Only runs that were brought in from another database
+# can be late: where there are such, every run is looked at, which is for a scratch database.
 _FIRST_AT: Final = """
 WITH RECURSIVE bound (low, high) AS (
     SELECT CAST(1 AS bigint),
@@ -42,7 +43,7 @@ WITH RECURSIVE bound (low, high) AS (
             ORDER BY ordinal LIMIT 1) < ? THEN high ELSE (low + high) / 2 END
     FROM bound WHERE low < high
 )
-SELECT low FROM bound WHERE low = high
+SELECT low, EXISTS (SELECT 1 FROM late_runs) FROM bound WHERE low = high
 """
 _PAGE: Final = """
 SELECT {columns} FROM {table} WHERE {where}
@@ -93,6 +94,23 @@ class _Arm:
         return ", ".join(f"{column} DESC" for column in (*self.columns, "ordinal"))
 
 
+class Within(NamedTuple):
+    """The ordinals that the times of a filter mean, `high` exclusive; with `each`, all, of which
+    each run's own time decides."""
+
+    low: int
+    high: int
+    each: bool
+
+
+def _timed(arm: _Arm, chosen: RunFilter) -> _Arm:
+    """The arm without the runs of other times."""
+    given = {">=": chosen.created_from, "<": chosen.created_before}
+    ticks = {operator: tick for operator, tick in given.items() if tick is not None}
+    text = "".join(f" AND created_tick {operator} ?" for operator in ticks)
+    return replace(arm, rest=arm.rest + text, rest_values=(*arm.rest_values, *ticks.values()))
+
+
 def _arms(chosen: RunFilter) -> list[_Arm]:
     statuses = tuple(dict.fromkeys(chosen.statuses))
     if chosen.contact_id is not None:
@@ -137,8 +155,8 @@ def _edge(low: int, high: int) -> list[tuple[int, _Term]]:
 class RunPages:
     """Answers one question about the run list, inside one snapshot.
 
-    `within` are the ordinals that the times of the filter mean, if another question about the same
-    times has found them already.
+    `within` is where the times of the filter lead, if another question about the same times has
+    found that already.
     """
 
     def __init__(
@@ -146,7 +164,7 @@ class RunPages:
         session: Session,
         table: Table[RunRow],
         chosen: RunFilter,
-        within: tuple[int, int] | None = None,
+        within: Within | None = None,
     ) -> None:
         self._session = session
         self._table = table
@@ -162,7 +180,11 @@ class RunPages:
             "counts": quoted(counts_relation(table).name),
             "columns": relation.listed,
         }
-        self.within = self._low, self._high = within or self._bounds(chosen)
+        self.within = within or self._bounds(chosen)
+        self._low, self._high, each = self.within
+        if each:
+            self._arms = [_timed(arm, chosen) for arm in self._arms]
+            self._counted = ()
 
     def total(self) -> Callable[[], int]:
         """Ask how many runs the filter chooses; calling the result waits for the number."""
@@ -261,13 +283,17 @@ class RunPages:
     def _count(self, low: int, high: int) -> int:
         return int(self._ask_for(_Term("runs", low, high)).fetchall()[0][0])
 
-    def _bounds(self, chosen: RunFilter) -> tuple[int, int]:
+    def _bounds(self, chosen: RunFilter) -> Within:
         """The ordinals from and before which runs were created in the ticks chosen."""
         statement = _FIRST_AT.format(**self._names)
         ticks = (chosen.created_from, chosen.created_before)
-        asked = [t if t is None else self._session.ask(statement, (t, t)) for t in ticks]
-        low, high = (a if a is None else int(a.fetchall()[0][0]) for a in asked)
-        return 0 if low is None else low, _END if high is None else high
+        asked = [None if t is None else self._session.ask(statement, (t, t)) for t in ticks]
+        low, high = (None if a is None else a.fetchall()[0] for a in asked)
+        late = any(found is not None and found[1] for found in (low, high))
+        if late:
+            return Within(0, _END, True)
+        first, end = 0 if low is None else low[0], _END if high is None else high[0]
+        return Within(int(first), int(end), False)
 
     def _ask(self, statement: str, params: Sequence[object]) -> list[Any]:
         return self._session.ask(statement, params).fetchall()

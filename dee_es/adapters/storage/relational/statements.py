@@ -120,6 +120,7 @@ TOMBSTONES: Final = Relation(
 ARCHIVES: Final = Relation(
     "archives", (("number", "integer"), ("entries", "integer")), key=("number",)
 )
+LATE_RUNS: Final = Relation("late_runs", (("ordinal", "integer"),), key=("ordinal",))
 
 # --- the log --------------------------------------------------------------------------------------
 

@@ -321,6 +321,7 @@ def _save(session: Session, batch: decide.Batch) -> None:
         (sql.HEADS, decide.head_values(batch.new_heads)),
         (sql.CONTACT_KEYS, batch.keys),
         (sql.EVENT_IDS, batch.event_ids),
+        (sql.LATE_RUNS, batch.late_runs),
     ):
         if rows:
             session.insert(relation, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -41,6 +42,8 @@ class SqliteDatabase(SQLiteDatastore):
         self.pool.close()
         self.pool = _Pool(path, lock_timeout_s)
         self._path = path
+        # Whatever links lead to the database, what claims a name lies beside the database itself.
+        self._file = os.path.realpath(path)
         self._lock_timeout_s = lock_timeout_s
         # SQLite lets one connection write and makes others poll; queueing here is fair and quicker.
         self._writer = threading.Lock()
@@ -83,7 +86,7 @@ class SqliteDatabase(SQLiteDatastore):
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
         """See `Database.claim`: a lock on a small file beside the database."""
-        beside = f"{self._path}.{name}.claim"
+        beside = f"{self._file}.{name}.claim"
         with closing(sqlite3.connect(beside, timeout=0, isolation_level=None)) as own:
             try:
                 own.execute("BEGIN EXCLUSIVE")

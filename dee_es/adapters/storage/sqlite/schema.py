@@ -240,6 +240,14 @@ CREATE TABLE kept_calls (
 """
 _CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
 
+# Runs that came in from elsewhere after younger ones: while there are any, the order of runs is not
+# that of their times. A database with such runs from before has 0 for all of them.
+_LATE_RUNS: Final = "CREATE TABLE late_runs (ordinal INTEGER PRIMARY KEY)"
+_LATE_BEFORE: Final = """
+INSERT INTO late_runs SELECT DISTINCT 0 FROM stored_events
+WHERE originator_id = 'system' AND topic = 'LogImported'
+"""
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         _EVENTS,
@@ -280,4 +288,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _REFUSE_UNARCHIVED,
     ),
     (_CALLS, _CALLS_BY_END),
+    (_LATE_RUNS, _LATE_BEFORE),
 )
