@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -178,3 +178,21 @@ def open_call_events(
     with closing(ProviderCalls(calls_path(config))) as calls:
         callbacks = TwilioCallbacks(_twilio_settings(config), calls, script)
         yield RecordedCallbacks(callbacks, record, on_error)
+
+
+def forget_calls(config: EngineConfig, run_ids: Sequence[str]) -> None:
+    """Forget the calls of runs, whether or not calls can be placed by these settings; raises
+    `StoreUnavailable` if their file does not answer."""
+    try:
+        path = calls_path(config)
+    except InvalidInput:
+        return
+    if not path.exists():
+        return
+    from dee_es.adapters.channels.twilio import ProviderCalls
+
+    calls = ProviderCalls(path)
+    try:
+        calls.erase(run_ids)
+    finally:
+        calls.close()

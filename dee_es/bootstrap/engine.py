@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dee_es.engine.past.replay_results import ReplayedPage
-from dee_es.bootstrap.channels import channels_of, links_of
+from dee_es.bootstrap.channels import channels_of, forget_calls, links_of
 from dee_es.bootstrap.checking import share_checks
 from dee_es.bootstrap.databases import MEMORY, first_entry, open_store
 from dee_es.bootstrap.evidence import anchors_of, place_at, signers_of
@@ -208,6 +208,7 @@ def _parts(
         max_runs_per_tick=config.max_runs_per_tick,
         max_concurrent_sends=config.max_concurrent_sends,
         links=links_of(config),
+        forget_runs=partial(forget_calls, config),
         share_checks=None if backend == "memory" else partial(share_checks, config, store),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -30,6 +30,10 @@ class SendContext(msgspec.Struct, frozen=True):
     postal_address: str | None
     time_ms: int
     unsubscribe_url: str | None = None
+
+
+ForgetRuns = Callable[[Sequence[str]], None]
+"""Forgets what channels keep of runs outside the log; nothing if they keep nothing of them."""
 
 
 class ChannelResult(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from dee_es import Contact, Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.adapters.channels.twilio import CallRef, ProviderCalls
 from dee_es.core.signed_note import open_note
 from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
 from tests.support.counts import count
@@ -273,3 +275,27 @@ def test_an_erasure_that_cannot_be_certified_does_not_begin(
         with pytest.raises(InvalidInput, match="audit_key_file"):
             engine.erase_contact("c0", "asked")
         assert engine.health().position == head
+
+
+def test_what_was_pressed_in_calls_is_forgotten_with_the_contact(tmp_path: Path) -> None:
+    file = tmp_path / "calls.db"
+    config = EngineConfig(
+        f"sqlite:///{tmp_path / 'dee.db'}",
+        clock="manual",
+        certificates=str(tmp_path / "certificates"),
+        twilio_calls=str(file),
+    )
+    calls = ProviderCalls(file)
+    with closing(calls), Engine(config) as engine:
+        publish_basics(engine)
+        for number in range(2):
+            run = engine.execute(outreach(), person(number))
+            placed = CallRef(run.id, "call", f"key {number}", 1)
+            calls.bind(placed, f"CA{number}")
+            calls.gather(placed, "pin", f"7351{number}")
+        engine.erase_contact("c0", "asked")
+        assert calls.find("CA0") is None
+        assert calls.find("CA1") is not None
+        written = b"".join(path.read_bytes() for path in tmp_path.glob("calls.db*"))
+        assert b"73510" not in written
+        assert b"73511" in written

@@ -217,7 +217,7 @@ def test_a_run_can_be_forgotten(desk: Desk) -> None:
     desk.calls.note_machine(CALL)
     desk.calls.gather(CALL, "a", "1")
     assert desk.calls.sids(CALL.key, 1) == [SID]
-    desk.calls.erase(CALL.run_id)
+    desk.calls.erase([CALL.run_id])
     assert desk.calls.find(SID) is None
     assert desk.calls.gathered(CALL) == {}
     assert not desk.calls.is_machine(CALL)

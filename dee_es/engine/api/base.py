@@ -59,6 +59,7 @@ from dee_es.ports import (
     Channel,
     DocumentWriter,
     EventStore,
+    ForgetRuns,
     IdSource,
     KeyMaintenance,
     KeyStore,
@@ -107,6 +108,7 @@ class Parts:
     share_checks: ShareChecks | None = None
     checkpoint_every: Every = field(default_factory=Every)
     links: Links | None = None
+    forget_runs: ForgetRuns | None = None
 
 
 class ApiBase:
@@ -176,6 +178,7 @@ class ApiBase:
             Certificates(store, journal, system, self._archiver, parts.channels, parts.scale),
             parts.signers,
             parts.places,
+            parts.forget_runs,
         )
 
     def _scheduling(self, parts: Parts) -> None:

@@ -2,8 +2,9 @@
 
 Each step can be repeated: an erasure that was broken off is finished by calling it again. First the
 contact is put on the regulatory list under all that it is known by, together with the record of the
-erasure, so that no new run can begin; then its open runs are cancelled; then the key goes, and last
-the certificate is written, which follows from the log alone.
+erasure, so that no new run can begin; then its open runs are cancelled; then the key goes, with it
+what channels keep of the runs outside the log, and last the certificate is written, which follows
+from the log alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dee_es.engine.retention.certificate import Certificates, file_name
 from dee_es.engine.retention.holds import Holds
 from dee_es.engine.transact import Runs
 from dee_es.errors import ConcurrencyConflict, InvalidInput, InvalidTransition
-from dee_es.ports import Committed, KeyStore, PlaceSource, Signer, SignerSource
+from dee_es.ports import Committed, ForgetRuns, KeyStore, PlaceSource, Signer, SignerSource
 
 CAUSE: Final = "erasure"
 _ATTEMPTS: Final = 10
@@ -62,6 +63,7 @@ class Erasure:
         certificates: Certificates,
         signers: SignerSource,
         places: PlaceSource,
+        forget_runs: ForgetRuns | None,
     ) -> None:
         self._runs = runs
         self._queries = queries
@@ -72,6 +74,7 @@ class Erasure:
         self._certificates = certificates
         self._signers = signers
         self._places = places
+        self._forget_runs = forget_runs
         self._store = runs.store
 
     def erase(self, contact_id: str, meta: Callable[[], e.Meta], place: str) -> Erased:
@@ -103,6 +106,8 @@ class Erasure:
         # What callers were answered may be about the contact; it is under no key of the contact's.
         self._store.forget_answers()
         runs = tuple(self._run_ids(contact_id))
+        if self._forget_runs is not None:
+            self._forget_runs(runs)
         text = self._certificates.text(contact_id, runs)
         note = sign_note(text, signer.key, signer.sign)
         name = file_name(contact_id)

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -146,11 +146,14 @@ class ProviderCalls:
         with self._bounded():
             self._connection.execute(_SETTLE, (key, attempt))
 
-    def erase(self, run_id: str) -> None:
-        """Forget everything about the calls of a run."""
+    def erase(self, run_ids: Sequence[str]) -> None:
+        """Forget everything about the calls of these runs, in the write-ahead log, too, as soon as
+        nobody else reads the file."""
         with self._bounded():
-            for statement in _ERASE:
-                self._connection.execute(statement, (run_id,))
+            for run_id in run_ids:
+                for statement in _ERASE:
+                    self._connection.execute(statement, (run_id,))
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Release the file."""
