@@ -83,6 +83,6 @@ def test_a_loop_of_long_waits_ends_with_the_calendar(engine: Engine) -> None:
 
 def test_times_that_utc_has_no_date_for_are_refused(engine: Engine) -> None:
     late = datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
-    with pytest.raises(InvalidInput, match="^started_before: "):
+    with pytest.raises(InvalidInput, match=r"^started_before: "):
         engine.list_runs(started_before=late)
     assert engine.list_runs(started_before=datetime.max.replace(tzinfo=UTC)).total == 0

@@ -217,7 +217,7 @@ def test_an_international_domain_is_one_however_it_is_spelt(
 
 def test_an_address_that_no_mail_can_have_is_refused(engine: Engine) -> None:
     before = position(engine)
-    with pytest.raises(InvalidInput, match="^email: .*nobody sees"):
+    with pytest.raises(InvalidInput, match=r"^email: .*nobody sees"):
         engine.suppress(email="jane@example.com\u200b", reason="asked")
     result = engine.import_suppressions([SuppressionEntry(email="\ufeffjane@example.com")])
     assert (result.added, result.errors) == (0, 1)

@@ -177,7 +177,9 @@ def test_a_normal_form_is_its_own(email: str) -> None:
 
 
 @pytest.mark.parametrize("hidden", ["\u200b", "\ufeff", "\u200e", "\u00ad", "\x9f", "\ue000"])
-@pytest.mark.parametrize("shape", ["{}jane@example.com", "ja{}ne@example.com", "jane@example.com{}"])
+@pytest.mark.parametrize(
+    "shape", ["{}jane@example.com", "ja{}ne@example.com", "jane@example.com{}"]
+)
 def test_an_address_with_a_character_that_nobody_sees_is_refused(shape: str, hidden: str) -> None:
     # Else a list of addresses that a spreadsheet wrote would suppress nobody, and say nothing.
     with pytest.raises(InvalidInput, match="character that nobody sees"):
@@ -221,7 +223,9 @@ def test_a_domain_that_is_not_international_has_one_spelling(address: str) -> No
 LABELS = st.text(st.characters(exclude_categories=("C", "Z", "P", "S")), min_size=1, max_size=12)
 
 
-@given(st.lists(LABELS | st.text("abcxn019", min_size=1).map(lambda tail: f"xn--{tail}"), min_size=1))
+@given(
+    st.lists(LABELS | st.text("abcxn019", min_size=1).map(lambda tail: f"xn--{tail}"), min_size=1)
+)
 def test_all_spellings_of_an_address_meet(labels: list[str]) -> None:
     spellings = email_spellings("a@" + ".".join(labels))
     for each in spellings:

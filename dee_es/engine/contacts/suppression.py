@@ -67,8 +67,8 @@ class Contacts:
         """
         found = [f"id:{contact_id}"]
         if email:
-            for each in email_spellings(email):
-                found.append(f"email:{self._keys.digest('email', each)}")
+            spellings = email_spellings(email)
+            found.extend([f"email:{self._keys.digest('email', each)}" for each in spellings])
         if phone:
             found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))}")
         return tuple(found)
