@@ -13,6 +13,7 @@ JsonScalar = str | int | float | bool | None
 JsonValue = object
 """A JSON value: scalars, lists of values, and maps from text to values."""
 
+_TEXT: Final = frozenset({str})
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _HELD: Final[dict[type, Callable[[Any], Any]]] = {
     str: str.__str__,
@@ -117,6 +118,8 @@ def check_map(field: str, value: object) -> dict[str, JsonValue]:
     if type(value) is not dict and not isinstance(value, Mapping):
         raise InvalidInput(field, f"must be a map, not {type(value).__name__}")
     check_value(field, value)
+    if _TEXT.issuperset(map(type, value)) and _SCALARS.issuperset(map(type, value.values())):
+        return dict(value)  # nearly all there is: nothing in it has to be made plain
     return {_plain(key): _plain(item) for key, item in value.items()}
 
 

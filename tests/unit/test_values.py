@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -199,7 +199,7 @@ class Fraction(float):
     """A fraction as some libraries have it."""
 
 
-class Colour(str, Enum):
+class Colour(StrEnum):
     RED = "red"
 
 
