@@ -20,12 +20,21 @@ _CORE: Final = (
     ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+",
      tuple("-+.0123456789")),
 )  # fmt: skip
+# Far more than the largest plan that is allowed; a few lines of aliases come to billions.
+_MOST_VALUES: Final = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader by the core schema that refuses a key given twice."""
+    """A safe loader by the core schema that refuses a key given twice, and aliases without end."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document as nodes, each of which is there once however many aliases lead to it."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _measured(node, {})
+        return node
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Read 007 as seven and 0o17 as octal, as version 1.2 has it."""
@@ -44,6 +53,22 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _measured(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values the node comes to once its aliases are followed; raises for too many."""
+    if node not in known:
+        known[node] = _MOST_VALUES  # what leads back into itself has no end
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        known[node] = 1 + sum(_measured(part, known) for part in parts)
+    if known[node] > _MOST_VALUES:
+        problem = f"comes to more than {_MOST_VALUES} values once its aliases are followed"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return known[node]
 
 
 for _kind, _pattern, _first in _CORE:

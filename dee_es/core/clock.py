@@ -11,6 +11,7 @@ from dee_es.errors import InvalidInput
 _MILLISECOND = timedelta(milliseconds=1)
 LAST_DAY: Final = datetime(9999, 12, 31, tzinfo=UTC)
 """Stands for all times behind it, which no `datetime` has; every zone has a time for it."""
+_FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +22,17 @@ class TimeScale:
     resolution_ms: int = 1000
 
     def time(self, tick: int) -> datetime:
-        """The UTC time at which `tick` begins."""
-        return self.epoch + tick * self.resolution_ms * _MILLISECOND
-
-    def ahead(self, tick: int) -> datetime:
-        """The UTC time at which a tick begins that may lie far ahead; `LAST_DAY` for any beyond."""
+        """The UTC time at which `tick` begins; the calendar's first or last for one beyond it."""
         try:
-            return min(self.time(tick), LAST_DAY)
+            moment = self.epoch + tick * self.resolution_ms * _MILLISECOND
         except OverflowError:
-            return LAST_DAY
+            return LAST_DAY if tick > 0 else _FIRST
+        return min(max(moment, _FIRST), LAST_DAY)
+
+    @property
+    def last_tick(self) -> int:
+        """The last tick that the calendar has a time for, at the end of the year 9999."""
+        return self.tick_at(LAST_DAY)
 
     def tick_at(self, moment: datetime) -> int:
         """The tick that `moment` falls into; negative before the epoch."""
@@ -59,9 +62,13 @@ class LogicalClock:
 
 
 def require_utc(field: str, moment: object) -> datetime:
-    """Return `moment` in UTC; a naive or non-datetime value raises `InvalidInput`."""
+    """Return `moment` in UTC; raises `InvalidInput` for one that is no time, or has no zone, or
+    lies beyond the calendar in UTC."""
     if not isinstance(moment, datetime):
         raise InvalidInput(field, f"must be a datetime, not {type(moment).__name__}")
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise InvalidInput(field, "has no time zone; use an aware datetime such as one in UTC")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(field, "lies outside of the years 1 to 9999 in UTC") from None

@@ -16,6 +16,8 @@ from dee_es.errors import InvalidInput
 _APART = r"\s@,;:<>()\[\]\\\"\x00-\x1f\x7f"
 _LABEL = rf"[^{_APART}.-](?:[^{_APART}.]*[^{_APART}.-])?"
 _EMAIL = re.compile(rf"[^{_APART}]{{1,64}}@(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
+_UNSEEN = frozenset({"Cc", "Cf", "Co"})
+_ENCODED = "xn--"
 _PHONE_NOISE = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]+")
 _PHONE = re.compile(r"\+?[0-9]{5,15}\Z")
 _FIELDS = ("id", "email", "phone", "timezone", "attributes")
@@ -69,7 +71,18 @@ def _optional(check: Any, field: str, value: object) -> str | None:
 
 
 def check_email(field: str, value: object) -> str:
-    """Return the address without surrounding space, or raise `InvalidInput`."""
+    """Return the address without surrounding space, or raise `InvalidInput`.
+
+    Refuses what nobody sees, too: such an address on a list would look right and cover nobody.
+    """
+    text = check_shape(field, value)
+    if not text.isascii() and any(unicodedata.category(char) in _UNSEEN for char in text):
+        raise InvalidInput(field, "holds a character that nobody sees")
+    return text
+
+
+def check_shape(field: str, value: object) -> str:
+    """`check_email` as far as parts and separators go; for addresses that were taken in before."""
     text = check_text(field, value).strip()
     if not _EMAIL.match(text):
         raise InvalidInput(field, "is not one e-mail address such as name@example.com")
@@ -102,6 +115,38 @@ def fold_email(checked: str) -> str:
     """
     text = checked.strip()
     return (text if text.isascii() else unicodedata.normalize("NFC", text)).lower()
+
+
+def email_spellings(checked: str) -> tuple[str, ...]:
+    """Every form under which the mailbox of an address that was checked before may be listed.
+
+    `fold_email` comes first, and is all there is unless the domain is international: such a domain
+    is written in letters or, label by label, as `xn--` and Punycode (RFC 5891), and names the same
+    mailbox both ways.
+    """
+    folded = fold_email(checked)
+    if folded.isascii() and _ENCODED not in folded:
+        return (folded,)
+    local, _, domain = folded.rpartition("@")
+    labels = [_in_letters(label) for label in domain.split(".")]
+    ways = (".".join(labels), ".".join([_encoded(label) for label in labels]))
+    return tuple(dict.fromkeys((folded, *[f"{local}@{way}" for way in ways])))
+
+
+def _in_letters(label: str) -> str:
+    if not (label.startswith(_ENCODED) and label.isascii()):
+        return label
+    try:
+        letters = label.removeprefix(_ENCODED).encode().decode("punycode")
+    except UnicodeError:
+        return label
+    # What does not come back the same is no domain's spelling, or not the one that is compared.
+    proper = letters.isprintable() and fold_email(letters) == letters
+    return letters if proper and _encoded(letters) == label else label
+
+
+def _encoded(label: str) -> str:
+    return label if label.isascii() else _ENCODED + label.encode("punycode").decode()
 
 
 def fold_phone(checked: str) -> str:

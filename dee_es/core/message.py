@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dee_es.core.contact import check_email, check_phone
+from dee_es.core.contact import check_phone, check_shape
 from dee_es.core.events import Message
 from dee_es.core.script import check_script, texts_applied
 from dee_es.core.template import Template, TemplateError, parse, render
@@ -152,7 +152,7 @@ def check_mailbox(field: str, value: object) -> str:
     Stricter than what a contact may have: outside of ASCII only letters, marks and digits, and
     nothing that looks like an encoded word. Raises `InvalidInput`.
     """
-    address = check_email(field, value)
+    address = check_shape(field, value)
     local, _, domain = address.rpartition("@")
     if "=?" in local:
         raise InvalidInput(field, "holds an encoded word, which readers would decode")

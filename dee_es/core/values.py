@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from dee_es.errors import InvalidInput
 
@@ -13,6 +13,13 @@ JsonScalar = str | int | float | bool | None
 JsonValue = object
 """A JSON value: scalars, lists of values, and maps from text to values."""
 
+_TEXT: Final = frozenset({str})
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_HELD: Final[dict[type, Callable[[Any], Any]]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+}
 MAX_SAFE_INTEGER: Final = 2**53
 """Integers beyond this lose digits in readers that keep numbers as doubles."""
 MAX_DEPTH: Final = 64
@@ -103,17 +110,36 @@ def check_value(field: str, value: JsonValue, depth: int = 0) -> None:
 
 
 def check_map(field: str, value: object) -> dict[str, JsonValue]:
-    """Return `value` as a plain map if it is a map of safe JSON values."""
+    """Return a copy of `value` in plain types if it is a map of safe JSON values.
+
+    So what is decided by now is what is read back later, whatever classes of text, numbers and maps
+    a caller's libraries have.
+    """
     if type(value) is not dict and not isinstance(value, Mapping):
         raise InvalidInput(field, f"must be a map, not {type(value).__name__}")
     check_value(field, value)
-    return dict(value)
+    if _TEXT.issuperset(map(type, value)) and _SCALARS.issuperset(map(type, value.values())):
+        return dict(value)  # nearly all there is: nothing in it has to be made plain
+    return {_plain(key): _plain(item) for key, item in value.items()}
 
 
 def check_payload_size(field: str, size: int) -> None:
     """Refuse a payload above `MAX_PAYLOAD_BYTES`."""
     if size > MAX_PAYLOAD_BYTES:
         raise InvalidInput(field, f"{size} bytes are more than the {MAX_PAYLOAD_BYTES} allowed")
+
+
+def _plain(value: Any) -> Any:
+    """A copy of a value that was checked, down to the plain types of JSON."""
+    if type(value) in _SCALARS:
+        return value
+    for plain in (str, int, float):
+        if isinstance(value, plain):
+            # Not `plain(value)`: what a class of its own says about itself is not what it holds.
+            return _HELD[plain](value)
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value]
 
 
 def _harmless(text: str) -> bool:

@@ -126,7 +126,7 @@ class Insights:
         return tuple(sorted(found, key=lambda run: run.ordinal))
 
     def _entry(self, row: ContactEntryRow) -> ContactEntry:
-        until = None if row.until_tick is None else self.scale.ahead(row.until_tick)
+        until = None if row.until_tick is None else self.scale.time(row.until_tick)
         return ContactEntry(
             tick=row.tick,
             time=self.scale.time(row.tick),

@@ -69,10 +69,6 @@ class EngineClock:
         """The present tick together with its scale."""
         return LogicalClock(self.now(), self.scale.resolution_ms, self.scale.epoch)
 
-    def ahead(self, tick: int) -> datetime:
-        """The UTC time of a tick that may lie far ahead; see `TimeScale.ahead`."""
-        return self.scale.ahead(tick)
-
     def time(self, tick: int) -> datetime:
         """The UTC time of a tick."""
         return self.scale.time(tick)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -236,3 +237,31 @@ def test_the_rest(engine: Engine) -> None:
     )
     with refused(engine, PlanValidationError, "no-such-template"):
         engine.execute(unpublished, {"id": "b"})
+
+
+class Text(str):
+    """Text as some libraries have it; so are the columns of a table that was read by them."""
+
+
+def test_values_that_are_no_plain_types_are_kept_as_such(engine: Engine) -> None:
+    contacts = [Contact(id=f"c{n}", attributes={"tier": Text("gold")}) for n in range(3)]
+    plan = create_plan(
+        id="tier",
+        name="Tier",
+        steps=[
+            steps.branch(
+                "b",
+                [
+                    {"when": 'contact.attributes.tier == "gold"', "goto": "yes"},
+                    {"when": "default", "goto": "no"},
+                ],
+            ),
+            steps.end("yes", "gold"),
+            steps.end("no", "other"),
+        ],
+    )
+    result = engine.bulk_execute(plan, contacts, variables={"at": MappingProxyType({"x": 1})})
+    assert (result.created, result.skipped, result.errors) == (3, 0, 0)
+    engine.run_until_idle()
+    assert {run.outcome for run in engine.list_runs().runs} == {"gold"}
+    assert engine.replay(engine.list_runs().runs[0].id).identical

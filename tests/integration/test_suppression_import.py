@@ -190,3 +190,35 @@ def test_lifting_an_address_leaves_what_a_contact_was_suppressed_with(engine: En
     assert engine.unsuppress("jane")
     engine.execute(outreach(), Contact(id="other", email="jane@example.com"))
     assert engine.import_suppressions([EMAIL], level="global") == ImportResult(added=1)
+
+
+@pytest.mark.parametrize(
+    "listed, known",
+    [
+        ("jane@bücher.example", "Jane@xn--bcher-kva.example"),
+        ("jane@XN--BCHER-KVA.example", "jane@Bücher.example"),
+    ],
+)
+def test_an_international_domain_is_one_however_it_is_spelt(
+    engine: Engine, channel: MemoryChannel, listed: str, known: str
+) -> None:
+    engine.suppress(email=listed, reason="asked")
+    with pytest.raises(Refused):
+        engine.execute(outreach(), Contact(id="c", email=known, firstName="Jane"))
+    # Who is on the way already is not written to either.
+    run = engine.execute(
+        outreach(), Contact(id="d", email=known.replace("ane", "oe"), firstName="Joe")
+    )
+    engine.suppress(email=listed.replace("jane", "joe"), reason="asked")
+    engine.run_until_idle()
+    assert channel.sent == []
+    assert engine.get_run(run.id).status != "active"
+
+
+def test_an_address_that_no_mail_can_have_is_refused(engine: Engine) -> None:
+    before = position(engine)
+    with pytest.raises(InvalidInput, match=r"^email: .*nobody sees"):
+        engine.suppress(email="jane@example.com\u200b", reason="asked")
+    result = engine.import_suppressions([SuppressionEntry(email="\ufeffjane@example.com")])
+    assert (result.added, result.errors) == (0, 1)
+    assert position(engine) == before

@@ -127,3 +127,28 @@ def test_references() -> None:
     for wrong in ("", "a b", "a@", "a@0", "a@x", "@1"):
         with pytest.raises(click.UsageError):
             split_reference(wrong)
+
+
+def bomb(levels: int, merged: bool) -> str:
+    """Ten times the level before, level after level, in as many short lines."""
+    first, many = ("{x: 1}", "{{<<: [{}]}}") if merged else ("[x]", "[{}]")
+    more = [
+        f"l{level}: &l{level} " + many.format(", ".join([f"*l{level - 1}"] * 10))
+        for level in range(1, levels + 1)
+    ]
+    return "\n".join([f"l0: &l0 {first}", *more])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [bomb(6, False), bomb(6, True), "a: &a [*a]", "a: &a {b: *a}", "a: &a {<<: *a}"],
+    ids=["lists", "merges", "within itself", "as its own value", "as its own base"],
+)
+def test_a_small_file_that_stands_for_a_huge_one_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInput, match="aliases"):
+        read(tmp_path, text)
+
+
+def test_aliases_are_followed_as_far_as_anybody_writes_them(tmp_path: Path) -> None:
+    assert read(tmp_path, bomb(3, False))["l3"][9][9][9] == ["x"]
+    assert read(tmp_path, bomb(3, True))["l3"] == {"x": 1}

@@ -60,9 +60,8 @@ def test_a_moment_lies_within_its_tick(moment: datetime, resolution: int) -> Non
 def test_what_lies_beyond_the_calendar_is_its_last_day(resolution: int, beyond: int) -> None:
     scale = TimeScale(EPOCH, resolution)
     last = scale.tick_at(LAST_DAY)
-    assert scale.ahead(last) == scale.time(last) == LAST_DAY
-    assert scale.ahead(last - 1) == scale.time(last - 1) < LAST_DAY
-    assert scale.ahead(last + beyond) == LAST_DAY
+    assert scale.time(last - 1) < scale.time(last) == LAST_DAY
+    assert scale.time(last + beyond) == LAST_DAY
 
 
 def test_times_are_turned_to_utc() -> None:
@@ -77,3 +76,40 @@ def test_a_time_that_could_mean_several_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput) as caught:
         require_utc("since", value)
     assert caught.value.field == "since"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=5))),
+    ],
+)
+def test_a_time_that_utc_has_no_date_for_is_refused(moment: datetime) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        require_utc("since", moment)
+    assert caught.value.field == "since"
+
+
+@pytest.mark.parametrize("resolution", [1, 250, 1000, 86_400_000])
+def test_the_last_tick_is_the_last_one_with_a_date(resolution: int) -> None:
+    scale = TimeScale(EPOCH, resolution)
+    begins = scale.time(scale.last_tick)
+    assert scale.tick_at(begins) == scale.last_tick
+    left = datetime(9999, 12, 31, tzinfo=UTC) - begins
+    assert timedelta() <= left < timedelta(milliseconds=resolution)
+
+
+@given(st.integers(0, 2**63), RESOLUTIONS)
+def test_a_tick_behind_the_calendar_is_told_as_its_end(ahead: int, resolution: int) -> None:
+    scale = TimeScale(EPOCH, resolution)
+    assert scale.time(scale.last_tick + 1 + ahead) == datetime(9999, 12, 31, tzinfo=UTC)
+    # As a date in every zone, too.
+    scale.time(scale.last_tick + 1 + ahead).astimezone(timezone(timedelta(hours=14)))
+
+
+@given(st.integers(10**9, 2**63))
+def test_a_tick_before_the_calendar_is_told_as_its_beginning(back: int) -> None:
+    begins = TimeScale(EPOCH, 86_400_000).time(-back)
+    assert begins == datetime(1, 1, 2, tzinfo=UTC)
+    begins.astimezone(timezone(timedelta(hours=-12)))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
 
 from dee_es.core import values
@@ -181,3 +185,63 @@ def test_a_payload_has_a_largest_size() -> None:
     values.check_payload_size("event", 256 * 1024)
     with pytest.raises(InvalidInput, match="262145"):
         values.check_payload_size("event", 256 * 1024 + 1)
+
+
+class Word(str):
+    """Text as some libraries have it."""
+
+
+class Whole(int):
+    """A whole number as some libraries have it."""
+
+
+class Fraction(float):
+    """A fraction as some libraries have it."""
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Size(IntEnum):
+    BIG = 3
+
+
+def parts(value: Any) -> Iterator[Any]:
+    """The value, and all that is in it."""
+    yield value
+    for inner in value.items() if isinstance(value, dict) else ():
+        yield from (part for each in inner for part in parts(each))
+    for each in value if isinstance(value, list) else ():
+        yield from parts(each)
+
+
+@pytest.mark.parametrize(
+    "value, plain",
+    [
+        (Word("a"), "a"),
+        (Whole(4), 4),
+        (Fraction(1.5), 1.5),
+        (Colour.RED, "red"),
+        (Size.BIG, 3),
+        (MappingProxyType({"b": (Word("c"), True, None)}), {"b": ["c", True, None]}),
+        (OrderedDict(b=[Fraction(0.5)]), {"b": [0.5]}),
+        ([{Word("k"): {"x": Whole(1)}}], [{"k": {"x": 1}}]),
+        ((1, 2), [1, 2]),
+    ],
+)
+def test_a_map_comes_out_in_plain_types(value: object, plain: object) -> None:
+    found = values.check_map("field", {"a": value, "b": "c"})
+    assert found == {"a": plain, "b": "c"}
+    exact = {dict, list, str, int, float, bool, type(None)}
+    assert {type(part) for part in parts(found)} <= exact
+    assert msgspec.json.decode(msgspec.json.encode(found)) == found
+    assert {type(key) for key in values.check_map("field", {Word("a"): 1})} == {str}
+
+
+def test_a_map_is_not_the_one_that_was_given() -> None:
+    given: dict[str, Any] = {"a": [1], "b": {"c": 2}}
+    found = values.check_map("field", given)
+    given["a"].append(2)
+    given["b"]["c"] = 3
+    assert found == {"a": [1], "b": {"c": 2}}

@@ -22,7 +22,7 @@ def health(session: Session, as_json: bool) -> None:
         found = engine.health()
         due = None
         if found.next_due is not None:
-            moment = engine.clock.ahead(found.next_due)
+            moment = engine.clock.time(found.next_due)
             due = f"tick {found.next_due:,}, {iso(moment)} ({distance(moment, found.time)})"
     if as_json:
         write_json(found)

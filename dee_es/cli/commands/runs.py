@@ -97,7 +97,7 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
         run = engine.get_run(run_id)
         timeline = engine.get_timeline(run_id)
         now = engine.now().now
-        resume_at = None if run.resume_tick is None else engine.clock.ahead(run.resume_tick)
+        resume_at = None if run.resume_tick is None else engine.clock.time(run.resume_tick)
     refusals = find_refusals(timeline, run)
     if as_json:
         from dee_es.cli.output import plain, write_json

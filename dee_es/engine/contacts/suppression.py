@@ -10,7 +10,13 @@ from msgspec.structs import replace
 from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
-from dee_es.core.contact import fold_email, fold_phone, normalize_email, normalize_phone
+from dee_es.core.contact import (
+    email_spellings,
+    fold_email,
+    fold_phone,
+    normalize_email,
+    normalize_phone,
+)
 from dee_es.core.contact_state import ContactState, Listed
 from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
@@ -55,12 +61,14 @@ class Contacts:
     def subjects(self, contact_id: str, email: str | None, phone: str | None) -> tuple[str, ...]:
         """What a suppression may name this contact by: its id and keyed digests of its addresses.
 
-        The digests cover a second record of the same person under another id. The addresses were
+        The digests cover a second record of the same person under another id; an international
+        domain has one for each of its spellings, the one that was given first. The addresses were
         checked when the contact was made.
         """
         found = [f"id:{contact_id}"]
         if email:
-            found.append(f"email:{self._keys.digest('email', fold_email(email))}")
+            spellings = email_spellings(email)
+            found.extend([f"email:{self._keys.digest('email', each)}" for each in spellings])
         if phone:
             found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))}")
         return tuple(found)

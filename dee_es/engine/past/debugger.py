@@ -210,7 +210,7 @@ class DebugSession:
     def _supposed(self, recorded: e.RecordedEvent) -> Supposed:
         return Supposed(
             recorded.meta.tick,
-            self._scale.ahead(recorded.meta.tick),
+            self._scale.time(recorded.meta.tick),
             REGISTRY[recorded.name].action,
             getattr(recorded.event, "step_id", None),
             self._outcome_of(recorded.event),

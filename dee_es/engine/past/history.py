@@ -91,16 +91,16 @@ class History:
             reason=meta.reason,
             rule=_rule(recorded.event),
             until_tick=until,
-            until=None if until is None else self._scale.ahead(until),
+            until=None if until is None else self._scale.time(until),
         )
 
     def outcome(self, event: e.Event) -> str | None:
         """In a few words how an event came out."""
         held: Any = event
         if isinstance(event, e.WaitStarted):
-            return f"until {self._scale.ahead(event.until_tick):%Y-%m-%d %H:%M:%S}Z"
+            return f"until {self._scale.time(event.until_tick):%Y-%m-%d %H:%M:%S}Z"
         if isinstance(event, e.StepPending):
-            return f"result by {self._scale.ahead(event.deadline_tick):%Y-%m-%d %H:%M:%S}Z"
+            return f"result by {self._scale.time(event.deadline_tick):%Y-%m-%d %H:%M:%S}Z"
         if isinstance(event, e.StepRetried):
             return f"attempt {event.attempt}: {event.error}"
         if isinstance(event, e.StepDispatched):

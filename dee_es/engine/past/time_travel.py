@@ -169,7 +169,7 @@ def waiting_of(state: RunState, scale: TimeScale) -> Waiting | None:
     return Waiting(
         what=state.hold,
         until_tick=state.hold_until,
-        until=scale.ahead(state.hold_until),
+        until=scale.time(state.hold_until),
         rule=rule or None,
         reason=reason or None,
     )

@@ -156,9 +156,16 @@ def guarded(unit: Unit, guard: SuppressionGuard, uses: tuple[CounterUse, ...]) -
 
 
 def _addresses(subjects: Iterable[str]) -> tuple[str, ...]:
-    """The addresses among the subjects; half a digest, 128 bits, tells them apart as well."""
-    split = [subject.partition(":") for subject in subjects]
-    return tuple(f"{kind}:{digest[:32]}" for kind, _, digest in split if kind != "id")
+    """The addresses among the subjects; half a digest, 128 bits, tells them apart as well.
+
+    Of an address with several spellings only the first counts: a send is counted once.
+    """
+    found: dict[str, str] = {}
+    for subject in subjects:
+        kind, _, digest = subject.partition(":")
+        if kind != "id":
+            found.setdefault(kind, f"{kind}:{digest[:32]}")
+    return tuple(found.values())
 
 
 def _fact(consent: Consent | None, tick: int) -> ConsentFact:

@@ -110,28 +110,32 @@ class Scheduler:
         """Process everything due up to and including `tick`.
 
         A manual clock jumps from due tick to due tick and ends at `tick`; with a system clock this
-        takes as long as the time does. Raises `InvalidInput` for a tick that has passed.
+        takes as long as the time does. Raises `InvalidInput` for a tick that has passed, and for
+        one beyond the year 9999: time never goes back, and nothing would have a date any more.
         """
         with self._working():
             now = self._clock.refresh()
             if tick < now:
                 raise InvalidInput("tick", f"{tick} has passed; it is now tick {now}")
+            if tick > self._clock.scale.last_tick:
+                raise InvalidInput("tick", f"{tick} lies beyond the year 9999")
             report = self._drive(lambda: self._reach(tick), on_tick)
             self._await(tick)
             self._tell_held_up()
             return replace(report, tick=self._clock.now())
 
     def run_until_idle(self, on_tick: OnTick | None = None) -> TickReport:
-        """Process everything until no run is due any more, however far ahead that is."""
+        """Process everything until no run is due any more, as far ahead as the calendar goes."""
         with self._working():
-            report = self._drive(lambda: self._reach(None), on_tick)
+            last = self._clock.scale.last_tick
+            report = self._drive(lambda: self._reach(last), on_tick)
             self._tell_held_up()
             return report
 
-    def _reach(self, limit: int | None) -> bool:
+    def _reach(self, limit: int) -> bool:
         """Go to the next due tick within `limit`; False if there is none."""
         due = self._next_due()
-        if due is None or (limit is not None and due > limit):
+        if due is None or due > limit:
             return False
         self._await(due)
         return True

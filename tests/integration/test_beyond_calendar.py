@@ -1,0 +1,88 @@
+"""Runs that wait longer than the calendar reaches: shown like any other, and never reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from dee_es import Contact, Engine, ExecutionRun, create_plan, steps
+from dee_es.errors import InvalidInput
+from tests.support.engines import BACKENDS, DAY, EPOCH, database_url, open_engine
+
+END = datetime(9999, 12, 31, tzinfo=UTC)
+YEARS = 100_000_000
+
+
+@pytest.fixture(params=BACKENDS)
+def engine(
+    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> Iterator[Engine]:
+    with open_engine(database_url(request.param, tmp_path, fresh_postgres)) as opened:
+        yield opened
+
+
+def waiting(engine: Engine, days: int) -> ExecutionRun:
+    plan = create_plan(
+        id=f"long{days}",
+        name="Long",
+        steps=[steps.wait("w", {"days": days}), steps.end("e", "done")],
+    )
+    return engine.execute(plan, Contact(id="c"))
+
+
+def test_a_run_that_waits_beyond_the_calendar_is_shown(engine: Engine) -> None:
+    run = waiting(engine, YEARS)
+    engine.tick()
+    assert engine.get_run(run.id).resume_tick == YEARS * DAY
+    assert engine.get_timeline(run.id)[-1].tick == 0
+    assert engine.run_at(run.id, version=engine.get_run(run.id).version).run.status == "waiting"
+    assert engine.explain(run.id)
+    assert engine.list_runs().total == 1
+
+
+def test_the_clock_stays_within_the_calendar(engine: Engine) -> None:
+    last = (END - EPOCH) // timedelta(seconds=1)
+    soon, late = waiting(engine, 3), waiting(engine, YEARS)
+    assert engine.run_until_idle().tick == 3 * DAY
+    assert engine.get_run(soon.id).status == "completed"
+    assert engine.get_run(late.id).status == "waiting"
+    with pytest.raises(InvalidInput, match=r"^tick: .*9999"):
+        engine.run_until(last + 1)
+    assert engine.run_until(last).tick == last
+    assert engine.now().now == END
+    assert engine.health().ok
+    assert engine.cancel_run(late.id, "enough").status == "cancelled"
+
+
+def test_a_loop_of_long_waits_ends_with_the_calendar(engine: Engine) -> None:
+    plan = create_plan(
+        id="loop",
+        name="Loop",
+        steps=[
+            steps.wait("w", {"days": 365_000}),
+            steps.branch(
+                "b",
+                [
+                    {"when": "contact.unsubscribed", "goto": "e"},
+                    {"when": "default", "goto": "w2"},
+                ],
+            ),
+            steps.wait("w2", {"days": 365_000}),
+            steps.end("e", "done"),
+        ],
+        transitions=[{"from": "w", "to": "b"}, {"from": "w2", "to": "b"}],  # type: ignore[arg-type]
+    )
+    run = engine.execute(plan, Contact(id="c"))
+    assert engine.run_until_idle().tick < (END - EPOCH) // timedelta(seconds=1)
+    assert engine.get_run(run.id).status == "waiting"
+    assert engine.list_runs(status="waiting").total == 1
+
+
+def test_times_that_utc_has_no_date_for_are_refused(engine: Engine) -> None:
+    late = datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
+    with pytest.raises(InvalidInput, match=r"^started_before: "):
+        engine.list_runs(started_before=late)
+    assert engine.list_runs(started_before=datetime.max.replace(tzinfo=UTC)).total == 0
