@@ -15,6 +15,8 @@ from dee_es.errors import InvalidInput
 SETTINGS_FILE: Final = "dee.toml"
 DEFAULT_DATABASE: Final = "sqlite:///dee.db"
 _VOICEMAIL: Final = ("hangup", "leave_message", "continue", "off")
+_ANY: Final = 2**53 - 1
+_MOST: Final = {"smtp_port": 65_535}
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -119,11 +121,12 @@ class EngineConfig:
             "twilio_max_duration_s",
         ):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidInput(name, "must be 1 or more")
+            if value is not None:
+                _require_between(name, value, 1, _MOST.get(name, _ANY))
         for name in ("checkpoint_every_events", "checkpoint_every_s"):
-            if getattr(self, name) < 0:
-                raise InvalidInput(name, "must be 0 or more")
+            _require_between(name, getattr(self, name), 0, _ANY)
+        for name in ("database", "keys"):
+            _require_readable(name, getattr(self, name))
         _require_one_of("clock", self.clock, ("system", "manual"))
         _require_one_of("personal_data", self.personal_data, ("encrypted", "off"))
         _require_one_of("email", self.email, ("outbox", "smtp"))
@@ -167,7 +170,7 @@ def load_config(
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInput(SETTINGS_FILE, f"cannot be read: {error}") from None
 
@@ -175,22 +178,50 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _typed(name: str, kind: str, value: Any) -> Any:
     try:
         if kind.startswith("int"):
-            return int(value)
+            return _whole(value)
         if kind == "bool":
             return value if isinstance(value, bool) else _TRUTHS[str(value).lower()]
         if kind.startswith("tuple"):
             index, parts = value.split("/") if isinstance(value, str) else value
-            return int(index), int(parts)
-        if "datetime" in kind and isinstance(value, str):
+            return _whole(index), _whole(parts)
+        if kind.startswith("datetime") and isinstance(value, str):
             return datetime.fromisoformat(value)
     except KeyError:
         raise InvalidInput(name, "must be true or false") from None
     except (TypeError, ValueError):
         wanted = "I/N" if kind.startswith("tuple") else kind.split(" ")[0]
         raise InvalidInput(name, f"is not a valid {wanted}") from None
-    if not isinstance(value, str | int | bool | datetime):
-        raise InvalidInput(name, f"must be a single value, not {type(value).__name__}")
+    meant, said = (datetime, "text or a time") if kind.startswith("datetime") else (str, "text")
+    if not isinstance(value, meant):
+        raise InvalidInput(name, f"must be {said}, not {type(value).__name__}")
     return value
+
+
+def _whole(value: object) -> int:
+    """A whole number, given as such or as text; a fraction or a truth value is none."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError
+    return int(value)
+
+
+def _require_between(name: str, value: int, least: int, most: int) -> None:
+    if value < least:
+        raise InvalidInput(name, f"must be {least} or more")
+    if value > most:
+        raise InvalidInput(name, f"must be at most {most}")
+
+
+def _require_readable(name: str, url: str | None) -> None:
+    """A slash or an @ in a password, written as such, would move the rest of it to where the host's
+    or the database's name is, which errors tell."""
+    scheme, _, rest = (url or "").partition("://")
+    place, _, path = rest.partition("?")[0].partition("/")
+    if scheme in ("postgresql", "postgres") and (place.count("@") > 1 or "@" in path):
+        raise InvalidInput(
+            name,
+            "has an @ where none can be; within a user, a password or a name "
+            "write @ / : ? # as %40 %2F %3A %3F %23",
+        )
 
 
 def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

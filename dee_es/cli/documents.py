@@ -139,6 +139,14 @@ def _yaml(path: str, text: str) -> Any:
         raise InvalidInput(
             f"{path}:{line}:{column}", "holds a character that YAML refuses"
         ) from None
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
+        # The library looks at a value as its tag says, whether it is such a value or not.
         problem = "is nested too deeply" if isinstance(error, RecursionError) else "cannot be read"
         raise InvalidInput(path, problem) from None

@@ -104,7 +104,9 @@ def write_fields(pairs: Iterable[tuple[str, str | int | None]]) -> None:
 
 def write_json(document: object) -> None:
     """Write one JSON document; dataclasses and times in it become JSON first."""
-    text = json.dumps(plain(document), ensure_ascii=False, indent=2)
+    # What another coding lacks would be written as an escape that JSON does not have.
+    narrow = not (sys.stdout.encoding or "").lower().startswith("utf")
+    text = json.dumps(plain(document), ensure_ascii=narrow, indent=2)
     # Text may hold what a terminal obeys beyond the characters that JSON escapes by itself.
     sys.stdout.write(printable_lines(text) + "\n")
 

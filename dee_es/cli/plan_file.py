@@ -102,7 +102,8 @@ def find_plan(reference: str, engine: Engine) -> PlanFile:
 
     Raises `PlanNotFound` if it is neither.
     """
-    if os.path.exists(reference) or reference.endswith(_SUFFIXES) or os.sep in reference:
+    here = os.path.exists(reference) and not os.path.isdir(reference)
+    if here or reference.endswith(_SUFFIXES) or os.sep in reference:
         return read_plan_file(reference)
     plan_id, version = split_reference(reference)
     try:

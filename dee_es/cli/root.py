@@ -128,12 +128,24 @@ def _version(ctx: click.Context) -> None:
 
 def run(arguments: Sequence[str] | None) -> None:
     """Run one command and exit."""
+    _open_streams()
+    if hasattr(sys.stdin, "reconfigure"):
+        # What is no text is refused where it is read, as it is in arguments.
+        sys.stdin.reconfigure(errors="surrogateescape")
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show is no reason to fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = root.main(arguments, prog_name="dee", standalone_mode=False)
+        sys.stdout.flush()
+    except OSError as error:
+        # Of what is written while options are read, `--help` and `--version`.
+        _let_go(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(BROKEN_PIPE)
+        click.echo(f"dee: {_said(error)}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             click.echo(error.format_message(), err=True)
@@ -146,6 +158,18 @@ def run(arguments: Sequence[str] | None) -> None:
         click.echo("dee: interrupted", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_streams() -> None:
+    """Have nothing come from, or go to, a standard stream that the caller closed."""
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            # The number is taken, so that no file opened later is taken for the stream.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _fault(ctx: click.Context, message: str) -> None:

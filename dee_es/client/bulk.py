@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -12,7 +11,7 @@ from typing import Any, Final, Literal
 from dee_es.client.jobs import done
 from dee_es.client.reading import read_all
 from dee_es.client.runs import Given, Plan, camel, checked_status, person_given, plan_given
-from dee_es.client.transport import Transport
+from dee_es.client.transport import Transport, key_given
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_map, check_payload_size
 from dee_es.engine.api.base import checked_reason
@@ -67,7 +66,7 @@ class BulkClient:
             "dryRun": dry_run,
         }
         tally = _Tally(on_progress, on_refusal)
-        key = secrets.token_urlsafe(24) if command_id is None else command_id
+        key = key_given(command_id)
         for number, batch in enumerate(_batches(contacts, tally, apart=not dry_run)):
             given = {**order, "contacts": batch}
             own = own_key(key, number, given)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from dee_es.client.bulk import own_key
-from dee_es.client.transport import Transport, problem_error
+from dee_es.client.transport import Transport, key_given, problem_error
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_id, check_map
 from dee_es.engine.contacts.channel_events import EVENT_TYPES
@@ -62,7 +61,7 @@ class EventsClient:
         flat memory. One that cannot be used is counted, told to `on_error`, and never stops the
         rest."""
         check_count("batch_size", batch_size, MAX_BATCH)
-        key = secrets.token_urlsafe(24) if command_id is None else command_id
+        key = key_given(command_id)
         result, batch = IngestResult(), _Batch()
         for number, event in enumerate(events):
             try:

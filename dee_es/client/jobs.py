@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Final
 
-from dee_es.client.transport import API, ApiRefused, Transport, problem_error
+from dee_es.client.transport import API, ApiRefused, Transport, key_given, problem_error
 
 _STARTS: Final = 3
 _FIRST_S: Final = 0.02
@@ -30,7 +29,7 @@ def done(
     A server that was started anew does not know its jobs: the same call under the same key goes on
     then. Raises what the job failed with, and `ApiRefused` if somebody ended it early.
     """
-    chosen, start = key or secrets.token_urlsafe(24), 1
+    chosen, start = key_given(key), 1
     while True:
         try:
             job = _ended(transport, transport.post(path, given, key=chosen), on_job)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 from dee_es.client.bulk import own_key
 from dee_es.client.runs import camel
-from dee_es.client.transport import Transport, problem_error
+from dee_es.client.transport import Transport, key_given, problem_error
 from dee_es.core.contact import fold_email, fold_phone
 from dee_es.core.events import Level
 from dee_es.core.values import check_count, check_text
@@ -52,7 +51,7 @@ class SuppressionsClient:
         base = SuppressionEntry(level=checked_level(level), scope=scope)
         if reason is not None:
             check_text("reason", reason)
-        key = secrets.token_urlsafe(24) if command_id is None else command_id
+        key = key_given(command_id)
         order = {"reason": reason, "dryRun": dry_run}
         sending = _Sending(self._http, key, order, on_error)
         seen = set[bytes]()

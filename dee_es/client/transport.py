@@ -79,7 +79,7 @@ class Transport:
         headers = {"X-Dee-Request": "1", "Accept": "application/json"}
         near = _checked_url(url, token)
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {_sendable('token', token, spaces=False)}"
         self._client = httpx.Client(
             base_url=url.rstrip("/") + API,
             headers=headers,
@@ -96,7 +96,7 @@ class Transport:
     def get(self, path: str, **query: Any) -> Any:
         """What a GET answers."""
         given = {name: _text(name, value) for name, value in query.items() if value is not None}
-        return self._send("GET", path, params=given).json()
+        return _document(self._send("GET", path, params=given))
 
     def post(
         self,
@@ -110,8 +110,8 @@ class Transport:
         given = {
             name: _json(name, value) for name, value in (body or {}).items() if value is not None
         }
-        headers = {"Idempotency-Key": key or secrets.token_urlsafe(24)} if changes else {}
-        return self._send("POST", path, json=given, headers=headers).json()
+        headers = {"Idempotency-Key": key_given(key)} if changes else {}
+        return _document(self._send("POST", path, json=given, headers=headers))
 
     def made_of(self, path: str, body: Mapping[str, Any]) -> bytes:
         """The bytes that a POST which changes nothing answers."""
@@ -120,11 +120,11 @@ class Transport:
     def upload(self, path: str, content: bytes, *, key: str | None = None, **query: Any) -> Any:
         """What a POST of a file answers."""
         headers = {
-            "Idempotency-Key": key or secrets.token_urlsafe(24),
+            "Idempotency-Key": key_given(key),
             "Content-Type": "application/octet-stream",
         }
         given = {name: _text(name, value) for name, value in query.items() if value is not None}
-        return self._send("POST", path, content=content, params=given, headers=headers).json()
+        return _document(self._send("POST", path, content=content, params=given, headers=headers))
 
     def lines(self, path: str) -> Iterator[bytes]:
         """The lines of a file, which is taken in whole before the first of them."""
@@ -183,6 +183,37 @@ class Transport:
             time.sleep(max(_PAUSE_S, _asked_for(answer)))
 
 
+def key_given(command_id: str | None) -> str:
+    """The key of a call, made up if none is given; raises `InvalidInput` for what is none."""
+    if command_id is None:
+        return secrets.token_urlsafe(24)
+    return _sendable("command_id", command_id, spaces=True)
+
+
+def _sendable(field: str, value: object, *, spaces: bool) -> str:
+    """A text that a header can hold; the value is not told, for it may be secret."""
+    if not isinstance(value, str):
+        raise InvalidInput(field, f"must be text, not {type(value).__name__}")
+    shown = value.isascii() and value.isprintable() and value == value.strip()
+    if not value or not shown or (" " in value and not spaces):
+        raise InvalidInput(
+            field, "must be printable ASCII without white space around it, as headers are"
+        )
+    return value
+
+
+def _document(answer: httpx.Response) -> Any:
+    """The JSON of an answer; raises `ApiRefused` for what somebody else may have answered."""
+    try:
+        return answer.json()
+    except (ValueError, RecursionError):
+        raise _not_ours(answer) from None
+
+
+def _not_ours(answer: httpx.Response) -> ApiRefused:
+    return ApiRefused(answer.status_code, "NotAnApi", "the answer is none of a `dee serve`")
+
+
 def part(field: str, value: str) -> str:
     """An id as a part of a path; raises `InvalidInput` for what is none, as the engine does."""
     checked = check_id(field, value)
@@ -197,7 +228,7 @@ def error_of(answer: httpx.Response) -> DeeError:
         said = answer.json()
         name, detail = str(said["error"]), str(said["detail"])
     except (ValueError, KeyError, TypeError):
-        return ApiRefused(answer.status_code, "NotAnApi", "the answer is none of a `dee serve`")
+        return _not_ours(answer)
     return problem_error(name, detail, answer.status_code, said)
 
 
@@ -255,7 +286,10 @@ def _under_way(answer: httpx.Response) -> bool:
     """Whether the server is at this very call already, or was when it died."""
     if answer.status_code != 409 or not _is_problem(answer):
         return False
-    return bool(answer.json().get("error") == "CallUnderWay")
+    try:
+        return bool(answer.json()["error"] == "CallUnderWay")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_problem(answer: httpx.Response) -> bool:

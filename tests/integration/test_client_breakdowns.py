@@ -6,6 +6,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 import pytest
@@ -16,6 +18,7 @@ from dee_es import errors as e
 from dee_es.client import ApiRefused, DeeClient
 from dee_es.client import transport as sending
 from dee_es.client.transport import in_python, problem_error
+from dee_es.engine.models import SuppressionEntry
 from dee_es.errors import DeeError, InvalidInput, StoreUnavailable
 from dee_es.web.problems import STATUSES, in_json, problem_of
 from tests.support.engines import open_engine, outreach, publish_basics
@@ -242,3 +245,83 @@ def test_an_attempt_that_is_under_way_is_waited_for(
         assert client.pause_run(run.id, "wait", command_id="mine") == first.result()
     assert told[0] is True, "it was told to wait"
     assert engine.get_run(run.id).version == run.version + 1
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The address of something that gives everybody this answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.wfile.write(answer)
+            self.close_connection = True
+
+        do_GET = do_POST = _answer  # noqa: N815 - as the library calls them
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def answer_of(status: str, kind: str, body: bytes, *more: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *more]
+    return ("\r\n".join(head) + "\r\n\r\n").encode() + body
+
+
+@pytest.mark.parametrize(
+    "answer, status",
+    [
+        (answer_of("200 OK", "text/html", b"<h1>Sign in</h1>"), 200),
+        (answer_of("200 OK", "application/json", b'{"cut": '), 200),
+        (answer_of("200 OK", "application/json", b"\xff"), 200),
+        (answer_of("200 OK", "application/json", b""), 200),
+        (answer_of("302 Found", "text/html", b"", "Location: /elsewhere"), 302),
+        (answer_of("500 Oh", "application/problem+json", b"[]"), 500),
+        (answer_of("409 Oh", "application/problem+json", b"no"), 409),
+        (answer_of("409 Oh", "application/problem+json", b"[]"), 409),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error_of_its_own(
+    quick: None, answer: bytes, status: int
+) -> None:
+    with answering(answer) as url, DeeClient(url) as client:
+        for call in (client.health, lambda: client.pause_run("run_x"), client.list_runs):
+            with pytest.raises(ApiRefused, match="NotAnApi") as caught:
+                call()
+            assert caught.value.status == status
+
+
+@pytest.mark.parametrize("token", ["dee_x\n", " dee_x", "", "dee_é", "a b"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        DeeClient("http://127.0.0.1:1", token)
+    assert caught.value.field == "token"
+    assert "dee_" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", "é", "a\nb", " a", "\0"])
+def test_a_command_id_that_no_header_can_hold_is_refused(
+    lossy: tuple[Engine, DeeClient, Lossy], key: str
+) -> None:
+    engine, client, way = lossy
+    entries = [SuppressionEntry(contact_id="c1")]
+    for call in (
+        lambda: client.execute("a", {"id": "c1"}, command_id=key),
+        lambda: client.bulk_execute("a", [{"id": "c1"}], command_id=key),
+        lambda: client.bulk_cancel({"plan_id": "a"}, "over", command_id=key),
+        lambda: client.import_suppressions(entries, command_id=key),
+        lambda: client.ingest_events([ChannelEvent("email.opened", "c1")], command_id=key),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            call()
+        assert caught.value.field == "command_id"
+    assert way.asked == []
+    assert engine.list_runs().total == 0

@@ -140,6 +140,16 @@ def test_what_is_refused_is_refused_before_a_job_begins(client: Client, reason: 
     assert client.get(f"{API}/jobs").json()["jobs"] == []
 
 
+def test_an_empty_list_of_statuses_is_not_taken_for_all(client: Client, engine: Engine) -> None:
+    ended(client, upload(client, rows(3)))
+    given = {"filters": {"planId": "outreach", "status": []}, "reason": "Plan deprecated"}
+    for verb in ("cancel", "pause", "resume"):
+        for dry_run in (True, False):
+            answer = client.post(f"{API}/runs/bulk-{verb}", json={**given, "dryRun": dry_run})
+            refused(answer, 422, "InvalidInput", "filters.status")
+    assert engine.list_runs("active").total == 3
+
+
 def test_jobs_are_bounded_and_end_with_the_server(engine: Engine) -> None:
     settings = replace(SETTINGS, job_workers=1, jobs_waiting=1)
     with served(engine, settings, **MEANT) as client:

@@ -152,3 +152,20 @@ def test_a_small_file_that_stands_for_a_huge_one_is_refused(tmp_path: Path, text
 def test_aliases_are_followed_as_far_as_anybody_writes_them(tmp_path: Path) -> None:
     assert read(tmp_path, bomb(3, False))["l3"][9][9][9] == ["x"]
     assert read(tmp_path, bomb(3, True))["l3"] == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!timestamp x",
+        "!!bool x",
+        '!!float ""',
+        "!!map [a]",
+        "!!int x",
+        "!!set [a]",
+        "!!omap {a: 1}",
+    ],
+)
+def test_a_tag_that_does_not_fit_its_value_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidInput):
+        read(tmp_path, f"a: {value}")

@@ -75,3 +75,36 @@ def test_a_setting_that_makes_no_sense_is_named(
     with pytest.raises(InvalidInput) as caught:
         load_config(environ={f"DEE_{name.upper()}": text}, folder=tmp_path)
     assert (caught.value.field, caught.value.problem) == (name, problem)
+
+
+@pytest.mark.parametrize(
+    "line, name, problem",
+    [
+        ("epoch = 5", "epoch", "must be text or a time, not int"),
+        ("epoch = true", "epoch", "must be text or a time, not bool"),
+        ("max_runs_per_tick = inf", "max_runs_per_tick", "is not a valid int"),
+        ("max_runs_per_tick = 2.7", "max_runs_per_tick", "is not a valid int"),
+        ("max_runs_per_tick = true", "max_runs_per_tick", "is not a valid int"),
+        (f"max_runs_per_tick = {10**25}", "max_runs_per_tick", f"must be at most {2**53 - 1}"),
+        (f"resolution_ms = {10**25}", "resolution_ms", f"must be at most {2**53 - 1}"),
+        ("smtp_port = 70000", "smtp_port", "must be at most 65535"),
+        ("database = 5", "database", "must be text, not int"),
+        ("outbox = true", "outbox", "must be text, not bool"),
+        ("users = 5", "users", "must be text, not int"),
+        ("link_secret = 2025-03-01T00:00:00Z", "link_secret", "must be text, not datetime"),
+        ("partition = [0.0, 2]", "partition", "is not a valid I/N"),
+        ("partition = [false, true]", "partition", "is not a valid I/N"),
+    ],
+)
+def test_a_setting_of_another_kind_is_named(
+    tmp_path: Path, line: str, name: str, problem: str
+) -> None:
+    (tmp_path / "dee.toml").write_text(line, encoding="utf-8")
+    with pytest.raises(InvalidInput) as caught:
+        load_config(environ={}, folder=tmp_path)
+    assert (caught.value.field, caught.value.problem) == (name, problem)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "dee.toml").write_bytes(b'\xef\xbb\xbfactor = "Robin"\r\n')
+    assert load_config(environ={}, folder=tmp_path).actor == "Robin"

@@ -132,8 +132,7 @@ def _carry_out(
             if not yes and not click.confirm(question, err=True):
                 click.echo(f"dee: nothing was {done}", err=True)
                 raise click.exceptions.Exit(1)
-            with Progress("Runs", result.matched) as progress:
-                result = change(filters, on_progress=lambda so_far: progress.update(so_far.done))
+            result = _changed(change, filters, result.matched, done)
     if as_json:
         counts = {"matched": result.matched, done: result.changed, "errors": result.errors}
         write_json({**counts, "dryRun": dry_run})
@@ -144,3 +143,14 @@ def _carry_out(
         say(f"{result.changed:,} of {counted(result.matched, 'run')} {done}{missed}")
     if result.errors:
         raise click.exceptions.Exit(1)
+
+
+def _changed(change: _Change, filters: dict[str, Any], matched: int, done: str) -> BulkChange:
+    with Progress("Runs", matched) as progress:
+        try:
+            return change(filters, on_progress=lambda so_far: progress.update(so_far.done))
+        except KeyboardInterrupt:
+            progress.clear()
+            told = f"what was {done} so far stays; the same command again does the rest"
+            click.echo(f"dee: {told}", err=True)
+            raise

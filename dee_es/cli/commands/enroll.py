@@ -75,11 +75,12 @@ def enroll(
     counts of the summary add up to the rows of the file. Refused rows do not make the command
     fail, unless --strict is given.
     """
-    if errors_file is not None and _same_file(errors_file, contacts):
-        raise click.UsageError("--errors names the contacts file, which it would overwrite")
     with ExitStack() as stack:
         engine = stack.enter_context(session.engine())
         source = stack.enter_context(_opened(contacts))
+        for name, read in (("contacts", source.fileno()), ("plan", plan)):
+            if errors_file is not None and _same_file(errors_file, read):
+                raise click.UsageError(f"--errors names the {name} file, which it would overwrite")
         from dee_es.cli.refused_rows import Refusals
         from dee_es.doors.contacts_csv import read_contacts
         from dee_es.doors.enroll_rows import Intake
@@ -187,9 +188,11 @@ def _show_refused(name: str, refusals: Refusals, errors_file: str | None) -> Non
         click.echo(f"... and {more:,} more rows that are not valid: {where}", err=True)
 
 
-def _same_file(one: str, other: str) -> bool:
+def _same_file(one: str, other: str | int) -> bool:
+    """Whether both are one file on a disk; the other one may be given as its descriptor."""
     try:
-        return os.path.samefile(one, other)
+        # What is written to a device or a pipe overwrites nothing.
+        return os.path.isfile(one) and os.path.samestat(os.stat(one), os.stat(other))
     except OSError:
         return False
 

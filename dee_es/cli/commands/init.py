@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import click
@@ -11,6 +13,8 @@ from dee_es.cli.output import write_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.times import iso, time_option
 from dee_es.errors import StoreUnavailable
+
+_SECRET: Final = re.compile(r"((?:^|&)[a-z_]*(?:password|secret)=)[^&]*", re.IGNORECASE)
 
 
 @click.command()
@@ -86,8 +90,19 @@ def init(
 
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
+    scheme, _, rest = url.partition("://")
+    if not scheme.startswith("postgres"):
         return url
-    user, _, place = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{place}"))
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{scheme}://***"
+    user, at, place = parts.netloc.rpartition("@")
+    # An @ elsewhere may well be the end of a password that holds a slash or the like.
+    if rest.count("@") > (1 if at else 0):
+        return f"{scheme}://***"
+    if ":" in user:
+        user = f"{user.partition(':')[0]}:***"
+    query = _SECRET.sub(r"\1***", parts.query)
+    shown = urlunsplit(parts._replace(scheme="", netloc="", query=query))
+    return f"{scheme}://{user}{at}{place}{shown}"

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 def export_run(
     session: Session, /, run_id: str, path: Path, no_personal_data: bool, force: bool
 ) -> None:
-    """Write RUN to FILE, with its chain and the definitions it decided by, for a bug report.
+    """Write RUN to FILE (- is standard output), with its chain and the definitions it decided by,
+    for a bug report.
 
     THE FILE HOLDS PERSONAL DATA unless --no-personal-data is given: the contact's fields, the
     variables and the messages, and the key they are encrypted under. It is made readable for its
@@ -49,7 +50,13 @@ def export_run(
 def write_run(
     engine: Engine, run_id: str, path: Path, personal_data: bool, force: bool, actor: str | None
 ) -> None:
-    """Write a run to a file and say so; raises `InvalidInput` if the file is there already."""
+    """Write a run to a file and say so, or to standard output for `-`; raises `InvalidInput` if the
+    file is there already."""
+    if str(path) == "-":
+        engine.export_run(
+            run_id, personal_data=personal_data, output=sys.stdout.buffer, actor=actor
+        )
+        return
     try:
         content = engine.export_run(
             run_id, personal_data=personal_data, output=path, replace=force, actor=actor

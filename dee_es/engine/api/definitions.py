@@ -9,7 +9,7 @@ from dee_es.core.gate import check_policy, read_policy, required
 from dee_es.core.message import check_header, check_mailbox, check_template
 from dee_es.core.plan import ExecutionPlan
 from dee_es.core.script import check_script
-from dee_es.core.values import check_id, check_map, check_text, check_url
+from dee_es.core.values import check_count, check_id, check_map, check_text, check_url
 from dee_es.engine.api.base import ApiBase
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
 from dee_es.engine.models import RenderedTemplate
@@ -32,6 +32,8 @@ class DefinitionsApi(ApiBase):
 
     def get_plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
         """A published plan, by default its latest version; raises `PlanNotFound`."""
+        if version is not None:
+            check_count("version", version)
         return self._definitions.plan(check_id("plan_id", plan_id), version)
 
     def list_plans(self) -> list[ExecutionPlan]:

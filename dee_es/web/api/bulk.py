@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 
 from dee_es.core.views import RunStatus
 from dee_es.engine.models import Answer, BulkChange
-from dee_es.errors import EmptyFilter
+from dee_es.errors import EmptyFilter, InvalidInput
 from dee_es.web.api import intake, uploads
 from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime, Values
 from dee_es.web.api.plan_reference import REFERENCE, PlanGiven, plan_of
@@ -270,7 +270,10 @@ def _change(
 
 
 def _filters(given: RunFilters) -> dict[str, Any]:
-    found = {name: value for name, value in dict(given).items() if value not in (None, [])}
+    found = {name: value for name, value in dict(given).items() if value is not None}
+    if found.get("status") == []:
+        # Taken for no filter, it would let the others match runs of every status.
+        raise InvalidInput("filters.status", "must be a status or a list of at least one")
     if not found:
         raise EmptyFilter("give at least one filter; without any it would be about all runs")
     return found

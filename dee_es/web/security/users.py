@@ -18,7 +18,7 @@ from typing import Any, Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from dee_es.core.values import check_actor
+from dee_es.core.values import check_actor, check_text
 from dee_es.errors import InvalidInput
 from dee_es.web.security.roles import Role
 
@@ -117,6 +117,7 @@ class Users:
     def add_user(self, name: str, role: Role, password: str) -> None:
         """Add a user, or give one another role and password. Raises `InvalidInput`."""
         checked = _checked_name(name)
+        check_text("password", password)
         if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
             raise InvalidInput("password", f"must have {LEAST_PASSWORD} characters or more")
         hashed = HASHER.hash(password)
