@@ -34,6 +34,10 @@ class TimeScale:
         """The last tick that the calendar has a time for, at the end of the year 9999."""
         return self.tick_at(LAST_DAY)
 
+    def dated(self, tick: int) -> bool:
+        """Whether the calendar has a time for the tick."""
+        return self.tick_at(_FIRST) <= tick <= self.last_tick
+
     def tick_at(self, moment: datetime) -> int:
         """The tick that `moment` falls into; negative before the epoch."""
         return (moment - self.epoch) // (self.resolution_ms * _MILLISECOND)

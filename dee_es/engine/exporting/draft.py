@@ -66,10 +66,9 @@ class Head:
 
     def time(self, tick: int | None) -> str | None:
         """The time of a tick; None for none, or for one that no calendar has."""
-        try:
-            return None if tick is None else iso(self.scale.time(tick))
-        except OverflowError:
+        if tick is None or not self.scale.dated(tick):
             return None
+        return iso(self.scale.time(tick))
 
 
 class Draft:

@@ -140,9 +140,11 @@ class Records:
             sealed = chain.unseal(row.state, place(row))
             public, hidden = codec.split(sealed.payload, place(row))
             held = _decoder.decode(public)
-            time = self._scale.time(held.meta.tick)
         except _UNREADABLE:
             return None
+        if not self._scale.dated(held.meta.tick):
+            return None
+        time = self._scale.time(held.meta.tick)
         try:
             if hidden:
                 _, plain, erased = self._journal.reveal(row)
