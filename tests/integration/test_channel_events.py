@@ -232,3 +232,40 @@ def test_two_who_bring_the_same_events_at_once_share_the_work(url: str) -> None:
             ids = [each.event.event_id for each in engine._journal.open(stream)]  # type: ignore[union-attr]
             assert ids == [f"{name}-{n}" for n in range(40)]
         assert engine.verify_log().valid
+
+
+@pytest.mark.parametrize(
+    "kind, data, cause",
+    [
+        ("unsubscribed", {}, "unsubscribed"),
+        ("complained", {}, "complained"),
+        ("bounced", {"kind": "hard"}, "undeliverable"),
+    ],
+)
+def test_whoever_wants_no_more_of_one_run_has_all_of_them_ended(
+    engine: Engine, kind: str, data: dict[str, Any], cause: str
+) -> None:
+    """As by the link in a message, which names the run and the step that it was sent by."""
+    told, other = (run for run in engine.list_runs().runs if run.contact_id == "ada")
+    event = of(kind, "ada", run_id=told.id, step_id="intro", data=data, event_id="stop")
+    assert engine.ingest_events([event, event]) == IngestResult(accepted=1, known=1)
+    for run in (told, other):
+        ended = engine.get_run(run.id)
+        assert (ended.status, ended.status_reason) == ("cancelled", cause)
+        assert engine.replay(run.id).identical
+        received = [e for e in engine.get_logs(run.id) if e.action == "event.received"]
+        assert len(received) == 1
+    assert {run.contact_id for run in engine.list_runs(status="waiting").runs} == {"ben", "cyd"}
+
+
+def test_a_step_that_an_event_names_is_one_of_the_run_it_names(engine: Engine) -> None:
+    told, other = (run for run in engine.list_runs().runs if run.contact_id == "ada")
+    event = of("unsubscribed", "ada", run_id=told.id, step_id="elsewhere")
+    assert engine.ingest_events([event]).accepted == 1
+    steps = {
+        run.id: entry.data["step_id"]
+        for run in (told, other)
+        for entry in engine.get_logs(run.id)
+        if entry.action == "event.received"
+    }
+    assert steps == {told.id: "elsewhere", other.id: "intro"}

@@ -9,14 +9,14 @@ they were given; if one of them is refused by the store, so are those that were 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple
 
 from dee_es.core import commands as c
 from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
-from dee_es.core.channel_events import meaning
+from dee_es.core.channel_events import ends_runs, meaning
 from dee_es.core.contact_state import ContactState
 from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter, RunRow, RunStatus
@@ -282,9 +282,12 @@ class ChannelEvents:
         command = c.ReceiveEvent(
             meta, event.kind, event.event_id, event.occurred_tick, event.step_id, detail
         )
+        # A step of the run that is named is none of the contact's other runs.
+        elsewhere = replace(command, step_id=None) if event.run_id is not None else command
         appends, after = [], []
         for run in _concerned(event, contact_id, working):
-            decided = self._runs.decide(run, command)
+            here = event.run_id in (None, run.state.run_id)
+            decided = self._runs.decide(run, command if here else elsewhere)
             assert decided is not None, "a channel event is always recorded"
             appends.append(decided[0].appends[0])
             after.append(decided[1])
@@ -355,11 +358,18 @@ class ChannelEvents:
 
 
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:
-    """The runs that the event is recorded in: the one it names, else all that have not ended."""
-    if event.run_id is not None:
-        return [working.runs[event.run_id]]
+    """The runs that the event is recorded in: the one it names, else all that have not ended. One
+    that ends the contact's runs is recorded in them all, whichever it names."""
+    named = event.run_id
+    if named is not None and ends_runs(event.kind, meaning(event.kind, event.data)) is None:
+        return [working.runs[named]]
     loaded = [working.runs.get(row.run_id) for row in working.rows[contact_id]]
-    return [run for run in loaded if run is not None and not run.state.status.ended]
+    open_ones = [
+        run
+        for run in loaded
+        if run is not None and run.state.run_id != named and not run.state.status.ended
+    ]
+    return open_ones if named is None else [working.runs[named], *open_ones]
 
 
 def _suppression(kind: str, data: dict[str, Any]) -> tuple[e.Level, str] | None:
