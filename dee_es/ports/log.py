@@ -77,6 +77,7 @@ class Suppression(msgspec.Struct, frozen=True):
     """A subject (`id:...`, `email:<digest>`, `phone:<digest>`) that must not be contacted.
 
     `level` is global, channel, plan or regulatory; `scope` names the channel or plan, else empty.
+    `contact_id` is on whose account; each contact has its own, and lifts no other.
     """
 
     subject: str

@@ -164,7 +164,8 @@ class EventStore(CallStore, Protocol):
         ...
 
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
-        """All suppressions of these subjects."""
+        """All suppressions of these subjects, one for each contact that was suppressed with
+        them."""
         ...
 
     def consents(self, contact_ids: Sequence[str]) -> list[Consent]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from dee_es.adapters.storage.memory import open_memory
 from dee_es.ports import Conflict, EventStore, Suppression, SuppressionGuard, Unit
@@ -25,7 +27,7 @@ JANE_PLAN = Suppression("id:jane", "plan", "welcome", "jane")
 def suppressed(store: EventStore, *subjects: str) -> set[tuple[str, str, str, str]]:
     """What the store says about these subjects, as plain values."""
     rows = store.suppressions(subjects)
-    assert len(rows) == len({(r.subject, r.level, r.scope) for r in rows})
+    assert len(rows) == len(set(rows))
     return {(r.subject, r.level, r.scope, r.contact_id) for r in rows}
 
 
@@ -83,11 +85,43 @@ def test_suppressions_are_kept_by_subject_level_and_scope(store: EventStore) -> 
     assert store.suppressions([]) == []
 
 
-def test_suppressing_twice_is_one_suppression_of_the_later_contact(store: EventStore) -> None:
+def test_each_contact_is_on_the_list_on_its_own_account(store: EventStore) -> None:
+    """One address that two contacts were suppressed with: lifting the one leaves the other."""
     store.commit([unit("contact:jane", suppress=(JANE_MAIL,))])
-    other = Suppression(JANE_MAIL.subject, "channel", "email", "duplicate")
+    store.commit([unit("contact:jane", 1, suppress=(JANE_MAIL,))])
+    other = replace(JANE_MAIL, contact_id="duplicate")
     store.commit([unit("contact:duplicate", suppress=(other,))])
+    assert suppressed(store, JANE_MAIL.subject) == values(JANE_MAIL, other)
+    guard = SuppressionGuard((JANE_MAIL.subject,), 2)
+    store.commit([unit("contact:jane", 2, unsuppress=(JANE_MAIL,))])
     assert suppressed(store, JANE_MAIL.subject) == values(other)
+    assert store.commit([unit(run(), guard=guard)]) == [Conflict("suppression", JANE_MAIL.subject)]
+    outcomes = store.commit(
+        [
+            unit("contact:jane", 3, suppress=(JANE_MAIL,)),
+            unit("contact:duplicate", 1, unsuppress=(other,)),
+            unit(run(), guard=replace(guard, epoch=4)),
+        ]
+    )
+    assert outcomes[-1] == Conflict("suppression", JANE_MAIL.subject)
+    assert suppressed(store, JANE_MAIL.subject) == values(JANE_MAIL)
+
+
+def test_a_list_from_before_keeps_what_is_on_it(
+    disk_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener = import_module(f"dee_es.adapters.storage.{disk_backend.kind}.store")
+    with monkeypatch.context() as before:
+        before.setattr(opener, "MIGRATIONS", opener.MIGRATIONS[:6])
+        disk_backend.open()[0].close()
+    disk_backend.raw(
+        "INSERT INTO suppressions (subject, level, scope, contact_id, epoch) "
+        f"VALUES ('{JANE_MAIL.subject}', 'channel', 'email', 'jane', 1)"
+    )
+    store, _ = disk_backend.open()
+    other = replace(JANE_MAIL, contact_id="duplicate")
+    store.commit([unit("contact:duplicate", suppress=(other,))])
+    assert suppressed(store, JANE_MAIL.subject) == values(JANE_MAIL, other)
 
 
 def test_only_the_suppression_named_is_lifted(store: EventStore) -> None:

@@ -222,3 +222,39 @@ def test_an_address_that_no_mail_can_have_is_refused(engine: Engine) -> None:
     result = engine.import_suppressions([SuppressionEntry(email="\ufeffjane@example.com")])
     assert (result.added, result.errors) == (0, 1)
     assert position(engine) == before
+
+
+@pytest.mark.parametrize("lifted, other", [("ada", "bea"), ("bea", "ada")])
+def test_an_address_stays_listed_for_as_long_as_one_contact_holds_it(
+    engine: Engine, lifted: str, other: str
+) -> None:
+    """Two records of one person that both unsubscribed: whichever is lifted, one still holds."""
+    for who in ("ada", "bea"):
+        engine.execute(outreach(), {"id": who, "email": "one@example.com", "firstName": "One"})
+    engine.tick()
+    for who in ("ada", "bea"):
+        engine.ingest_event("email.unsubscribed", who)
+    assert engine.unsuppress(lifted, reason="asked to be written to again")
+    with pytest.raises(Refused, match="global"):
+        engine.execute(outreach(), {"id": "new", "email": "one@example.com", "firstName": "One"})
+    assert engine.unsuppress(other, reason="asked, too")
+    assert engine.execute(outreach(), {"id": "new", "email": "one@example.com", "firstName": "One"})
+    engine.ingest_event("email.unsubscribed", lifted)
+    with pytest.raises(Refused, match="global"):
+        engine.execute(outreach(), {"id": "newer", "email": "one@example.com", "firstName": "One"})
+
+
+@pytest.mark.parametrize("listed_first", [True, False])
+def test_no_list_that_is_lifted_frees_the_address_of_somebody_erased(
+    engine: Engine, listed_first: bool
+) -> None:
+    engine.execute(outreach(), {"id": "ada", "email": "one@example.com", "firstName": "One"})
+    entries = [SuppressionEntry(email="one@example.com")]
+    if listed_first:
+        engine.import_suppressions(entries)
+    engine.erase_contact("ada", "asked")
+    if not listed_first:
+        engine.import_suppressions(entries)
+    assert engine.unsuppress(email="one@example.com", level="regulatory", reason="not on it now")
+    with pytest.raises(Refused, match="regulatory"):
+        engine.execute(outreach(), {"id": "new", "email": "one@example.com", "firstName": "One"})

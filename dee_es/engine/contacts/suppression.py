@@ -115,7 +115,7 @@ class Contacts:
         """Put the subjects on the list; False if they were all on it already."""
 
         def change(state: ContactState) -> list[e.Event]:
-            standing = on_the_list(state, self._store.suppressions(subjects))
+            standing = on_the_list(state, contact_id, self._store.suppressions(subjects))
             return contact_state.suppress(standing, contact_id, subjects, level, scope)
 
         return self._change(contact_id, change, meta)
@@ -181,28 +181,25 @@ class Contacts:
         )
 
     def _sparing(self, unit: Unit, contact_id: str) -> Unit:
-        """The unit, lifting only what nobody else has on the list."""
+        """The unit, with the address put back that is on the list in its own right.
+
+        A list that was made before each contact had its own row knew the last contact only.
+        """
         epoch = self._store.log_head().suppression_epoch
         subjects = tuple(each.subject for each in unit.unsuppress)
-        last = {_listed(each): each.contact_id for each in self._store.suppressions(subjects)}
-        holders = {
-            each: {last.get(_listed(each), contact_id), _owner(each.subject, contact_id)}
-            - {contact_id}
-            for each in unit.unsuppress
-        }
-        others = {contact_stream(who): who for found in holders.values() for who in found}
-        histories = self._store.read_streams(list(others))
+        owners = {each: _owner(each.subject, contact_id) for each in unit.unsuppress}
+        streams = {contact_stream(who): who for who in owners.values() if who != contact_id}
         held = {
-            (others[stream], listed)
-            for stream, rows in histories.items()
+            (streams[stream], listed)
+            for stream, rows in self._store.read_streams(list(streams)).items()
             for listed in contact_state.fold(self._journal.open(rows)).listed
         }
-        lifted = tuple(
-            each
-            for each in unit.unsuppress
-            if not any((who, _listed(each)) in held for who in holders[each])
+        kept = tuple(
+            replace(each, contact_id=owner)
+            for each, owner in owners.items()
+            if (owner, _listed(each)) in held
         )
-        return replace(unit, unsuppress=lifted, guard=SuppressionGuard(subjects, epoch))
+        return replace(unit, suppress=kept, guard=SuppressionGuard(subjects, epoch))
 
     def refusals(
         self, refused: Sequence[tuple[str, str]], plan_id: str, meta: e.Meta
@@ -221,10 +218,13 @@ class Contacts:
         return units
 
 
-def on_the_list(state: ContactState, standing: Iterable[Suppression]) -> ContactState:
-    """The state without what is not on the list any more, since another contact's suppression of
-    the same address was lifted: it has to be put there again."""
-    return replace(state, listed=state.listed & {_listed(each) for each in standing})
+def on_the_list(
+    state: ContactState, contact_id: str, standing: Iterable[Suppression]
+) -> ContactState:
+    """The state without what is not on the list on this contact's account: a list that was made
+    before each contact had its own row knew the last one only. It has to be put there again."""
+    own = {_listed(each) for each in standing if each.contact_id == contact_id}
+    return replace(state, listed=state.listed & own)
 
 
 def _listed(entry: Suppression) -> Listed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -104,16 +104,13 @@ class SuppressionImport:
 
     def _read(
         self, entries: Sequence[Listing]
-    ) -> tuple[dict[Listed, Suppression], dict[str, list[StoredRow]]]:
+    ) -> tuple[frozenset[Suppression], dict[str, list[StoredRow]]]:
         """What stands on the list about the entries, and the streams that tell on whose account.
 
         Streams are left out where the list itself says that the entry's own contact is the one.
         """
         subjects = sorted({subject for entry in entries for subject in entry.subjects})
-        listed = {
-            (found.subject, found.level, found.scope): found
-            for found in self._store.suppressions(subjects)
-        }
+        listed = frozenset(self._store.suppressions(subjects))
         unsure = [
             contact_stream(entry.contact_id) for entry in entries if not _holds(entry, listed)
         ]
@@ -122,23 +119,22 @@ class SuppressionImport:
     def _events(
         self,
         entry: Listing,
-        listed: Mapping[Listed, Suppression],
+        listed: Set[Suppression],
         streams: Mapping[str, Sequence[StoredRow]],
     ) -> list[e.Event]:
         """The event that puts the entry on the list; none if it is there on its own account."""
         if _holds(entry, listed):
             return []
         rows = streams.get(contact_stream(entry.contact_id), [])
-        state = on_the_list(contact_state.fold(self._journal.open(rows)), listed.values())
+        state = contact_state.fold(self._journal.open(rows))
+        standing = on_the_list(state, entry.contact_id, listed)
         return contact_state.suppress(
-            state, entry.contact_id, entry.subjects, entry.level, entry.scope
+            standing, entry.contact_id, entry.subjects, entry.level, entry.scope
         )
 
 
-def _holds(entry: Listing, listed: Mapping[Listed, Suppression]) -> bool:
-    return all(
-        each in listed and listed[each].contact_id == entry.contact_id for each in entry.listed
-    )
+def _holds(entry: Listing, listed: Set[Suppression]) -> bool:
+    return all(Suppression(*each, entry.contact_id) in listed for each in entry.listed)
 
 
 def _first_of_each(entries: Iterable[Listing]) -> tuple[list[Listing], list[Listing]]:

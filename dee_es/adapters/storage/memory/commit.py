@@ -169,12 +169,14 @@ class Commit:
         # A new inner map each time, so that undoing is putting the old one back.
         database = self._database
         rows = dict(database.suppressions.get(row.subject, {}))
-        rows[(row.level, row.scope)] = SuppressionRow(row, database.suppression_epoch + 1)
+        rows[(row.level, row.scope, row.contact_id)] = SuppressionRow(
+            row, database.suppression_epoch + 1
+        )
         self._journal.put(database.suppressions, row.subject, rows)
 
     def _unsuppress(self, row: Suppression) -> None:
         rows = dict(self._database.suppressions.get(row.subject, {}))
-        rows.pop((row.level, row.scope), None)
+        rows.pop((row.level, row.scope, row.contact_id), None)
         self._journal.put(self._database.suppressions, row.subject, rows)
 
 

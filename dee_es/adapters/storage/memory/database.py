@@ -129,7 +129,7 @@ class MemoryDatabase:
         self.tick = 0
         self.suppression_epoch = 0
         self.contact_keys: dict[str, bytes] = {}
-        self.suppressions: dict[str, dict[tuple[str, str], SuppressionRow]] = {}
+        self.suppressions: dict[str, dict[tuple[str, str, str], SuppressionRow]] = {}
         self.consents: dict[str, dict[str, ConsentRow]] = {}
         self.counts: dict[tuple[str, int], int] = {}
         self.event_ids: dict[str, Literal[True]] = {}

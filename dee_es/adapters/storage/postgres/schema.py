@@ -302,6 +302,13 @@ INSERT INTO late_runs SELECT DISTINCT 0 FROM stored_events
 WHERE originator_id = 'system' AND topic = 'LogImported'
 """
 
+# An address that several contacts were suppressed with is on the list once for each of them.
+_HELD_SUPPRESSIONS: Final = """
+ALTER TABLE suppressions
+    DROP CONSTRAINT suppressions_pkey,
+    ADD PRIMARY KEY (subject, level, scope, contact_id)
+"""
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         _EVENTS,
@@ -350,4 +357,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     ),
     (_CALLS, _CALLS_BY_END),
     (_LATE_RUNS, _LATE_BEFORE),
+    (_HELD_SUPPRESSIONS,),
 )

@@ -30,16 +30,16 @@ from dee_es.ports import (
 class Known:
     """What the database says about everything the units touch, read under the append lock.
 
-    `changed` holds, by subject, the epoch of each suppression (by level and scope) and consent (by
-    no level and channel) that a guard may have missed. `counts` holds what limited counters stand
-    at, where that is not 0.
+    `changed` holds, by subject, the epoch of each suppression (by level, scope and contact) and
+    consent (by no level, channel and contact) that a guard may have missed. `counts` holds what
+    limited counters stand at, where that is not 0.
     """
 
     head: LogHead
     heads: dict[str, Head]
     keys: dict[str, bytes]
     event_ids: set[str]
-    changed: dict[str, dict[tuple[str | None, str], int]]
+    changed: dict[str, dict[tuple[str | None, str, str], int]]
     counts: dict[Place, int]
 
 
@@ -55,8 +55,8 @@ class Batch:
     keys: list[Values] = field(default_factory=list)
     event_ids: list[Values] = field(default_factory=list)
     late_runs: list[Values] = field(default_factory=list)
-    suppress: dict[tuple[str, str, str], Values] = field(default_factory=dict)
-    lift: set[tuple[str, str, str]] = field(default_factory=set)
+    suppress: dict[tuple[str, str, str, str], Values] = field(default_factory=dict)
+    lift: set[tuple[str, str, str, str]] = field(default_factory=set)
     consents: dict[tuple[str, str], Values] = field(default_factory=dict)
     counts: dict[Place, int] = field(default_factory=dict)
 
@@ -202,14 +202,14 @@ class Decider:
 
     def _suppress(self, added: Sequence[Suppression], lifted: Sequence[Suppression]) -> None:
         for gone in lifted:
-            key = (gone.subject, gone.level, gone.scope)
+            key = (gone.subject, gone.level, gone.scope, gone.contact_id)
             self.batch.suppress.pop(key, None)
             self.batch.lift.add(key)
             self._known.changed.get(gone.subject, {}).pop(key[1:], None)
         for new in added:
-            key = (new.subject, new.level, new.scope)
+            key = (new.subject, new.level, new.scope, new.contact_id)
             self.batch.lift.discard(key)
-            self.batch.suppress[key] = (*key, new.contact_id, self._epoch)
+            self.batch.suppress[key] = (*key, self._epoch)
             self._known.changed.setdefault(new.subject, {})[key[1:]] = self._epoch
 
     def _consent(self, consents: Sequence[Consent]) -> None:
@@ -217,7 +217,9 @@ class Decider:
             row = (*msgspec.structs.astuple(new), self._epoch)
             self.batch.consents[new.contact_id, new.channel] = row
             subject = CONTACT_SUBJECT + new.contact_id
-            self._known.changed.setdefault(subject, {})[None, new.channel] = self._epoch
+            self._known.changed.setdefault(subject, {})[None, new.channel, new.contact_id] = (
+                self._epoch
+            )
 
 
 def stream_ids(units: Sequence[Unit]) -> list[str]:

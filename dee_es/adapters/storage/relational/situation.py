@@ -39,8 +39,8 @@ class Touched:
         if subjects:
             contacts = decide.contacts_of(subjects)
             since = self._session.ask(sql.CHANGED_SINCE, (subjects, oldest, contacts, oldest))
-            for subject, level, scope, epoch in since.fetchall():
-                known.changed.setdefault(subject, {})[level, scope] = epoch
+            for subject, level, scope, holder, epoch in since.fetchall():
+                known.changed.setdefault(subject, {})[level, scope, holder] = epoch
         return known
 
 

@@ -44,7 +44,7 @@ SUPPRESSIONS: Final = Relation(
         ("contact_id", "text"),
         ("epoch", "integer"),
     ),
-    key=("subject", "level", "scope"),
+    key=("subject", "level", "scope", "contact_id"),
 )
 CONSENTS: Final = Relation(
     "consents",
@@ -245,18 +245,18 @@ READ_EVENT_IDS: Final = "SELECT event_id FROM channel_event_ids WHERE event_id I
 READ_SUPPRESSIONS: Final = """
 SELECT subject, level, scope, contact_id FROM suppressions
 WHERE subject IN ??
-ORDER BY subject, level, scope
+ORDER BY subject, level, scope, contact_id
 """
 # Consents too, so that a guard costs one statement; their rows are those without a level.
 CHANGED_SINCE: Final = """
-SELECT subject, level, scope, epoch FROM suppressions
+SELECT subject, level, scope, contact_id, epoch FROM suppressions
 WHERE subject IN ?? AND epoch > ?
 UNION ALL
-SELECT 'id:' || contact_id, NULL, channel, epoch FROM consents
+SELECT 'id:' || contact_id, NULL, channel, contact_id, epoch FROM consents
 WHERE contact_id IN ?? AND epoch > ?
 """
 LIFT_SUPPRESSION: Final = """
-DELETE FROM suppressions WHERE subject = ? AND level = ? AND scope = ?
+DELETE FROM suppressions WHERE subject = ? AND level = ? AND scope = ? AND contact_id = ?
 """
 READ_CONSENTS: Final = """
 SELECT contact_id, channel, state, since_tick, expires_tick FROM consents

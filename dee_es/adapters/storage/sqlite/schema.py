@@ -248,6 +248,23 @@ INSERT INTO late_runs SELECT DISTINCT 0 FROM stored_events
 WHERE originator_id = 'system' AND topic = 'LogImported'
 """
 
+# An address that several contacts were suppressed with is on the list once for each of them.
+_OLD_SUPPRESSIONS: Final = "ALTER TABLE suppressions RENAME TO old_suppressions"
+_HELD_SUPPRESSIONS: Final = """
+CREATE TABLE suppressions (
+    subject TEXT NOT NULL,
+    level TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    contact_id TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (subject, level, scope, contact_id)
+) WITHOUT ROWID
+"""
+_KEEP_SUPPRESSIONS: Final = """
+INSERT INTO suppressions SELECT subject, level, scope, contact_id, epoch FROM old_suppressions
+"""
+_DROP_SUPPRESSIONS: Final = "DROP TABLE old_suppressions"
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         _EVENTS,
@@ -289,4 +306,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     ),
     (_CALLS, _CALLS_BY_END),
     (_LATE_RUNS, _LATE_BEFORE),
+    (_OLD_SUPPRESSIONS, _HELD_SUPPRESSIONS, _KEEP_SUPPRESSIONS, _DROP_SUPPRESSIONS),
 )
