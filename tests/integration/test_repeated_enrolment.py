@@ -85,3 +85,21 @@ def test_many_are_enrolled_once_although_some_runs_have_ended(engine: Engine) ->
     assert (once.created, again.created, again.skipped) == (4, 6, 0)
     assert engine.list_runs().total == 6
     assert engine.bulk_execute(outreach(), PEOPLE, command_id="call-2").created == 1
+
+
+def test_counts_add_up_when_a_call_is_repeated_with_contacts_given_twice(engine: Engine) -> None:
+    given = [PEOPLE[0], PEOPLE[0], PEOPLE[1], PEOPLE[0]]
+    engine.bulk_execute(outreach(), given, command_id="call-1")
+    again = engine.bulk_execute(outreach(), given, command_id="call-1")
+    assert (again.created, again.skipped, again.errors) == (2, 2, 0)
+    assert engine.list_runs().total == 2
+
+
+def test_whoever_is_given_twice_and_has_ended_is_still_one(engine: Engine) -> None:
+    given = [PEOPLE[0], PEOPLE[1], PEOPLE[0]]
+    engine.bulk_execute(outreach(), given, command_id="call-1")
+    engine.bulk_cancel({"contact_id": "c0"}, "over")
+    again = engine.bulk_execute(outreach(), given, command_id="call-1")
+    assert (again.created, again.skipped, again.errors) == (2, 1, 0)
+    assert [refusal.contact_id for refusal in again.refusals] == ["c0"]
+    assert engine.list_runs().total == 2

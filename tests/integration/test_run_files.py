@@ -251,6 +251,11 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda d: d["streams"].insert(0, {**d["streams"][0], "id": "system"}), "streams",
     ),
     "a definition twice": (lambda d: d["streams"].insert(0, d["streams"][0]), "once"),
+    "a plan gone": (lambda d: d["streams"].pop(0), "must be those that the run decided by"),
+    "a template gone": (lambda d: d["streams"].pop(-2), "must be those that the run decided by"),
+    "a template cut short": (
+        lambda d: d["streams"][-2]["events"].pop(), "must be those that the run decided by",
+    ),
     "another key": (
         lambda d: d["keys"].update({next(iter(d["keys"])): base64.b64encode(b"k" * 32).decode()}),
         "do not open the run",
@@ -273,6 +278,22 @@ def test_what_was_changed_is_refused_and_nothing_is_written(
             scratch.import_run(changed(content, change))
         assert said in str(caught.value)
         assert scratch.health().position == before
+
+
+def test_no_definition_comes_along_that_the_run_never_decided_by(
+    exported: tuple[Engine, str, bytes], scratch: Engine
+) -> None:
+    """Such as a policy, which would hold for every run of the database from then on."""
+    with open_engine(":memory:") as other:
+        publish_basics(other)
+        joan = other.execute(outreach("another"), {"id": "c-2", "firstName": "Joan"}).id
+        streams = json.loads(other.export_run(joan))["streams"]
+    (plan,) = [each for each in streams if each["id"] == "plan:another"]
+    _, _, content = exported
+    before = scratch.health().position
+    with pytest.raises(InvalidInput, match="must be those that the run decided by"):
+        scratch.import_run(changed(content, lambda d: d["streams"].insert(0, plan)))
+    assert scratch.health().position == before
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

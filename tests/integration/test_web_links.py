@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +329,25 @@ def test_a_link_in_a_body_comes_from_an_attribute(engine: Engine, tmp_path: Path
         "=\n", ""
     )
     assert engine.replay(run.id).identical
+
+
+def test_what_is_told_of_an_archived_run_says_nothing_of_others(
+    engine: Engine, client: Client, tmp_path: Path
+) -> None:
+    """The next enrolment has the same steps, and its message was neither opened nor followed."""
+    gone = enroll(engine)
+    engine.run_until_idle()
+    before = engine.now().now + timedelta(seconds=1)
+    engine.run_until(engine.now().tick + 10)
+    assert engine.audit.archive(before, place=str(tmp_path / "archives")).runs == 1
+    after = enroll(engine)
+    version = engine.get_run(after).version
+    links = Links(PUBLIC, LINK_SECRET)
+    link = Link("c1", gone, "hello", "msg_1")
+    assert client.get(f"/hooks/open/{links.seal('open', link)}.gif").status_code == 200
+    target = replace(link, target="https://example.com/")
+    assert client.get(f"/hooks/click/{links.seal('click', target)}").status_code == 302
+    assert engine.get_run(after).version == version
+    stop = links.seal("unsubscribe", Link("c1", gone, "hello"))
+    assert client.post(f"/hooks/unsubscribe/{stop}", data=ONE_CLICK).status_code == 200
+    assert engine.get_run(after).status_reason == "unsubscribed"

@@ -6,7 +6,7 @@ circumstances have moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -170,8 +170,9 @@ class Admission:
         epoch = now.end.suppression_epoch
         mine = self._created(order.command_id, standing) if order.take_over else {}
         free = [each for each in free if each.person.id not in mine]
+        others = [pair for pair in refused if pair[0].id not in mine]
         batch = Batch(
-            refusals=[pair for pair in refused if pair[0].id not in mine],
+            refusals=others + _given_again([each for each in people if each.id in mine]),
             taken_over=sorted(mine.values()),
         )
         key_ids = now.keys
@@ -234,3 +235,14 @@ class Admission:
             for each in self._runs.journal.open_public(rows.values())
             if each.meta.command_id == command_id
         }
+
+
+def _given_again(people: Iterable[Contact]) -> list[tuple[Contact, Refusal]]:
+    """The refusals of those who were given before."""
+    given: set[str] = set()
+    refused = []
+    for person in people:
+        if person.id in given:
+            refused.append((person, Refusal(person.id, "already_enrolled", _TWICE)))
+        given.add(person.id)
+    return refused

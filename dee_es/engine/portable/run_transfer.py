@@ -137,6 +137,12 @@ class RunTransfer:
             raise InvalidInput(
                 "streams", f"its events are no life of a run ({type(error).__name__})"
             ) from error
+        given = {rows[0].stream_id: len(rows) for rows in file.streams[:-1]}
+        if given != pinned_definitions(history):
+            # A replay needs all of them; any other would come into force here unasked.
+            raise InvalidInput(
+                "streams", "the definitions must be those that the run decided by, and no more"
+            )
         needed = {key_id for row in file.streams[-1] if (key_id := key_id_of(row)) is not None}
         if needed != set(file.keys):
             raise InvalidInput("keys", "must be those of the run's events")

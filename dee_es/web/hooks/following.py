@@ -38,7 +38,11 @@ def unsubscribe(engine: EngineApi, link: Link) -> None:
 
 
 def record(engine: EngineApi, purpose: Purpose, link: Link, event_id: str) -> bool:
-    """Take in the event; false if it was known. A run that has left the log is left out."""
+    """Take in the event; false if it was known.
+
+    Who unsubscribes does so although the run has left the log. What else is told of such a run is
+    not recorded: without it, it would be told of the contact's other runs. Raises `DeeError`.
+    """
     data: dict[str, Any] = {} if link.target is None else {"url": link.target}
     if link.message_id is not None:
         data["message_id"] = link.message_id
@@ -47,7 +51,7 @@ def record(engine: EngineApi, purpose: Purpose, link: Link, event_id: str) -> bo
             _TYPES[purpose], link.contact_id, link.run_id, link.step_id, data, None, event_id
         )
     except (RunNotFound, InvalidInput):
-        if link.run_id is None:
+        if link.run_id is None or purpose != "unsubscribe":
             raise
         return engine.ingest_event(
             _TYPES[purpose], link.contact_id, None, link.step_id, data, None, event_id
