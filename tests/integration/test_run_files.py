@@ -221,6 +221,20 @@ def test_a_run_that_went_on_elsewhere_is_not_overwritten(
     assert original.get_run(run).status == "waiting"
 
 
+def test_a_run_that_was_archived_here_is_not_taken_in_beside_its_archive(scratch: Engine) -> None:
+    publish_basics(scratch)
+    run = scratch.execute(outreach(), JANE).id
+    scratch.run_until_idle()
+    content = scratch.export_run(run)
+    end = scratch.now().now + timedelta(seconds=1)
+    scratch.run_until(scratch.now().tick + 10)
+    assert scratch.audit.archive(end, place="memory://run-file-archives").runs == 1
+    before = scratch.health().position
+    with pytest.raises(InvalidInput, match="archive"):
+        scratch.import_run(content)
+    assert scratch.health().position == before
+
+
 def changed(content: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     document = json.loads(content)
     change(document)

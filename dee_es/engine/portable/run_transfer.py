@@ -159,6 +159,8 @@ class RunTransfer:
         known = self._store.read_stream(stream)
         if not continues(known, rows) or (known and len(known) < len(rows) and _is_run(rows)):
             raise InvalidInput(stream, "stands here with other events; import into a new database")
+        if not known and self._store.tombstones_of([stream]):
+            raise InvalidInput(stream, "has left the log here for an archive")
         missing = rows[len(known) :]
         if not missing:
             return None
