@@ -80,7 +80,7 @@ class PostgresSession:
         """Have the transaction go on where the pipeline ends, which would commit it."""
         if not self._explicit:
             self._cursor().execute(BEGIN)
-            # Only now: an interruption before that has yet to begin one. A second BEGIN is harmless.
+            # Only now: who is interrupted before has none yet, and a second BEGIN does no harm.
             self._explicit = True
 
     def run(self, statement: bytes) -> None:
