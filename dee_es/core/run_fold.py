@@ -144,6 +144,8 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
         steps_remaining=event.steps_remaining,
         # A new message of the step takes the place of the one that was to go out again.
         resends=without(state.resends, event.step_id),
+        # No run goes on while it sends; one that did so in an older log had lost that outcome.
+        intent=None,
     )
 
 
@@ -168,15 +170,26 @@ def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> 
         *(pair for pair in state.last_sent if pair[0] != event.channel),
         (event.channel, event.step_id),
     )
+    key_tick = _key_tick(state, event)
     return _active(
         state,
         meta.tick,
         intent=intent,
         attempt=event.attempt,
-        keyed=_keyed(state, event.step_id, state.key_tick),
+        key_tick=key_tick,
+        keyed=_keyed(state, event.step_id, key_tick),
         mailed=mailed,
         last_sent=sent,
     )
+
+
+def _key_tick(state: RunState, event: e.StepDispatched) -> int:
+    """The tick that the key is made of: in an older log all visits of one tick have that tick."""
+    entered = state.entered_tick
+    if state.key_tick == entered:
+        return entered
+    old = event.key == idempotency_key(state.run_id, event.step_id, entered)
+    return entered if old else state.key_tick
 
 
 def _keyed(state: RunState, step_id: str, tick: int) -> Mapping[str, int]:

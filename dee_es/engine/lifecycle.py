@@ -11,7 +11,7 @@ from dee_es.core.views import RunFilter
 from dee_es.engine.models import BulkChange, OnChange
 from dee_es.engine.queries import Queries
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
-from dee_es.errors import DeeError, InvalidTransition, MasterKeyRotated, StoreUnavailable
+from dee_es.errors import InvalidTransition
 from dee_es.ports import Committed, Conflict, Unit
 
 _PAGE: Final = 500
@@ -94,11 +94,15 @@ class Lifecycle:
         result: BulkChange,
     ) -> None:
         left = list(numbered)
+
+        def unreadable(*_: object) -> None:
+            result.errors += 1
+
         for _ in range(MAX_ATTEMPTS):
             given = meta()
             units: list[Unit] = []
             after: list[LoadedRun] = []
-            for run in self._readable(left, result):
+            for run in self._runs.load_readable(left, unreadable).values():
                 if given.command_id in run.state.command_ids:
                     result.changed += 1
                     continue
@@ -121,17 +125,3 @@ class Lifecycle:
                 return
             self._runs.clock.refresh()
         result.errors += len(left)
-
-    def _readable(self, run_ids: list[str], result: BulkChange) -> list[LoadedRun]:
-        """The runs as of now; one that cannot be read is counted, and holds up no other."""
-        try:
-            return list(self._runs.load_many(run_ids).values())
-        except (MasterKeyRotated, StoreUnavailable):
-            raise
-        except DeeError:
-            if len(run_ids) == 1:
-                result.errors += 1
-                return []
-        half = len(run_ids) // 2
-        parts = (run_ids[:half], run_ids[half:])
-        return [run for part in parts for run in self._readable(part, result)]

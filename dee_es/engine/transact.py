@@ -17,7 +17,7 @@ from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
 from dee_es.engine.log.missing import missing_run
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict, StoreUnavailable
+from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
 from dee_es.ports import (
     Committed,
     EventStore,
@@ -97,6 +97,26 @@ class Runs:
             self.journal.preload(rows[0] for rows in streams.values())
             found.update((run_id, self._open(rows)) for run_id, rows in streams.items())
         return found
+
+    def load_readable(
+        self, run_ids: Sequence[str], on_error: Callable[[str, DeeError], object]
+    ) -> dict[str, LoadedRun]:
+        """`load_many` of those that can be read; of each of the others `on_error` is told why."""
+        try:
+            return self.load_many(run_ids)
+        except (MasterKeyRotated, StoreUnavailable):
+            raise
+        except DeeError as error:
+            if len(run_ids) == 1:
+                on_error(run_ids[0], error)
+                return {}
+        half = len(run_ids) // 2
+        parts = (run_ids[:half], run_ids[half:])
+        return {
+            run_id: run
+            for part in parts
+            for run_id, run in self.load_readable(part, on_error).items()
+        }
 
     def _open(self, rows: Sequence[StoredRow]) -> LoadedRun:
         state = fold(self.journal.open(rows))

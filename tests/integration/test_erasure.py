@@ -254,6 +254,28 @@ def test_the_certificate_names_files_of_the_outbox(tmp_path: Path) -> None:
         assert again.certificate == done.certificate
 
 
+def test_the_certificate_lists_what_went_out_again_and_then_no_more(tmp_path: Path) -> None:
+    """What is told of a message's step once it has left does not take it off the list."""
+    hour = 3600
+    url = f"sqlite:///{tmp_path / 'dee.db'}"
+    with open_engine(url, channel=MemoryChannel(), keys=tmp_path / "keys.db") as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), person(0)).id
+        engine.tick()
+        for tick in (60, 2 * hour):
+            engine.run_until(tick)
+            data = {"kind": "soft"}
+            engine.ingest_event("email.bounced", "c0", run, "intro", data, event_id=f"e{tick}")
+        engine.pause_run(run)
+        engine.run_until(2 * 24 * hour)
+        engine.resume_run(run)
+        engine.run_until(2 * 24 * hour + 2)
+        assert engine.get_timeline(run)[-2].action == "error.occurred", "it goes out no more"
+        done = engine.erase_contact("c0", "asked", certificate=str(tmp_path / "certs"))
+        told = json.loads(done.certificate.partition("\n\n")[0])
+    assert [each["outcome"] for each in told["left"]["messages"]] == ["delivered", "delivered"]
+
+
 def test_each_contact_has_a_certificate_of_its_own(case: Case) -> None:
     """A colon and an underscore may both be in ids, and a certificate is never written over."""
     written = {}

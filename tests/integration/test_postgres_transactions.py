@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -173,3 +174,26 @@ def test_plans_are_kept_for_the_transaction_alone(store: PostgresStore) -> None:
         with store.database.appending(small) as session:
             assert session.ask(shown).fetchall() == [("force_generic_plan",)]
     assert store.database.query(shown) == [("auto",)]
+
+
+def test_an_interruption_on_the_way_out_of_the_pipeline_takes_back_what_was_sent_in_it(
+    store: PostgresStore, other: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor, broken = PostgresSession._cursor, [KeyboardInterrupt]
+
+    def interrupted(session: PostgresSession) -> psycopg.Cursor[Any]:
+        if broken:
+            raise broken.pop()
+        return cursor(session)
+
+    def broken_off() -> None:
+        with store.database.appending(small=True) as session:
+            _add(session, FEW)
+            monkeypatch.setattr(PostgresSession, "_cursor", interrupted)
+            session.insert(sql.EVENT_IDS, [(f"more {n}",) for n in range(MANY)])
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    monkeypatch.undo()
+    assert _there(other) == 0
+    _goes_on(store, other)

@@ -213,6 +213,18 @@ def test_an_international_domain_is_one_however_it_is_spelt(
     engine.run_until_idle()
     assert channel.sent == []
     assert engine.get_run(run.id).status != "active"
+    # And lifted, however it was listed.
+    assert engine.unsuppress(email=known, reason="asked again")
+    assert not engine.unsuppress(email=listed)
+    engine.execute(outreach(), Contact(id="c", email=known, firstName="Jane"))
+
+
+def test_an_address_that_was_listed_in_both_spellings_is_lifted_in_either(engine: Engine) -> None:
+    both = ("jane@bücher.example", "jane@xn--bcher-kva.example")
+    engine.import_suppressions([SuppressionEntry(email=each) for each in both])
+    assert engine.unsuppress(email=both[1], level="regulatory")
+    for number, each in enumerate(both):
+        engine.execute(outreach(), Contact(id=f"c{number}", email=each, firstName="Jane"))
 
 
 def test_an_address_that_no_mail_can_have_is_refused(engine: Engine) -> None:

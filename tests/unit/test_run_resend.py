@@ -255,3 +255,17 @@ def test_it_survives_the_erasure_of_what_the_bounce_said() -> None:
     run = bounced().erased()
     run.due(60 + HOUR)
     assert not run.state.bounced
+
+
+def test_a_run_that_went_on_in_an_older_log_while_it_sent_is_not_sending() -> None:
+    """Older versions lost the outcome of a message that went out beside a call that ended."""
+    call = {"type": "sendVoice", "id": "call", "script_id": "ask"}
+    plan = plan_of(SEND, call, {"type": "wait", "id": "pause", "duration": {"days": 3}})
+    run = given(plan).enrolled(0).ticked(0).delivered(0).ticked(1).pending(1)
+    bounced(run).ticked(60 + HOUR).then(e.StepDispatched)
+    run.received("call.completed", 61 + HOUR, step="call").then(
+        e.ChannelEventReceived, e.StepCompleted
+    )
+    meta = e.Meta(61 + HOUR, "tick_3661", "tick", 0, None, None)
+    run._happens([e.StepEntered("pause", 1, 61 + HOUR), e.WaitStarted("pause", 3 * DAY)], meta)
+    run.due(3 * DAY).ticked(3 * DAY, abandoned=True).then(e.WaitCompleted, e.RunCompleted)

@@ -10,6 +10,7 @@ import pytest
 from dee_es.core import codec
 from dee_es.core import events as e
 from dee_es.core.builders import steps, transitions
+from dee_es.core.plan import ExecutionPlan
 from tests.support.given import Story, given, plan_of
 
 PLAN = plan_of(
@@ -222,15 +223,15 @@ def test_an_ended_run_promises_no_further_attempt() -> None:
     sending().cancelled(3).failed("busy", 9, retryable=True).then(e.StepFailed("intro", "busy", 1))
 
 
-@pytest.mark.parametrize("kind", ["mail", "call"])
-def test_a_loop_that_takes_no_time_sends_each_message_under_a_key_of_its_own(kind: str) -> None:
+def blinking(kind: str) -> ExecutionPlan:
+    """A loop around one send, with a wait that is shorter than a tick of a minute."""
     sends = (
         steps.send_email("again", "hello", "Hi")
         if kind == "mail"
         else steps.send_voice("again", "hello")
     )
     arms = [{"when": "events.hasReply(any)", "goto": "over"}, {"when": "default", "goto": "again"}]
-    plan = plan_of(
+    return plan_of(
         sends,
         steps.wait("blink", {"seconds": 30}),
         steps.branch("answered", arms),
@@ -239,7 +240,23 @@ def test_a_loop_that_takes_no_time_sends_each_message_under_a_key_of_its_own(kin
             [{"from": "again", "to": "blink"}, {"from": "blink", "to": "answered"}]
         ),
     )
-    run = given(plan, resolution_ms=60_000).enrolled().ran_until(9)
+
+
+@pytest.mark.parametrize("kind", ["mail", "call"])
+def test_a_loop_that_takes_no_time_sends_each_message_under_a_key_of_its_own(kind: str) -> None:
+    run = given(blinking(kind), resolution_ms=60_000).enrolled().ran_until(9)
     keys = [each.event.key for each in run.history if isinstance(each.event, e.StepDispatched)]
     assert len(keys) == 10
     assert len(set(keys)) == 10
+
+
+@pytest.mark.parametrize("kind", ["mail", "call"])
+def test_a_visit_that_an_older_log_gave_the_key_of_the_visit_before_keeps_it(kind: str) -> None:
+    """Older versions made the key of the tick of entry alone."""
+    run = given(blinking(kind), resolution_ms=60_000).enrolled().ran_until(0)
+    sent = run.history[2].event
+    assert isinstance(sent, e.StepDispatched)
+    assert (run.state.current_step, run.state.entered_tick) == ("again", 0)
+    run._happens([sent], run._meta("tick", 1))
+    run.failed("busy", 1, retryable=True).ticked(2).then(e.StepDispatched)
+    assert (run.intent.key, run.intent.attempt) == (sent.key, 2)

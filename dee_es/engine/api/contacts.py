@@ -64,11 +64,13 @@ class ContactsApi(ApiBase):
         actor: str | None = None,
         command_id: str | None = None,
     ) -> bool:
-        """Lift a suppression that was made with the same id or address; False if there is none."""
+        """Lift a suppression that was made with the same id or address, in whichever spelling;
+        False if there is none."""
         scope = _scope(level, channel, plan_id)
-        who = self._identified(contact_id, email, phone)
+        known = self._known_by(contact_id, email, phone)
         meta = self._meta("unsuppress", command_id, actor, reason)
-        return self._contacts.unsuppress(who, level, scope, meta)
+        lifted = [self._contacts.unsuppress(who, level, scope, meta) for who in known]
+        return any(lifted)
 
     def import_suppressions(
         self,
@@ -215,10 +217,16 @@ class ContactsApi(ApiBase):
         return self._identified(None, email, phone)
 
     def _identified(self, contact_id: str | None, email: str | None, phone: str | None) -> str:
+        return self._known_by(contact_id, email, phone)[0]
+
+    def _known_by(
+        self, contact_id: str | None, email: str | None, phone: str | None
+    ) -> tuple[str, ...]:
+        """The id meant; for an address without one, also those of its other spellings."""
         _check_who(contact_id, email, phone)
         if contact_id is not None:
-            return contact_id
-        return self._contacts.id_for_address(email, phone)
+            return (contact_id,)
+        return self._contacts.ids_for_address(email, phone)
 
 
 def checked_entry(entry: object, base: SuppressionEntry) -> SuppressionEntry:

@@ -10,13 +10,7 @@ from msgspec.structs import replace
 from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.chain import GENESIS
-from dee_es.core.contact import (
-    email_spellings,
-    fold_email,
-    fold_phone,
-    normalize_email,
-    normalize_phone,
-)
+from dee_es.core.contact import email_spellings, fold_email, fold_phone
 from dee_es.core.contact_state import ContactState, Listed
 from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
@@ -73,12 +67,14 @@ class Contacts:
             found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))}")
         return tuple(found)
 
-    def id_for_address(self, email: str | None, phone: str | None) -> str:
-        """The opaque id of a contact that is known by an address only."""
-        kind, address = ("email", email) if email else ("phone", phone)
-        assert address, "an address is needed"
-        normal = normalize_email(address) if kind == "email" else normalize_phone(address)
-        return _id_of(self._keys.digest(kind, normal))
+    def ids_for_address(self, email: str | None, phone: str | None) -> tuple[str, ...]:
+        """The opaque id of a contact that is known by an address only, and those that it has by
+        other spellings of it. The address was checked before."""
+        kind, spellings = "email", email_spellings(email) if email else ()
+        if not spellings:
+            assert phone, "an address is needed"
+            kind, spellings = "phone", (fold_phone(phone),)
+        return tuple([_id_of(self._keys.digest(kind, each)) for each in spellings])
 
     def suppressions(
         self, subjects: Sequence[tuple[str, ...]]

@@ -116,6 +116,7 @@ class Certificates:
     def _messages(self, rows: Sequence[StoredRow]) -> list[dict[str, Any]]:
         """The messages of a run that may have reached somebody."""
         under_way: dict[tuple[str, bool], dict[str, Any]] = {}
+        lost: dict[str, dict[str, Any]] = {}
         found = []
         for recorded in self._journal.open_public(rows):
             event = recorded.event
@@ -123,13 +124,18 @@ class Certificates:
                 sent = self._message(recorded, event)
                 under_way[event.step_id, event.resend] = sent
                 found.append(sent)
-                continue
-            outcome = _OUTCOMES.get(type(event))
-            sent_for = under_way.get(
-                (getattr(event, "step_id", ""), getattr(event, "resend", False))
-            )
-            if outcome is not None and sent_for is not None:
-                sent_for["outcome"] = outcome
+            elif isinstance(event, e.StepPending):
+                if (event.step_id, False) in under_way:
+                    under_way[event.step_id, False]["outcome"] = "pending"
+            elif isinstance(event, _Outcome):
+                # Settled once: what is told of the step later is not about this message.
+                late = getattr(event, "late", False)
+                place = (event.step_id, event.resend)
+                settled = lost.get(event.step_id) if late else under_way.pop(place, None)
+                if settled is not None:
+                    settled["outcome"] = _OUTCOMES[type(event)]
+                    if isinstance(event, e.OutcomeUnknown):
+                        lost[event.step_id] = settled
         return [sent for sent in found if sent["outcome"] != "failed"]
 
     def _message(self, recorded: e.RecordedEvent, event: e.StepDispatched) -> dict[str, Any]:
@@ -180,9 +186,9 @@ class Certificates:
         ]
 
 
+_Outcome = e.StepCompleted | e.StepFailed | e.StepRetried | e.OutcomeUnknown
 _OUTCOMES: Final[dict[type[e.Event], str]] = {
     e.StepCompleted: "delivered",
-    e.StepPending: "pending",
     e.StepFailed: "failed",
     e.StepRetried: "failed",
     e.OutcomeUnknown: "unknown",

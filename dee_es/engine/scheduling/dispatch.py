@@ -29,6 +29,7 @@ from dee_es.errors import (
     DeeError,
     InvalidInput,
     MasterKeyRotated,
+    RunNotFound,
     StoreUnavailable,
 )
 from dee_es.ports import (
@@ -167,9 +168,9 @@ class Dispatcher:
             known = self._outcomes()
             if known.units:
                 self._recorded(known, self._runs.committer.commit(known.units))
-            # Somebody paused or cancelled a run while its message was under way.
-            for outcome in list(self._unrecorded.values()):
-                self._load_again(outcome)
+            if self._unrecorded:
+                # Somebody paused or cancelled a run while its message was under way.
+                self._load_again()
         raise ConcurrencyConflict(f"{len(self._unrecorded)} outcomes could not be recorded yet")
 
     def close(self) -> None:
@@ -294,14 +295,15 @@ class Dispatcher:
             decided.append((outcome, decision[1]))
         return _Known(units, decided)
 
-    def _load_again(self, outcome: _Outcome) -> None:
-        run_id = outcome.run.state.run_id
-        try:
-            outcome.run = self._runs.load(run_id)
-        except (StoreUnavailable, MasterKeyRotated):
-            raise
-        except DeeError as error:
-            self._give_up(outcome, error)
+    def _load_again(self) -> None:
+        """Take the runs of what is yet to be recorded as they are now."""
+        unread: dict[str, DeeError] = {}
+        found = self._runs.load_readable(list(self._unrecorded), unread.__setitem__)
+        for run_id, outcome in list(self._unrecorded.items()):
+            if run_id in found:
+                outcome.run = found[run_id]
+            else:
+                self._give_up(outcome, unread.get(run_id) or RunNotFound.named(run_id))
 
     def _give_up(self, outcome: _Outcome, error: Exception) -> None:
         """An outcome that cannot be recorded must not keep the others off the log. Its intent stays

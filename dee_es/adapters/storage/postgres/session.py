@@ -79,8 +79,9 @@ class PostgresSession:
     def _make_explicit(self) -> None:
         """Have the transaction go on where the pipeline ends, which would commit it."""
         if not self._explicit:
-            self._explicit = True
             self._cursor().execute(BEGIN)
+            # Only now: who is interrupted before has none yet, and a second BEGIN does no harm.
+            self._explicit = True
 
     def run(self, statement: bytes) -> None:
         """Send a statement that has no values and no result of interest."""
