@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 import click
@@ -130,8 +132,10 @@ def run(arguments: Sequence[str] | None) -> None:
     """Run one command and exit."""
     _open_streams()
     if hasattr(sys.stdin, "reconfigure"):
-        # What is no text is refused where it is read, as it is in arguments.
-        sys.stdin.reconfigure(errors="surrogateescape")
+        # What is no text is refused where it is read, as it is in arguments. Where a caller has
+        # read of it before, it stays as it is.
+        with suppress(io.UnsupportedOperation):
+            sys.stdin.reconfigure(errors="surrogateescape")
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show is no reason to fail.
         if hasattr(stream, "reconfigure"):

@@ -121,10 +121,10 @@ def test_a_statement_without_end_is_cancelled(url: str) -> None:
 
 @pytest.mark.parametrize("streams", [1, 100])
 def test_who_is_stopped_inside_a_transaction_is_cut_off(url: str, streams: int) -> None:
-    store, _ = open_postgres(url, lock_timeout_s=0.4, statement_timeout_s=0.4)
+    store, _ = open_postgres(url, lock_timeout_s=1, statement_timeout_s=1)
 
     def units_of(_: Situation) -> list[Unit]:
-        time.sleep(0.8)
+        time.sleep(1.5)
         return [unit(run())]
 
     with pytest.raises(StoreUnavailable):
