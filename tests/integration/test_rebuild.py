@@ -123,7 +123,7 @@ def test_a_rebuild_with_writers_at_work(place: Place, page: int) -> None:
     """Writers in other threads, other engines and another process; nothing twice, nothing left."""
     engine = place.open()
     prepare(engine)
-    keep_busy(engine, count(400, 100_000), seed=3)
+    keep_busy(engine, count(200, 100_000), seed=3)
     stop = threading.Event()
     failed: list[BaseException] = []
 
