@@ -11,11 +11,11 @@ from typing import Any
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.conditions import unparse
-from dee_es.core.ids import idempotency_key
 from dee_es.core.reading import first_exit, holds
 from dee_es.core.resend_state import too_late
 from dee_es.core.run_fold import evolve
 from dee_es.core.run_state import Resend, RunState
+from dee_es.core.send_keys import key_of_visit
 from dee_es.core.sending import Attempt, attempt_to_send
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
 from dee_es.core.values import JsonScalar
@@ -244,7 +244,7 @@ class Steps:
 
     def _dispatch(self, step: SendEmail | SendVoice, command: c.Advance) -> None:
         state = self.state
-        key = idempotency_key(state.run_id, step.id, state.key_tick)
+        key = key_of_visit(state, step.id)
         attempt = Attempt(key, state.attempt + 1, state.previous_step)
         event = attempt_to_send(self.materials, state, step, command, attempt)
         self.record(event)
@@ -278,9 +278,7 @@ class Steps:
         """The last send may have arrived; the run fails closed unless it has ended."""
         intent = self.state.intent
         step = str(intent.step_id if intent else self.state.current_step)
-        key = (
-            intent.key if intent else idempotency_key(self.state.run_id, step, self.state.key_tick)
-        )
+        key = intent.key if intent else key_of_visit(self.state, step)
         resend = intent is not None and intent.resend
         self.record(e.OutcomeUnknown(step, key, cause, resend))
         if not self.state.status.ended:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from dee_es.core import events as e
+from dee_es.core import send_keys
 from dee_es.core.channel_events import call_outcome
 from dee_es.core.ids import idempotency_key
 from dee_es.core.resend_state import dropped, key_of, mailed_after, resent, to_resend, without
@@ -134,7 +135,7 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
         current_step=event.step_id,
         entered_tick=meta.tick,
         visits=state.visits + 1 if state.entered_tick == meta.tick else 1,
-        key_tick=max(meta.tick, state.keyed.get(event.step_id, -1) + 1),
+        key_tick=send_keys.next_tick(state, event.step_id, meta.tick),
         pending_message=None,
         heard=None,
         step_done=False,
@@ -170,30 +171,17 @@ def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> 
         *(pair for pair in state.last_sent if pair[0] != event.channel),
         (event.channel, event.step_id),
     )
-    key_tick = _key_tick(state, event)
+    key_tick = send_keys.tick_of(state, event)
     return _active(
         state,
         meta.tick,
         intent=intent,
         attempt=event.attempt,
         key_tick=key_tick,
-        keyed=_keyed(state, event.step_id, key_tick),
+        key_ticks=send_keys.taken(state, event.step_id, key_tick),
         mailed=mailed,
         last_sent=sent,
     )
-
-
-def _key_tick(state: RunState, event: e.StepDispatched) -> int:
-    """The tick that the key is made of: in an older log all visits of one tick have that tick."""
-    entered = state.entered_tick
-    if state.key_tick == entered:
-        return entered
-    old = event.key == idempotency_key(state.run_id, event.step_id, entered)
-    return entered if old else state.key_tick
-
-
-def _keyed(state: RunState, step_id: str, tick: int) -> Mapping[str, int]:
-    return {**state.keyed, step_id: max(tick, state.keyed.get(step_id, 0))}
 
 
 def _step_pending(state: RunState, event: e.StepPending, meta: e.Meta) -> RunState:
@@ -275,7 +263,8 @@ def _step_resolved(state: RunState, event: e.StepResolved, meta: e.Meta) -> RunS
         if event.outcome == "delivered":
             return active
         key = idempotency_key(state.run_id, event.step_id, event.acts_at)
-        active = replace(active, keyed=_keyed(state, event.step_id, event.acts_at))
+        taken = send_keys.taken(state, event.step_id, event.acts_at)
+        active = replace(active, key_ticks=taken)
         return to_resend(active, event.step_id, key, event.acts_at)
     active = replace(active, hold="")
     if event.outcome == "resend":

@@ -74,7 +74,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     delays that wait. `visits` counts the steps that were entered at `entered_tick`. `key_tick` is
     the tick that the visit's idempotency key is made of: that of its entry, or a later one where an
     earlier visit's message already has that, since waits shorter than a tick lead back to a step
-    within it (`keyed`: the last such tick of each step). `step_done`
+    within it (`key_ticks`: the last such tick of each step). `step_done`
     says that the current step has finished and the next has not been entered; `pending_message`
     is the engine's own id of the call that is waited for, and `heard` how it went, if that was told
     while the run had failed for a message beside it; `reenter` that the current step is to
@@ -104,7 +104,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     entered_tick: int = 0
     visits: int = 0
     key_tick: int = 0
-    keyed: Mapping[str, int] = {}
+    key_ticks: Mapping[str, int] = {}
     step_done: bool = False
     reenter: bool = False
     steps_completed: int = 0
