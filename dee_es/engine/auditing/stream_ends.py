@@ -10,15 +10,16 @@ from typing import Final
 
 from dee_es.core import chain
 from dee_es.core.chunk_check import (
-    KEY_BYTES,
     OF_LINK,
     OF_VERSION,
+    STREAM_KEY,
     missing_before,
     stream_key,
     unpack_spans,
 )
 
-_RECORD: Final = struct.Struct(">16sqq32s")
+_KEY: Final = struct.Struct(STREAM_KEY)
+_RECORD: Final = struct.Struct(f">{STREAM_KEY}qq32s")
 _FIRST_SLOTS: Final = 1024
 
 
@@ -41,7 +42,7 @@ class Unfit:
 
 
 class StreamEnds:
-    """A hash table of records of 64 bytes, with open addressing: a dict of objects would take
+    """A hash table of records of 80 bytes, with open addressing: a dict of objects would take
     three times as much."""
 
     def __init__(self) -> None:
@@ -114,8 +115,7 @@ class StreamEnds:
         slots, mask = self._slots, len(self._slots) - 1
         slot = hash(key) & mask
         while number := slots[slot]:
-            start = (number - 1) * _RECORD.size
-            if self._records[start : start + KEY_BYTES] == key:
+            if self._key(number) == key:
                 break
             slot = (slot + 1) & mask
         return number
@@ -130,6 +130,10 @@ class StreamEnds:
                 )
                 yield StreamEnd(version, position, checksum)
 
+    def _key(self, number: int) -> bytes:
+        (key,) = _KEY.unpack_from(self._records, (number - 1) * _RECORD.size)
+        return bytes(key)
+
     def _mark(self, number: int) -> None:
         if len(self._found) <= self._count:
             self._found += bytes(self._count + 1 - len(self._found))
@@ -139,8 +143,7 @@ class StreamEnds:
         slots = array("I", bytes(8 * len(self._slots)))
         mask = len(slots) - 1
         for number in range(1, self._count + 1):
-            start = (number - 1) * _RECORD.size
-            slot = hash(bytes(self._records[start : start + KEY_BYTES])) & mask
+            slot = hash(self._key(number)) & mask
             while slots[slot]:
                 slot = (slot + 1) & mask
             slots[slot] = number
