@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dee_es.config import EngineConfig
     from dee_es.core.builders import steps, transitions
     from dee_es.core.contact import Contact
-    from dee_es.core.plan import ExecutionPlan, create_plan, load_plan
+    from dee_es.core.plans.plan import ExecutionPlan, create_plan, load_plan
     from dee_es.core.views import RunStatus
     from dee_es.engine.models import (
         BulkResult,
@@ -50,13 +50,13 @@ _HOMES = {
     "DeeClient": "dee_es.client",
     "Engine": "dee_es.bootstrap",
     "EngineConfig": "dee_es.config",
-    "ExecutionPlan": "dee_es.core.plan",
+    "ExecutionPlan": "dee_es.core.plans.plan",
     "ExecutionRun": "dee_es.engine.models",
     "RunPage": "dee_es.engine.models",
     "RunStatus": "dee_es.core.views",
     "SuppressionEntry": "dee_es.engine.models",
-    "create_plan": "dee_es.core.plan",
-    "load_plan": "dee_es.core.plan",
+    "create_plan": "dee_es.core.plans.plan",
+    "load_plan": "dee_es.core.plans.plan",
     "steps": "dee_es.core.builders",
     "transitions": "dee_es.core.builders",
 }

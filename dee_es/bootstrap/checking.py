@@ -10,7 +10,7 @@ from functools import partial
 from dee_es.adapters.processes import helped
 from dee_es.bootstrap.databases import open_store
 from dee_es.config import EngineConfig
-from dee_es.core.chunk_check import Chunk, ChunkReport
+from dee_es.core.evidence.chunk_check import Chunk, ChunkReport
 from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.ports import EventStore
 

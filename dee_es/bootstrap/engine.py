@@ -20,9 +20,9 @@ from dee_es.adapters.processes import shared
 from dee_es.adapters.system import RandomIds, SystemWallClock
 from dee_es.adapters.zones import load_zone
 from dee_es.config import EngineConfig, load_config
-from dee_es.core.chain import GENESIS
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import ClockStarted, Meta
+from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.api.clock import OnCheckpoint
 from dee_es.engine.api.definitions import checked_policy

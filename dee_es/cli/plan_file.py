@@ -26,7 +26,7 @@ from dee_es.errors import InvalidInput, PlanFault, PlanNotFound, PlanValidationE
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
-    from dee_es.core.plan import ExecutionPlan
+    from dee_es.core.plans.plan import ExecutionPlan
 
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _SENDER: Final = {
@@ -53,7 +53,7 @@ class PlanFile:
 
     def missing(self, engine: Engine | None = None) -> list[PlanFault]:
         """References to what is neither in the file nor, if an engine is given, published."""
-        from dee_es.core.plan import missing_references
+        from dee_es.core.plans.plan import missing_references
 
         templates, scripts = set(self.templates), set(self.scripts)
         if engine is not None:
@@ -86,7 +86,7 @@ def read_plan_file(path: str) -> PlanFile:
     scripts = _section(given, "scripts", _script, faults)
     sender = _sender(given.pop("sender", None), faults)
     policy = _policy(given.pop("policy", None), faults)
-    from dee_es.core.plan import load_plan
+    from dee_es.core.plans.plan import load_plan
 
     try:
         plan = load_plan(given)
@@ -172,13 +172,13 @@ def _section(
 
 
 def _template(entry: Any) -> dict[str, Any]:
-    from dee_es.core.message import check_template
+    from dee_es.core.messages.message import check_template
 
     return check_template(entry)
 
 
 def _script(entry: Any) -> dict[str, Any]:
-    from dee_es.core.script import check_script
+    from dee_es.core.messages.script import check_script
 
     return check_script(entry)
 

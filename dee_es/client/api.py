@@ -21,7 +21,7 @@ from dee_es.client.run_files import RunFilesClient
 from dee_es.client.runs import RunsClient
 from dee_es.client.suppressions import SuppressionsClient
 from dee_es.client.transport import Transport, part
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.engine.api.base import checked_plan
 from dee_es.engine.api.replays import checked_templates
 from dee_es.engine.auditing.verification import OnVerified

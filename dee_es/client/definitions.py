@@ -8,9 +8,9 @@ from typing import Any, Literal
 from dee_es.client.reading import read, read_all
 from dee_es.client.transport import Transport, part
 from dee_es.core.gate import check_policy
-from dee_es.core.message import check_template
-from dee_es.core.plan import ExecutionPlan
-from dee_es.core.script import check_script
+from dee_es.core.messages.message import check_template
+from dee_es.core.messages.script import check_script
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_id, check_map
 from dee_es.engine.api.base import checked_plan
 from dee_es.engine.api.definitions import checked_sender

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from dee_es.client.reading import read
 from dee_es.client.transport import Transport, part
 from dee_es.core.contact import Contact
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_map
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import checked_plan

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import Detail, Enrolled, Meta, Pins
 from dee_es.core.gate import Policy, Snapshot
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 
 
 @dataclass(frozen=True)

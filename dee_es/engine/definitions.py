@@ -9,11 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from dee_es.core import events as e
-from dee_es.core.chain import GENESIS
 from dee_es.core.commands import Materials
+from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import Policy, read_policy
 from dee_es.core.ids import definition_stream
-from dee_es.core.plan import ExecutionPlan, missing_references
+from dee_es.core.plans.plan import ExecutionPlan, missing_references
 from dee_es.core.values import check_id
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock

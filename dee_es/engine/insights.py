@@ -14,7 +14,7 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import contact_stream
 from dee_es.core.projection import Build
-from dee_es.core.run import fold
+from dee_es.core.runs.run import fold
 from dee_es.core.views import ContactEntryRow
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dee_es.core.message import build_email
-from dee_es.core.template import TemplateError, message_scope
+from dee_es.core.messages.message import build_email
+from dee_es.core.messages.template import TemplateError, message_scope
 from dee_es.core.views import RunFilter
 from dee_es.engine.definitions import SENDER_ID, Definitions
 from dee_es.engine.models import RenderedTemplate

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import RunScheduled, RunStarted
 from dee_es.core.projection import Build
-from dee_es.core.run import RunState
+from dee_es.core.runs.run import RunState
 from dee_es.core.values import MAX_SAFE_INTEGER, check_count, check_text
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal

@@ -11,7 +11,7 @@ from typing import Final
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
-from dee_es.core.run import RunState, decision, evolve, fold
+from dee_es.core.runs.run import RunState, decision, evolve, fold
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of

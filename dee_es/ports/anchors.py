@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from dee_es.core.signed_note import VerifierKey
+from dee_es.core.evidence.signed_note import VerifierKey
 
 
 class Signer(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from dee_es.core.chain import Entry
 from dee_es.core.events import RecordedEvent
+from dee_es.core.evidence.chain import Entry
 from dee_es.ports.calls import CallStore
 from dee_es.ports.log import (
     Committed,

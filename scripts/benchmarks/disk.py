@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.core.chain import HEADER_BYTES
+from dee_es.core.evidence.chain import HEADER_BYTES
 from scripts.benchmarks.figures import Figure, Finding
 from scripts.benchmarks.harness import beside, engine_on, is_sqlite, people, plan, settle
 

@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from psycopg.types.numeric import Int8Dumper
 
 from dee_es import Engine
-from dee_es.core import chain
 from dee_es.core.events import Event, Meta, RunScheduled, RunStarted
+from dee_es.core.evidence import chain
 from dee_es.core.ids import run_id
 from dee_es.engine.log.journal import key_id_of
 from dee_es.ports import StoredRow

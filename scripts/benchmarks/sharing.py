@@ -16,7 +16,7 @@ from typing import Final
 
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.ports import Action, ChannelResult, SendContext
 from scripts.benchmarks.figures import Finding, measured, ratio
 from scripts.benchmarks.harness import config_of, engine_on, is_sqlite, people, plan

@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg
 
 from dee_es import Engine
-from dee_es.core import chain
+from dee_es.core.evidence import chain
 from dee_es.core.ids import run_id
 from scripts.benchmarks.figures import Figure
 from scripts.benchmarks.harness import beside, config_of, engine_on, is_sqlite, settle

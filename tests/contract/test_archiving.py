@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from dee_es.core import chain
 from dee_es.core.events import RecordedEvent
+from dee_es.core.evidence import chain
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,

@@ -17,7 +17,7 @@ import pytest
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.ports import Channel, ChannelResult
 from tests.support.mail import CONTEXT, INJECTIONS, SCRIPT, a_call, an_email, key
 from tests.support.smtp import running_smtp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dee_es.core import chain
+from dee_es.core.evidence import chain
 from dee_es.ports import EventStore
 from tests.support.events import run, unit
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from dee_es.core import chain, codec
+from dee_es.core import codec
 from dee_es.core import events as e
+from dee_es.core.evidence import chain
 
 META: Final = e.Meta(
     259_200, "cmd_7m3k", "execute", 1_767_225_600_123, "ann@example.com", 'Grüße, "ä"\n'

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from dee_es.core import chain, codec
+from dee_es.core import codec
 from dee_es.core import events as e
+from dee_es.core.evidence import chain
 from dee_es.core.registry import REGISTRY
 from dee_es.core.schemas import describe
 from dee_es.core.upcasts import shape

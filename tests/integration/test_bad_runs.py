@@ -13,7 +13,7 @@ import pytest
 
 from dee_es import Engine, ExecutionRun
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.core import chain
+from dee_es.core.evidence import chain
 from dee_es.engine.log.journal import payload_of
 from dee_es.errors import ChannelFailed, DeeError, IntegrityViolation, UnknownEventVersion
 from dee_es.ports import Action, ChannelResult, SendContext

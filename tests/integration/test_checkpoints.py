@@ -17,8 +17,8 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.anchors import FileAnchor, GitAnchor, open_anchor
 from dee_es.adapters.keys import open_memory_keys
-from dee_es.core import chain, merkle
-from dee_es.core.checkpoint import parse_body
+from dee_es.core.evidence import chain, merkle
+from dee_es.core.evidence.checkpoint import parse_body
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.auditing import signed_log
 from dee_es.errors import AnchorUnavailable, IntegrityViolation, InvalidInput, RunNotFound

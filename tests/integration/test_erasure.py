@@ -15,7 +15,7 @@ import pytest
 from dee_es import Contact, Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.channels.twilio import CallRef, ProviderCalls
-from dee_es.core.signed_note import open_note
+from dee_es.core.evidence.signed_note import open_note
 from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
 from tests.support.counts import count
 from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from dee_es.cli.output import plain
-from dee_es.core import chain
-from dee_es.core.checkpoint import parse_body
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.checkpoint import parse_body
 from tests.support.engines import EPOCH
 from tests.support.exports import Log, lines, made_log, verify, verify_all, write_lines
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
-from dee_es.core.message import build_email
-from dee_es.core.template import message_scope
+from dee_es.core.messages.message import build_email
+from dee_es.core.messages.template import message_scope
 from dee_es.errors import InvalidInput
 from tests.support.mail import CONTEXT, HEADERS, INJECTIONS, an_email, decoded, parts
 from tests.support.mail import context as changed

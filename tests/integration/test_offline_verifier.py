@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dee_es.adapters.anchors import create_signer
-from dee_es.core import chain
-from dee_es.core.checkpoint import Checkpoint, parse_body, signed
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.checkpoint import Checkpoint, parse_body, signed
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.exporting.records import action_of
 from dee_es.errors import IntegrityViolation

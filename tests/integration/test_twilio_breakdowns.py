@@ -14,7 +14,7 @@ import pytest
 
 from dee_es import Contact, create_plan, steps
 from dee_es.adapters.channels.twilio import ChannelEvent, TwilioCallbacks, script_in
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.ports import ChannelResult
 from tests.support.engines import open_engine
 from tests.support.mail import CONTEXT, a_call, key

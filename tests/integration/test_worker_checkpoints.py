@@ -22,8 +22,8 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.anchors import create_signer
 from dee_es.adapters.keys import open_sqlite_keys
-from dee_es.core import chain, merkle
 from dee_es.core.events import CheckpointSigned, HoldPlaced
+from dee_es.core.evidence import chain, merkle
 from dee_es.engine.auditing import periodic
 from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.errors import IntegrityViolation

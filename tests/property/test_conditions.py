@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dee_es.core.condition_tree import quote
-from dee_es.core.conditions import (
+from dee_es.core.conditions.condition import (
     MAX_LENGTH,
     Compare,
     Condition,
@@ -17,6 +16,7 @@ from dee_es.core.conditions import (
     parse,
     unparse,
 )
+from dee_es.core.conditions.tree import quote
 
 FRAGMENTS = [
     *["and", "or", "not", "default", "any", "true", "false", "null", "(", ")", "((", "not not"],

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from dee_es import Engine, ExecutionPlan
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.core.run import fold
+from dee_es.core.runs.run import fold
 from dee_es.core.views import RunStatus
 from dee_es.engine.queries import row_of
 from dee_es.errors import DeeError

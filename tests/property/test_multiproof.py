@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dee_es.core import merkle
-from dee_es.core.multiproof import Multiproof, Ranges, root_of_multiproof
+from dee_es.core.evidence import merkle
+from dee_es.core.evidence.multiproof import Multiproof, Ranges, root_of_multiproof
 
 
 def entries(size: int) -> list[bytes]:

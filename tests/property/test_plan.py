@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dee_es.core.builders import steps, transitions
-from dee_es.core.plan import ExecutionPlan, create_plan, load_plan
-from dee_es.core.plan_graph import cycles, longest_ways, reachable
+from dee_es.core.plans.graph import cycles, longest_ways, reachable
+from dee_es.core.plans.plan import ExecutionPlan, create_plan, load_plan
 from dee_es.errors import PlanValidationError
 
 Graph = dict[str, list[str]]

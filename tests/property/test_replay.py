@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dee_es.core import events as e
-from dee_es.core import run as deciding
-from dee_es.core.plan import ExecutionPlan
-from dee_es.core.replay import Difference, Replayed, replay
+from dee_es.core.past.replay import Difference, Replayed, replay
+from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.runs import run as deciding
 from tests.support.counts import count
 from tests.support.lives import Watched, live_on, plans, run_of
 

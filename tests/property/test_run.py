@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from dee_es.core import codec
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.plan import ExecutionPlan
-from dee_es.core.run import decide
+from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.runs.run import decide
 from tests.support.given import Story
 from tests.support.lives import Watched, live_on, plans, run_of
 

@@ -16,7 +16,7 @@ import pytest
 
 from dee_es.core import events as e
 from dee_es.core.builders import steps, transitions
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.errors import InvalidTransition
 from tests.support.counts import count
 from tests.support.given import Story, given, plan_of

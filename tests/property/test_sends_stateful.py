@@ -29,8 +29,8 @@ from hypothesis.stateful import (
 
 from dee_es import Engine, EngineConfig, ExecutionRun, create_plan, steps
 from dee_es.adapters.keys import open_memory_keys, open_sqlite_keys
-from dee_es.core.advance import Steps
 from dee_es.core.events import StepRetried
+from dee_es.core.runs.advance import Steps
 from dee_es.engine.facade import EngineApi
 from dee_es.errors import (
     AlreadyEnrolled,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dee_es.adapters.channels.mime import build_mail
-from dee_es.core.template import TemplateError, parse, paths, render
+from dee_es.core.messages.template import TemplateError, parse, paths, render
 from dee_es.errors import InvalidInput
 from tests.support.mail import CONTEXT, an_email, decoded, parts
 

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from dee_es.core import events as e
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.views import RunRow
 from dee_es.engine.past.debugger import DebugSession
 from dee_es.engine.past.time_travel import changes, run_at, version_at

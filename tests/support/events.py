@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from dee_es.core import chain, codec
+from dee_es.core import codec
 from dee_es.core.events import Event, Meta, PlanPublished, RecordedEvent, RunStarted, WaitCompleted
+from dee_es.core.evidence import chain
 from dee_es.core.ids import is_run, run_id
 from dee_es.ports import Committed, Consent, CounterUse, SealedEvent, StreamAppend, Unit
 

@@ -21,7 +21,7 @@ import psycopg
 
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.keys import open_memory_keys
-from dee_es.core import chain
+from dee_es.core.evidence import chain
 from dee_es.ports import StoredRow
 from tests.support.engines import DAY, EPOCH, database_url, outreach, publish_basics
 

@@ -21,10 +21,10 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.gate import Snapshot, SuppressionFact
 from dee_es.core.ids import run_id
-from dee_es.core.plan import ExecutionPlan, create_plan
+from dee_es.core.plans.plan import ExecutionPlan, create_plan
 from dee_es.core.registry import NAMES
-from dee_es.core.run import RunState, decide, enroll, evolve, fold
-from dee_es.core.run_state import Intent
+from dee_es.core.runs.run import RunState, decide, enroll, evolve, fold
+from dee_es.core.runs.state import Intent
 from dee_es.core.views import RunRow
 from dee_es.engine.queries import row_of
 from dee_es.errors import InvalidTransition

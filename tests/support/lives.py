@@ -12,9 +12,9 @@ from dee_es.core import codec
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.builders import steps, transitions
-from dee_es.core.plan import ExecutionPlan, create_plan
-from dee_es.core.run import decide, fold
-from dee_es.core.run_state import Intent
+from dee_es.core.plans.plan import ExecutionPlan, create_plan
+from dee_es.core.runs.run import decide, fold
+from dee_es.core.runs.state import Intent
 from dee_es.errors import InvalidTransition
 from tests.support.given import Story, given
 

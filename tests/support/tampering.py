@@ -22,8 +22,8 @@ import psycopg
 
 from dee_es.adapters.anchors import load_signer
 from dee_es.adapters.anchors.files import file_name
-from dee_es.core import chain, checkpoint
-from dee_es.core.checkpoint import Checkpoint
+from dee_es.core.evidence import chain, checkpoint
+from dee_es.core.evidence.checkpoint import Checkpoint
 from dee_es.core.ids import SYSTEM_STREAM
 
 Kind = Literal["sqlite", "postgres"]

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from dee_es import Engine
 from dee_es.client import DeeClient
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.errors import DeeError
 
 Api = Engine | DeeClient

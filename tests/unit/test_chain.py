@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from dee_es.core import chain
+from dee_es.core.evidence import chain
 from dee_es.errors import IntegrityViolation
 
 STREAM, NAME = "run_x", "RunStarted"

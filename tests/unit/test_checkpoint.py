@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dee_es.adapters.anchors import create_signer, load_signer
-from dee_es.core.checkpoint import Checkpoint, opened, origin_of, parse_body, signed
-from dee_es.core.signed_note import parse_key
+from dee_es.core.evidence.checkpoint import Checkpoint, opened, origin_of, parse_body, signed
+from dee_es.core.evidence.signed_note import parse_key
 from dee_es.errors import InvalidInput
 
 STATED = Checkpoint("dee-es/abc", 42, bytes(range(32)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from dee_es.core.conditions import (
+from dee_es.core.conditions.condition import (
     MAX_DEPTH,
     MAX_LENGTH,
     And,

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from dee_es.core.contact import normalize_email
-from dee_es.core.plan import load_plan, missing_references
-from dee_es.core.plan_model import ExecutionPlan
+from dee_es.core.plans.model import ExecutionPlan
+from dee_es.core.plans.plan import load_plan, missing_references
 from dee_es.doors.contacts_csv import CsvContact, CsvRefusal, read_contacts
 
 DATA = Path(__file__).parents[2] / "scripts" / "demo_data"

@@ -13,8 +13,8 @@ from functools import cache
 import pymerkle
 import pytest
 
-from dee_es.core import merkle
-from dee_es.core.merkle import Edge, SpanRoots
+from dee_es.core.evidence import merkle
+from dee_es.core.evidence.merkle import Edge, SpanRoots
 from tests.support.counts import FULL, count
 
 # The leaves and roots that implementations of RFC 6962 share as test vectors.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dee_es.core.events import Message
-from dee_es.core.message import (
+from dee_es.core.messages.message import (
     MAX_HEADER,
     build_call,
     build_email,
@@ -19,7 +19,7 @@ from dee_es.core.message import (
     message_id,
     split_mailbox,
 )
-from dee_es.core.template import TemplateError
+from dee_es.core.messages.template import TemplateError
 from dee_es.errors import InvalidInput
 from tests.support.mail import INJECTIONS
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from dee_es.core.builders import steps, transitions
-from dee_es.core.plan import ExecutionPlan, create_plan, load_plan, missing_references
+from dee_es.core.plans.plan import ExecutionPlan, create_plan, load_plan, missing_references
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Tracking, Wait
 from dee_es.errors import InvalidInput, PlanFault
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dee_es.core.builders import steps, transitions
-from dee_es.core.plan import MAX_STEPS, create_plan
+from dee_es.core.plans.plan import MAX_STEPS, create_plan
 from dee_es.errors import PlanFault, PlanValidationError
 
 Spec = dict[str, object]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dee_es.core.builders import steps
-from dee_es.core.plan import create_plan, load_plan
+from dee_es.core.plans.plan import create_plan, load_plan
 from dee_es.errors import PlanFault, PlanValidationError
 
 Spec = dict[str, object]

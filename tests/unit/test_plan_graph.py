@@ -7,9 +7,9 @@ import time
 import pytest
 
 from dee_es.core.builders import steps, transitions
-from dee_es.core.conditions import Default, Lookup
-from dee_es.core.plan import ExecutionPlan, create_plan
-from dee_es.core.plan_graph import cycles, longest_ways
+from dee_es.core.conditions.condition import Default, Lookup
+from dee_es.core.plans.graph import cycles, longest_ways
+from dee_es.core.plans.plan import ExecutionPlan, create_plan
 
 
 def email(step_id: str) -> dict[str, object]:

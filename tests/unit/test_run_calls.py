@@ -7,7 +7,7 @@ import pytest
 from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.ids import idempotency_key
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from tests.support.given import Story, given, plan_of
 
 CALL = plan_of(

@@ -6,7 +6,7 @@ import pytest
 
 from dee_es.core import events as e
 from dee_es.core.builders import steps, transitions
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from tests.support.given import given, plan_of
 
 FOLLOW_UP = plan_of(

@@ -10,11 +10,11 @@ import tracemalloc
 import pytest
 
 from dee_es.adapters.storage.memory import open_memory
-from dee_es.core import chain
-from dee_es.core.chain import Entry
-from dee_es.core.chunk_check import STREAM_KEY, Chunk, ChunkCheck, stream_key, unpack_spans
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.chain import Entry
+from dee_es.core.evidence.chunk_check import STREAM_KEY, Chunk, ChunkCheck, stream_key, unpack_spans
+from dee_es.core.evidence.merkle import Edge
 from dee_es.core.ids import run_id
-from dee_es.core.merkle import Edge
 from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.engine.auditing.stream_ends import StreamEnd, StreamEnds
 from dee_es.ports import Tombstone

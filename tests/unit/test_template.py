@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dee_es.core.template import (
+from dee_es.core.messages.template import (
     MAX_NESTING,
     MAX_OUTPUT_BYTES,
     MAX_SOURCE,

@@ -20,7 +20,7 @@ from dee_es.adapters.channels.twilio import (
 from dee_es.adapters.channels.twilio.signature import sign
 from dee_es.adapters.channels.twilio.tokens import Kind, Place
 from dee_es.adapters.channels.twilio.urls import RETRIES, CallbackUrls
-from dee_es.core.script import check_script
+from dee_es.core.messages.script import check_script
 from dee_es.errors import InvalidInput, StoreUnavailable
 from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN
 

@@ -14,7 +14,7 @@ from dee_es.adapters.channels.twilio.script import answered, asked_for, finish_k
 from dee_es.adapters.channels.twilio.tokens import CallRef, Place, Token, seal, unseal
 from dee_es.adapters.channels.twilio.twiml import MAX_INLINE, Writer, check_fits, hangup
 from dee_es.adapters.channels.twilio.urls import CallbackUrls
-from dee_es.core.script import check_script
+from dee_es.core.messages.script import check_script
 from dee_es.errors import InvalidInput
 
 CALL = CallRef("run_" + "a" * 26, "step:1", "f" * 64, 1)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from dee_es.adapters.keys.master import sync_directory
-from dee_es.core.signed_note import VerifierKey
+from dee_es.core.evidence.signed_note import VerifierKey
 from dee_es.errors import InvalidInput
 
 _FORBIDDEN_BITS: Final = stat.S_IRWXG | stat.S_IRWXO

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.ports import Action, ChannelResult, SendContext
 
 Answer = Callable[[Action, SendContext], ChannelResult]

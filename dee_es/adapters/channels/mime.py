@@ -19,7 +19,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
-from dee_es.core.message import check_header, check_mailbox, split_mailbox
+from dee_es.core.messages.message import check_header, check_mailbox, split_mailbox
 from dee_es.core.values import check_text
 from dee_es.errors import InvalidInput
 from dee_es.ports import Action, SendContext

@@ -21,7 +21,7 @@ from typing import Final, Literal
 import msgspec
 
 from dee_es.adapters.channels.mime import build_mail
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.errors import InvalidInput
 from dee_es.ports import Action, ChannelResult, SendContext, Sent
 

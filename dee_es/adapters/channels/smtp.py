@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from dee_es.adapters.channels.mime import Mail, build_mail
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.errors import InvalidInput
 from dee_es.ports import Action, ChannelResult, SendContext
 

@@ -20,7 +20,7 @@ from dee_es.errors import InvalidInput, PlanValidationError
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
     from dee_es.cli.refused_rows import Refusals
-    from dee_es.core.plan import ExecutionPlan
+    from dee_es.core.plans.plan import ExecutionPlan
     from dee_es.doors.enroll_rows import Dedupe, Intake
     from dee_es.engine.models import BulkResult
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_actor, check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring
 from dee_es.engine.auditing.chunks import ShareChecks

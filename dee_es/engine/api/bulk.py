@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from dee_es.core.commands import Cancel, Pause, Resume
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 from dee_es.core.gate import check_policy, read_policy, required
-from dee_es.core.message import check_header, check_mailbox, check_template
-from dee_es.core.plan import ExecutionPlan
-from dee_es.core.script import check_script
+from dee_es.core.messages.message import check_header, check_mailbox, check_template
+from dee_es.core.messages.script import check_script
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_id, check_map, check_text, check_url
 from dee_es.engine.api.base import ApiBase
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import contact_stream
-from dee_es.core.run import fold
+from dee_es.core.runs.run import fold
 from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.models import LogEntry, TimelineEntry

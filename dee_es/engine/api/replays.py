@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from dee_es.core.message import check_template
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.messages.message import check_template
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_id
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
 from dee_es.engine.api.runs import Status

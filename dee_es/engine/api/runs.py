@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from dee_es.core.clock import require_utc
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason, checked_run_id
 from dee_es.engine.enrolling.enroll import Given

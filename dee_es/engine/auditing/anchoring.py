@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dee_es.core import chain, checkpoint, merkle
 from dee_es.core import events as e
+from dee_es.core.evidence import chain, checkpoint, merkle
+from dee_es.core.evidence.merkle import Span, SpanRoots
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.core.merkle import Span, SpanRoots
 from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.log.journal import Journal, checksum_of, place
 from dee_es.errors import (

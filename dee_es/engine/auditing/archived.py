@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from dee_es.core import chain, codec
+from dee_es.core import codec
 from dee_es.core import events as e
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.merkle import Edge
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.core.merkle import Edge
 from dee_es.core.printing import printable
 from dee_es.errors import DeeError
 from dee_es.ports import EventStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Final
 
-from dee_es.core.chain import Entry, Stone
-from dee_es.core.chunk_check import Chunk, ChunkCheck, ChunkReport
+from dee_es.core.evidence.chain import Entry, Stone
+from dee_es.core.evidence.chunk_check import Chunk, ChunkCheck, ChunkReport
 from dee_es.engine.garbage import seldom_collected
 from dee_es.ports import EventStore
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 import msgspec
 from pydantic import Field
 
-from dee_es.core import chain
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.evidence import chain
 from dee_es.core.ids import SYSTEM_STREAM, is_run, ulid
 from dee_es.core.registry import REGISTRY
-from dee_es.core.run import evolve
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.run import evolve
+from dee_es.core.runs.state import RunState
 from dee_es.engine.log.journal import Journal, place
 from dee_es.engine.models import Answer
 from dee_es.engine.past.time_travel import context_of

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from itertools import zip_longest
 
-from dee_es.core.chunk_check import OF_TREE, ChunkReport, Problem
-from dee_es.core.merkle import Edge
+from dee_es.core.evidence.chunk_check import OF_TREE, ChunkReport, Problem
+from dee_es.core.evidence.merkle import Edge
 
 
 class Roots:

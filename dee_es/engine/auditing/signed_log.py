@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dee_es.core import chain, checkpoint
 from dee_es.core import events as e
+from dee_es.core.evidence import chain, checkpoint
+from dee_es.core.evidence.merkle import Edge
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.core.merkle import Edge
 from dee_es.engine.log.journal import Journal, checksum_of, place
 from dee_es.errors import IntegrityViolation, InvalidInput
 from dee_es.ports import EventStore, Signer, SignerSource, StoredRow

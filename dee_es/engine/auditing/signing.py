@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dee_es.core import checkpoint
 from dee_es.core import events as e
-from dee_es.core.checkpoint import Checkpoint
+from dee_es.core.evidence import checkpoint
+from dee_es.core.evidence.checkpoint import Checkpoint
+from dee_es.core.evidence.merkle import Edge
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.core.merkle import Edge
 from dee_es.engine.auditing.signed_log import SignedLog, Tail
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of

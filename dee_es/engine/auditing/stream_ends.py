@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from dee_es.core import chain
-from dee_es.core.chunk_check import (
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.chunk_check import (
     OF_LINK,
     OF_VERSION,
     STREAM_KEY,

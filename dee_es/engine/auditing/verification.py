@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Final
 
-from dee_es.core import chain, codec
-from dee_es.core.chunk_check import (
+from dee_es.core import codec
+from dee_es.core.clock import TimeScale
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.chunk_check import (
     MOST_PROBLEMS,
     Chunk,
     ChunkReport,
@@ -16,7 +18,6 @@ from dee_es.core.chunk_check import (
     named,
     printable,
 )
-from dee_es.core.clock import TimeScale
 from dee_es.core.ids import is_run
 from dee_es.engine.auditing.anchoring import Anchoring
 from dee_es.engine.auditing.archived import archive_faults

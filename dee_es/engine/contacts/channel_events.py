@@ -15,10 +15,10 @@ from typing import Any, Final, Literal, NamedTuple
 from dee_es.core import commands as c
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.chain import GENESIS
-from dee_es.core.channel_events import ends_runs, meaning
 from dee_es.core.contact_state import ContactState
+from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.ids import contact_stream
+from dee_es.core.runs.channel_events import ends_runs, meaning
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.contacts.suppression import Contacts, listed_by
 from dee_es.engine.log.journal import checksum_of

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.chain import GENESIS
 from dee_es.core.contact import email_spellings, fold_email, fold_phone
 from dee_es.core.contact_state import ContactState, Listed
+from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
 from dee_es.engine.log.committing import Committer

@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.chain import GENESIS
 from dee_es.core.contact import Contact
+from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import enrollment_block
 from dee_es.core.ids import run_id, slice_of
-from dee_es.core.plan import ExecutionPlan
-from dee_es.core.run import enroll, evolve
+from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.runs.run import enroll, evolve
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.definitions import pinned_streams, pins_at
 from dee_es.engine.models import Refusal

@@ -12,7 +12,7 @@ import msgspec
 
 from dee_es.core import events as e
 from dee_es.core.contact import Contact
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_map, check_payload_size
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.enrolling.admission import Admission, Batch, Order

@@ -6,10 +6,10 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from dee_es.core import chain
 from dee_es.core import events as e
 from dee_es.core.contact_state import Listed
 from dee_es.core.document import Block, Column, Facts, Heading, Paragraph, Table
+from dee_es.core.evidence import chain
 from dee_es.engine.exporting.draft import Draft, Head
 from dee_es.engine.insights import consents_at
 from dee_es.errors import IntegrityViolation

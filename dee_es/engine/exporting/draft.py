@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from dee_es.core.clock import TimeScale
-from dee_es.core.multiproof import Ranges
+from dee_es.core.evidence.multiproof import Ranges
 from dee_es.engine.exporting.formats import FORMAT
 from dee_es.engine.exporting.proofs import Proving, Signed
 from dee_es.engine.exporting.records import Records, iso

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dee_es.core import chain, checkpoint
 from dee_es.core import events as e
+from dee_es.core.evidence import chain, checkpoint
+from dee_es.core.evidence.multiproof import Multiproof, Ranges
+from dee_es.core.evidence.signed_note import VerifierKey
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.core.multiproof import Multiproof, Ranges
-from dee_es.core.signed_note import VerifierKey
 from dee_es.engine.exporting.scope import OnRead
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion

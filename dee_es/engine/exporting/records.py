@@ -16,9 +16,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from dee_es.core import chain, codec
+from dee_es.core import codec
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.evidence import chain
 from dee_es.core.ids import SYSTEM_STREAM, is_run, ulid
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.log.journal import Journal, place

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from dee_es.core import chain, codec
+from dee_es.core import codec
 from dee_es.core.events import Event, Meta, RecordedEvent
+from dee_es.core.evidence import chain
 from dee_es.errors import IntegrityViolation, KeyDestroyed, UnknownEventVersion
 from dee_es.ports import KeyStore, SealedEvent, StoredRow
 

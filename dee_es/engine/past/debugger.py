@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.past.replay import MaterialsOf
+from dee_es.core.past.simulation import Simulation
 from dee_es.core.registry import REGISTRY
-from dee_es.core.replay import MaterialsOf
-from dee_es.core.run_state import RunState
-from dee_es.core.simulation import Simulation
+from dee_es.core.runs.state import RunState
 from dee_es.core.values import check_map, check_value
 from dee_es.engine.contacts.channel_events import EVENT_TYPES
 from dee_es.engine.past.time_travel import RunAt, RunContext, context_of, shown_at, states

@@ -14,7 +14,7 @@ from typing import Any, Final
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.registry import REGISTRY
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunStatus
 from dee_es.engine.queries import row_of
 

@@ -15,13 +15,13 @@ import msgspec
 
 from dee_es.core import events as e
 from dee_es.core.commands import Materials
-from dee_es.core.plan import ExecutionPlan
-from dee_es.core.recorded_commands import enrollment_of
-from dee_es.core.replay import Difference, Replayed, differing
-from dee_es.core.replay import replay as replay_history
-from dee_es.core.run import evolve
-from dee_es.core.simulation import Simulation, inputs_of
-from dee_es.core.step_results import StepResult, step_results
+from dee_es.core.past.recorded_commands import enrollment_of
+from dee_es.core.past.replay import Difference, Replayed, differing
+from dee_es.core.past.replay import replay as replay_history
+from dee_es.core.past.simulation import Simulation, inputs_of
+from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.runs.run import evolve
+from dee_es.core.runs.step_results import StepResult, step_results
 from dee_es.core.views import RunFilter
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale, require_utc
+from dee_es.core.past.replay import differing
 from dee_es.core.registry import REGISTRY
-from dee_es.core.replay import differing
-from dee_es.core.run import evolve
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.run import evolve
+from dee_es.core.runs.state import RunState
 from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.queries import execution_run, row_of
 from dee_es.errors import InvalidInput

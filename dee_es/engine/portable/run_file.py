@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dee_es.core import chain
+from dee_es.core.evidence import chain
 from dee_es.core.ids import is_run
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.log.journal import KEY_ID_BYTES

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import definition_stream, slice_of
-from dee_es.core.run import fold
+from dee_es.core.runs.run import fold
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import msgspec
 
-from dee_es.core import chain
-from dee_es.core.merkle import Edge
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.merkle import Edge
 from dee_es.engine.log.journal import checksum_of
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import StoredRow

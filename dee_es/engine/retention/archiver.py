@@ -17,8 +17,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from dee_es.core import events as e
-from dee_es.core.checkpoint import origin_of
 from dee_es.core.clock import TimeScale
+from dee_es.core.evidence.checkpoint import origin_of
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal, checksum_of

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from dee_es.core import events as e
-from dee_es.core.checkpoint import origin_of
 from dee_es.core.clock import TimeScale
+from dee_es.core.evidence.checkpoint import origin_of
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.retention.archiver import Archiver

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.checkpoint import origin_of
+from dee_es.core.evidence.checkpoint import origin_of
+from dee_es.core.evidence.signed_note import sign_note
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream, run_id
-from dee_es.core.signed_note import sign_note
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.log.journal import checksum_of

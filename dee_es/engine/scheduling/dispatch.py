@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.run_state import Intent
+from dee_es.core.runs.state import Intent
 from dee_es.engine.links import Links
 from dee_es.engine.scheduling.answers import kept
 from dee_es.engine.scheduling.leases import LeaseKeeper

@@ -18,7 +18,7 @@ from dee_es.core.gate import (
     counters,
     required,
 )
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.state import RunState
 from dee_es.engine.contacts.suppression import Contacts, consent_key
 from dee_es.engine.definitions import SENDER_ID, Definitions
 from dee_es.ports import Consent, CounterUse, EventStore, SuppressionGuard, Unit, ZoneSource

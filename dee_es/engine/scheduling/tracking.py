@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from dee_es.core.events import Message
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.core.steps import SendEmail, Step
 from dee_es.engine.links import Links
 from dee_es.errors import InvalidInput

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from dee_es.core.contact import Contact
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_map
 from dee_es.doors.contacts_csv import read_contacts
 from dee_es.doors.enroll_rows import Intake

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints
 
-from dee_es.core.plan import ExecutionPlan, load_plan
+from dee_es.core.plans.plan import ExecutionPlan, load_plan
 from dee_es.engine.facade import EngineApi
 from dee_es.errors import InvalidInput
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Body, Query
 from pydantic import Field
 
-from dee_es.core.plan import ExecutionPlan, load_plan, missing_references
+from dee_es.core.plans.plan import ExecutionPlan, load_plan, missing_references
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import FunnelStep
 from dee_es.engine.models import Answer

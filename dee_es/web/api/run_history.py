@@ -9,7 +9,7 @@ from fastapi import Query
 from pydantic import Field
 
 from dee_es.core.events import RecordedEvent
-from dee_es.core.plan import load_plan
+from dee_es.core.plans.plan import load_plan
 from dee_es.engine.models import Answer, ChainVerdict, LogEntry, TimelineEntry
 from dee_es.engine.past.explain import Explanation
 from dee_es.engine.past.replay_results import ReplayResult

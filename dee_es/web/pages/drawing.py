@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Step, Wait
 from dee_es.engine.models import TimelineEntry
 from dee_es.web.pages import layout

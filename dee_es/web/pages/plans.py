@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import Request, Response
 
-from dee_es.core.plan import ExecutionPlan
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.engine.insights import FunnelStep
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.drawing import describe, draw

@@ -27,7 +27,7 @@ from dee_es.adapters.channels.twilio.tokens import CallRef
 from dee_es.adapters.channels.twilio.twiml import Writer, check_fits
 from dee_es.adapters.channels.twilio.urls import RETRIES, CallbackUrls
 from dee_es.core.contact import check_phone, fold_phone
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Action, ChannelResult, SendContext
 

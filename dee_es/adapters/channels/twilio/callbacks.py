@@ -32,7 +32,7 @@ from dee_es.adapters.channels.twilio.tokens import CallRef, Kind, Place, Token
 from dee_es.adapters.channels.twilio.twiml import Writer, hangup
 from dee_es.adapters.channels.twilio.urls import RETRIES, CallbackUrls
 from dee_es.core.ids import length_prefixed
-from dee_es.core.message import message_id
+from dee_es.core.messages.message import message_id
 from dee_es.errors import StoreUnavailable
 
 MAX_BODY: Final = 64 * 1024

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from dee_es.adapters.channels.twilio.script import every_step
 from dee_es.adapters.channels.twilio.tokens import KINDS, CallRef, Kind, Place, Token, seal, unseal
-from dee_es.core.script import MAX_NESTING, MAX_STEPS
+from dee_es.core.messages.script import MAX_NESTING, MAX_STEPS
 
 RETRIES: Final = "#rc=4&rp=ct,rt,5xx"
 """Twilio's connection override, which is no part of a request: try again up to four times when it

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.popo import POPOApplicationRecorder
 
-from dee_es.core import chain
+from dee_es.core.evidence import chain
 from dee_es.ports import StoredRow, Tombstone
 
 

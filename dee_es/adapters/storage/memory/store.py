@@ -11,7 +11,7 @@ from dee_es.adapters.storage.memory.commit import Commit
 from dee_es.adapters.storage.memory.database import HeldLease, Journal, MemoryDatabase
 from dee_es.adapters.storage.memory.views import MemoryTransaction
 from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
-from dee_es.core.chain import Entry
+from dee_es.core.evidence.chain import Entry
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,

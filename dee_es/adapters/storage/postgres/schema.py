@@ -255,7 +255,7 @@ CREATE TRIGGER stored_events_append_only
 BEFORE UPDATE OR TRUNCATE ON stored_events
 FOR EACH STATEMENT EXECUTE FUNCTION stored_events_refuse()
 """
-# The checksum stands behind the format tag and the previous one; see `core/chain.py`.
+# The checksum stands behind the format tag and the previous one; see `core/evidence/chain.py`.
 _ARCHIVED_ONLY: Final = """
 CREATE FUNCTION stored_events_archived_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -22,7 +22,7 @@ from dee_es.adapters.storage.relational.situation import (
     situation_of,
 )
 from dee_es.adapters.storage.relational.tables import Dialect, Tables
-from dee_es.core.chain import Entry
+from dee_es.core.evidence.chain import Entry
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,

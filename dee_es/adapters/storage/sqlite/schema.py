@@ -214,7 +214,7 @@ BEGIN
 END
 """
 _DROP_REFUSE_DELETE: Final = "DROP TRIGGER stored_events_refuse_delete"
-# The checksum stands behind the format tag and the previous one; see `core/chain.py`.
+# The checksum stands behind the format tag and the previous one; see `core/evidence/chain.py`.
 _REFUSE_UNARCHIVED: Final = """
 CREATE TRIGGER stored_events_refuse_delete BEFORE DELETE ON stored_events
 WHEN NOT EXISTS (

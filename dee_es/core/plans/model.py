@@ -1,4 +1,4 @@
-"""The immutable shape of a plan. `dee_es.core.plan` makes one out of what an author wrote."""
+"""The immutable shape of a plan. `dee_es.core.plans.plan` makes one out of what an author wrote."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from dee_es.core.plan_graph import PlanGraph, build_graph
+from dee_es.core.plans.graph import PlanGraph, build_graph
 from dee_es.core.steps import Step
 from dee_es.core.steps.base import Id, Line, PlanPart, Text, refusal
 from dee_es.core.values import MAX_SAFE_INTEGER, check_map

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
+from dee_es.core.messages.template import TemplateError, parse
 from dee_es.core.steps.base import Id, PlanPart, Text
-from dee_es.core.template import TemplateError, parse
 from dee_es.core.values import check_map
 from dee_es.errors import InvalidInput
 

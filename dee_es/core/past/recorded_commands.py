@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.gate import Snapshot, snapshot_from
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.state import RunState
 
 Verdict = e.StepDispatched | e.StepSkipped | e.StepDeferred | e.RunPaused | e.StepFailed
 """Events that hold a verdict of the policy gate, if it was asked."""

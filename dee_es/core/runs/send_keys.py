@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dee_es.core import events as e
 from dee_es.core.ids import idempotency_key
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.state import RunState
 
 
 def key_of_visit(state: RunState, step_id: str) -> str:

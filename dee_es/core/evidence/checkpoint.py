@@ -13,8 +13,8 @@ import binascii
 from dataclasses import dataclass
 from typing import Final
 
-from dee_es.core.merkle import HASH_BYTES
-from dee_es.core.signed_note import Sign, VerifierKey, Verify, open_note, sign_note
+from dee_es.core.evidence.merkle import HASH_BYTES
+from dee_es.core.evidence.signed_note import Sign, VerifierKey, Verify, open_note, sign_note
 from dee_es.errors import InvalidInput
 
 _MOST: Final = 64 * 1024

@@ -17,7 +17,7 @@ from typing import Final
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.gate import Snapshot
-from dee_es.core.recorded_commands import (
+from dee_es.core.past.recorded_commands import (
     RESULT,
     TICK,
     Verdict,
@@ -26,8 +26,8 @@ from dee_es.core.recorded_commands import (
     snapshots_of,
 )
 from dee_es.core.registry import NAMES
-from dee_es.core.run import decide, enroll, evolve
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.run import decide, enroll, evolve
+from dee_es.core.runs.state import RunState
 from dee_es.errors import InvalidTransition
 
 MAX_EVENTS: Final = 20_000

@@ -10,9 +10,9 @@ from typing import Final
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.advance import Steps
-from dee_es.core.resend_state import WITHIN_MS
-from dee_es.core.run_state import Intent
+from dee_es.core.runs.advance import Steps
+from dee_es.core.runs.resend_state import WITHIN_MS
+from dee_es.core.runs.state import Intent
 from dee_es.core.views import RunStatus
 
 MAX_RESENDS: Final = 3

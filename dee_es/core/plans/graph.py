@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from dee_es.core.conditions import Condition, parse
+from dee_es.core.conditions.condition import Condition, parse
 from dee_es.core.steps import Branch, ChannelName, End, SendEmail, SendVoice
 
 if TYPE_CHECKING:
-    from dee_es.core.plan_model import ExecutionPlan
+    from dee_es.core.plans.model import ExecutionPlan
     from dee_es.core.steps import Step
 
 Successors = Mapping[str, Sequence[str]]

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
-from dee_es.core.run_state import Mailed, Resend, RunState
+from dee_es.core.runs.state import Mailed, Resend, RunState
 
 WITHIN_MS: Final = 24 * 3600 * 1000
 """For how long after a message first went out it goes out again."""

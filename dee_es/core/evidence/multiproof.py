@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final
 
-from dee_es.core.merkle import EMPTY_ROOT, leaf_hash, node_hash
+from dee_es.core.evidence.merkle import EMPTY_ROOT, leaf_hash, node_hash
 
 _LEAF: Final = b"\x00"
 

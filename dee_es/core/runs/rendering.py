@@ -6,10 +6,10 @@ from typing import Any
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.message import build_call, build_email
-from dee_es.core.run_state import RunState
+from dee_es.core.messages.message import build_call, build_email
+from dee_es.core.messages.template import message_scope
+from dee_es.core.runs.state import RunState
 from dee_es.core.steps import SendEmail, SendVoice
-from dee_es.core.template import message_scope
 from dee_es.errors import InvalidInput
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.conditions import unparse
-from dee_es.core.reading import first_exit, holds
-from dee_es.core.resend_state import too_late
-from dee_es.core.run_fold import evolve
-from dee_es.core.run_state import Resend, RunState
-from dee_es.core.send_keys import key_of_visit
-from dee_es.core.sending import Attempt, attempt_to_send
+from dee_es.core.conditions.condition import unparse
+from dee_es.core.runs.fold import evolve
+from dee_es.core.runs.reading import first_exit, holds
+from dee_es.core.runs.resend_state import too_late
+from dee_es.core.runs.send_keys import key_of_visit
+from dee_es.core.runs.sending import Attempt, attempt_to_send
+from dee_es.core.runs.state import Resend, RunState
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
 from dee_es.core.values import JsonScalar
 from dee_es.core.views import RunStatus

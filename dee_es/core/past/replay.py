@@ -15,10 +15,10 @@ from msgspec.structs import asdict
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.recorded_commands import command_of, enrollment_of
+from dee_es.core.past.recorded_commands import command_of, enrollment_of
 from dee_es.core.registry import NAMES
-from dee_es.core.run import decide, enroll, evolve
-from dee_es.core.run_state import RunState
+from dee_es.core.runs.run import decide, enroll, evolve
+from dee_es.core.runs.state import RunState
 from dee_es.errors import DeeError
 
 MaterialsOf = Callable[[str, int, e.Pins], c.Materials]

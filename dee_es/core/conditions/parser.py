@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, cast
 
-from dee_es.core.condition_tree import (
+from dee_es.core.conditions.tree import (
     And,
     Compare,
     Condition,

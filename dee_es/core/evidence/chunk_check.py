@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
 
-from dee_es.core import chain
-from dee_es.core.chain import Entry, Stone
-from dee_es.core.merkle import Edge
+from dee_es.core.evidence import chain
+from dee_es.core.evidence.chain import Entry, Stone
+from dee_es.core.evidence.merkle import Edge
 
 MOST_PROBLEMS: Final = 100
 """How many problems are named; behind them, verification gives up."""

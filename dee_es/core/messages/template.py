@@ -21,7 +21,7 @@ from collections import ChainMap
 from collections.abc import Mapping
 from typing import Final
 
-from dee_es.core.template_parser import (
+from dee_es.core.messages.template_parser import (
     MAX_NESTING,
     MAX_SOURCE,
     Each,

@@ -18,8 +18,8 @@ import msgspec
 
 from dee_es.core.contact import check_phone, check_shape
 from dee_es.core.events import Message
-from dee_es.core.script import check_script, texts_applied
-from dee_es.core.template import Template, TemplateError, parse, render
+from dee_es.core.messages.script import check_script, texts_applied
+from dee_es.core.messages.template import Template, TemplateError, parse, render
 from dee_es.core.values import check_map, check_text
 from dee_es.errors import InvalidInput
 

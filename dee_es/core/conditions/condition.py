@@ -16,8 +16,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from dee_es.core.condition_parser import MAX_DEPTH, MAX_LENGTH, ConditionError, parse
-from dee_es.core.condition_tree import (
+from dee_es.core.conditions.parser import MAX_DEPTH, MAX_LENGTH, ConditionError, parse
+from dee_es.core.conditions.tree import (
     And,
     Compare,
     Condition,

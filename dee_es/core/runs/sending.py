@@ -10,11 +10,11 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.gate import Allow, Denial, Snapshot
 from dee_es.core.gate import evaluate as gate
-from dee_es.core.message import message_digest
-from dee_es.core.rendering import render
-from dee_es.core.run_state import RunState
+from dee_es.core.messages.message import message_digest
+from dee_es.core.messages.template import TemplateError
+from dee_es.core.runs.rendering import render
+from dee_es.core.runs.state import RunState
 from dee_es.core.steps import SendEmail, SendVoice
-from dee_es.core.template import TemplateError
 from dee_es.errors import InvalidInput
 
 SendEvent = e.StepDispatched | e.StepSkipped | e.StepDeferred | e.RunPaused | e.StepFailed

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from dee_es.core.plan_model import Edge, ExecutionPlan, ExitCondition, Explicit, Linear, PlanHead
+from dee_es.core.plans.model import Edge, ExecutionPlan, ExitCondition, Explicit, Linear, PlanHead
 from dee_es.core.steps import STEP_TYPES, Arm, Duration, Tracking, canonical_type
 from dee_es.errors import PlanFault
 

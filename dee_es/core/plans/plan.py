@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
-from dee_es.core.plan_checks import check_draft
-from dee_es.core.plan_model import (
+from dee_es.core.plans.checks import check_draft
+from dee_es.core.plans.model import (
     MAX_STEPS,
     Edge,
     ExecutionPlan,
@@ -17,7 +17,7 @@ from dee_es.core.plan_model import (
     Explicit,
     Linear,
 )
-from dee_es.core.plan_reading import read_draft
+from dee_es.core.plans.reading import read_draft
 from dee_es.core.steps import SendEmail, SendVoice, StepBase
 from dee_es.errors import PlanFault, PlanValidationError
 

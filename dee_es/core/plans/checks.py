@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from dee_es.core.conditions import ConditionError, Default, lookups, parse
-from dee_es.core.plan_graph import (
+from dee_es.core.conditions.condition import ConditionError, Default, lookups, parse
+from dee_es.core.plans.graph import (
     cycles,
     explicit_next,
     leads_on,
@@ -14,8 +14,8 @@ from dee_es.core.plan_graph import (
     reachable,
     successors,
 )
-from dee_es.core.plan_model import MAX_STEPS, Edge
-from dee_es.core.plan_reading import Draft, Outline, nearest
+from dee_es.core.plans.model import MAX_STEPS, Edge
+from dee_es.core.plans.reading import Draft, Outline, nearest
 from dee_es.errors import PlanFault
 
 _MOST_HINTS = 20

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.advance import Steps, advance
-from dee_es.core.channel_events import call_outcome, ends_runs, meaning
-from dee_es.core.message import message_id
-from dee_es.core.reading import first_exit
-from dee_es.core.resend import after_soft_bounce, resend_result
-from dee_es.core.run_fold import evolve, fold, remember
-from dee_es.core.run_state import RunState
+from dee_es.core.messages.message import message_id
+from dee_es.core.runs.advance import Steps, advance
+from dee_es.core.runs.channel_events import call_outcome, ends_runs, meaning
+from dee_es.core.runs.fold import evolve, fold, remember
+from dee_es.core.runs.reading import first_exit
+from dee_es.core.runs.resend import after_soft_bounce, resend_result
+from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunStatus
 from dee_es.errors import InvalidInput, InvalidTransition
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from dee_es.core import events as e
-from dee_es.core.conditions import Condition, Lookup, evaluate, unparse
-from dee_es.core.run_state import RunState
+from dee_es.core.conditions.condition import Condition, Lookup, evaluate, unparse
+from dee_es.core.runs.state import RunState
 from dee_es.core.values import JsonScalar
 
 _SEEN_AS: Final = {

@@ -8,11 +8,11 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from dee_es.core import events as e
-from dee_es.core import send_keys
-from dee_es.core.channel_events import call_outcome
 from dee_es.core.ids import idempotency_key
-from dee_es.core.resend_state import dropped, key_of, mailed_after, resent, to_resend, without
-from dee_es.core.run_state import Hold, Intent, Lost, RunState
+from dee_es.core.runs import send_keys
+from dee_es.core.runs.channel_events import call_outcome
+from dee_es.core.runs.resend_state import dropped, key_of, mailed_after, resent, to_resend, without
+from dee_es.core.runs.state import Hold, Intent, Lost, RunState
 from dee_es.core.views import RunStatus
 
 # Commands of the scheduler and of channels come by the thousand and are never repeated by a caller.

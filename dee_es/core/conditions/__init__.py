@@ -1,0 +1,1 @@
+"""The language of conditions: from text to tree to value."""

@@ -1,0 +1,1 @@
+"""Plans: how they are written, read and checked."""

@@ -1,0 +1,1 @@
+"""The run: how its events fold to a state, and what it decides."""
