@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from dee_es.web.api.bulk import BulkExecute
+from dee_es.web.api.intake import BulkExecute
 from dee_es.web.examples import EXAMPLES
 from dee_es.web.problems import MEDIA_TYPE, Problem
 

@@ -11,14 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from dee_es.core.conditions.condition import Condition, parse
-from dee_es.core.steps import Branch, ChannelName, End, SendEmail, SendVoice
-
-if TYPE_CHECKING:
-    from dee_es.core.plans.model import ExecutionPlan
-    from dee_es.core.steps import Step
+from dee_es.core.steps import Branch, ChannelName, End, SendEmail, SendVoice, Step
 
 Successors = Mapping[str, Sequence[str]]
 """The steps that each step may lead to, for every step of a plan."""
@@ -83,14 +79,17 @@ class PlanGraph:
         return self._remaining[self.entry]
 
 
-def build_graph(plan: ExecutionPlan) -> PlanGraph:
-    """The graph of a plan whose definition is known to be valid."""
-    steps = plan.steps
-    edges = plan.transitions.pairs()
+def build_graph(
+    steps: Sequence[Step],
+    edges: Iterable[tuple[str, str]] | None,
+    exits: Iterable[tuple[str, str]],
+) -> PlanGraph:
+    """The graph of a plan whose definition is known to be valid: its steps, its explicit
+    transitions (None: they are linear), and its exit conditions with their outcomes."""
     following = linear_next(steps) if edges is None else explicit_next(steps, edges)
     return PlanGraph(
         entry=steps[0].id,
-        exits=tuple((parse(each.when), each.outcome) for each in plan.exit_conditions),
+        exits=tuple((parse(when), outcome) for when, outcome in exits),
         templates=frozenset(step.template_id for step in steps if isinstance(step, SendEmail)),
         scripts=frozenset(step.script_id for step in steps if isinstance(step, SendVoice)),
         channels=frozenset(step.channel for step in steps if step.channel is not None),

@@ -28,7 +28,7 @@ class Edge(PlanPart):
 
 
 class Linear(PlanPart):
-    """Steps lead on in definition order; `plan_graph` says how exactly."""
+    """Steps lead on in definition order; `dee_es.core.plans.graph` says how exactly."""
 
     type: Literal["linear"] = "linear"
 
@@ -86,7 +86,8 @@ class ExecutionPlan(PlanHead):
     @cached_property
     def graph(self) -> PlanGraph:
         """The plan's graph, computed once."""
-        return build_graph(self)
+        exits = [(each.when, each.outcome) for each in self.exit_conditions]
+        return build_graph(self.steps, self.transitions.pairs(), exits)
 
     def definition(self) -> dict[str, Any]:
         """The whole plan but its version, as camelCase JSON values; a fresh copy on every call."""

@@ -17,8 +17,8 @@ from dee_es.core.views import RunStatus
 from dee_es.engine.models import Answer, BulkChange
 from dee_es.errors import EmptyFilter, InvalidInput
 from dee_es.web.api import intake, uploads
-from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime, Values
-from dee_es.web.api.plan_reference import REFERENCE, PlanGiven, plan_of
+from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime
+from dee_es.web.api.plan_reference import REFERENCE, plan_of
 from dee_es.web.jobs import Job, Jobs, JobView
 from dee_es.web.problems import Refused
 from dee_es.web.routing import (
@@ -37,19 +37,6 @@ from dee_es.web.security.scopes import media_type
 router: Final = api_router("bulk")
 
 _Model = TypeVar("_Model", bound=Given)
-Batch = Annotated[int, Field(strict=True, ge=1, le=100_000)]
-
-
-class BulkExecute(Given):
-    """Contacts to enroll in a plan; each is looked at on its own, and what is wrong with one is
-    told among the job's refusals."""
-
-    plan: PlanGiven
-    contacts: list[Any]
-    variables: Values = Field(default_factory=dict)
-    batch_size: Batch = 100
-    dry_run: Flag = False
-
 
 class RunFilters(Given):
     """The filters of `listRuns`; at least one has to be given."""
@@ -179,7 +166,7 @@ async def bulk_execute(
         # Not the body's own digest: a form is written anew around the same file, with other marks.
         digest = hashlib.sha256(given.model_dump_json().encode() + upload.digest).digest()
     elif kind == "application/json":
-        body = _parsed_json(BulkExecute, await request.body())
+        body = _parsed_json(intake.BulkExecute, await request.body())
         plan = await run_in_threadpool(plan_of, body.plan, engine)
         work = intake.of_json(engine, plan, body, actor.name, command)
         digest = hashlib.sha256(await request.body()).digest()

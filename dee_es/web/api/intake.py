@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -20,15 +20,12 @@ from dee_es.doors.enroll_rows import Intake
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Answer, BulkResult, Refusal
 from dee_es.errors import InvalidInput
-from dee_es.web.api.models import Given, Values
-from dee_es.web.api.plan_reference import REFERENCE
+from dee_es.web.api.models import Flag, Given, Values
+from dee_es.web.api.plan_reference import REFERENCE, PlanGiven
 from dee_es.web.api.runs import ContactGiven
 from dee_es.web.api.uploads import Upload
 from dee_es.web.jobs import Job, Work
 from dee_es.web.problems import first_fault
-
-if TYPE_CHECKING:
-    from dee_es.web.api.bulk import BulkExecute
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -42,6 +39,17 @@ def _object(text: object) -> object:
         raise ValueError("is not a JSON object") from None
     # What the engine would refuse later has no digest now.
     return check_map("variables", found) if isinstance(found, dict) else found
+
+
+class BulkExecute(Given):
+    """Contacts to enroll in a plan; each is looked at on its own, and what is wrong with one is
+    told among the job's refusals."""
+
+    plan: PlanGiven
+    contacts: list[Any]
+    variables: Values = Field(default_factory=dict)
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 100
+    dry_run: Flag = False
 
 
 class CsvOptions(Given):
