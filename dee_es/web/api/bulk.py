@@ -38,6 +38,7 @@ router: Final = api_router("bulk")
 
 _Model = TypeVar("_Model", bound=Given)
 
+
 class RunFilters(Given):
     """The filters of `listRuns`; at least one has to be given."""
 

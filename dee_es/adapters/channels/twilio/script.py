@@ -1,7 +1,8 @@
 """The way a call takes through its script, one document after the other.
 
-A script is walked as `core/messages/script.py` defines it: in order, each branch by the digits that a gather
-before it collected. A gather ends a document, since what was pressed comes with the next request.
+A script is walked as `core/messages/script.py` defines it: in order, each branch by the digits that
+a gather before it collected. A gather ends a document, since what was pressed comes with the next
+request.
 """
 
 from __future__ import annotations
