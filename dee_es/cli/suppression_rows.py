@@ -93,14 +93,15 @@ def _from_csv(stream: BinaryIO) -> Generator[NumberedEntry, None, None]:
 def _entry(row: CsvRow) -> SuppressionEntry | str:
     if not isinstance(row, CsvContact):
         return row.reason
-    level = row.attributes.get("level")
+    given = {name: str(value) for name, value in row.attributes.items()}
+    level = given.get("level")
     return SuppressionEntry(
         row.id,
         row.email,
         row.phone,
         level.lower() if level else None,
-        row.attributes.get("scope"),
-        row.attributes.get("reason"),
+        given.get("scope"),
+        given.get("reason"),
     )
 
 

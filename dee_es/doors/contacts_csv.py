@@ -11,14 +11,15 @@ import io
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.values import check_id
-from dee_es.doors.contacts_header import Columns, choose_delimiter, read_header
+from dee_es.core.values import JsonScalar, check_id
+from dee_es.doors.cells import read_as
+from dee_es.doors.contacts_header import Columns, Kind, choose_delimiter, read_header
 from dee_es.errors import InvalidInput
 
 MAX_FIELD: Final = 256 * 1024
@@ -35,8 +36,8 @@ _SURROGATE = re.compile("[\udc80-\udcff]")
 class CsvContact:
     """One usable record. `line` is the physical line it starts at; the header's first is 1.
 
-    Values are as written, without surrounding white space; an empty cell is None, or left out of
-    `attributes`.
+    Values are as written, without surrounding white space, but for attributes that were asked for
+    as another kind; an empty cell is None, or left out of `attributes`.
     """
 
     line: int
@@ -44,7 +45,7 @@ class CsvContact:
     email: str | None
     phone: str | None
     timezone: str | None
-    attributes: dict[str, str]
+    attributes: dict[str, JsonScalar]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +57,52 @@ class CsvRefusal:
 
 
 CsvRow = CsvContact | CsvRefusal
-# What the generator yields once the header was found good; never seen by a caller.
-_OPENED: Final = CsvRefusal(0, "")
+
+
+class ContactRows(Iterator[CsvRow]):
+    """The rows of a file as they are asked for. `columns` is what its header says.
+
+    Whoever stops before the end closes it, before the file that was given.
+    """
+
+    def __init__(self, rows: Generator[CsvRow | Columns, None, None]) -> None:
+        self._rows = rows
+        # The first step opens the file and reads the header: a bad file fails here, not later.
+        columns = next(rows)
+        assert isinstance(columns, Columns)
+        self.columns = columns
+
+    def __next__(self) -> CsvRow:
+        row = next(self._rows)
+        assert not isinstance(row, Columns)
+        return row
+
+    def close(self) -> None:
+        """Close the file, unless it was given open."""
+        self._rows.close()
 
 
 def read_contacts(
-    path_or_file: str | os.PathLike[str] | BinaryIO,
-) -> Generator[CsvRow, None, None]:
+    path_or_file: str | os.PathLike[str] | BinaryIO, kinds: Mapping[str, Kind] | None = None
+) -> ContactRows:
     """Return the file's contacts and refusals in order, with memory that does not grow.
 
-    Takes a path, or a file opened for reading bytes, which is left open. Raises `InvalidInput` at
-    once, naming the file and the problem, when the file as a whole cannot be used: missing, empty,
-    no header, a header named twice, or no column for an id, an e-mail address or a phone number.
-    Whoever stops before the end closes the generator, before the file that was given.
+    Takes a path, or a file opened for reading bytes, which is left open. `kinds` names the columns
+    whose cells are numbers, or true and false; all others hold text. Raises `InvalidInput` at once,
+    naming the file and the problem, when the file as a whole cannot be used: missing, empty, no
+    header, a header named twice, no column for an id, an e-mail address or a phone number, or none
+    for one of `kinds`.
     """
-    rows = _read(path_or_file)
-    # The first step opens the file and reads the header, so that a bad file fails here, not later.
-    next(rows)
-    return rows
+    return ContactRows(_read(path_or_file, kinds))
 
 
-def _read(path_or_file: str | os.PathLike[str] | BinaryIO) -> Generator[CsvRow, None, None]:
+def _read(
+    path_or_file: str | os.PathLike[str] | BinaryIO, kinds: Mapping[str, Kind] | None
+) -> Generator[CsvRow | Columns, None, None]:
     with _open(path_or_file) as (name, stream):
         lines = _Lines(stream)
-        columns, delimiter = _header(lines, f"contacts file {name}")
-        yield _OPENED
+        columns, delimiter = _header(lines, f"contacts file {name}", kinds)
+        yield columns
         for record in _records(lines, delimiter, len(columns.titles)):
             if isinstance(record, CsvRefusal):
                 yield record
@@ -158,7 +180,7 @@ class _Malformed(Exception):
     """The record's quotes do not fit; `str()` of it is the reason."""
 
 
-def _header(lines: _Lines, file: str) -> tuple[Columns, str]:
+def _header(lines: _Lines, file: str, kinds: Mapping[str, Kind] | None) -> tuple[Columns, str]:
     """Read the first record that is not blank; raise `InvalidInput` if it is no usable header."""
     first = lines.next()
     while first is not None and not first[1].strip("\ufeff \t\r\n"):
@@ -173,7 +195,7 @@ def _header(lines: _Lines, file: str) -> tuple[Columns, str]:
         record = _RecordReader(lines, delimiter, number, MAX_RECORD).read(text)
     except _Malformed as problem:
         raise InvalidInput(file, f"has a header that cannot be read: {problem}") from None
-    return read_header(record.cells, file), delimiter
+    return read_header(record.cells, file, kinds), delimiter
 
 
 def _records(lines: _Lines, delimiter: str, width: int) -> Iterator[_Record | CsvRefusal]:
@@ -314,7 +336,11 @@ def _checked(record: _Record, columns: Columns) -> CsvContact:
         email=value(columns.email, check_email),
         phone=value(columns.phone, check_phone),
         timezone=value(columns.timezone),
-        attributes={name: text for name, at in columns.attributes if (text := cells[at].strip())},
+        attributes={
+            name: text if kind is None else read_as(kind, columns.titles[at], text)
+            for name, at, kind in columns.attributes
+            if (text := cells[at].strip())
+        },
     )
     if contact.id is None and contact.email is None and contact.phone is None:
         raise InvalidInput("record", "has neither an id nor an e-mail address nor a phone number")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from dee_es.errors import InvalidInput
 
+Kind = Literal["number", "boolean"]
+"""What an attribute's cells are read as, where it is not text."""
 _DELIMITERS: Final = ",;\t"
 
 # Names are compared without case, white space and punctuation: "E-mail" and "email" are one.
@@ -45,8 +47,9 @@ class Columns:
     email: int | None
     phone: int | None
     timezone: int | None
-    attributes: tuple[tuple[str, int], ...]
-    """The attribute each other named column becomes, and its position."""
+    attributes: tuple[tuple[str, int, Kind | None], ...]
+    """The attribute each other named column becomes, its position, and its kind unless it is text.
+    """
     nameless: tuple[int, ...]
 
     @property
@@ -62,11 +65,14 @@ def choose_delimiter(header: str) -> str:
     return max(_DELIMITERS, key=bare.count)
 
 
-def read_header(cells: Sequence[str], file: str) -> Columns:
+def read_header(
+    cells: Sequence[str], file: str, kinds: Mapping[str, Kind] | None = None
+) -> Columns:
     """Return what the columns mean, or raise `InvalidInput` naming `file` and the problem.
 
-    Before a column for an id or an address is found, no cell is shown: a file without a header
-    starts with somebody's data.
+    `kinds` names columns that hold something else than text, by any spelling of their names. Before
+    a column for an id or an address is found, no cell is shown: a file without a header starts with
+    somebody's data.
     """
     names = [unicodedata.normalize("NFC", cell).strip() for cell in cells]
     if any("\0" in name or not _is_utf8(name) for name in names):
@@ -83,6 +89,11 @@ def read_header(cells: Sequence[str], file: str) -> Columns:
         )
     _refuse_duplicates(names, keys, meanings, file)
 
+    attributes = [
+        (camel_case(name), at) for at, name in enumerate(names) if keys[at] and meanings[at] is None
+    ]
+    kind_of = _kinds(kinds or {}, {name for name, _ in attributes}, file)
+
     def position(meaning: str) -> int | None:
         return meanings.index(meaning) if meaning in meanings else None
 
@@ -95,11 +106,7 @@ def read_header(cells: Sequence[str], file: str) -> Columns:
         email=position("email"),
         phone=position("phone"),
         timezone=position("timezone"),
-        attributes=tuple(
-            (camel_case(name), at)
-            for at, name in enumerate(names)
-            if keys[at] and meanings[at] is None
-        ),
+        attributes=tuple((name, at, kind_of.get(name)) for name, at in attributes),
         nameless=tuple(at for at, key in enumerate(keys) if not key),
     )
 
@@ -108,6 +115,16 @@ def camel_case(name: str) -> str:
     """Return the attribute a column stands for: "First Name" and first_name are firstName."""
     first, *rest = (word for word in _WORD_BREAK.split(_words_only(name)) if word)
     return first.lower() + "".join(word[0].upper() + word[1:].lower() for word in rest)
+
+
+def _kinds(kinds: Mapping[str, Kind], attributes: set[str], file: str) -> dict[str, Kind]:
+    known = {camel_case(unicodedata.normalize("NFC", name)): name for name in kinds}
+    for attribute, name in known.items():
+        if attribute not in attributes:
+            raise InvalidInput(
+                file, f'has no column "{name}" of an attribute that could be a {kinds[name]}'
+            )
+    return {attribute: kinds[name] for attribute, name in known.items()}
 
 
 def _refuse_duplicates(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from dee_es.doors.cells import NeverText
 from dee_es.doors.contacts_csv import CsvRow
 from dee_es.web.api.intake import CsvOptions
 from dee_es.web.api.uploads import Upload
@@ -23,14 +24,15 @@ FOR_S: Final = 1_800.0
 
 @dataclass(frozen=True, slots=True)
 class HeldFile:
-    """Contacts in a file, what is to be done with them, its first rows, and the job of the dry
-    run; for `actor` alone."""
+    """Contacts in a file, what is to be done with them, its first rows, what the plan asks of them
+    in vain, and the job of the dry run; for `actor` alone."""
 
     upload: Upload
     options: CsvOptions
     actor: str
     job_id: str
     rows: Sequence[CsvRow]
+    in_vain: Sequence[NeverText] = ()
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 
 

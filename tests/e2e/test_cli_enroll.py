@@ -179,3 +179,42 @@ def test_an_interrupted_enrolment_goes_on_where_it_stopped(dee: Dee) -> None:
     assert counts["created"] + counts["skipped"] == 1_000
     assert counts["skipped"] >= created
     assert dee.json("runs", "list", "--limit", "1")["total"] == 1_000
+
+
+SIZES = """
+id: sizes
+name: Sizes
+steps:
+  - id: size
+    type: branch
+    conditions:
+      - {when: contact.attributes.staff > 200, goto: large}
+      - {when: default, goto: small}
+  - {id: large, type: end, outcome: large}
+  - {id: small, type: end, outcome: small}
+"""
+
+
+def test_a_plan_that_compares_numbers_gets_numbers(dee: Dee) -> None:
+    (dee.folder / "sizes.yaml").write_text(SIZES)
+    (dee.folder / "sizes.csv").write_text("id,email,Staff\na,a@example.com,300\nb,b@b.example,x\n")
+    warned = dee("enroll", "sizes.yaml", "sizes.csv", "--dry-run").stderr
+    claim = "step 'size' asks for contact.attributes.staff > 200"
+    assert warned == (
+        f"dee: warning: {claim}, but the column of staff is text; "
+        "--number staff reads it as a number\n"
+    )
+    done = dee("enroll", "sizes.yaml", "sizes.csv", "--number", "Staff")
+    assert "1 created, 0 skipped, 1 error" in done.stdout
+    assert done.stderr.startswith('sizes.csv:3: not enrolled: column "Staff": is not a number')
+    dee("run-until", "--for", "1h")
+    assert dee.json("runs", "list", "--plan", "sizes")["runs"][0]["outcome"] == "large"
+
+
+def test_columns_that_are_not_there_or_of_two_kinds_are_refused(dee: Dee) -> None:
+    dee.contacts("c-1,ada@example.com,Ada")
+    missing = dee("enroll", "plan.yaml", "contacts.csv", "--boolean", "vip", code=1)
+    assert 'has no column "vip"' in missing.stderr
+    given = ("--boolean", "firstName", "--number", "firstName")
+    both = dee("enroll", "plan.yaml", "contacts.csv", *given, code=2)
+    assert "both name the column 'firstName'" in both.stderr

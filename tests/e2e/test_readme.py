@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def snippets(language: str) -> list[str]:
     """The blocks that are marked as tested, in order."""
-    fence = "python" if language == "python" else "bash"
+    fence = {"python": "python", "plan": "yaml"}.get(language, "bash")
     return re.findall(rf"<!-- tested: {language} -->\n```{fence}\n(.*?)```", README, re.DOTALL)
 
 
@@ -72,6 +72,17 @@ def test_the_shell_snippets_run(folder: Path) -> None:
     assert (folder / "refused.csv").stat().st_size > 0
 
 
+def test_the_plan_it_shows_is_lived_through(folder: Path) -> None:
+    (sample,), (code,) = snippets("plan"), snippets("enrolling")
+    (folder / "trial.yaml").write_text(sample)
+    rows = ("a,a@example.com,+15550001,Ann,Crates Ltd,300", "b,b@example.com,+15550002,Bo,,12")
+    header = "id,email,phone,firstName,company,employees"
+    (folder / "contacts.csv").write_text("\n".join([header, *rows, ""]))
+    run_in_shell(folder, f"dee init --clock manual\n{code}\ndee run-until --for 4d")
+    sent = sorted(path.name.split("-")[2] for path in (folder / "outbox").rglob("*.*"))
+    assert sent == ["again", "call", "first", "first"]
+
+
 def test_the_policy_snippet_runs(folder: Path) -> None:
     (code,) = snippets("policy")
     (folder / "policy.yaml").write_text("limits: {perDay: {contact: 1}}\n")
@@ -80,7 +91,7 @@ def test_the_policy_snippet_runs(folder: Path) -> None:
 
 
 def test_the_policy_it_shows_is_one() -> None:
-    (sample,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (sample,) = re.findall(r"```yaml\n(# policy.yaml.*?)```", README, re.DOTALL)
     checked = check_policy(yaml.safe_load(sample))
     assert checked["limits"]["perDay"]["contact"] == 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dee_es import Engine
+from dee_es import Engine, create_plan, steps
 from dee_es.web.held import FOR_S, MOST, HeldFile, HeldFiles
 from tests.support.web import (
     API,
@@ -70,9 +70,21 @@ def test_the_same_form_under_one_key_is_one_call_however_it_is_written(client: C
         refused(other, 422, "IdempotencyKeyReused")
 
 
+def test_columns_of_numbers_and_of_true_and_false_are_named(client: Client, engine: Engine) -> None:
+    content = b"id,email,Staff,vip,city\nn1,n1@example.com,300,yes,1\nn2,n2@example.com,x,,\n"
+    job = ended(client, form(client, content, numbers="staff", booleans=" VIP ,"))
+    assert (job["result"]["created"], job["result"]["errors"]) == (1, 1)
+    run = engine.list_runs(contact_id="n1").runs[0]
+    person = engine.run_at(run.id, version=1).context.contact
+    assert person["attributes"] == {"staff": 300, "vip": True, "city": "1"}
+    told = ended(client, form(client, content, numbers="none"))
+    assert (told["state"], 'no column "none"' in str(told)) == ("failed", True)
+
+
 @pytest.mark.parametrize(
     "fields, field",
     [
+        ({"numbers": "a, b", "booleans": "b"}, "booleans"),
         ({"what": "1"}, "what"),
         ({"batchSize": "0"}, "batchSize"),
         ({"variables": "{"}, "variables"),
@@ -191,6 +203,19 @@ def test_a_file_is_looked_at_and_then_enrolled(acting: Site) -> None:
     key = "k" * 20
     first = acting.send(place, key=key).headers["location"]
     assert acting.send(place, key=key).headers["location"] == first
+
+
+def test_what_a_plan_asks_of_text_in_vain_is_said_before_anything_is_done(acting: Site) -> None:
+    arms = [{"when": "contact.attributes.staff > 9", "goto": "a"}, {"when": "default", "goto": "b"}]
+    made = [steps.branch("size", arms), steps.end("a", "a"), steps.end("b", "b")]
+    acting.world.engine.publish_plan(create_plan(id="sizes", name="sizes", steps=made))
+    content = b"id,email,staff\nv1,v1@example.com,12\n"
+    said = "<code>contact.attributes.staff &gt; 9</code> in step &#39;size&#39; (a number)"
+    for numbers, shown in (("", True), ("Staff", False)):
+        place = send(acting, content, plan="sizes", numbers=numbers).headers["location"]
+        page = acting.page(place).text
+        assert (said in page, "staff: 12" in page) == (shown, True)
+    send(acting, content, 422, plan="sizes", numbers="nowhere")
 
 
 def test_what_is_no_file_of_contacts_is_refused_at_once(acting: Site) -> None:

@@ -288,3 +288,41 @@ class _Endless(io.RawIOBase):
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size
+
+
+# --- columns that hold no text --------------------------------------------------------------------
+
+
+def test_named_columns_hold_numbers_or_true_and_false() -> None:
+    data = b"id,Staff Count,vip,zip\na,1200,Yes,0049\nb,-3.5,0,1\nc,,,\n"
+    found = read_contacts(io.BytesIO(data), {"staff count": "number", "vip": "boolean"})
+    people = [row for row in found if isinstance(row, CsvContact)]
+    assert [person.attributes for person in people] == [
+        {"staffCount": 1200, "vip": True, "zip": "0049"},
+        {"staffCount": -3.5, "vip": False, "zip": "1"},
+        {},
+    ]
+    assert [type(person.attributes["staffCount"]) for person in people[:2]] == [int, float]
+    assert found.columns.attributes[0] == ("staffCount", 1, "number")
+
+
+@pytest.mark.parametrize("text", ["many", "1,200", "1e5", "0x1f", "inf", "nan", "1.", "9" * 17])
+def test_a_cell_that_is_no_number_refuses_its_row_alone_and_is_not_shown(text: str) -> None:
+    data = f'id,staff\na,"{text}"\nb,7\n'.encode()
+    refused, taken = read_contacts(io.BytesIO(data), {"staff": "number"})
+    assert isinstance(refused, CsvRefusal)
+    assert isinstance(taken, CsvContact)
+    assert (refused.line, 'column "staff"' in refused.reason) == (2, True)
+    assert text not in refused.reason
+    assert taken.attributes == {"staff": 7}
+
+
+def test_a_cell_that_is_neither_true_nor_false_refuses_its_row() -> None:
+    (refused,) = read_contacts(io.BytesIO(b"id,vip\na,perhaps\n"), {"vip": "boolean"})
+    assert refused == CsvRefusal(2, 'column "vip": is none of true, yes, 1, false, no, 0')
+
+
+@pytest.mark.parametrize("name", ["none", "id", "email"])
+def test_a_column_that_is_no_attribute_cannot_hold_numbers(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f'no column "{name}" of an attribute'):
+        read_contacts(io.BytesIO(b"id,email,staff\n"), {name: "number"})

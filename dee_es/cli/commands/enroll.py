@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
     from dee_es.cli.refused_rows import Refusals
     from dee_es.core.plans.plan import ExecutionPlan
+    from dee_es.doors.contacts_header import Columns, Kind
     from dee_es.doors.enroll_rows import Dedupe, Intake
     from dee_es.engine.models import BulkResult
 
@@ -47,6 +48,20 @@ _INTERRUPTED: Final = (
     help="Whether two rows with one address are one contact whatever their ids, or only two rows"
     " with one id. By address about 200 MB are needed for a million rows.",
 )
+@click.option(
+    "--number",
+    "numbers",
+    metavar="COLUMN",
+    multiple=True,
+    help="A column that holds numbers, for conditions that compare; may be given several times.",
+)
+@click.option(
+    "--boolean",
+    "booleans",
+    metavar="COLUMN",
+    multiple=True,
+    help="A column that holds true and false (or yes and no, 1 and 0); likewise.",
+)
 @click.option("--errors", "errors_file", metavar="FILE", help="Write all refused rows as CSV.")
 @variables_option
 @dry_run_option
@@ -59,6 +74,8 @@ def enroll(
     contacts: str,
     batch_size: int,
     dedupe: Dedupe,
+    numbers: tuple[str, ...],
+    booleans: tuple[str, ...],
     errors_file: str | None,
     variables: dict[str, Any],
     dry_run: bool,
@@ -69,7 +86,8 @@ def enroll(
 
     PLAN is a file, which is published if it equals no version yet, or a published plan's id or
     id@version. The first line of the CSV names the columns: id, email, phone, timezone; every other
-    one becomes an attribute. A row without an id gets one that is derived from its address.
+    one becomes an attribute, as text unless --number or --boolean names it. A row without an id
+    gets one that is derived from its address.
 
     A row that cannot be used is refused with its line and a reason and never stops the rest. The
     counts of the summary add up to the rows of the file. Refused rows do not make the command
@@ -85,8 +103,10 @@ def enroll(
         from dee_es.doors.contacts_csv import read_contacts
         from dee_es.doors.enroll_rows import Intake
 
-        rows = stack.enter_context(closing(read_contacts(source)))
+        kinds = _kinds(numbers, booleans)
+        rows = stack.enter_context(closing(read_contacts(source, kinds)))
         ready = _ready(engine, plan, dry_run)
+        _warn(ready, rows.columns)
         refusals = Refusals(stack.enter_context(_errors(errors_file)))
         intake = Intake(engine, rows, dedupe, refusals, batch_size)
         result = _enroll(engine, ready, intake, source, variables, batch_size, dry_run, session)
@@ -94,6 +114,22 @@ def enroll(
     _show_refused(contacts, refusals, errors_file)
     if strict and refusals.counts["invalid"]:
         raise click.exceptions.Exit(1)
+
+
+def _kinds(numbers: tuple[str, ...], booleans: tuple[str, ...]) -> dict[str, Kind]:
+    if both := sorted({*numbers} & {*booleans}):
+        raise click.UsageError(f"--number and --boolean both name the column {both[0]!r}")
+    return {**dict.fromkeys(numbers, "number"), **dict.fromkeys(booleans, "boolean")}
+
+
+def _warn(plan: ExecutionPlan, columns: Columns) -> None:
+    """Before runs begin that would all take the wrong way."""
+    from dee_es.doors.cells import never_text
+
+    for each in never_text(plan, columns):
+        claim = f"{each.where} asks for {each.claim}, but the column of {each.attribute} is text"
+        remedy = f"--{each.kind} {each.attribute} reads it as a {each.kind}"
+        click.echo(one_line(f"dee: warning: {claim}; {remedy}"), err=True)
 
 
 def _ready(engine: Engine, reference: str, dry_run: bool) -> ExecutionPlan:

@@ -46,6 +46,7 @@ __all__ = [
     "Not",
     "Operator",
     "Or",
+    "claims",
     "evaluate",
     "lookups",
     "parse",
@@ -87,6 +88,21 @@ def evaluate(condition: Condition, read: Read) -> bool:
 def lookups(condition: Condition) -> tuple[Lookup, ...]:
     """All that the condition may read, in order of appearance, repetitions included."""
     return tuple(_lookups(condition))
+
+
+def claims(condition: Condition) -> Iterator[Compare | Lookup]:
+    """What the condition joins by `and`, `or` and `not`: comparisons, and values that stand alone;
+    in order of appearance."""
+    match condition:
+        case Compare() | Lookup():
+            yield condition
+        case Not(term):
+            yield from claims(term)
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from claims(term)
+        case _:
+            return
 
 
 def _lookups(condition: Condition) -> Iterator[Lookup]:

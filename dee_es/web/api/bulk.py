@@ -107,6 +107,8 @@ _FORM: Final = {
             "batchSize": {"type": "integer", "minimum": 1, "maximum": 100_000},
             "dedupe": {"enum": ["address", "id"]},
             "dryRun": {"type": "boolean"},
+            "numbers": {"type": "string"},
+            "booleans": {"type": "string"},
             "variables": {"type": "object"},
         },
     },
@@ -149,7 +151,8 @@ async def bulk_execute(
 
     A CSV file is the body itself (`text/csv`), with the rest in the query, or the file `contacts`
     of a form (`multipart/form-data`), with the rest in its other fields: `plan` (`id` or
-    `id@version`), `batchSize`, `dedupe` (`address` or `id`), `dryRun`, and `variables` as a JSON
+    `id@version`), `batchSize`, `dedupe` (`address` or `id`), `dryRun`, `numbers` and
+    `booleans` (columns that hold no text, with commas between them), and `variables` as a JSON
     object. The first line names the columns, as for `dee enroll`.
     """
     kind = media_type(request.scope)

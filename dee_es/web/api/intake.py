@@ -10,12 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from dee_es.core.contact import Contact
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_map
 from dee_es.doors.contacts_csv import read_contacts
+from dee_es.doors.contacts_header import Kind
 from dee_es.doors.enroll_rows import Intake
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Answer, BulkResult, Refusal
@@ -52,6 +53,16 @@ class BulkExecute(Given):
     dry_run: Flag = False
 
 
+def _names(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return [name for each in text.split(",") if (name := each.strip())]
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Columns of a file; as text, with commas between them."""
+
+
 class CsvOptions(Given):
     """What is said beside a CSV file: in the query, or in the other fields of a form."""
 
@@ -59,7 +70,21 @@ class CsvOptions(Given):
     batch_size: int = Field(100, ge=1, le=100_000)
     dedupe: Literal["address", "id"] = "address"
     dry_run: bool = False
+    numbers: Names = ()
+    booleans: Names = ()
     variables: Annotated[Values, BeforeValidator(_object)] = Field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The columns whose cells are no text."""
+        return {**dict.fromkeys(self.numbers, "number"), **dict.fromkeys(self.booleans, "boolean")}
+
+    @field_validator("booleans")
+    @classmethod
+    def _of_one_kind(cls, booleans: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if both := {*booleans} & {*info.data.get("numbers", ())}:
+            raise ValueError(f"the column {min(both)!r} is one of the numbers already")
+        return booleans
 
 
 class Enrolled(Answer):
@@ -100,7 +125,7 @@ def of_csv(
     def work(job: Job) -> Answer:
         told = _Told(job, Counter())
         file, place = upload.reading()
-        with file, closing(read_contacts(file)) as rows:
+        with file, closing(read_contacts(file, given.kinds)) as rows:
             intake = Intake(engine, rows, given.dedupe, told, given.batch_size)
 
             def on_progress(result: BulkResult) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from dee_es.doors.cells import never_text
 from dee_es.doors.contacts_csv import CsvContact, CsvRow, read_contacts
 from dee_es.engine.facade import EngineApi
 from dee_es.web.api import bulk as api
@@ -36,6 +37,7 @@ from dee_es.web.security.scopes import media_type
 router: Final = page_router()
 
 _ROWS: Final = 20
+_ASKED: Final = ("plan", "dedupe", "numbers", "booleans")
 HeldId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 
 
@@ -61,7 +63,7 @@ async def send(
         raise Refused(415, "UnsupportedMediaType", "send multipart/form-data")
     jobs.check_room()
     form = await uploads.received_form(request, settings.uploads_at_once, api.FILE_FIELD)
-    given = {name: text for name, text in form.fields.items() if name in ("plan", "dedupe")}
+    given = {name: text for name, text in form.fields.items() if name in _ASKED}
     try:
         held = await run_in_threadpool(_look, engine, jobs, actor.name, given, form.upload)
     except BaseException:
@@ -110,10 +112,11 @@ def _look(
     """Read the beginning of the file, which has to be one of contacts, and start a dry run."""
     options = inputs.checked(CsvOptions, {**given, "dryRun": True})
     file, _ = upload.reading()
-    with file, closing(read_contacts(file)) as contacts:
+    with file, closing(read_contacts(file, options.kinds)) as contacts:
         rows: list[CsvRow] = list(islice(contacts, _ROWS))
+    in_vain = never_text(plan_of(options.plan, engine), contacts.columns)
     made = _start(engine, jobs, actor, options, upload, None)
-    return HeldFile(upload, options, actor, made, rows)
+    return HeldFile(upload, options, actor, made, rows, in_vain)
 
 
 def _start(
