@@ -40,11 +40,13 @@ def test_every_event_has_a_sentence(name: str) -> None:
 
 
 def test_a_branch_says_what_it_saw_and_why_it_went_there() -> None:
-    seen = e.Seen({"events.hasReply(any)": True})
+    values = {"events.hasReply(any)": True, "variables.a": None, "variables.b": 'say "hi"'}
+    seen = e.Seen(values)
     text = told(e.BranchEvaluated("check", "events.hasReply(any)", "won", seen))
     assert text == (
         "Branch check went on to won, because events.hasReply(any) held; "
-        "it saw that events.hasReply(any) was True."
+        "it saw that events.hasReply(any) was true, variables.a was null, "
+        'variables.b was "say \\"hi\\"".'
     )
 
 

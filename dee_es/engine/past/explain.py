@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.conditions.tree import Literal, unparse
 from dee_es.core.registry import REGISTRY
 from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunStatus
@@ -135,7 +136,10 @@ _Told = Callable[[Narrator, Any, bool], str]
 def _seen(event: Any, erased: bool) -> str:
     if event.personal is None:
         return "; what it saw was erased" if erased else ""
-    values = ", ".join(f"{name} was {value!r}" for name, value in event.personal.values.items())
+    # As one writes them in a condition, since that is where the reader will look next.
+    values = ", ".join(
+        f"{name} was {unparse(Literal(value))}" for name, value in event.personal.values.items()
+    )
     return f"; it saw that {values}" if values else ""
 
 
