@@ -170,21 +170,22 @@ def rebuild(
             elif partly:
                 answers.append(_refold(engine, name, run_id, contact_id, quiet=as_json))
             else:
-                with _Phases() as phases:
-                    done = engine.projections.rebuild(
-                        name,
-                        page=page,
-                        throttle=throttle / 100,
-                        compare=not no_compare,
-                        accept=accept,
-                        restart=restart,
-                        on_progress=phases.tell,
-                    )
-                answers.append(done)
-                if not as_json:
-                    _tell_rebuilt(name, done)
+                options = {"compare": not no_compare, "accept": accept, "restart": restart}
+                answers.append(_rebuild(engine, name, page, throttle, options, quiet=as_json))
     if as_json:
         write_json([each.model_dump(mode="json", by_alias=True) for each in answers])
+
+
+def _rebuild(
+    engine: Engine, name: str, page: int, throttle: int, options: dict[str, bool], *, quiet: bool
+) -> Rebuilt:
+    with _Phases() as phases:
+        done = engine.projections.rebuild(
+            name, page=page, throttle=throttle / 100, on_progress=phases.tell, **options
+        )
+    if not quiet:
+        _tell_rebuilt(name, done)
+    return done
 
 
 def _tell_rebuilt(name: str, done: Rebuilt) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dee_es.core import events as e
@@ -112,19 +112,11 @@ class Anchoring:
             problems += _add(roots, event.note, place(row), origin, signer, event.size)
             recorded.update(dict.fromkeys(event.places, event.size))
         for anchor in self._anchors:
-            newest = 0
             try:
-                for size, note in anchor.notes():
-                    problems += _add(roots, note, anchor.place, origin, signer, size)
-                    newest = max(newest, size)
+                for problem in _kept(anchor, roots, recorded.get(anchor.place, 0), origin, signer):
+                    problems.append(problem)
             except AnchorUnavailable as error:
                 unchecked.append(str(error))
-                continue
-            if newest < recorded.get(anchor.place, 0):
-                problems.append(
-                    f"{anchor.place}: the checkpoint of {recorded[anchor.place]:,} entries is "
-                    f"missing there; the newest is of {newest:,}"
-                )
         return Known(roots, tuple(problems), tuple(unchecked))
 
     def _any_kept(self) -> bool:
@@ -212,6 +204,28 @@ def _checksum(row: StoredRow) -> bytes:
         return checksum_of(row)
     except IntegrityViolation:
         return chain.GENESIS
+
+
+def _kept(
+    anchor: Anchor,
+    roots: dict[int, tuple[bytes, str]],
+    recorded: int,
+    origin: str,
+    signer: Signer,
+) -> Iterator[str]:
+    """Take in what is kept in a place, one by one up to where it can be read; gives what is wrong.
+
+    `recorded` is the size of the newest checkpoint that the log says it keeps.
+    """
+    newest = 0
+    for size, note in anchor.notes():
+        yield from _add(roots, note, anchor.place, origin, signer, size)
+        newest = max(newest, size)
+    if newest < recorded:
+        yield (
+            f"{anchor.place}: the checkpoint of {recorded:,} entries is missing there; "
+            f"the newest is of {newest:,}"
+        )
 
 
 def _add(

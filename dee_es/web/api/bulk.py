@@ -151,9 +151,8 @@ async def bulk_execute(
 
     A CSV file is the body itself (`text/csv`), with the rest in the query, or the file `contacts`
     of a form (`multipart/form-data`), with the rest in its other fields: `plan` (`id` or
-    `id@version`), `batchSize`, `dedupe` (`address` or `id`), `dryRun`, `numbers` and
-    `booleans` (columns that hold no text, with commas between them), and `variables` as a JSON
-    object. The first line names the columns, as for `dee enroll`.
+    `id@version`), `batchSize`, `dedupe` (`address` or `id`), `dryRun`, `numbers` and `booleans`
+    (columns, with commas between them), and `variables` as a JSON object; as for `dee enroll`.
     """
     kind = media_type(request.scope)
     if kind in ("text/csv", "multipart/form-data"):
