@@ -16,7 +16,6 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -26,13 +25,12 @@ from projections import RUN_LIST
 from scripts.benchmarks import peers
 from scripts.benchmarks.figures import Figure, Finding, LeftOut, percentile
 from scripts.benchmarks.harness import beside, config_of, engine_on, people, plan, settle
-from scripts.benchmarks.peers import stock_library
 
 EVENTS_OF_A_RUN = 14
-LIST_BAR, TRAIL_BAR = 50_000, 60_000
-STOCK_BAR = 40
+LIST_BAR, TRAIL_BAR = 60_000, 60_000
+STOCK_BAR = 50
 """Times as fast as the library's runner."""
-SET_BAR = 50
+SET_BAR = 60
 """Per cent of what one statement reaches."""
 MEMORY_BAR = 150
 LATENCY_BAR = 3
@@ -96,7 +94,9 @@ def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Findi
         yield LeftOut("the library's ProjectionRunner", why)
         return
     size = min(STOCK_EVENTS, engine.health().position // 20)
-    stock = _stock(database, engine, size)
+    from scripts.benchmarks.peers import stock_projection
+
+    stock = stock_projection.rate(database, engine, size)
     yield Figure(
         f"the library's ProjectionRunner, {size:,} events",
         stock,
@@ -104,112 +104,6 @@ def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Findi
         key="the library's ProjectionRunner",
     )
     yield Figure("run_list rebuilt to the library's", ours / stock, "times", None, STOCK_BAR)
-
-
-def _stock(database: str, engine: Engine, events: int) -> float:
-    """The library's runner with a materialised view on PostgreSQL, over the log's beginning."""
-    from eventsourcing.application import Application
-    from eventsourcing.persistence import Notification, Tracking
-    from eventsourcing.postgres import PostgresTrackingRecorder
-    from eventsourcing.projection import Projection, ProjectionRunner
-
-    from dee_es.core.registry import CREATING
-    from dee_es.engine.projecting.folding import numbered
-    from dee_es.ports import StoredRow
-
-    journal = engine._journal
-    build = Build(RUN_LIST, 99)
-    names = [column.name for column in build.table.columns]
-    counts = f"{build.table.physical_name}_counts"
-    with engine._parts.views.building() as tx:
-        tx.create(build.tables)
-    # Names of our own tables and columns; values are always bound.
-    upsert = (
-        f"INSERT INTO {build.table.physical_name} ({', '.join(names)}) "
-        f"VALUES ({', '.join(['%s'] * len(names))}) ON CONFLICT (run_id) DO UPDATE SET "
-        + ", ".join(f"{name} = excluded.{name}" for name in names[1:])
-    )
-    add = (
-        f"INSERT INTO {counts} AS c (plan_id, status, bucket, n) VALUES (%s, %s, %s, %s) "
-        "ON CONFLICT (plan_id, status, bucket) DO UPDATE SET n = c.n + excluded.n"
-    )
-
-    class Mapper:
-        """Reads our entries where the library would read its own."""
-
-        ordinal = 0
-
-        def to_domain_event(self, notification: Notification) -> Any:
-            row = StoredRow(
-                notification.id,
-                str(notification.originator_id),
-                notification.originator_version,
-                notification.topic,
-                notification.state,
-            )
-            (event,) = journal.open_public([row])
-            if event.version == 1 and event.name in CREATING:
-                self.ordinal += 1
-                event = numbered(event, self.ordinal)
-            return event
-
-    class Stored(Application):  # type: ignore[type-arg]
-        """The log, by the name that its table has."""
-
-        name = "stored"
-
-        def construct_mapper(self) -> Any:
-            return Mapper()
-
-    class RunsView(PostgresTrackingRecorder):
-        """Rows and counts, written with the place they are from."""
-
-        def save(self, row: Any, deltas: dict[Any, int], tracking: Tracking) -> None:
-            with self.datastore.transaction(commit=True) as cursor:
-                self._insert_tracking(cursor, tracking)
-                if row is not None:
-                    cursor.execute(upsert, build.table.values(row), prepare=True)
-                    for key, n in deltas.items():
-                        if n:
-                            cursor.execute(add, (*key, n), prepare=True)
-
-        def row(self, run_id: str) -> Any:
-            with self.datastore.transaction(commit=False) as cursor:
-                cursor.execute(
-                    f"SELECT {', '.join(names)} FROM {build.table.physical_name} WHERE run_id = %s",
-                    (run_id,),
-                    prepare=True,
-                )
-                found = cursor.fetchone()
-            return None if found is None else build.table.row_type(*found.values())
-
-    class Runs(Projection[RunsView]):
-        """The same fold as ours."""
-
-        name = "runs"
-
-        def process_event(self, domain_event: Any, tracking: Tracking) -> None:  # type: ignore[override]
-            deltas: dict[Any, int] = {}
-            after = None
-            if RUN_LIST.key(domain_event) is not None:
-                before = self.view.row(domain_event.stream_id)
-                after = RUN_LIST.fold(before, domain_event)
-                for row, n in ((after, 1), (before, -1)):
-                    for key in () if row is None else RUN_LIST.tally(row):
-                        deltas[key] = deltas.get(key, 0) + n
-            self.view.save(after, deltas, tracking)
-
-    settings = {
-        **stock_library.settings(database),
-        "POSTGRES_ORIGINATOR_ID_TYPE": "text",
-        "STORED_CREATE_TABLE": "no",
-    }
-    start = time.perf_counter()
-    with ProjectionRunner(
-        application_class=Stored, projection_class=Runs, view_class=RunsView, env=settings
-    ) as runner:
-        runner.wait(events, timeout=600)
-        return events / (time.perf_counter() - start)
 
 
 _JSONB = """
