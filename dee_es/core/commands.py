@@ -55,7 +55,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
-    """What a channel said about the attempt with this key."""
+    """What a channel said about the attempt with this key; `ours` as in `StepRetried`."""
 
     meta: Meta
     key: str
@@ -65,6 +65,7 @@ class RecordResult:
     error: str = ""
     retryable: bool = False
     detail: Detail | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ REGISTRY: Final[dict[str, Entry]] = {
     "WaitCompleted": Entry(events.WaitCompleted, 1, "wait.completed"),
     "ChannelEventReceived": Entry(events.ChannelEventReceived, 1, "event.received"),
     "StepFailed": Entry(events.StepFailed, 1, "error.occurred"),
-    "StepRetried": Entry(events.StepRetried, 1, "error.retried"),
+    "StepRetried": Entry(events.StepRetried, 2, "error.retried"),
     "OutcomeUnknown": Entry(events.OutcomeUnknown, 1, "error.outcome_unknown"),
     "StepResolved": Entry(events.StepResolved, 1, "step.resolved"),
     "RunPaused": Entry(events.RunPaused, 1, "run.paused"),

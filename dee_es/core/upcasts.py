@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from dee_es.core.events import Event
+from dee_es.core.events import Detail, Event
 from dee_es.core.registry import REGISTRY, Entry
 from dee_es.errors import UnknownEventVersion
 
@@ -42,10 +42,24 @@ class ClockStarted(Event, frozen=True, omit_defaults=True):
     kind: Literal["system", "manual"]
 
 
+class StepRetried(Event, frozen=True, omit_defaults=True):
+    """As it was in schema 1."""
+
+    personal_type: ClassVar[Any] = Detail
+    step_id: str
+    error: str
+    attempt: int
+    retry_tick: int
+    resend: bool = False
+    personal: Detail | None = None
+
+
 UPCASTS: Final[dict[tuple[str, int], Upcast]] = {
     # Personal data was always encrypted. A schema of its own although old payloads can be read as
     # they are: older code would take a database without encryption for one with it.
     ("ClockStarted", 1): Upcast(ClockStarted),
+    # Older code would count an attempt that is not counted, and end a run that goes on.
+    ("StepRetried", 1): Upcast(StepRetried),
 }
 """(event name, schema) -> the step to schema + 1."""
 

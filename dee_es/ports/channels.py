@@ -39,8 +39,10 @@ ForgetRuns = Callable[[Sequence[str]], None]
 class ChannelResult(msgspec.Struct, frozen=True):
     """What the channel says about an attempt.
 
-    `failed` with `retryable` may pass by itself; `unknown` means it may have arrived. `error` names
-    the kind of failure without personal data; `detail` may hold some and is stored encrypted.
+    `failed` with `retryable` may pass by itself; with `ours` nothing was handed over because of
+    our own settings, such as a wrong password: it is tried again until they are put right.
+    `unknown` means it may have arrived. `error` names the kind of failure without personal data;
+    `detail` may hold some and is stored encrypted.
     `message_id` is the engine's own, never a provider's.
     """
 
@@ -49,6 +51,7 @@ class ChannelResult(msgspec.Struct, frozen=True):
     error: str = ""
     retryable: bool = False
     detail: Mapping[str, Any] = {}
+    ours: bool = False
 
 
 class Sent(msgspec.Struct, frozen=True):

@@ -88,7 +88,7 @@ EXAMPLES: Final[dict[str, e.Event]] = {
         personal=DETAIL,
     ),
     "StepFailed": e.StepFailed("intro", "no such mailbox", 3, True, READS, True, DETAIL),
-    "StepRetried": e.StepRetried("intro", "busy", 1, 259_260, True, DETAIL),
+    "StepRetried": e.StepRetried("intro", "smtp 535", 1, 259_260, True, DETAIL, True),
     "OutcomeUnknown": e.OutcomeUnknown("intro", KEY, "connection lost", True),
     "StepResolved": e.StepResolved("intro", "resend", 259_201, True),
     "PlanPublished": e.PlanPublished(DEFINITION, {"owner": "sales"}),
@@ -121,6 +121,7 @@ EXAMPLES: Final[dict[str, e.Event]] = {
 
 LIFTED: Final[dict[tuple[str, int], e.Event]] = {
     ("ClockStarted", 1): e.ClockStarted(1_735_689_600_000, 1000, "manual"),
+    ("StepRetried", 1): e.StepRetried("intro", "busy", 1, 259_260, True, DETAIL),
 }
 """What a golden file of an old schema is read as, where that is not the example above."""
 

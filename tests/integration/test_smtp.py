@@ -193,14 +193,14 @@ def test_a_connection_lost_in_the_text_is_a_failure(
         connection.close()
         gone.set()
 
-    speaks = smtp._speaks
+    speaks = smtp.speaks
 
     def later(server: smtplib.SMTP) -> bool:
         # The loss has to be seen before the dot leaves; on a fast machine that is a race.
         gone.wait(20)
         return speaks(server)
 
-    monkeypatch.setattr(smtp, "_speaks", later)
+    monkeypatch.setattr(smtp, "speaks", later)
     with scripted_smtp(behave) as port:
         result = connect(port).send(an_email(1), CONTEXT)
     assert (result.status, result.retryable) == ("failed", True)
@@ -222,6 +222,39 @@ def test_a_refusal_in_the_middle_of_the_text_holds_the_dot_back(
     assert (result.status, result.error) == ("failed", f"smtp {code}")
     assert result.retryable is (code < 500)
     assert not b"".join(received).endswith(b"\r\n.\r\n")
+
+
+def test_a_server_that_trickles_its_greeting_holds_nobody_up(connect: Connect) -> None:
+    def behave(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"220-")
+            time.sleep(0.02)
+            connection.sendall(b"still here\r\n")
+
+    with scripted_smtp(behave) as port:
+        began = time.monotonic()
+        result = connect(port, timeout_s=0.1).send(an_email(1), CONTEXT)
+        assert time.monotonic() - began < 5
+    assert (result.status, result.error) == ("failed", "smtp TimeoutError")
+    assert (result.retryable, result.ours) == (True, False)
+
+
+def test_a_server_that_trickles_its_answer_to_the_dot_leaves_it_unknown(connect: Connect) -> None:
+    def behave(connection: socket.socket) -> None:
+        talk(connection, *UP_TO_DATA)
+        received = b""
+        while not received.endswith(b"\r\n.\r\n"):
+            received += connection.recv(65_536)
+        while True:
+            connection.sendall(b"250-")
+            time.sleep(0.02)
+            connection.sendall(b"wait\r\n")
+
+    with scripted_smtp(behave) as port:
+        began = time.monotonic()
+        result = connect(port, timeout_s=0.1).send(an_email(1), CONTEXT)
+        assert time.monotonic() - began < 5
+    assert (result.status, result.error) == ("unknown", "smtp TimeoutError")
 
 
 @pytest.mark.parametrize("reply", ["hello?", "199 wait", "354 go on", "250" + "x" * 9_000])
@@ -259,6 +292,16 @@ def test_a_connection_is_used_again(server: RunningSmtp, connect: Connect) -> No
         assert channel.send(an_email(number), CONTEXT).status == "delivered"
     assert server.counts["connect"] == 1
     assert server.counts["accept"] == 20
+
+
+def test_a_connection_that_is_used_again_has_all_its_time(
+    server: RunningSmtp, connect: Connect
+) -> None:
+    channel = connect(server, timeout_s=0.2)
+    assert channel.send(an_email(1), CONTEXT).status == "delivered"
+    time.sleep(1.0)
+    assert channel.send(an_email(2), CONTEXT).status == "delivered"
+    assert server.counts["connect"] == 1
 
 
 def test_a_stale_connection_is_opened_anew(connect: Connect) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from dee_es.adapters.channels import smtp
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 from dee_es.errors import InvalidInput
 from tests.support.mail import CONTEXT, an_email
-from tests.support.smtp import Connect, make_certificate, running_smtp, smtp_channels
+from tests.support.smtp import Connect, make_certificate, running_smtp, scripted_smtp, smtp_channels
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def test_tls_and_login(connect: Connect, security: Any, certificate: tuple[Path,
         assert [(got.tls, got.authenticated) for got in server.taken] == [(True, True)] * 3
         assert server.counts["connect"] == 1
         wrong = connect(server, password="wr0ng", **settings).send(an_email(4), CONTEXT)
-        assert (wrong.status, wrong.error, wrong.retryable) == ("failed", "smtp 535", False)
+        assert (wrong.status, wrong.error, wrong.ours) == ("failed", "smtp 535", True)
         assert "wr0ng" not in repr(wrong)
         assert server.counts["accept"] == 3
 
@@ -49,7 +51,7 @@ def test_an_unknown_certificate_is_not_trusted(
 ) -> None:
     with running_smtp(security=security, certificate=certificate) as server:
         result = connect(server, security=security).send(an_email(1), CONTEXT)
-        assert (result.status, result.retryable) == ("failed", True)
+        assert (result.status, result.ours) == ("failed", True)
         assert result.error == "smtp SSLCertVerificationError"
         assert server.counts["MAIL"] == 0
 
@@ -66,7 +68,65 @@ def test_a_server_without_starttls_is_not_used_in_plain(connect: Connect) -> Non
     with running_smtp() as server:
         result = connect(server, security="starttls").send(an_email(1), CONTEXT)
         assert (result.status, result.error) == ("failed", "smtp SMTPNotSupportedError")
+        assert result.ours
         assert server.counts["MAIL"] == 0
+
+
+@pytest.mark.parametrize(
+    "greeting, later, ours",
+    [
+        ("554 no service here", (), True),
+        ("421 try later", (), False),
+        ("220 hi", ("502 no", "502 no"), True),
+        ("220 hi", ("250 hello", "530 5.7.0 Must issue a STARTTLS command first"), True),
+        ("220 hi", ("250 hello", "250 OK", "530 5.7.1 Authentication required"), True),
+        ("220 hi", ("250 hello", "550 you are not welcome"), False),
+        ("220 hi", ("250 hello", "451 busy"), False),
+    ],
+)
+def test_what_is_a_fault_of_our_own_settings(
+    connect: Connect, greeting: str, later: tuple[str, ...], ours: bool
+) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(greeting.encode() + b"\r\n")
+        for reply in later:
+            connection.recv(65_536)
+            connection.sendall(reply.encode() + b"\r\n")
+
+    with scripted_smtp(behave) as port:
+        result = connect(port).send(an_email(1), CONTEXT)
+    assert (result.status, result.ours) == ("failed", ours)
+
+
+def test_plain_text_where_tls_is_spoken_is_a_fault_of_our_own(connect: Connect) -> None:
+    with running_smtp() as server:
+        result = connect(server, security="tls").send(an_email(1), CONTEXT)
+        assert (result.status, result.error, result.ours) == ("failed", "smtp SSLError", True)
+
+
+def test_a_server_without_a_login_is_a_fault_of_our_own(connect: Connect) -> None:
+    with running_smtp() as server:
+        result = connect(server, username="me", password="s3cret").send(an_email(1), CONTEXT)
+        assert (result.status, result.ours, server.counts["MAIL"]) == ("failed", True, 0)
+
+
+def test_a_wrong_password_is_not_tried_for_every_message(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(b"220 hi\r\n")
+        for reply in ("250-hello\r\n250 AUTH PLAIN", "535 not you: jane@example.com", "221 bye"):
+            connection.recv(65_536)
+            connection.sendall(reply.encode() + b"\r\n")
+
+    with scripted_smtp(behave) as port:
+        channel = connect(port, username="me", password="wr0ng", timeout_s=0.3)
+        first = channel.send(an_email(1), CONTEXT)
+        again = channel.send(an_email(2), CONTEXT)
+        assert (first.error, again.error, again.ours) == ("smtp 535", "smtp 535", True)
+        assert again.detail == {"stage": "auth"}
+        monkeypatch.setattr(smtp, "_BARRED_S", 0.0)
+        assert channel.send(an_email(3), CONTEXT).ours is False
 
 
 def test_an_address_outside_of_ascii_needs_a_server_that_takes_it(connect: Connect) -> None:

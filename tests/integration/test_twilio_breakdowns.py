@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_an_answer_that_is_no_call(
 
 def test_wrong_credentials_fail_without_showing_them(line: Line) -> None:
     got = line.send(PLAIN, auth_token="another-secret-token")
-    assert (got.status, got.retryable, got.error) == ("failed", False, "twilio 401 code 20003")
+    assert (got.status, got.ours, got.error) == ("failed", True, "twilio 401 code 20003")
     assert "another-secret-token" not in repr(got)
     assert ACCOUNT not in repr(got)
 
@@ -142,6 +143,21 @@ def test_silence_after_the_request_is_unknown(line: Line) -> None:
     assert (got.status, got.error) == ("unknown", "twilio TimeoutError")
 
 
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 201 CREATED\r\nContent-Length: 60000\r\n\r\n"])
+def test_an_answer_that_trickles_holds_nobody_up(line: Line, head: bytes) -> None:
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(head or b"HTTP/1.1 201 CREATED\r\nX: ")
+        while True:
+            time.sleep(0.02)
+            connection.sendall(b"x")
+
+    with scripted_smtp(_after_the_request(trickle)) as port:
+        began = time.monotonic()
+        got = line.send(PLAIN, api_url=f"http://127.0.0.1:{port}", timeout_s=0.1)
+        assert time.monotonic() - began < 5
+    assert got.status == ("pending" if head else "unknown")
+
+
 def void(_: object) -> None:
     """Take a value where none is wanted."""
 
@@ -165,7 +181,7 @@ def test_tls_is_checked(line: Line, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     with running_twilio(certificate) as twilio:
         got = line.send(PLAIN, api_url=twilio.url)
-        assert (got.status, got.retryable) == ("failed", True)
+        assert (got.status, got.ours) == ("failed", True)
         assert got.error == "twilio SSLCertVerificationError"
         assert twilio.requests == 0
         got = line.send(PLAIN, api_url=twilio.url, ca_file=str(certificate[0]))

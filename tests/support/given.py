@@ -177,11 +177,14 @@ class Story:
         tick: int | None = None,
         *,
         retryable: bool = False,
+        ours: bool = False,
         of: Intent | None = None,
         detail: e.Detail | None = None,
     ) -> Story:
         """The channel could not send it."""
-        return self._result("failed", tick, of, error=error, retryable=retryable, detail=detail)
+        return self._result(
+            "failed", tick, of, error=error, retryable=retryable, ours=ours, detail=detail
+        )
 
     def pending(self, tick: int | None = None) -> Story:
         """The channel took it and will report later."""

@@ -142,6 +142,31 @@ def test_the_pause_before_an_attempt_is_at_least_a_tick() -> None:
     run.failed("busy", retryable=True).then(e.StepRetried("intro", "busy", 1, 1))
 
 
+# --- our own settings -----------------------------------------------------------------------------
+
+
+def test_a_fault_of_our_own_settings_ends_no_run_and_counts_as_no_attempt() -> None:
+    run, tick = sending(), 0
+    for number, pause in enumerate((60, 120, 240, 480, 960, 1920, 1920), start=1):
+        run.failed("smtp 535", tick, ours=True)
+        run.then(e.StepRetried("intro", "smtp 535", number, tick + pause, ours=True))
+        run.stands("waiting", status_reason=f"attempt {number}: smtp 535")
+        tick += pause
+        run.ticked(tick).then(e.StepDispatched)
+    run.failed("busy", tick, retryable=True).then(e.StepRetried("intro", "busy", 8, tick + 60))
+    run.ticked(tick + 60).failed("busy", tick + 60, retryable=True)
+    run.then(e.StepRetried("intro", "busy", 9, tick + 180))
+    run.ticked(tick + 180).failed("busy", tick + 180, retryable=True)
+    run.then(e.StepFailed("intro", "busy", 10), e.RunFailed("busy", "intro"))
+    keys = {each.event.key for each in run.history if each.name == "StepDispatched"}
+    assert len(keys) == 1
+
+
+def test_a_run_that_has_ended_is_not_tried_again_for_a_fault_of_our_own() -> None:
+    run = sending().cancelled(0).failed("smtp 535", ours=True)
+    run.then(e.StepFailed("intro", "smtp 535", 1)).stands("cancelled")
+
+
 # --- the gate -------------------------------------------------------------------------------------
 
 DENIED = [("global", ""), ("regulatory", ""), ("channel", "email"), ("plan", "plan")]

@@ -5,13 +5,15 @@ final dot had left when something broke, so the steps are taken one by one here:
 
 * a refusal, or an error before the final dot: nothing was accepted, `failed` (a 5xx reply is
   permanent, all else may be tried again);
+* a refusal that is no message's fault but that of our own settings is `failed` and `ours`: a 5xx
+  to greeting, EHLO, STARTTLS or login, a certificate that does not verify, a server without TLS or
+  a way to log in, and the codes of RFC 4954 that ask for either, to whatever command;
 * the reply to the final dot: 2xx is `delivered`, 4xx and 5xx are refusals;
 * anything else once the dot may have left, silence too: `unknown`.
 """
 
 from __future__ import annotations
 
-import selectors
 import smtplib
 import socket
 import ssl
@@ -20,13 +22,22 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
+from dee_es.adapters.channels.deadline import Deadline
 from dee_es.adapters.channels.mime import Mail, build_mail
+from dee_es.adapters.channels.smtp_server import Server, TlsServer, quit_server, speaks
 from dee_es.core.messages.message import message_id
 from dee_es.errors import InvalidInput
 from dee_es.ports import Action, ChannelResult, SendContext
 
 _IDLE_S: Final = 30.0
 """Firewalls forget quiet connections without a word, so older ones are not used again."""
+_BARRED_S: Final = 30.0
+"""How long nothing is tried after a fault of our own settings: a wrong password that is tried for
+every run would have the account locked."""
+_OURS: Final = frozenset({530, 534, 535, 538})
+"""Replies that ask for TLS, for a login or for another one (RFC 4954 and 3207)."""
 _MAX_REPLY: Final = 500
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -37,9 +48,10 @@ class SmtpSettings:
 
     `security`: `starttls` and `tls` check the server's certificate against `ca_file`, or else the
     system's authorities, and never fall back to plain text. `timeout_s` bounds each single network
-    operation, `connections` how many sends go on at once. `helo_name` is this machine's name as
-    told to the server; None asks the system for it. Raises `InvalidInput` naming the field; a
-    password over plain text is refused except to this machine itself.
+    operation, four times as much a whole conversation, `connections` how many sends go on at once.
+    `helo_name` is this machine's name as told to the server; None asks the system for it. Raises
+    `InvalidInput` naming the field; a password over plain text is refused except to this machine
+    itself.
     """
 
     host: str
@@ -81,7 +93,8 @@ class SmtpChannel:
         self._tls = _tls_context(settings)
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._lock = threading.Lock()
-        self._idle: list[tuple[smtplib.SMTP, float]] = []
+        self._idle: list[tuple[Server, float]] = []
+        self._barred: tuple[float, ChannelResult] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -102,7 +115,7 @@ class SmtpChannel:
         with self._slots:
             if self._closed:
                 return ChannelResult("failed", error="smtp channel is closed", retryable=True)
-            return self._attempt(mail, action.key)
+            return self._barred_by() or self._noted(self._attempt(mail, action.key))
 
     def close(self) -> None:
         """Say goodbye on idle connections; those in use are closed when their send ends."""
@@ -110,7 +123,23 @@ class SmtpChannel:
             self._closed = True
             idle, self._idle = self._idle, []
         for server, _ in idle:
-            _quit(server)
+            quit_server(server)
+
+    # --- faults of our own settings ---------------------------------------------------------------
+
+    def _barred_by(self) -> ChannelResult | None:
+        """The fault of our own settings that was found a moment ago."""
+        with self._lock:
+            since, result = self._barred or (float("-inf"), None)
+        return result if time.monotonic() - since < _BARRED_S else None
+
+    def _noted(self, result: ChannelResult) -> ChannelResult:
+        if result.ours:
+            # What the server said may be about this message's contact, and is no other's.
+            told = replace(result, detail={"stage": result.detail.get("stage", "")})
+            with self._lock:
+                self._barred = time.monotonic(), told
+        return result
 
     # --- one attempt ----------------------------------------------------------------------------
 
@@ -132,7 +161,7 @@ class SmtpChannel:
         self._keep(transaction.server)
         return ChannelResult("delivered", message_id(key))
 
-    def _begun(self, transaction: _Transaction) -> smtplib.SMTP:
+    def _begun(self, transaction: _Transaction) -> Server:
         """A connection on which the server has accepted MAIL."""
         server = self._reused()
         if server is not None:
@@ -148,16 +177,17 @@ class SmtpChannel:
 
     # --- connections ----------------------------------------------------------------------------
 
-    def _connected(self, transaction: _Transaction) -> smtplib.SMTP:
+    def _connected(self, transaction: _Transaction) -> Server:
         settings = self._settings
         direct = settings.security == "tls"
-        server: smtplib.SMTP = (
-            smtplib.SMTP_SSL(
+        server: Server = (
+            TlsServer(
                 local_hostname=settings.helo_name, timeout=settings.timeout_s, context=self._tls
             )
             if direct
-            else smtplib.SMTP(local_hostname=settings.helo_name, timeout=settings.timeout_s)
+            else Server(local_hostname=settings.helo_name, timeout=settings.timeout_s)
         )
+        server.deadline = Deadline(settings.timeout_s)
         transaction.server = server
         # What STARTTLS checks the certificate against is set by the constructor only when it
         # connects itself, which would leave the socket open if the greeting fails.
@@ -178,13 +208,14 @@ class SmtpChannel:
             server.login(settings.username, settings.password)
         return server
 
-    def _reused(self) -> smtplib.SMTP | None:
+    def _reused(self) -> Server | None:
         """An idle connection that still answers, and that has forgotten what was before."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
                 server, since = self._idle.pop()
+            server.deadline.begin()
             try:
                 if time.monotonic() - since < _IDLE_S and server.docmd("RSET")[0] == 250:
                     return server
@@ -192,14 +223,14 @@ class SmtpChannel:
                 pass
             server.close()
 
-    def _keep(self, server: smtplib.SMTP | None) -> None:
+    def _keep(self, server: Server | None) -> None:
         if server is None or server.sock is None:
             return
         with self._lock:
             if not self._closed:
                 self._idle.append((server, time.monotonic()))
                 return
-        _quit(server)
+        quit_server(server)
 
 
 class _Refused(Exception):
@@ -214,6 +245,7 @@ class _Refused(Exception):
             error=f"smtp {code}",
             retryable=not 500 <= code <= 599,
             detail=_detail(stage, words),
+            ours=code in _OURS or (stage == "greeting" and 500 <= code <= 599),
         )
 
 
@@ -230,7 +262,7 @@ class _Transaction:
 
     def __init__(self, mail: Mail) -> None:
         self._mail = mail
-        self.server: smtplib.SMTP | None = None
+        self.server: Server | None = None
         self.stage = "connect"
         self._dot_sent = False
 
@@ -264,7 +296,7 @@ class _Transaction:
             raise _Refused(code, words, "data", alive=True)
         self.stage = "text"
         server.send(_stuffed(self._mail.content))
-        if _speaks(server):
+        if speaks(server):
             # Nothing is due yet: the server has hung up or given up, and the dot stays here.
             raise _Refused(*server.getreply(), "text")
         self.stage = "dot"
@@ -287,7 +319,13 @@ class _Transaction:
         if self._dot_sent:
             return ChannelResult("unknown", error=text, detail=detail)
         permanent = isinstance(code, int) and 500 <= code <= 599
-        return ChannelResult("failed", error=text, retryable=not permanent, detail=detail)
+        return ChannelResult(
+            "failed",
+            error=text,
+            retryable=not permanent,
+            detail=detail,
+            ours=self.stage in _BEFORE_MAIL and (permanent or _unfit(cause)),
+        )
 
     def abandon(self) -> None:
         """Drop the connection: what the server thinks of it is not known any more."""
@@ -298,6 +336,20 @@ class _Transaction:
         # Only a server that knows SMTPUTF8 is ever given a command that is not ASCII.
         server.command_encoding = "utf-8" if self._mail.smtputf8 else "ascii"
         return server.docmd(verb, argument)
+
+
+_BEFORE_MAIL: Final = frozenset({"connect", "starttls", "auth"})
+"""Stages in which the server has heard of no message yet."""
+
+
+def _unfit(cause: BaseException) -> bool:
+    """Whether the settings do not go with the server: no try on another day mends that."""
+    if isinstance(cause, ssl.SSLError):
+        # A handshake that is merely cut off may work the next time.
+        cut = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+        return not isinstance(cause, cut)
+    # The class itself is what smtplib raises where both sides know no common way to log in.
+    return isinstance(cause, smtplib.SMTPNotSupportedError) or type(cause) is smtplib.SMTPException
 
 
 def _tls_context(settings: SmtpSettings) -> ssl.SSLContext | None:
@@ -312,33 +364,6 @@ def _stuffed(content: bytes) -> bytes:
     """The text as DATA wants it: a dot at the start of a line is doubled."""
     stuffed = content.replace(b"\n.", b"\n..")
     return b"." + stuffed if stuffed.startswith(b".") else stuffed
-
-
-def _speaks(server: smtplib.SMTP) -> bool:
-    """Whether the server has sent something that was not read, or has closed the connection."""
-    if server.sock is None or server.file is None:
-        return True
-    timeout = server.sock.gettimeout()
-    server.sock.settimeout(0)
-    try:
-        # What came in one packet with an earlier reply is in the reader, not in the socket. Over
-        # TLS, nothing to read raises, so that nothing at all means the end.
-        if server.file.peek(1) or isinstance(server.sock, ssl.SSLSocket):
-            return True
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return False
-    finally:
-        server.sock.settimeout(timeout)
-    with selectors.DefaultSelector() as selector:
-        selector.register(server.sock, selectors.EVENT_READ)
-        return bool(selector.select(0))
-
-
-def _quit(server: smtplib.SMTP) -> None:
-    try:
-        server.quit()
-    except (OSError, smtplib.SMTPException):
-        server.close()
 
 
 def _detail(stage: str, words: bytes | str) -> dict[str, str]:

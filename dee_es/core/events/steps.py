@@ -156,7 +156,10 @@ class StepFailed(Event, frozen=True, omit_defaults=True):
 
 class StepRetried(Event, frozen=True, omit_defaults=True):
     """An attempt failed in a way that can pass, or its message bounced softly; the next one is made
-    at `retry_tick`."""
+    at `retry_tick`.
+
+    `ours`: the fault was no message's but that of our own settings, and the attempt is not counted.
+    """
 
     personal_type: ClassVar[Any] = Detail
     step_id: str
@@ -165,6 +168,7 @@ class StepRetried(Event, frozen=True, omit_defaults=True):
     retry_tick: int
     resend: bool = False
     personal: Detail | None = None
+    ours: bool = False
 
 
 class OutcomeUnknown(Event, frozen=True, omit_defaults=True):

@@ -153,6 +153,7 @@ def outcome_of(meta: e.Meta, event: e.Event, key: str, attempt: int) -> c.Record
             error=event.error,
             retryable=retryable,
             detail=event.personal,
+            ours=isinstance(event, e.StepRetried) and event.ours,
         )
     return None
 

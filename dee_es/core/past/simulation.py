@@ -185,6 +185,7 @@ class Simulation:
                 told.error,
                 told.retryable,
                 told.detail,
+                told.ours,
             )
         else:
             self.assumed.add(intent.step_id)

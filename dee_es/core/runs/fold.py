@@ -115,12 +115,13 @@ def _finished(state: RunState, step_id: str, result: str, tick: int) -> RunState
         # A run that a message beside its call stopped is not to wait for the call any more.
         waits = state.status == RunStatus.FAILED and state.hold == "pending"
         heard = result if waits and state.current_step == step_id else state.heard
-        return replace(state, intent=intent, attempt=0, heard=heard)
+        return replace(state, intent=intent, attempt=0, excused=0, heard=heard)
     return _active(
         state,
         tick,
         intent=intent,
         attempt=0,
+        excused=0,
         heard=None,
         step_done=True,
         steps_completed=state.steps_completed + 1,
@@ -141,6 +142,7 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
         step_done=False,
         reenter=False,
         attempt=0,
+        excused=0,
         failure=None,
         steps_remaining=event.steps_remaining,
         # A new message of the step takes the place of the one that was to go out again.
@@ -239,7 +241,7 @@ def _step_retried(state: RunState, event: e.StepRetried, meta: e.Meta) -> RunSta
     if event.resend:
         return to_resend(state, event.step_id, key_of(state, event.step_id), event.retry_tick)
     reason = f"attempt {event.attempt}: {event.error}"
-    state = replace(state, intent=None)
+    state = replace(state, intent=None, excused=state.excused + event.ours)
     return _holding(state, "retry", event.retry_tick, reason, meta.tick)
 
 

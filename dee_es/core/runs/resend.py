@@ -56,7 +56,7 @@ def resend_result(steps: Steps, intent: Intent, command: c.RecordResult) -> None
     elif command.status != "failed":
         steps.record(e.StepCompleted(step_id, command.status, command.message_id, resend=True))
     else:
-        again = command.retryable and not steps.state.status.ended
+        again = (command.retryable or command.ours) and not steps.state.status.ended
         if not (again and _plan(steps, step_id, command.error, command.detail)):
             steps.record(
                 e.StepFailed(

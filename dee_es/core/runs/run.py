@@ -17,7 +17,7 @@ from dee_es.core.runs.channel_events import call_outcome, ends_runs, meaning
 from dee_es.core.runs.fold import evolve, fold, remember
 from dee_es.core.runs.reading import first_exit
 from dee_es.core.runs.resend import after_soft_bounce, resend_result
-from dee_es.core.runs.state import RunState
+from dee_es.core.runs.state import Intent, RunState
 from dee_es.core.views import RunStatus
 from dee_es.errors import InvalidInput, InvalidTransition
 
@@ -27,6 +27,8 @@ MAX_ATTEMPTS: Final = 3
 """Attempts of one visit of a step before it fails for good."""
 BACKOFF_MS: Final = 60_000
 """Pause before the second attempt; doubled for each further one."""
+MAX_OWN_DOUBLINGS: Final = 5
+"""How often the pause is doubled while our own settings are at fault: to 32 minutes."""
 PENDING_DEADLINE_MS: Final = 24 * 3600 * 1000
 """How long a call's outcome is waited for before it counts as unknown."""
 
@@ -87,8 +89,8 @@ def _record_result(materials: c.Materials, state: RunState, command: c.RecordRes
             steps.go_on()
     elif command.status == "unknown":
         steps.outcome_unknown(command.error or "the channel could not tell")
-    elif command.retryable and intent.attempt < MAX_ATTEMPTS and not state.status.ended:
-        pause = materials.scale.ticks(BACKOFF_MS * 2 ** (intent.attempt - 1))
+    elif (doublings := _doublings(state, intent, command)) is not None:
+        pause = materials.scale.ticks(BACKOFF_MS * 2**doublings)
         steps.record(
             e.StepRetried(
                 intent.step_id,
@@ -96,11 +98,23 @@ def _record_result(materials: c.Materials, state: RunState, command: c.RecordRes
                 intent.attempt,
                 command.meta.tick + max(1, pause),
                 personal=command.detail,
+                ours=command.ours,
             )
         )
     else:
         steps.fail(command.error, intent.attempt, command.detail)
     return steps
+
+
+def _doublings(state: RunState, intent: Intent, command: c.RecordResult) -> int | None:
+    """How often the pause before the next attempt was doubled; None if there is none."""
+    if state.status.ended:
+        return None
+    if command.ours:
+        # All runs meet the same fault: none of them is to end for it, however long it lasts.
+        return min(state.excused, MAX_OWN_DOUBLINGS)
+    counted = intent.attempt - state.excused
+    return counted - 1 if command.retryable and counted < MAX_ATTEMPTS else None
 
 
 def _late_result(steps: Steps, command: c.RecordResult) -> Steps:

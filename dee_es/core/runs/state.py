@@ -81,6 +81,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     be entered again. `exit` is the text and outcome of an exit condition that a channel event
     made true, to be followed at `exit_tick`. `unknown` is the send that may have arrived, until
     a person settles it; `awaited` the same send until its outcome arrives after all, as evidence.
+    `excused` counts those of the visit's attempts that failed by our own settings.
     `mailed` and `resends` are what a soft bounce needs: they go on beside the run's own way.
     """
 
@@ -117,6 +118,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     keep: str = "deadline"
     intent: Intent | None = None
     attempt: int = 0
+    excused: int = 0
     pending_message: str | None = None
     heard: str | None = None
     failure: str | None = None

@@ -150,6 +150,11 @@ def _start(narrator: Narrator, event: e.RunScheduled | e.RunStarted, _: bool) ->
     return f"The run of {plan} for contact {event.contact_id} started"
 
 
+_OURS: Final = (
+    "; the fault lies in the settings of the channel, so it is tried until they are put right"
+)
+
+
 def _again(event: Any) -> str:
     return " once more, after a soft bounce" if event.resend else ""
 
@@ -258,7 +263,7 @@ _SENTENCES: Final[dict[type[e.Event], _Told]] = {
     e.StepFailed: _failed,
     e.StepRetried: lambda n, x, _: (
         f"Attempt {x.attempt} of step {x.step_id} did not arrive ({x.error}); it is sent again "
-        f"from {n.when(x.retry_tick)}"
+        f"from {n.when(x.retry_tick)}" + (_OURS if x.ours else "")
     ),
     e.OutcomeUnknown: lambda n, x, _: (
         f"Nobody knows whether the message of step {x.step_id} arrived ({x.cause}); it is not sent "

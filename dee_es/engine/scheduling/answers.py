@@ -37,6 +37,7 @@ def kept(answer: object) -> ChannelResult:
         error,
         answer.retryable is True,
         _detail(answer.detail),
+        answer.ours is True,
     )
 
 

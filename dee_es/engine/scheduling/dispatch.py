@@ -213,6 +213,9 @@ class Dispatcher:
         if result.status in ("failed", "unknown"):
             about = {"run": run.state.run_id, "step": _intent(run).step_id}
             _log.warning("send_" + result.status, extra=about)
+        if result.ours:
+            at_fault = {"channel": _intent(run).channel, "error": result.error}
+            _log.error("channel_settings_at_fault", extra=at_fault)
         return result
 
     def _call(self, run: LoadedRun) -> ChannelResult:
@@ -338,6 +341,7 @@ class Dispatcher:
             result.error,
             result.retryable,
             e.Detail(dict(result.detail)) if result.detail else None,
+            result.ours,
         )
 
 

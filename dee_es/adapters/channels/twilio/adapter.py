@@ -4,7 +4,8 @@ One attempt is one POST to the Calls resource, which has no idempotency keys: th
 is two calls. So nothing is ever repeated in here, and what may have been accepted is not failed:
 
 * 201: the call is under way, `pending`; how it goes comes by callbacks;
-* 4xx: refused, `failed`; only a 429 may be tried again;
+* 4xx: refused, `failed`; only a 429 may be tried again, and 401 and 404, which say that account or
+  token are wrong, are `ours`, as is a certificate that does not verify;
 * no connection, so that no byte of the request has left: `failed`, may be tried again;
 * all else, a 5xx, silence or a lost connection: `unknown`. If the call was placed after all, its
   callbacks tell, since they carry the attempt they belong to.
@@ -16,11 +17,13 @@ import base64
 import http.client
 import json
 import re
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
+from dee_es.adapters.channels.deadline import Deadline, DeadlineSocket
 from dee_es.adapters.channels.twilio.calls import ProviderCalls
 from dee_es.adapters.channels.twilio.settings import E164, TwilioSettings, Voicemail
 from dee_es.adapters.channels.twilio.tokens import CallRef
@@ -135,10 +138,12 @@ class TwilioChannel:
                 connection.connect()
             except (OSError, http.client.HTTPException, UnicodeError) as error:
                 text = f"twilio {type(error).__name__}"
+                unfit = isinstance(error, ssl.SSLCertVerificationError)
                 return ChannelResult(
-                    "failed", error=text, retryable=True, detail={"stage": "connect"}
+                    "failed", error=text, retryable=True, detail={"stage": "connect"}, ours=unfit
                 )
             try:
+                _bound(connection, self._settings.timeout_s)
                 connection.request("POST", self._path(), body, self._headers())
                 answer = connection.getresponse()
             except Exception as error:
@@ -180,7 +185,8 @@ class TwilioChannel:
         text = f"twilio {status}" + (f" code {code}" if isinstance(code, int) else "")
         detail = self._detail(content)
         if 400 <= status <= 499:
-            return ChannelResult("failed", error=text, retryable=status == 429, detail=detail)
+            passing, ours = status == 429, status in (401, 404)
+            return ChannelResult("failed", error=text, retryable=passing, detail=detail, ours=ours)
         return ChannelResult("unknown", error=text, detail=detail)
 
     def _remember(self, call: CallRef, sid: str) -> None:
@@ -196,6 +202,12 @@ class TwilioChannel:
         words = _ANY_SID.sub("(sid)", words).encode("utf-8", "replace").decode()
         reply = "".join(char if char.isprintable() else " " for char in words)[:_MAX_REPLY].strip()
         return {"stage": "answer", "reply": reply} if reply else {"stage": "answer"}
+
+
+def _bound(connection: http.client.HTTPConnection, timeout_s: float) -> None:
+    """Let the whole exchange have an end, however slowly Twilio answers."""
+    sock: socket.socket = connection.sock
+    connection.sock = DeadlineSocket(sock, Deadline(timeout_s))
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:

@@ -1,0 +1,37 @@
+"""A wrong password, or what else of our own settings keeps a channel from sending, ends no run."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from dee_es import Contact
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.ports import Action, ChannelResult, SendContext
+from tests.support.engines import assert_replays, open_engine, outreach, publish_basics
+
+
+def test_runs_wait_until_the_settings_are_put_right(caplog: pytest.LogCaptureFixture) -> None:
+    refused = ChannelResult("failed", error="smtp 535", ours=True)
+    answers = [refused] * 6 + [ChannelResult("failed", error="smtp 451", retryable=True)] * 2
+
+    def answer(_: Action, __: SendContext) -> ChannelResult:
+        return answers.pop(0) if answers else ChannelResult("delivered", "msg_1")
+
+    channel = MemoryChannel(answer)
+    with open_engine(":memory:", channel=channel) as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), Contact(id="c1", email="ada@example.com", firstName="Ada"))
+        with caplog.at_level(logging.ERROR, "dee_es"):
+            engine.run_until(600)
+        told = [each for each in caplog.records if each.msg == "channel_settings_at_fault"]
+        assert [each.__dict__["error"] for each in told] == ["smtp 535"] * 4
+        waiting = engine.get_run(run.id)
+        assert (waiting.status, waiting.status_reason) == ("waiting", "attempt 4: smtp 535")
+        assert "put right" in str(engine.explain(run.id))
+        engine.run_until(2 * 3600)
+        assert engine.get_run(run.id).steps_completed >= 1
+        assert len({action.key for action in channel.actions}) == 1
+        assert [action.attempt for action in channel.actions] == list(range(1, 10))
+        assert_replays(engine)
