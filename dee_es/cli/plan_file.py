@@ -61,6 +61,13 @@ class PlanFile:
             scripts |= engine.list_definitions("script").keys()
         return missing_references(self.plan, templates, scripts)
 
+    def require_renderable(self) -> None:
+        """Raises `PlanValidationError` if a text of a step could never become a message."""
+        from dee_es.core.runs.rendering import unrenderable
+
+        if faults := unrenderable(self.plan):
+            raise PlanValidationError(self.plan.id, faults)
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

@@ -14,6 +14,7 @@ from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import Policy, read_policy
 from dee_es.core.ids import definition_stream
 from dee_es.core.plans.plan import ExecutionPlan, missing_references
+from dee_es.core.runs.rendering import unrenderable
 from dee_es.core.values import check_id
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock
@@ -84,12 +85,13 @@ class Definitions:
         raise ConcurrencyConflict(f"{kind} {definition_id!r} kept being published; try again")
 
     def publish_plan(self, plan: ExecutionPlan, meta: Callable[[], e.Meta]) -> ExecutionPlan:
-        """Publish a plan whose templates and scripts are there; raises `PlanValidationError`."""
+        """Publish a plan whose templates and scripts are there, and whose own texts can become
+        messages; raises `PlanValidationError`. What is published already stays so."""
         graph = plan.graph
         templates = {name for name in graph.templates if self.latest("template", name)}
         scripts = {name for name in graph.scripts if self.latest("script", name)}
-        faults = missing_references(plan, templates, scripts)
-        if faults:
+        faults = missing_references(plan, templates, scripts) + unrenderable(plan)
+        if faults and not self._is_latest(plan):
             raise PlanValidationError(plan.id, faults)
         definition = plan.definition()
         metadata = definition.pop("metadata", {})
@@ -108,6 +110,10 @@ class Definitions:
             # The plan is kept alive beside the answer, or its id could come to mean another one.
             self._known[id(plan)] = (plan, published)
         return published
+
+    def _is_latest(self, plan: ExecutionPlan) -> bool:
+        latest = self.latest("plan", plan.id)
+        return latest > 0 and self.plan(plan.id, latest).same_as(plan)
 
     def _equal_version(self, plan: ExecutionPlan) -> ExecutionPlan | None:
         for version in range(self.latest("plan", plan.id), 0, -1):

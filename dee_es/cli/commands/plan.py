@@ -34,6 +34,7 @@ def validate(file: str, as_json: bool) -> None:
     """
     try:
         read = read_plan_file(file)
+        read.require_renderable()
     except PlanValidationError as error:
         if not as_json:
             raise
@@ -72,6 +73,7 @@ def publish(session: Session, file: str, as_json: bool) -> None:
     What equals its latest version stays at that version.
     """
     read = read_plan_file(file)
+    read.require_renderable()
     with session.engine() as engine:
         if faults := read.missing(engine):
             # Found before anything is published: a plan and its bundle go together.

@@ -28,6 +28,7 @@ __all__ = [
     "build_call",
     "build_email",
     "check_header",
+    "check_header_template",
     "check_mailbox",
     "check_script",
     "check_template",
@@ -144,6 +145,20 @@ def check_header(field: str, value: str) -> str:
     if len(value) > MAX_HEADER:
         raise InvalidInput(field, f"is longer than {MAX_HEADER} characters")
     return value
+
+
+def check_header_template(field: str, text: str, *, mailbox: bool = False) -> None:
+    """Refuse a template for a header that would fail whatever the values are: one that is none, or
+    whose own words cannot stand there. Raises `TemplateError` and `InvalidInput`."""
+    nodes = _parsed(text).nodes
+    words = [node for node in nodes if isinstance(node, str)]
+    fixed = check_header(field, "".join(words))
+    if len(words) < len(nodes):
+        return
+    if not fixed.strip():
+        raise InvalidInput(field, "is blank")
+    if mailbox:
+        split_mailbox(field, fixed)
 
 
 def check_mailbox(field: str, value: object) -> str:

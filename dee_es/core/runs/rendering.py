@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.messages.message import build_call, build_email
-from dee_es.core.messages.template import message_scope
+from dee_es.core.messages.message import (
+    build_call,
+    build_email,
+    check_header,
+    check_header_template,
+)
+from dee_es.core.messages.template import TemplateError, message_scope
+from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.state import RunState
 from dee_es.core.steps import SendEmail, SendVoice
-from dee_es.errors import InvalidInput
+from dee_es.errors import InvalidInput, PlanFault
 
 
 def render(
@@ -64,3 +72,26 @@ def _named(step: tuple[str, str] | None) -> dict[str, str] | None:
 def _unsubscribe_url(sender: Any) -> str | None:
     url = (sender or {}).get("unsubscribeUrl")
     return url if isinstance(url, str) else None
+
+
+def unrenderable(plan: ExecutionPlan) -> list[PlanFault]:
+    """The texts of the plan's steps that no values could make a message of, as faults."""
+    faults: list[PlanFault] = []
+    for step in plan.steps:
+        checks: list[tuple[str, Callable[[], object]]] = []
+        if isinstance(step, SendEmail):
+            checks.append(("subject", partial(check_header_template, "", step.subject)))
+            if step.reply_to is not None:
+                reply_to = partial(check_header_template, "", step.reply_to, mailbox=True)
+                checks.append(("replyTo", reply_to))
+        elif isinstance(step, SendVoice) and step.caller_id is not None:
+            checks.append(("callerId", partial(check_header, "", step.caller_id)))
+        for name, check in checks:
+            try:
+                check()
+            except TemplateError as error:
+                problem = f"`{name}` is no template: {error}"
+                faults.append(PlanFault(step.id, problem, "correct the template"))
+            except InvalidInput as error:
+                faults.append(PlanFault(step.id, f"`{name}` {error.problem}", "correct the text"))
+    return faults

@@ -8,10 +8,11 @@ from fastapi import Body, Query
 from pydantic import Field
 
 from dee_es.core.plans.plan import ExecutionPlan, load_plan, missing_references
+from dee_es.core.runs.rendering import unrenderable
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import FunnelStep
 from dee_es.engine.models import Answer
-from dee_es.errors import PlanValidationError
+from dee_es.errors import PlanFault, PlanValidationError
 from dee_es.web.api.models import Given, Values
 from dee_es.web.problems import Fault
 from dee_es.web.routing import (
@@ -92,12 +93,10 @@ def publish(engine: EngineDep, actor: ActorDep, command: CommandDep, given: Plan
 def validate(engine: EngineDep, given: PlanBody) -> Checked:
     """Check a plan, and that what it refers to is published. Nothing is written."""
     try:
-        faults = _missing(load_plan(given), engine)
+        plan = load_plan(given)
+        faults = [*_missing(plan, engine), *map(_fault, unrenderable(plan))]
     except PlanValidationError as error:
-        faults = [
-            Fault(stepId=each.step_id, problem=each.problem, remedy=each.remedy)
-            for each in error.faults
-        ]
+        faults = [_fault(each) for each in error.faults]
     return Checked(valid=not faults, faults=tuple(faults))
 
 
@@ -125,4 +124,8 @@ def _missing(plan: ExecutionPlan, engine: EngineApi) -> list[Fault]:
     found = missing_references(
         plan, engine.list_definitions("template"), engine.list_definitions("script")
     )
-    return [Fault(stepId=f.step_id, problem=f.problem, remedy=f.remedy) for f in found]
+    return [_fault(each) for each in found]
+
+
+def _fault(found: PlanFault) -> Fault:
+    return Fault(stepId=found.step_id, problem=found.problem, remedy=found.remedy)
