@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BufferedIOBase
 from typing import TYPE_CHECKING, Any, Final
@@ -137,8 +137,12 @@ class Addressees:
             self._ids = _ids_of(engine, contacts_file)
 
     def event(self, line: EventLine) -> ChannelEvent:
-        """The event as the engine takes it; raises `InvalidInput` if nobody is found."""
-        return ChannelEvent(
+        """The event as the engine takes it; raises `InvalidInput` if nobody is found.
+
+        One without an id gets that of what it says, so that the same line is known again; None is
+        left to one that does not even say when.
+        """
+        event = ChannelEvent(
             line.type,
             self._contact_id(line),
             line.run_id,
@@ -147,6 +151,9 @@ class Addressees:
             line.occurred_at,
             line.event_id,
         )
+        if line.event_id is not None:
+            return event
+        return replace(event, event_id=self._engine.event_id_for(event))
 
     def _contact_id(self, line: EventLine) -> str | None:
         """The contact's id: as given, or that of the address; None leaves it to the run."""

@@ -132,6 +132,50 @@ def test_events_of_a_file_are_taken_in_by_the_batch(dee: Dee) -> None:
     assert "1 accepted, 1,200 duplicates, 1 error" in again.stdout
 
 
+def test_a_line_without_an_id_is_known_by_what_it_says(dee: Dee) -> None:
+    dee("enroll", "plan.yaml", dee.contacts("c-1,c1@example.com,C"), "--var", "place=here")
+    dee("tick")
+    opened = {"type": "email.opened", "contactId": "c-1", "occurredAt": "2025-03-03T08:00:00.25Z"}
+    clicked = {**opened, "type": "email.clicked"}
+    lines = [
+        opened,
+        {**opened, "occurredAt": "2025-03-03T09:00:00.25+01:00"},
+        {**opened, "occurredAt": "2025-03-03T08:00:00.26Z"},
+        *({**clicked, "data": {"url": f"https://example.com/{n}"}} for n in range(2)),
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    done = dee("events", "ingest", "-", given=text)
+    assert "5 events of -: 4 accepted, 1 duplicate, 0 errors" in done.stdout
+    assert done.stderr == ""
+    # The same lines again, behind others.
+    replied = json.dumps({"type": "email.delivered", "contactId": "c-1"}) + "\n"
+    again = dee("events", "ingest", "-", given=replied + text)
+    assert "1 accepted, 5 duplicates, 0 errors" in again.stdout
+    assert again.stderr == (
+        "-: 1 line with neither eventId nor occurredAt would count again if repeated\n"
+    )
+    assert "1 accepted" in dee("events", "ingest", "-", given=replied).stdout
+
+
+def test_taking_in_events_can_be_interrupted(dee: Dee) -> None:
+    process = dee.start("events", "ingest", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    for number in range(600):
+        line = {"type": "email.opened", "contactId": f"c-{number}"}
+        process.stdin.write(json.dumps({**line, "occurredAt": "2025-03-03T08:00Z"}) + "\n")
+    process.stdin.flush()
+    with Engine(EngineConfig(f"sqlite:///{dee.folder / 'dee.db'}", create=False)) as engine:
+        until = time.monotonic() + 30
+        while engine.health().position < 500:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, told = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert "events up to line" in told
+    assert "give the same file again" in told
+
+
 def test_an_import_can_be_interrupted(dee: Dee) -> None:
     process = dee.start("contact", "suppress", "--from", "-", stdin=subprocess.PIPE)
     assert process.stdin is not None

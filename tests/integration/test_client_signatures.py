@@ -35,6 +35,7 @@ METHODS: Final = {
     "Engine.run_until_idle": _OWN_CLOCK,
     "Engine.tick": _OWN_CLOCK,
     "Engine.worker": _OWN_CLOCK,
+    "Engine.event_id_for": "names the lines of files, which only `dee events ingest` reads",
     "Engine.replay_page": "is for processes that help one which has the database open",
     "DebugSession.run_id": _ATTRIBUTE,
     "DebugSession.last_version": _ATTRIBUTE,

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from dee_es.engine.models import ChannelEvent
 
 _SHOWN: Final = 20
+_INTERRUPTED: Final = (
+    "the events up to line {} are in the log, maybe some of those behind it, too; give the same "
+    "file again: only lines with neither eventId nor occurredAt would count twice"
+)
 
 
 @click.group()
@@ -51,8 +55,9 @@ def ingest(
     """Take in the events of FILE.jsonl, or of standard input for "-".
 
     One JSON object a line: type, contactId (or email, phone or runId), and if known runId, stepId,
-    data, occurredAt (ISO 8601 with zone), eventId. An eventId is accepted once, so that the same
-    file may be given again.
+    data, occurredAt (ISO 8601 with zone), eventId. An eventId is accepted once, and without one
+    so is a line of the same type, contact, run, step, data and occurredAt, so that the same file
+    may be given again. A line with neither eventId nor occurredAt counts anew each time.
 
     A line that cannot be used is reported with its number and never stops the rest, nor makes the
     command fail unless --strict is given.
@@ -63,11 +68,16 @@ def ingest(
     with session.engine() as engine, _opened(file) as stream, Progress("Events") as progress:
         addressees = Addressees(engine, contacts_file)
         size = os.fstat(stream.fileno()).st_size
-        for batch in read_batches(stream):
-            _take(engine, addressees, batch, tally)
-            progress.update(
-                tally.lines, stream.tell() / size if size and stream.seekable() else None
-            )
+        try:
+            for batch in read_batches(stream):
+                _take(engine, addressees, batch, tally)
+                progress.update(
+                    tally.lines, stream.tell() / size if size and stream.seekable() else None
+                )
+        except KeyboardInterrupt:
+            progress.clear()
+            click.echo(f"dee: {_INTERRUPTED.format(tally.last)}", err=True)
+            raise
     if as_json:
         write_json(
             {
@@ -85,6 +95,10 @@ def ingest(
         click.echo(one_line(f"{file}:{number}: not accepted: {error}"), err=True)
     if (more := tally.errors - len(tally.first)) > 0:
         click.echo(f"... and {more:,} more lines that are not valid", err=True)
+    if tally.nameless:
+        lines = counted(tally.nameless, "line")
+        told = f"{file}: {lines} with neither eventId nor occurredAt would count again if repeated"
+        click.echo(one_line(told), err=True)
     if strict and tally.errors:
         raise click.exceptions.Exit(1)
 
@@ -117,12 +131,15 @@ def schema(name: str | None, version: int | None) -> None:
 
 @dataclass(slots=True)
 class _Tally:
-    """What became of the lines so far; `first` are the first ones that could not be used."""
+    """What became of the lines so far; `nameless` had nothing to be known again by, `last` is the
+    number of the last one, `first` are the first ones that could not be used."""
 
     lines: int = 0
     accepted: int = 0
     duplicates: int = 0
     errors: int = 0
+    nameless: int = 0
+    last: int = 0
     first: list[tuple[int, DeeError]] = field(default_factory=list)
 
 
@@ -145,6 +162,9 @@ def _take(
         events, on_error=lambda place, error: refused.append((lines[place], error))
     )
     tally.lines += len(batch)
+    if batch:
+        tally.last = batch[-1][0]
+    tally.nameless += sum(event.event_id is None for event in events)
     tally.accepted += result.accepted
     tally.duplicates += result.known
     tally.errors += len(refused)

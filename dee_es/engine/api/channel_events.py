@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+import msgspec
+
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_id, check_map
 from dee_es.engine.api.base import ApiBase, checked_run_id
@@ -83,6 +85,19 @@ class ChannelEventsApi(ApiBase):
             if on_progress is not None:
                 on_progress(result)
         return result
+
+    def event_id_for(self, event: ChannelEvent) -> str | None:
+        """An id made of the event itself, a keyed digest: equal for equal events, so that one that
+        is told again is known. None for one without `occurred_at`, which nothing tells from
+        another one like it. Raises `InvalidInput`."""
+        checked = self._received(event, "")
+        if event.occurred_at is None:
+            return None
+        # The moment itself: of two in one tick each is an event of its own.
+        moment = require_utc("occurred_at", event.occurred_at).isoformat()
+        parts = [event.type, event.contact_id, event.run_id, event.step_id, moment, checked.data]
+        text = msgspec.json.encode(parts, order="sorted").decode()
+        return f"same-{self._parts.keys.digest('channel event', text)[:40]}"
 
     def _ingest(
         self,
