@@ -133,6 +133,17 @@ def email_spellings(checked: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((folded, *[f"{local}@{way}" for way in ways])))
 
 
+def domain_in_ascii(checked: str) -> str:
+    """The address as every mail server understands it: with an international domain as `xn--` and
+    Punycode. Unchanged if what stands before the @ is international, for which there is no such
+    form."""
+    local, _, domain = checked.rpartition("@")
+    if checked.isascii() or not local.isascii():
+        return checked
+    labels = [_encoded(label) for label in fold_email(domain).split(".")]
+    return f"{local}@{'.'.join(labels)}"
+
+
 def _in_letters(label: str) -> str:
     if not (label.startswith(_ENCODED) and label.isascii()):
         return label

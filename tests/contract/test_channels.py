@@ -154,7 +154,7 @@ def test_outbox_writes_a_call_as_json(tmp_path: Path) -> None:
 def test_outbox_without_a_parent_folder_fails_and_may_be_tried_again(tmp_path: Path) -> None:
     channel = OutboxChannel(tmp_path / "missing" / "out")
     result = channel.send(an_email(1), CONTEXT)
-    assert (result.status, result.retryable, result.error) == ("failed", True, "outbox ENOENT")
+    assert (result.status, result.ours, result.error) == ("failed", True, "outbox ENOENT")
     (tmp_path / "missing").mkdir()
     assert channel.send(an_email(1), CONTEXT).status == "delivered"
 

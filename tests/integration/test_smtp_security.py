@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dee_es.adapters.channels import smtp
@@ -127,6 +128,21 @@ def test_a_wrong_password_is_not_tried_for_every_message(
         assert again.detail == {"stage": "auth"}
         monkeypatch.setattr(smtp, "_BARRED_S", 0.0)
         assert channel.send(an_email(3), CONTEXT).ours is False
+
+
+def test_an_international_domain_needs_nothing_of_the_server(connect: Connect) -> None:
+    action = an_email(1, to="Jane@exämple.com", reply_to="Jörg <jorg@bücher.example>")
+    sending = msgspec.structs.replace(CONTEXT, sender_address="sales@äcme.example")
+    with running_smtp(smtputf8=False) as server:
+        assert connect(server).send(action, sending).status == "delivered"
+        (got,) = server.taken
+    assert (got.mail_from, got.recipients) == (
+        "sales@xn--cme-pla.example",
+        ("Jane@xn--exmple-cua.com",),
+    )
+    assert got.content.isascii()
+    assert b"To: Jane@xn--exmple-cua.com\r\n" in got.content
+    assert b"\r\n <jorg@xn--bcher-kva.example>\r\n" in got.content
 
 
 def test_an_address_outside_of_ascii_needs_a_server_that_takes_it(connect: Connect) -> None:

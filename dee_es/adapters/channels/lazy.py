@@ -38,7 +38,8 @@ class LazyChannel:
         try:
             channel = self.prepare()
         except (InvalidInput, StoreUnavailable) as error:
-            return ChannelResult("failed", error=str(error), retryable=True)
+            ours = isinstance(error, InvalidInput)
+            return ChannelResult("failed", error=str(error), retryable=True, ours=ours)
         return channel.send(action, context)
 
     def close(self) -> None:

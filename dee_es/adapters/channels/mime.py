@@ -19,6 +19,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
+from dee_es.core.contact import domain_in_ascii
 from dee_es.core.messages.message import check_header, check_mailbox, split_mailbox
 from dee_es.core.values import check_text
 from dee_es.errors import InvalidInput
@@ -62,8 +63,8 @@ def build_mail(action: Action, context: SendContext) -> Mail:
     message = action.message
     if not _KEY.match(action.key):
         raise InvalidInput("key", "is not an idempotency key")
-    sender = check_mailbox("sender.address", context.sender_address)
-    recipient = check_mailbox("to", message.to)
+    sender = domain_in_ascii(check_mailbox("sender.address", context.sender_address))
+    recipient = domain_in_ascii(check_mailbox("to", message.to))
     domain = sender.rpartition("@")[2]
     lines = [
         "From: " + _mailbox("sender.name", context.sender_name or "", sender, 6),
@@ -74,7 +75,7 @@ def build_mail(action: Action, context: SendContext) -> Mail:
     ]
     if message.reply_to is not None:
         name, address = split_mailbox("reply_to", message.reply_to)
-        lines.append("Reply-To: " + _mailbox("reply_to", name, address, 10))
+        lines.append("Reply-To: " + _mailbox("reply_to", name, domain_in_ascii(address), 10))
     if context.unsubscribe_url is not None:
         lines.extend(_unsubscribe(context.unsubscribe_url))
     lines.append("MIME-Version: 1.0")

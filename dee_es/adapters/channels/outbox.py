@@ -26,6 +26,8 @@ from dee_es.errors import InvalidInput
 from dee_es.ports import Action, ChannelResult, SendContext, Sent
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_OURS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS})
+"""What is wrong with a folder that the settings should not name."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_NAME_PART: Final = 60
 """Characters of a run or step id in a file name, which may have 255 bytes in all."""
@@ -57,7 +59,8 @@ class OutboxChannel:
         """Write the file.
 
         `failed` means that there is no file: problems of the folder may pass by themselves and are
-        retryable, those of the message are not. `unknown`, with `fsync` only, means that the file
+        retryable, or are `ours` if it is not there or not ours to write to; those of the message
+        are not. `unknown`, with `fsync` only, means that the file
         is there but might not survive a power cut.
         """
         try:
@@ -131,7 +134,10 @@ class OutboxChannel:
     ) -> ChannelResult:
         kind = errno.errorcode.get(error.errno or 0, type(error).__name__)
         detail = {"folder": str(self._folder), "problem": error.strerror or ""}
-        return ChannelResult(status, error=f"outbox {kind}", retryable=retryable, detail=detail)
+        ours = status == "failed" and error.errno in _OURS
+        return ChannelResult(
+            status, error=f"outbox {kind}", retryable=retryable, detail=detail, ours=ours
+        )
 
 
 def _moment(time_ms: int) -> datetime:

@@ -23,19 +23,25 @@ class KeyCache:
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
         self._lock = Lock()
+        self.epoch = 0
+        """How often all keys were forgotten."""
 
     def get(self, key_id: bytes) -> bytes | None:
         """The key, if it is here."""
         key = self._young.get(key_id)
         if key is None:
+            epoch = self.epoch
             key = self._old.get(key_id)
             if key is not None:
-                self.put(key_id, key)
+                self.put(key_id, key, epoch)
         return key
 
-    def put(self, key_id: bytes, key: bytes) -> None:
-        """Keep the key; one that is known as destroyed stays so, whoever read it just before."""
+    def put(self, key_id: bytes, key: bytes, epoch: int) -> None:
+        """Keep the key, unless all were forgotten since `epoch`, when it was read: it may have been
+        destroyed since. One that is known as destroyed stays so, whoever read it just before."""
         with self._lock:
+            if epoch != self.epoch:
+                return
             known = self._young.get(key_id, self._old.get(key_id))
             self._young[key_id] = DESTROYED if known == DESTROYED else key
             self._age()
@@ -54,4 +60,5 @@ class KeyCache:
     def clear(self) -> None:
         """Forget all keys."""
         with self._lock:
+            self.epoch += 1
             self._old, self._young = {}, {}

@@ -114,13 +114,18 @@ class FileHolder:
 
     def pending(self) -> MasterKey | None:
         """See `MasterHolder.pending`."""
-        return load_master_key(self._next) if self._next.exists() else None
+        try:
+            return load_master_key(self._next)
+        except InvalidInput as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None  # there is none, or another process has just finished the rotation
+            raise
 
     def successor(self, given: MasterKey | None) -> MasterKey:
         """See `MasterHolder.successor`."""
-        if not self._next.exists():
+        staged = self.pending()
+        if staged is None:
             return create_master_key(self._next, self._source, given)
-        staged = load_master_key(self._next)
         if given is not None and given.reveal() != staged.reveal():
             raise InvalidInput(
                 "new master key",
@@ -131,7 +136,8 @@ class FileHolder:
 
     def settle(self, key: MasterKey) -> None:
         """See `MasterHolder.settle`."""
-        if self._next.exists() and load_master_key(self._next).reveal() == key.reveal():
+        staged = self.pending()
+        if staged is not None and staged.reveal() == key.reveal():
             try:
                 os.replace(self._next, self._path)
             except FileNotFoundError:

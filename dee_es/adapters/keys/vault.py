@@ -148,7 +148,7 @@ class KeyVault:
         """
         if not self._table.destroy(key_id):
             raise self._unknown(key_id)
-        self._cache.put(key_id, DESTROYED)
+        self._cache.put(key_id, DESTROYED, self._cache.epoch)
 
     def reveal(self, key_id: bytes) -> bytes | None:
         """See `KeyStore.reveal`."""
@@ -239,6 +239,7 @@ class KeyVault:
     def _load(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
         loaded: dict[bytes, bytes] = {}
         wrapper, generation = self._era
+        epoch = self._cache.epoch
         for key_id, wrapped in self._table.fetch(key_ids).items():
             key = DESTROYED if wrapped is None else wrapper.unwrap(key_id, wrapped)
             if key is None:
@@ -250,7 +251,7 @@ class KeyVault:
                     "the row was changed"
                 )
             loaded[key_id] = key
-            self._cache.put(key_id, key)
+            self._cache.put(key_id, key, epoch)
         return loaded
 
     def _forget_destroyed(self) -> None:
