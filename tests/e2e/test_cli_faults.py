@@ -233,6 +233,23 @@ def test_references_that_nobody_published(dee: Dee) -> None:
         assert "'lost' is not published" in dee(*arguments, code=1).stderr
 
 
+def test_a_subject_that_is_no_template_is_found_before_anything_is_published(dee: Dee) -> None:
+    steps = [{"id": "a", "type": "send_email", "templateId": "t", "subject": "Hi {{x"}]
+    plan = {"id": "x", "name": "X", "steps": steps, "templates": {"t": {"text": "Hello"}}}
+    (dee.folder / "p.json").write_text(json.dumps(plan))
+    contacts = dee.contacts("c-1,,A")
+    for arguments in (
+        ["plan", "validate", "p.json"],
+        ["plan", "publish", "p.json"],
+        ["enroll", "p.json", contacts, "--dry-run"],
+    ):
+        told = dee(*arguments, code=1).stderr
+        assert "step 'a': `subject` is no template: line 1, column 4" in told, told
+    assert dee.json("plan", "list")["plans"] == []
+    (fault,) = dee.json_of(1, "plan", "validate", "p.json")["faults"]
+    assert fault["stepId"] == "a"
+
+
 def test_debug_shows_where(dee: Dee) -> None:
     done = subprocess.run(
         Dee.command("--debug", "runs", "show", "run_x"),

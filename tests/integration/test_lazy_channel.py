@@ -35,6 +35,7 @@ def test_an_engine_without_the_settings_works_until_it_has_to_call(tmp_path: Any
         entries = engine.get_timeline(run.id)
         (retried,) = [each for each in entries if each.action == "error.retried"]
         assert "DEE_TWILIO_AUTH_TOKEN" in str(retried.outcome)
+        assert engine.get_logs(run.id)[-1].data["ours"] is True
         assert engine.get_run(run.id).status == "waiting"
 
 

@@ -141,6 +141,9 @@ def _ready(engine: Engine, reference: str, dry_run: bool) -> ExecutionPlan:
         raise PlanValidationError(file.plan.id, faults)
     if not dry_run:
         publish_bundle(engine, file)
+    elif not file.plan.version:
+        # Publishing would find it out.
+        file.require_renderable()
     return file.plan
 
 
