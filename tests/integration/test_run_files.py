@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core import codec
+from dee_es.core.evidence import chain
 from dee_es.errors import DeeError, InvalidInput, RunNotFound
 from tests.support.engines import (
     BACKENDS,
@@ -292,6 +294,53 @@ def test_what_was_changed_is_refused_and_nothing_is_written(
             scratch.import_run(changed(content, change))
         assert said in str(caught.value)
         assert scratch.health().position == before
+
+
+def forged(content: bytes, stream: str, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """The file with the last event of a stream changed and its chain made anew."""
+
+    def change_last(document: dict[str, Any]) -> None:
+        (found,) = (each for each in document["streams"] if each["id"] == stream)
+        last = found["events"][-1]
+        state = chain.unseal(base64.b64decode(last["state"]), stream)
+        public, hidden = codec.split(state.payload, stream)
+        payload = json.loads(public)
+        change(payload)
+        payload_again = codec.join(json.dumps(payload).encode(), hidden)
+        name, version = last["name"], last["version"]
+        _, again = chain.seal(stream, version, name, state.previous, payload_again)
+        last["state"] = base64.b64encode(again).decode()
+
+    return changed(content, change_last)
+
+
+@pytest.mark.parametrize("field, value", [("tick", 2**60), ("recorded_at", 2**60)])
+def test_a_time_that_no_calendar_has_is_refused(
+    exported: tuple[Engine, str, bytes], field: str, value: int
+) -> None:
+    """Time here would go on from there, and never back."""
+    _, run, content = exported
+    with open_engine(":memory:") as scratch:
+        for stream in (run, "plan:outreach"):
+            wrong = forged(content, stream, lambda payload: payload["meta"].update({field: value}))
+            with pytest.raises(InvalidInput, match="no calendar has"):
+                scratch.import_run(wrong)
+        assert scratch.now().tick == 0
+        assert scratch.import_run(content) == run
+
+
+@pytest.mark.parametrize("text", [None, 5])
+def test_a_definition_that_is_none_is_told_by_the_replay(
+    exported: tuple[Engine, str, bytes], text: object
+) -> None:
+    _, run, content = exported
+    wrong = forged(
+        content, "template:intro", lambda payload: payload["data"]["definition"].update(text=text)
+    )
+    with open_engine(":memory:") as scratch:
+        scratch.import_run(wrong)
+        assert scratch.replay(run).verdict == "different"
+        assert scratch.replay_all().different == 1
 
 
 def test_no_definition_comes_along_that_the_run_never_decided_by(

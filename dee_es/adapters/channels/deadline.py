@@ -22,9 +22,9 @@ class Deadline:
         self.until = 0.0
         self.begin()
 
-    def begin(self) -> None:
-        """A conversation begins now."""
-        self.until = time.monotonic() + CONVERSATION * self.timeout_s
+    def begin(self, operations: int = CONVERSATION) -> None:
+        """A conversation begins now, that may take as long as so many operations."""
+        self.until = time.monotonic() + operations * self.timeout_s
 
     def arm(self, sock: socket.socket) -> None:
         """Let the socket's next operation take no longer than is left; one that never waits is let

@@ -55,7 +55,7 @@ def speaks(server: smtplib.SMTP) -> bool:
 
 def quit_server(server: Server) -> None:
     """Say goodbye and close the connection, whatever the server makes of it."""
-    server.deadline.begin()
+    server.deadline.begin(1)
     try:
         server.quit()
     except (OSError, smtplib.SMTPException):

@@ -136,8 +136,9 @@ def _guarded(make: Callable[[], list[e.Event]]) -> tuple[list[e.Event], str | No
         return make(), None
     except DeeError as error:
         return [], f"{type(error).__name__}: {error}"
-    except (AssertionError, KeyError) as error:
-        # A log that was decided by other rules can lead to a state that these rules never reach.
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        # A log that was decided by other rules can lead to a state that these rules never reach,
+        # and a definition that was never checked here can hold anything.
         return [], f"{type(error).__name__}: {error}"
 
 

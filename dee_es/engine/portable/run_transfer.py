@@ -7,9 +7,10 @@ not told of it, so that nothing is sent for it unless somebody acts on it there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from dee_es.core import events as e
-from dee_es.core.clock import TimeScale
+from dee_es.core.clock import LAST_DAY, TimeScale
 from dee_es.core.ids import definition_stream, slice_of
 from dee_es.core.runs.run import fold
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
@@ -31,6 +32,7 @@ from dee_es.ports import (
 )
 
 _ATTEMPTS = 10
+_LAST_MS: Final = int(LAST_DAY.timestamp() * 1000)
 
 
 class RunTransfer:
@@ -131,6 +133,8 @@ class RunTransfer:
         start = history[0].event
         if not isinstance(start, e.Start):
             raise InvalidInput("streams", "the run does not begin with its enrolment")
+        for rows in file.streams:
+            self._require_dated(self._journal.open_public(rows))
         try:
             fold(history)
         except (AssertionError, KeyError) as error:
@@ -152,6 +156,14 @@ class RunTransfer:
                 "keys", f"this database was made with personal data {here}, the run's was not"
             )
         return start.contact_id
+
+    def _require_dated(self, history: Sequence[e.RecordedEvent]) -> None:
+        # Time here goes on from the latest tick in the log, and never back.
+        for recorded in history:
+            meta = recorded.meta
+            if not (self._scale.dated(meta.tick) and 0 <= meta.recorded_at <= _LAST_MS):
+                where = f"{recorded.stream_id}, entry {recorded.version}"
+                raise InvalidInput(where, "has a time that no calendar has")
 
     def _append(self, rows: Sequence[StoredRow]) -> StreamAppend | None:
         """What of a stream is not there yet; None if all of it is."""
