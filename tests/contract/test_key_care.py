@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -21,9 +22,11 @@ from dee_es.adapters.keys import (
     new_master_key,
     open_memory_keys,
     open_sqlite_keys,
+    postgres_sql,
     secret_in_backup,
 )
 from dee_es.adapters.keys.cipher import Wrapper
+from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.errors import (
     ConcurrencyConflict,
     IntegrityViolation,
@@ -688,3 +691,18 @@ def test_a_store_from_before_there_were_rotations_opens_and_rotates(
     again.rotate()
     assert opened_by(again, ids, sealed) == [TEXT] * 5
     again.close()
+
+
+def test_a_disk_that_takes_its_time_does_not_end_a_backup(
+    fresh_postgres: FreshPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two pages, and behind the last one, what was read goes to a file."""
+    hasty = "SET idle_in_transaction_session_timeout = '200ms'"
+    monkeypatch.setattr(postgres_sql, "SETTINGS", f"{postgres_sql.SETTINGS}; {hasty}")
+    table = PostgresKeyTable(fresh_postgres())
+    assert table.insert([(b"k" * 16, b"wrapped")], 0)
+    with table.snapshot() as snapshot:
+        time.sleep(0.6)
+        assert [*snapshot.pages] == [[(b"k" * 16, b"wrapped")]]
+        time.sleep(0.6)
+    table.close()

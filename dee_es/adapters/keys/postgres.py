@@ -146,6 +146,7 @@ class PostgresKeyTable:
     def snapshot(self) -> Iterator[Snapshot]:
         """See `KeyTable.snapshot`; on a connection of its own, since it may take long."""
         with self._bounded(), self._connect() as connection:
+            connection.execute(sql.PATIENT)
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             with connection.transaction():
                 opening = Opening(_meta(connection, "store"), _state(connection))
