@@ -91,14 +91,7 @@ def ingest(
         say(f"{counted(tally.lines, 'event')} of {file}: {tally.accepted:,} accepted, "
             f"{counted(tally.duplicates, 'duplicate')}, {counted(tally.errors, 'error')}"
             )  # fmt: skip
-    for number, error in tally.first:
-        click.echo(one_line(f"{file}:{number}: not accepted: {error}"), err=True)
-    if (more := tally.errors - len(tally.first)) > 0:
-        click.echo(f"... and {more:,} more lines that are not valid", err=True)
-    if tally.nameless:
-        lines = counted(tally.nameless, "line")
-        told = f"{file}: {lines} with neither eventId nor occurredAt would count again if repeated"
-        click.echo(one_line(told), err=True)
+    _tell(file, tally)
     if strict and tally.errors:
         raise click.exceptions.Exit(1)
 
@@ -141,6 +134,18 @@ class _Tally:
     nameless: int = 0
     last: int = 0
     first: list[tuple[int, DeeError]] = field(default_factory=list)
+
+
+def _tell(file: str, tally: _Tally) -> None:
+    """Say on stderr what somebody should know of the lines."""
+    for number, error in tally.first:
+        click.echo(one_line(f"{file}:{number}: not accepted: {error}"), err=True)
+    if (more := tally.errors - len(tally.first)) > 0:
+        click.echo(f"... and {more:,} more lines that are not valid", err=True)
+    if tally.nameless:
+        lines = counted(tally.nameless, "line")
+        told = f"{file}: {lines} with neither eventId nor occurredAt would count again if repeated"
+        click.echo(one_line(told), err=True)
 
 
 def _take(
