@@ -63,6 +63,12 @@ class ByHand:
             event = each.event
             if getattr(event, "late", False):
                 continue
+            if isinstance(event, e.ChannelEventReceived):
+                over = event.ended and event.type in ("call.completed", "call.failed")
+                if over and event.step_id == sent.step_id and event.kind is not None:
+                    reached = event.kind in ("answered", "voicemail")
+                    return ("delivered" if reached else "not_reached"), each
+                continue
             if (getattr(event, "step_id", None), getattr(event, "resend", None)) != (
                 sent.step_id,
                 sent.resend,

@@ -608,6 +608,23 @@ def test_sends_under_way_have_to_end_first() -> None:
     assert log.at("unsubscribes", "", "within_two_days") == [request]
 
 
+@pytest.mark.parametrize("told, key", [("answered", "delivered"), ("busy", "not_reached")])
+def test_a_call_that_outlived_its_run_ends_with_its_event(told: str, key: str) -> None:
+    log = Log()
+    run = log.run()
+    call = log.sent(run, 0, "call")
+    request = log.unsubscribed(tick=10)
+    log.add(run, e.RunCancelled("unsubscribed"), 10)
+    data = {"step_id": "call", "kind": told, "ended": True}
+    over = e.ChannelEventReceived("call.completed", "c1", "e1", 70, **data)  # type: ignore[arg-type]
+    log.add(run, over, 70, "ingest")
+    log.run("c2", tick=5 * DAY)
+    assert log.at("sends", "voice", key) == [call]
+    assert log.at("sends", "voice", "open") == []
+    assert log.figure("unsubscribes", "", "longest").value == 60
+    assert log.at("unsubscribes", "", "within_two_days") == [request]
+
+
 def test_a_send_under_way_that_the_suppression_does_not_cover_is_not_waited_for() -> None:
     log = Log()
     run = log.run()

@@ -9,6 +9,7 @@ from typing import Final
 from dee_es.core import events as e
 from dee_es.core.compliance.facts import Fact, RunFacts, gate_rule
 from dee_es.core.compliance.figures import Figure, Section, Tally
+from dee_es.core.runs.channel_events import call_outcome
 
 _REACHED: Final = ("delivered", "answered", "voicemail", "pending")
 _OUTCOMES: Final = {
@@ -133,6 +134,11 @@ def _outcome(event: e.Event) -> str | None:
         return "unknown"
     if isinstance(event, e.StepCompleted) and not event.late:
         return "delivered" if event.result in _REACHED else "not_reached"
+    if isinstance(event, e.ChannelEventReceived) and event.ended:
+        # The run ended while the call went on: nothing else tells what came of it.
+        told = call_outcome(event.type, event.kind)
+        if told is not None:
+            return "delivered" if told in _REACHED else "not_reached"
     if isinstance(event, e.StepRetried) or (isinstance(event, e.StepFailed) and not event.late):
         return "failed"
     return None
