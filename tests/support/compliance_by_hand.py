@@ -232,7 +232,9 @@ class ByHand:
             if event.run_id is not None and each.stream_id == event.run_id:
                 return
             kind = event.type
-        elif not isinstance(event, e.ContactSuppressed) or kind not in ("suppress", "erase"):
+        elif isinstance(event, e.ContactErased):
+            kind = "erase"
+        elif not isinstance(event, e.ContactSuppressed) or kind != "suppress":
             return
         self.add("unsubscribes", "requests", kind, each.position)
 

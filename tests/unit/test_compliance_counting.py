@@ -585,12 +585,26 @@ def test_other_requests_by_kind() -> None:
     log = Log()
     complained = log.unsubscribed("a", kind="email.complained")
     listed = log.suppressed("b")
-    erased = log.suppressed("c", 0, "regulatory", "", "erase")
+    log.suppressed("c", 0, "regulatory", "", "erase")
+    erased = log.add("contact:c", e.ContactErased("c"), 0, "erase")
     log.suppressed("d", 0, "channel", "email", "ingest")  # A hard bounce is no request.
     assert log.at("unsubscribes", "requests", "email.complained") == [complained]
     assert log.at("unsubscribes", "requests", "suppress") == [listed]
     assert log.at("unsubscribes", "requests", "erase") == [erased]
     assert log.at("unsubscribes", "", "closed") == [complained, listed, erased]
+
+
+def test_an_erasure_of_somebody_on_the_list_counts() -> None:
+    log = Log()
+    call = log.sent(log.run(), 0, "call")
+    log.suppressed(tick=1, level="channel", scope="email", command="ingest")
+    log.unsubscribed(tick=2, kind="email.complained")
+    erased = log.add("contact:c1", e.ContactErased("c1"), 3 * DAY, "erase")
+    assert log.at("unsubscribes", "requests", "erase") == [erased]
+    assert erased in (log.at("unsubscribes", "", "closed") or [])
+    evidence = log.figure("unsubscribes", "", "under_way").evidence
+    assert log.at("unsubscribes", "", "under_way") == [call]
+    assert erased in list(evidence.positions())
 
 
 def test_sends_under_way_have_to_end_first() -> None:

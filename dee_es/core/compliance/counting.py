@@ -26,6 +26,7 @@ _TELLING: Final = frozenset(
         e.ChannelEventReceived,
         e.ConsentGranted,
         e.ConsentRevoked,
+        e.ContactErased,
         e.ContactSuppressed,
         e.ContactUnsuppressed,
         e.EnrollmentRefused,

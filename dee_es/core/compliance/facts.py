@@ -92,9 +92,9 @@ class ContactFacts:
                 return recorded
         return None
 
-    def closing(self, position: int, channel: str) -> e.RecordedEvent | None:
-        """The suppression that keeps the contact from being reached through the channel, for an
-        entry at this position: one that held before, else the first one behind it."""
+    def closing(self, position: int, channel: str | None) -> e.RecordedEvent | None:
+        """The suppression that keeps the contact from being reached through the channel (None: any),
+        for an entry at this position: one that held before, else the first one behind it."""
         for recorded in self.suppressions(position):
             if covers(recorded.event, channel, None):
                 return recorded
@@ -132,8 +132,9 @@ def subjects_of(event: e.Event) -> tuple[str, ...]:
     return ()
 
 
-def covers(event: e.Event, channel: str, plan_id: str | None) -> bool:
-    """Whether a suppression closes the channel; with a plan, also by closing this plan."""
+def covers(event: e.Event, channel: str | None, plan_id: str | None) -> bool:
+    """Whether a suppression closes the channel (None: every one); with a plan, also by closing this
+    plan."""
     if not isinstance(event, e.ContactSuppressed):
         return False
     if event.level in EVERYTHING:

@@ -92,6 +92,8 @@ class Unsubscribes:
         if isinstance(event, e.ChannelEventReceived):
             since = min(since, event.occurred_tick)
             closing = fact.contact.closing(recorded.position, "email") if fact.contact else None
+        elif isinstance(event, e.ContactErased):
+            closing = fact.contact.closing(recorded.position, None) if fact.contact else None
         contact = str(getattr(event, "contact_id", ""))
         request = Request(kind, recorded.position, since, contact)
         self._requests.append(request)
@@ -197,14 +199,15 @@ class Unsubscribes:
 
 def request_kind(recorded: e.RecordedEvent) -> str | None:
     """What kind of request an entry is: an unsubscribe or a complaint in the contact's own stream
-    (its runs repeat it), a suppression by a person, a list or an erasure; None if it is none."""
+    (its runs repeat it), a suppression by a person or a list, an erasure; None if it is none."""
     event = recorded.event
     if isinstance(event, e.ChannelEventReceived):
         own = recorded.stream_id.startswith("contact:")
         return event.type if own and event.type in REQUESTS else None
-    if isinstance(event, e.ContactSuppressed) and recorded.meta.command in _KINDS:
-        return recorded.meta.command
-    return None
+    if isinstance(event, e.ContactSuppressed) and recorded.meta.command == "suppress":
+        return "suppress"
+    # Not the suppression that comes with it: whoever was on the list in full gets no other.
+    return "erase" if isinstance(event, e.ContactErased) else None
 
 
 def _level(recorded: e.RecordedEvent) -> str:
@@ -220,10 +223,11 @@ def _positions(given: Iterable[int]) -> Positions:
 
 def _explains(zone: str) -> tuple[str, ...]:
     return (
-        "A request begins when the unsubscribe or complaint happened, as its provider told it, or "
-        "when a person, a list or an erasure suppressed the contact. It is over when a suppression "
-        "was committed, from which on the gate lets nothing through, and every send that was under "
-        "way at that moment has its outcome; sends before and after are those to this contact.",
+        "A request begins when the unsubscribe or complaint happened, as its provider told it, when "
+        "a person or a list suppressed the contact, or when it was erased. It is over when a "
+        "suppression was committed, from which on the gate lets nothing through, and every send "
+        "that was under way at that moment has its outcome; sends before and after are those to "
+        "this contact.",
         f"Business days are Monday to Friday in the zone {zone}, without regard to holidays; the "
         "day of the request is not counted. A request on a Saturday has taken one business day on "
         "Monday. Two days are 48 hours.",
