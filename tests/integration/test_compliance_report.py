@@ -423,6 +423,31 @@ def test_a_late_notice_shows_the_sends_in_between(stored: Engine) -> None:
     assert report.figure("unsubscribes", "", "over_two_days").value == 1
 
 
+def test_an_imported_run_is_not_held_against_entries_that_are_elsewhere() -> None:
+    with open_engine(":memory:", seed=6) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"consent": {"required": ["email"]}})
+        engine.grant_consent("c1", "email")
+        run = engine.execute(outreach(), person(1)).id
+        engine.run_until_idle()
+        file = engine.export_run(run)
+    with open_engine(":memory:", seed=7) as engine:
+        engine.suppress("c1")
+        engine.import_run(file)
+        report = ever(engine)
+        assert report.violations() == []
+        sends = report.figure("sends", "email", "attempted").entries
+        assert sends.count == 2
+        assert report.figure("consent", "email", "log_elsewhere").entries == sends
+        publish_basics(engine)
+        engine.grant_consent("c2", "email")
+        engine.execute(outreach("own"), person(2))
+        engine.run_until_idle()
+        report = ever(engine)
+        assert report.figure("consent", "email", "log_elsewhere").entries == sends
+        assert report.figure("consent", "email", "log_granted").value == 2
+
+
 def test_what_was_archived_is_told_and_not_counted(stored: Engine, tmp_path: Path) -> None:
     engine = stored
     whole = ever(engine)

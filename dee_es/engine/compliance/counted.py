@@ -41,6 +41,7 @@ class Reader:
         self._lookups = lookups
         self._counting = counting
         self._through = through
+        self._imported = 0
         self._windows = "windows" in sections
         self._contacts = not {"consent", "suppressions", "unsubscribes"}.isdisjoint(sections)
 
@@ -83,6 +84,9 @@ class Reader:
             noted = [row for row, each in zip(rows, page, strict=True) if self._windowed(each)]
             self._journal.preload(noted)
         for row, recorded in zip(rows, page, strict=True):
+            if isinstance(recorded.event, e.LogImported):
+                # Its entries follow; what another log says of their contact is not in this one.
+                self._imported = recorded.position + recorded.event.entries
             if self._counting.tells(recorded):
                 yield self._fact(row, recorded, runs, contacts)
             else:
@@ -101,11 +105,12 @@ class Reader:
             return Fact(recorded, False, run)
         if isinstance(event, e.StepDispatched):
             windowed = self._windows and self._windowed(recorded)
+            here = run is not None and recorded.position > self._imported
             return Fact(
                 recorded,
                 True,
                 run,
-                contacts.get(run.contact_id) if run is not None else None,
+                contacts.get(run.contact_id) if run is not None and here else None,
                 self._lookups.policy(event.reads.get("policy")),
                 self._lookups.in_window(row, recorded) if windowed else None,
             )
