@@ -93,8 +93,8 @@ class ContactFacts:
         return None
 
     def closing(self, position: int, channel: str | None) -> e.RecordedEvent | None:
-        """The suppression that keeps the contact from being reached through the channel (None: any),
-        for an entry at this position: one that held before, else the first one behind it."""
+        """The suppression that keeps the contact from being reached through the channel (None: any
+        at all), for an entry at this position: one that held before, else the first behind it."""
         for recorded in self.suppressions(position):
             if covers(recorded.event, channel, None):
                 return recorded
@@ -109,10 +109,10 @@ class Fact:
     """An entry with what is to be known of what it is about.
 
     `counted` says that it is in the period; `contact` is set for what a contact asks for and for
-    sends but those of imported runs, `policy` for sends under one. `in_window` says what the offsets recorded with a send come
-    to, None if they cannot be read. `step_id` is the step in which the gate paused a run. `earlier`
-    are sends to the contact between the moment at which it asked and the entry that closed the
-    channel.
+    sends but those of imported runs, `policy` for sends under one. `in_window` says what the
+    offsets recorded with a send come to, None if they cannot be read. `step_id` is the step in which
+    the gate paused a run. `earlier` are sends to the contact between the moment at which it asked
+    and the entry that closed the channel.
     """
 
     recorded: e.RecordedEvent

@@ -223,8 +223,8 @@ def _positions(given: Iterable[int]) -> Positions:
 
 def _explains(zone: str) -> tuple[str, ...]:
     return (
-        "A request begins when the unsubscribe or complaint happened, as its provider told it, when "
-        "a person or a list suppressed the contact, or when it was erased. It is over when a "
+        "A request begins when the unsubscribe or complaint happened, as its provider told it, "
+        "when a person or a list suppressed the contact, or when it was erased. It is over when a "
         "suppression was committed, from which on the gate lets nothing through, and every send "
         "that was under way at that moment has its outcome; sends before and after are those to "
         "this contact.",
