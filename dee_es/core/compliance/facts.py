@@ -110,9 +110,9 @@ class Fact:
 
     `counted` says that it is in the period; `contact` is set for what a contact asks for and for
     sends but those of imported runs, `policy` for sends under one. `in_window` says what the
-    offsets recorded with a send come to, None if they cannot be read. `step_id` is the step in which
-    the gate paused a run. `earlier` are sends to the contact between the moment at which it asked
-    and the entry that closed the channel.
+    offsets recorded with a send come to, None if they cannot be read. `step_id` is the step in
+    which the gate paused a run. `earlier` are sends to the contact between the moment at which it
+    asked and the entry that closed the channel.
     """
 
     recorded: e.RecordedEvent
