@@ -639,6 +639,25 @@ def test_a_call_that_outlived_its_run_ends_with_its_event(told: str, key: str) -
     assert log.at("unsubscribes", "", "within_two_days") == [request]
 
 
+@pytest.mark.parametrize("now, value", [(DAY - 1, None), (DAY, DAY - 10), (9 * DAY, DAY - 10)])
+def test_a_call_that_nobody_tells_of_is_waited_for_until_its_deadline(
+    now: int, value: int | None
+) -> None:
+    log = Log()
+    run = log.run()
+    other = log.run(plan="q")
+    calls = [log.sent(run, 0, "call"), log.sent(other, 0, "call")]
+    log.add(run, e.StepPending("call", DAY), 0)
+    log.add(other, e.StepPending("call", DAY // 2), 0)
+    request = log.unsubscribed(tick=10)
+    log.add(run, e.RunCancelled("unsubscribed"), 10)
+    log.run("c2", tick=now)
+    assert log.at("sends", "voice", "open") == calls
+    assert log.figure("unsubscribes", "", "longest").value == value
+    kind = "pending" if value is None else "within"
+    assert log.at("unsubscribes", "", f"{kind}_two_days") == [request]
+
+
 def test_a_send_under_way_that_the_suppression_does_not_cover_is_not_waited_for() -> None:
     log = Log()
     run = log.run()

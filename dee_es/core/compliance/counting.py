@@ -38,6 +38,7 @@ _TELLING: Final = frozenset(
         e.StepDeferred,
         e.StepDispatched,
         e.StepFailed,
+        e.StepPending,
         e.StepRetried,
         e.StepSkipped,
     }

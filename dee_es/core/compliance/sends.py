@@ -35,13 +35,15 @@ _EXPLAINS: Final = (
 
 @dataclass(slots=True)
 class OpenSend:
-    """A send whose outcome is not known yet; whose it is is filled in when that is asked for."""
+    """A send whose outcome is not known yet; whose it is is filled in when that is asked for.
+    From `deadline` on, if the channel was given one, its outcome counts as unknown."""
 
     position: int
     tick: int
     channel: str
     counted: bool
     run: RunFacts | None = None
+    deadline: int | None = None
 
 
 class OpenSends:
@@ -57,6 +59,11 @@ class OpenSends:
             self._open[recorded.stream_id, event.step_id, event.resend] = OpenSend(
                 recorded.position, recorded.meta.tick, event.channel, fact.counted, fact.run
             )
+            return None
+        if isinstance(event, e.StepPending):
+            pending = self._open.get((recorded.stream_id, event.step_id, False))
+            if pending is not None:
+                pending.deadline = event.deadline_tick
             return None
         outcome = _outcome(event)
         if outcome is None:

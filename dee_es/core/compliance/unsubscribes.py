@@ -61,10 +61,7 @@ class Unsubscribes:
         """Count an entry; `closed` is the send that it is the outcome of."""
         recorded, event = fact.recorded, fact.recorded.event
         if closed is not None:
-            for request in self._awaited.pop(closed[0].position, ()):
-                request.waiting.discard(closed[0].position)
-                if not request.waiting:
-                    request.until = max(request.until, recorded.meta.tick)
+            self._settle(closed[0], recorded.meta.tick)
         if fact.counted and isinstance(event, e.StepDispatched):
             self._sent(fact, event)
         kind = request_kind(recorded)
@@ -123,8 +120,23 @@ class Unsubscribes:
                 self._awaited.setdefault(send.position, []).append(request)
                 self._tally.add("", "under_way", send.position, request.position)
 
+    def _give_up(self) -> None:
+        """Wait no more for calls whose deadline has passed. That is on record only if their run
+        went on; one that the request itself ended is told of nothing more."""
+        for _, send in self._under_way.all():
+            if send.deadline is not None and send.deadline <= self.now:
+                self._settle(send, send.deadline)
+
+    def _settle(self, send: OpenSend, tick: int) -> None:
+        """Nothing more leaves by this send; what is told behind its deadline makes it no later."""
+        over = tick if send.deadline is None else min(tick, send.deadline)
+        for request in self._awaited.pop(send.position, ()):
+            request.waiting.discard(send.position)
+            request.until = max(request.until, over)
+
     def section(self) -> Section:
         """The section as counted so far."""
+        self._give_up()
         title = "Unsubscribe processing"
         explains = _explains(self._zone.name)
         if not self._requests and not self._sends:
@@ -226,8 +238,8 @@ def _explains(zone: str) -> tuple[str, ...]:
         "A request begins when the unsubscribe or complaint happened, as its provider told it, "
         "when a person or a list suppressed the contact, or when it was erased. It is over when a "
         "suppression was committed, from which on the gate lets nothing through, and every send "
-        "that was under way at that moment has its outcome; sends before and after are those to "
-        "this contact.",
+        "that was under way at that moment has its outcome, or the deadline for it has passed; "
+        "sends before and after are those to this contact.",
         f"Business days are Monday to Friday in the zone {zone}, without regard to holidays; the "
         "day of the request is not counted. A request on a Saturday has taken one business day on "
         "Monday. Two days are 48 hours.",
