@@ -103,7 +103,8 @@ def test_a_proof_of_one_entry_is_valid_and_a_changed_one_is_not(still: Log) -> N
         changed = []
         for name, value in {
             "position": proof["position"] + 1, "name": "RunFailed", "checksum": "00" * 32,
-            "path": proof["path"][:-1], "version": 7, "state": proof["state"][:-2] + "00",
+            "path": proof["path"][:-1], "version": 7,
+            "state": proof["state"][:-2] + ("01" if proof["state"].endswith("00") else "00"),
             "checkpoint": proof["checkpoint"].replace("dee-es", "dee-se", 1),
         }.items():  # fmt: skip
             changed.append(still.folder / f"proof.{name}")
