@@ -100,16 +100,16 @@ class Export:
             gate, message = shown.pop("gate", None), sha(plain(shown).encode())
             need(message.hex() == stored["data"]["digest"], "the message shown is not the one sent")
             shown = gate  # what the policy read, which is no part of the message
-        self.unchecked["entries whose personal data is stored as ciphertext alone"] += bool(shown)
-    def finish(self, kept: list[tuple[str, str]]) -> str:
-        """Hold the entries against the checkpoints; returns what was found."""
+        self.unchecked["entries with personal data stored as ciphertext alone"] += shown is not None
+    def finish(self, roots: dict[int, bytes]) -> str:
+        """Hold the entries against the checkpoints, whose roots are noted; says what was found."""
         self.where, parts, newest = "the file", self.parts, 0
         need(len(parts["export"]) == len(parts["end"]) == 1, "it is cut off")
         need(parts.keys() <= {"export", "end", "proof", "checkpoint"}, "it has other records")
         counts = parts["end"][0]["entries"], parts["end"][0]["context"]
         need(counts == (self.kinds["entry"], self.kinds["context"]), "entries are missing")
         need(0 in self.leaves, "the first entry of the log is missing")
-        self.used, roots = self.key or parts["export"][0]["key"], dict[int, bytes]()
+        self.used = self.key or parts["export"][0]["key"]
         for note in reversed(parts["checkpoint"]):
             self.where = "the checkpoints in the file"
             origin, size, roots[size] = checkpoint(note["note"], self.used)
@@ -124,21 +124,17 @@ class Export:
             left = way[: (size - 1).bit_count()]  # of the older one's last entry, in both trees
             need(size == newest or root_of(size, known, left) == roots[size],
                  f"the log of {newest} entries does not go on from that of {size}")
-        for self.where, text in kept:
-            origin, size, root = checkpoint(text, self.used)
-            need(origin == self.origin and roots.get(size, root) == root, "it is of another log")
-            self.unchecked["checkpoints that nothing here leads to"] += size not in roots
         behind = sum(at >= newest for at in self.leaves)
         self.unchecked["entries behind the newest checkpoint, or without one"] = behind
         read = f"{self.kinds['entry']} entries and {self.kinds['context']} to explain them"
         return f"{read}, {len(self.leaves) - behind} of all in the log of {newest} that was signed"
-    def proof(self, given: Json) -> str:
+    def proof(self, given: Json, roots: dict[int, bytes]) -> str:
         """One entry with its path from the bottom, as `dee audit prove` writes it."""
         self.where = f"{given['stream']} entry {given['version']} (position {given['position']})"
         own = sealed(given, bytes.fromhex(given["state"]))[1]
         need(" ".join(sorted(given)) == PROOF, "it has other fields than a proof has")
-        self.used = self.key or given["key"]
-        origin, size, root = checkpoint(given["checkpoint"], self.used)
+        self.used, self.origin = self.key or given["key"], given["origin"]
+        origin, size, roots[size] = checkpoint(given["checkpoint"], self.used)
         index, start, end, way = given["position"] - 1, 0, size, [b""]  # where the leaf comes in
         for node in map(bytes.fromhex, reversed(given["path"])):
             middle = start + (1 << (end - start - 1).bit_length() - 1)
@@ -147,7 +143,7 @@ class Export:
         told = given["checksum"], given["index"], given["origin"], given["size"]
         need(told == (own.hex(), index, origin, size), "what is readable is not what is stored")
         found = root_of(size, {index: own}, [x for x in way if x])
-        need(found == root, "it is not in the log that was signed")
+        need(found == roots[size], "it is not in the log that was signed")
         return f"{self.where} is in the log of {size} entries signed of {origin}"
 def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -> typing.Any:
     """Hold the files of a bundle against its manifest; takes its checkpoints, gives its export."""
@@ -165,18 +161,22 @@ def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -
     export.unchecked["kinds of files (csv, pdf, txt), but against SHA256SUMS"] = 3
     return file.open("export.jsonl")
 def verify(path: str, export: Export, kept: list[tuple[str, str]]) -> str:
+    roots = dict[int, bytes]()
     with open(path, "rb") as file:  # a zip file begins as one; at the end of another it is unseen
         lines = unpack(zipfile.ZipFile(file), export, kept) if file.peek()[:2] == b"PK" else file
         streamed = lines.peek(18).startswith(b'{"record":"export"')
         whole = Json() if streamed else parse(lines.read(WHOLE))
-        if "path" in whole:
-            return export.proof(whole)
-        listed = (x for y in whole.values() for x in (y if isinstance(y, list) else [y]))
-        for record in map(parse, iter(lambda: lines.readline(LINE), b"")) if streamed else listed:
-            export.kinds[record["record"]] += 1
-            taken = record["record"] in ("entry", "context")
-            (export.entry if taken else export.parts[record["record"]].append)(record)
-    return export.finish(kept)
+        told = export.proof(whole, roots) if "path" in whole else ""
+        items = (x for y in whole.values() if not told for x in (y if isinstance(y, list) else [y]))
+        for record in map(parse, iter(lambda: lines.readline(LINE), b"")) if streamed else items:
+            export.kinds[kind := record["record"]] += 1
+            (export.entry if kind in ("entry", "context") else export.parts[kind].append)(record)
+    told = told or export.finish(roots)
+    for export.where, text in kept:
+        origin, size, root = checkpoint(text, export.used)
+        need(origin == export.origin and roots.get(size, root) == root, "it is of another log")
+        export.unchecked["checkpoints that nothing here leads to"] += size not in roots
+    return told
 def main() -> int:
     parser, opened = argparse.ArgumentParser(description=__doc__), argparse.FileType()
     parser.add_argument("export", help="the file to verify")

@@ -7,8 +7,9 @@ import io
 import json
 import os
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,9 @@ from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.events import LogExported, StepDispatched
 from dee_es.core.ids import SYSTEM_STREAM
+from dee_es.engine.compliance import counted
 from dee_es.engine.compliance.report import FORMATS, INCLUDED, ComplianceReport
-from dee_es.errors import DeeError, InvalidInput
+from dee_es.errors import ConcurrencyConflict, DeeError, IntegrityViolation, InvalidInput
 from tests.support.compliance_by_hand import assert_report_is_the_count_by_hand
 from tests.support.counts import count
 from tests.support.engines import (
@@ -421,6 +423,61 @@ def test_a_late_notice_shows_the_sends_in_between(stored: Engine) -> None:
     # More than fifteen days, from a Thursday on.
     assert report.figure("unsubscribes", "", "over_ten_business_days").value == 1
     assert report.figure("unsubscribes", "", "over_two_days").value == 1
+
+
+def test_what_is_archived_while_it_is_counted_makes_no_report(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counted, "_PAGE", 25)
+
+    def archive(what: str, at: int, _: int) -> None:
+        if (what, at) == ("counting", 25):
+            engine.audit.archive(engine.now().now + timedelta(days=1), place="memory://away")
+
+    with pytest.raises(ConcurrencyConflict, match="report again"):
+        ever(engine, on_progress=archive)
+    assert ever(engine).section("sends").not_measured
+
+
+def test_a_run_that_lost_its_beginning_is_named(tmp_path: Path) -> None:
+    with open_engine(f"sqlite:///{tmp_path / 'dee.db'}", seed=5) as engine:
+        lived(engine)
+        run = engine.list_runs(contact_id="c3").runs[0].id
+        with closing(sqlite3.connect(tmp_path / "dee.db")) as raw, raw:
+            triggers = raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+            for (name,) in triggers.fetchall():
+                raw.execute(f"DROP TRIGGER {name}")
+            raw.execute(
+                "DELETE FROM stored_events WHERE originator_id = ? AND originator_version = 1",
+                (run,),
+            )
+        with pytest.raises(IntegrityViolation, match=run):
+            ever(engine)
+
+
+def test_an_imported_run_is_not_held_against_entries_that_are_elsewhere() -> None:
+    with open_engine(":memory:", seed=6) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"consent": {"required": ["email"]}})
+        engine.grant_consent("c1", "email")
+        run = engine.execute(outreach(), person(1)).id
+        engine.run_until_idle()
+        file = engine.export_run(run)
+    with open_engine(":memory:", seed=7) as engine:
+        engine.suppress("c1")
+        engine.import_run(file)
+        report = ever(engine)
+        assert report.violations() == []
+        sends = report.figure("sends", "email", "attempted").entries
+        assert sends.count == 2
+        assert report.figure("consent", "email", "log_elsewhere").entries == sends
+        publish_basics(engine)
+        engine.grant_consent("c2", "email")
+        engine.execute(outreach("own"), person(2))
+        engine.run_until_idle()
+        report = ever(engine)
+        assert report.figure("consent", "email", "log_elsewhere").entries == sends
+        assert report.figure("consent", "email", "log_granted").value == 2
 
 
 def test_what_was_archived_is_told_and_not_counted(stored: Engine, tmp_path: Path) -> None:

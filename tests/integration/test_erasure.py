@@ -17,8 +17,16 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.channels.twilio import CallRef, ProviderCalls
 from dee_es.core.evidence.signed_note import open_note
 from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
+from dee_es.ports import ChannelResult
 from tests.support.counts import count
-from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics
+from tests.support.engines import (
+    BACKENDS,
+    calling,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
 
 PEOPLE = count(40, 1_000)
 ERASED = [f"c{number}" for number in range(0, PEOPLE, 10)]
@@ -274,6 +282,26 @@ def test_the_certificate_lists_what_went_out_again_and_then_no_more(tmp_path: Pa
         done = engine.erase_contact("c0", "asked", certificate=str(tmp_path / "certs"))
         told = json.loads(done.certificate.partition("\n\n")[0])
     assert [each["outcome"] for each in told["left"]["messages"]] == ["delivered", "delivered"]
+
+
+def test_the_certificate_says_how_calls_ended() -> None:
+    """Also that of a call which went on when its run had ended; one that nobody took reached
+    nobody, and still was placed."""
+    placing = MemoryChannel(lambda action, _: ChannelResult("pending", action.key[:16]))
+    with open_engine(":memory:", channel=placing) as engine:
+        publish_basics(engine)
+        runs = {}
+        for outcome, end_first in (("busy", False), ("answered", True)):
+            run = engine.execute(calling(f"p-{outcome}"), person(0)).id
+            engine.tick()
+            if end_first:
+                engine.cancel_run(run, "enough")
+            engine.ingest_event("call.completed", "c0", run, None, {"outcome": outcome})
+            runs[run] = outcome
+        certificate = engine.erase_contact("c0", "asked").certificate
+    told = json.loads(certificate.partition("\n\n")[0])
+    calls = {m["run"]: m["outcome"] for m in told["left"]["messages"] if m["channel"] == "voice"}
+    assert calls == runs
 
 
 def test_each_contact_has_a_certificate_of_its_own(case: Case) -> None:

@@ -131,6 +131,23 @@ def test_a_pdf_can_be_read_by_people(log: Log) -> None:
     assert log.key in compact
 
 
+def test_a_pdf_of_a_period_tells_consent_and_suppression_as_they_stand(log: Log) -> None:
+    """They were given and placed before the period, or behind it."""
+    whole = _standing(log, contact_id="c3")
+    assert "Suppressed global" in whole
+    assert "email:news: granted" in whole
+    since = log.engine.now().now
+    assert _standing(log, contact_id="c3", since=since) == whole
+    assert _standing(log, contact_id="c3", until=EPOCH + timedelta(seconds=1)) == whole
+    assert _standing(log, run_id=log.run(), since=since) == whole
+
+
+def _standing(log: Log, **asked: Any) -> str:
+    pages = PdfReader(io.BytesIO(written(log, format="pdf", **asked))).pages
+    flat = " ".join(" ".join(page.extract_text() for page in pages).split())
+    return flat.partition(" Suppressed ")[1] + flat.partition(" Suppressed ")[2].partition("Ref")[0]
+
+
 def test_what_was_erased_reads_so_everywhere(log: Log) -> None:
     log.engine.erase_contact("c3", "asked for it")
     for shape in ("json", "jsonl", "csv", "pdf"):

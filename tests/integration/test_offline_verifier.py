@@ -103,12 +103,33 @@ def test_a_proof_of_one_entry_is_valid_and_a_changed_one_is_not(still: Log) -> N
         changed = []
         for name, value in {
             "position": proof["position"] + 1, "name": "RunFailed", "checksum": "00" * 32,
-            "path": proof["path"][:-1], "version": 7, "state": proof["state"][:-2] + "00",
+            "path": proof["path"][:-1], "version": 7,
+            "state": proof["state"][:-2] + ("01" if proof["state"].endswith("00") else "00"),
             "checkpoint": proof["checkpoint"].replace("dee-es", "dee-se", 1),
         }.items():  # fmt: skip
             changed.append(still.folder / f"proof.{name}")
             changed[-1].write_text(json.dumps({**proof, name: value}))
         assert [code for code, _ in verify_all(changed, "--key", still.key)] == [1] * len(changed)
+
+
+def test_own_checkpoints_are_compared_with_a_proof(still: Log) -> None:
+    from dee_es.cli.output import plain
+
+    proof = plain(still.engine.audit.prove("system", 1))
+    path = still.folder / "proof.json"
+    path.write_text(json.dumps(proof))
+    mine = parse_body(proof["checkpoint"].partition("\n\n")[0] + "\n")
+    signer = still.engine._parts.signers.open(mine.origin, create=False)
+    assert signer is not None
+    for size, root, found in (
+        (mine.size, mine.root, (0, False)),
+        (mine.size, bytes(32), (1, False)),
+        (mine.size - 1, bytes(32), (0, True)),
+    ):
+        kept = still.folder / "kept.txt"
+        kept.write_text(signed(Checkpoint(mine.origin, size, root), signer.key, signer.sign))
+        code, said = verify(path, "--key", still.key, "--checkpoint", kept)
+        assert (code, "nothing here leads to: 1" in said) == found
 
 
 def test_without_personal_data_and_of_the_erased_it_is_valid(log: Log) -> None:
@@ -122,6 +143,19 @@ def test_without_personal_data_and_of_the_erased_it_is_valid(log: Log) -> None:
     code, said = verify(path, "--key", log.key)
     assert code == 0
     assert "entries called erased" in said
+
+
+def test_personal_data_that_was_emptied_was_not_checked_either(log: Log) -> None:
+    path = log.exported("full.jsonl", run_id=log.run())
+    unchecked = verify(path, "--key", log.key)[1].splitlines()[1:]
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in told:
+        if record.get("personal") and record["name"] != "StepDispatched":
+            record["personal"] = {}
+    path.write_text("".join(json.dumps(each, separators=(",", ":")) + "\n" for each in told))
+    code, said = verify(path, "--key", log.key)
+    assert (code, said.splitlines()[1:]) == (0, unchecked)
+    assert "stored as ciphertext alone" in said
 
 
 def test_without_checkpoints_the_chains_are_checked_and_that_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,17 @@ def test_a_run_goes_only_into_a_database_of_its_own_kind(tmp_path: Path) -> None
                     with pytest.raises(InvalidInput, match="personal data"):
                         engine.import_run(content)
                     assert engine.list_runs().total == 0
+
+
+def test_a_contact_without_a_key_can_be_held(tmp_path: Path) -> None:
+    with open_off(":memory:", tmp_path) as engine:
+        publish_basics(engine)
+        engine.execute(outreach(), JANE)
+        engine.run_until_idle()
+        with pytest.raises(InvalidInput, match="nothing is known"):
+            engine.place_hold(contact_id="nobody", reason="a court's order")
+        hold = engine.place_hold(contact_id="jane", reason="a court's order")
+        end = engine.now().now + timedelta(days=1)
+        assert engine.audit.archive(end, place="memory://away").held == 1
+        engine.lift_hold(hold.hold_id, "settled")
+        assert engine.audit.archive(end, place="memory://away").runs == 1

@@ -63,6 +63,12 @@ class ByHand:
             event = each.event
             if getattr(event, "late", False):
                 continue
+            if isinstance(event, e.ChannelEventReceived):
+                over = event.ended and event.type in ("call.completed", "call.failed")
+                if over and event.step_id == sent.step_id and event.kind is not None:
+                    reached = event.kind in ("answered", "voicemail")
+                    return ("delivered" if reached else "not_reached"), each
+                continue
             if (getattr(event, "step_id", None), getattr(event, "resend", None)) != (
                 sent.step_id,
                 sent.resend,
@@ -226,7 +232,9 @@ class ByHand:
             if event.run_id is not None and each.stream_id == event.run_id:
                 return
             kind = event.type
-        elif not isinstance(event, e.ContactSuppressed) or kind not in ("suppress", "erase"):
+        elif isinstance(event, e.ContactErased):
+            kind = "erase"
+        elif not isinstance(event, e.ContactSuppressed) or kind != "suppress":
             return
         self.add("unsubscribes", "requests", kind, each.position)
 

@@ -585,12 +585,26 @@ def test_other_requests_by_kind() -> None:
     log = Log()
     complained = log.unsubscribed("a", kind="email.complained")
     listed = log.suppressed("b")
-    erased = log.suppressed("c", 0, "regulatory", "", "erase")
+    log.suppressed("c", 0, "regulatory", "", "erase")
+    erased = log.add("contact:c", e.ContactErased("c"), 0, "erase")
     log.suppressed("d", 0, "channel", "email", "ingest")  # A hard bounce is no request.
     assert log.at("unsubscribes", "requests", "email.complained") == [complained]
     assert log.at("unsubscribes", "requests", "suppress") == [listed]
     assert log.at("unsubscribes", "requests", "erase") == [erased]
     assert log.at("unsubscribes", "", "closed") == [complained, listed, erased]
+
+
+def test_an_erasure_of_somebody_on_the_list_counts() -> None:
+    log = Log()
+    call = log.sent(log.run(), 0, "call")
+    log.suppressed(tick=1, level="channel", scope="email", command="ingest")
+    log.unsubscribed(tick=2, kind="email.complained")
+    erased = log.add("contact:c1", e.ContactErased("c1"), 3 * DAY, "erase")
+    assert log.at("unsubscribes", "requests", "erase") == [erased]
+    assert erased in (log.at("unsubscribes", "", "closed") or [])
+    evidence = log.figure("unsubscribes", "", "under_way").evidence
+    assert log.at("unsubscribes", "", "under_way") == [call]
+    assert erased in list(evidence.positions())
 
 
 def test_sends_under_way_have_to_end_first() -> None:
@@ -606,6 +620,42 @@ def test_sends_under_way_have_to_end_first() -> None:
     longest = log.figure("unsubscribes", "", "longest")
     assert longest.value == 60
     assert log.at("unsubscribes", "", "within_two_days") == [request]
+
+
+@pytest.mark.parametrize("told, key", [("answered", "delivered"), ("busy", "not_reached")])
+def test_a_call_that_outlived_its_run_ends_with_its_event(told: str, key: str) -> None:
+    log = Log()
+    run = log.run()
+    call = log.sent(run, 0, "call")
+    request = log.unsubscribed(tick=10)
+    log.add(run, e.RunCancelled("unsubscribed"), 10)
+    data = {"step_id": "call", "kind": told, "ended": True}
+    over = e.ChannelEventReceived("call.completed", "c1", "e1", 70, **data)  # type: ignore[arg-type]
+    log.add(run, over, 70, "ingest")
+    log.run("c2", tick=5 * DAY)
+    assert log.at("sends", "voice", key) == [call]
+    assert log.at("sends", "voice", "open") == []
+    assert log.figure("unsubscribes", "", "longest").value == 60
+    assert log.at("unsubscribes", "", "within_two_days") == [request]
+
+
+@pytest.mark.parametrize("now, value", [(DAY - 1, None), (DAY, DAY - 10), (9 * DAY, DAY - 10)])
+def test_a_call_that_nobody_tells_of_is_waited_for_until_its_deadline(
+    now: int, value: int | None
+) -> None:
+    log = Log()
+    run = log.run()
+    other = log.run(plan="q")
+    calls = [log.sent(run, 0, "call"), log.sent(other, 0, "call")]
+    log.add(run, e.StepPending("call", DAY), 0)
+    log.add(other, e.StepPending("call", DAY // 2), 0)
+    request = log.unsubscribed(tick=10)
+    log.add(run, e.RunCancelled("unsubscribed"), 10)
+    log.run("c2", tick=now)
+    assert log.at("sends", "voice", "open") == calls
+    assert log.figure("unsubscribes", "", "longest").value == value
+    kind = "pending" if value is None else "within"
+    assert log.at("unsubscribes", "", f"{kind}_two_days") == [request]
 
 
 def test_a_send_under_way_that_the_suppression_does_not_cover_is_not_waited_for() -> None:

@@ -58,12 +58,13 @@ class Consents:
             self._tally.add(channel, "granted", position)
         else:
             self._tally.add(channel, "without", position)
+        if fact.contact is None:
+            self._tally.add(channel, "log_elsewhere", position)
+            return
         purpose = None
         if fact.policy is not None and fact.policy.consent is not None and read is not None:
             purpose = fact.policy.consent.purpose or ""
-        state, evidence = "missing", None
-        if fact.contact is not None:
-            state, evidence = fact.contact.consent(position, tick, channel, purpose)
+        state, evidence = fact.contact.consent(position, tick, channel, purpose)
         self._tally.add(channel, f"log_{state}", position, evidence)
         if read == "granted" and state != "granted":
             self._tally.add(channel, "contradicted", position, evidence)
@@ -95,6 +96,8 @@ class Consents:
         for state in _STATES:
             label = f"sent, by the contact's own entries {state}"
             yield add(group, f"log_{state}", label, not_measured=own)
+        if self._tally.has(group, "log_elsewhere"):
+            yield add(group, "log_elsewhere", "sent in an imported run, the entries are elsewhere")
         yield add(
             group, "contradicted", "sent, the contact's entries contradict the gate",
             not_measured=sent or asked, must_be_zero=True,

@@ -26,6 +26,7 @@ _TELLING: Final = frozenset(
         e.ChannelEventReceived,
         e.ConsentGranted,
         e.ConsentRevoked,
+        e.ContactErased,
         e.ContactSuppressed,
         e.ContactUnsuppressed,
         e.EnrollmentRefused,
@@ -37,6 +38,7 @@ _TELLING: Final = frozenset(
         e.StepDeferred,
         e.StepDispatched,
         e.StepFailed,
+        e.StepPending,
         e.StepRetried,
         e.StepSkipped,
     }

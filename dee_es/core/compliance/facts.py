@@ -92,9 +92,9 @@ class ContactFacts:
                 return recorded
         return None
 
-    def closing(self, position: int, channel: str) -> e.RecordedEvent | None:
-        """The suppression that keeps the contact from being reached through the channel, for an
-        entry at this position: one that held before, else the first one behind it."""
+    def closing(self, position: int, channel: str | None) -> e.RecordedEvent | None:
+        """The suppression that keeps the contact from being reached through the channel (None: any
+        at all), for an entry at this position: one that held before, else the first behind it."""
         for recorded in self.suppressions(position):
             if covers(recorded.event, channel, None):
                 return recorded
@@ -108,11 +108,11 @@ class ContactFacts:
 class Fact:
     """An entry with what is to be known of what it is about.
 
-    `counted` says that it is in the period; `contact` is set for sends and for what a contact asks
-    for, `policy` for sends under one. `in_window` says what the offsets recorded with a send come
-    to, None if they cannot be read. `step_id` is the step in which the gate paused a run. `earlier`
-    are sends to the contact between the moment at which it asked and the entry that closed the
-    channel.
+    `counted` says that it is in the period; `contact` is set for what a contact asks for and for
+    sends but those of imported runs, `policy` for sends under one. `in_window` says what the
+    offsets recorded with a send come to, None if they cannot be read. `step_id` is the step in
+    which the gate paused a run. `earlier` are sends to the contact between the moment at which it
+    asked and the entry that closed the channel.
     """
 
     recorded: e.RecordedEvent
@@ -132,8 +132,9 @@ def subjects_of(event: e.Event) -> tuple[str, ...]:
     return ()
 
 
-def covers(event: e.Event, channel: str, plan_id: str | None) -> bool:
-    """Whether a suppression closes the channel; with a plan, also by closing this plan."""
+def covers(event: e.Event, channel: str | None, plan_id: str | None) -> bool:
+    """Whether a suppression closes the channel (None: every one); with a plan, also by closing this
+    plan."""
     if not isinstance(event, e.ContactSuppressed):
         return False
     if event.level in EVERYTHING:

@@ -9,6 +9,7 @@ from typing import Final
 from dee_es.core import events as e
 from dee_es.core.compliance.facts import Fact, RunFacts, gate_rule
 from dee_es.core.compliance.figures import Figure, Section, Tally
+from dee_es.core.runs.channel_events import call_outcome
 
 _REACHED: Final = ("delivered", "answered", "voicemail", "pending")
 _OUTCOMES: Final = {
@@ -34,13 +35,15 @@ _EXPLAINS: Final = (
 
 @dataclass(slots=True)
 class OpenSend:
-    """A send whose outcome is not known yet; whose it is is filled in when that is asked for."""
+    """A send whose outcome is not known yet; whose it is is filled in when that is asked for.
+    From `deadline` on, if the channel was given one, its outcome counts as unknown."""
 
     position: int
     tick: int
     channel: str
     counted: bool
     run: RunFacts | None = None
+    deadline: int | None = None
 
 
 class OpenSends:
@@ -56,6 +59,11 @@ class OpenSends:
             self._open[recorded.stream_id, event.step_id, event.resend] = OpenSend(
                 recorded.position, recorded.meta.tick, event.channel, fact.counted, fact.run
             )
+            return None
+        if isinstance(event, e.StepPending):
+            pending = self._open.get((recorded.stream_id, event.step_id, False))
+            if pending is not None:
+                pending.deadline = event.deadline_tick
             return None
         outcome = _outcome(event)
         if outcome is None:
@@ -133,6 +141,11 @@ def _outcome(event: e.Event) -> str | None:
         return "unknown"
     if isinstance(event, e.StepCompleted) and not event.late:
         return "delivered" if event.result in _REACHED else "not_reached"
+    if isinstance(event, e.ChannelEventReceived) and event.ended:
+        # The run ended while the call went on: nothing else tells what came of it.
+        told = call_outcome(event.type, event.kind)
+        if told is not None:
+            return "delivered" if told in _REACHED else "not_reached"
     if isinstance(event, e.StepRetried) or (isinstance(event, e.StepFailed) and not event.late):
         return "failed"
     return None

@@ -21,6 +21,8 @@ _EXPLAINS: Final = (
     "A send despite a suppression is one that was committed after an entry, not lifted since, that "
     "suppresses the very contact for its channel or plan. Suppressions of an address alone are "
     "compared by the gate; the log holds addresses only as digests under a key.",
+    "A refused enrolment is in the log once for each contact, plan and suppression, however often "
+    "it was tried.",
 )
 
 

@@ -61,10 +61,7 @@ class Unsubscribes:
         """Count an entry; `closed` is the send that it is the outcome of."""
         recorded, event = fact.recorded, fact.recorded.event
         if closed is not None:
-            for request in self._awaited.pop(closed[0].position, ()):
-                request.waiting.discard(closed[0].position)
-                if not request.waiting:
-                    request.until = max(request.until, recorded.meta.tick)
+            self._settle(closed[0], recorded.meta.tick)
         if fact.counted and isinstance(event, e.StepDispatched):
             self._sent(fact, event)
         kind = request_kind(recorded)
@@ -92,6 +89,8 @@ class Unsubscribes:
         if isinstance(event, e.ChannelEventReceived):
             since = min(since, event.occurred_tick)
             closing = fact.contact.closing(recorded.position, "email") if fact.contact else None
+        elif isinstance(event, e.ContactErased):
+            closing = fact.contact.closing(recorded.position, None) if fact.contact else None
         contact = str(getattr(event, "contact_id", ""))
         request = Request(kind, recorded.position, since, contact)
         self._requests.append(request)
@@ -121,8 +120,23 @@ class Unsubscribes:
                 self._awaited.setdefault(send.position, []).append(request)
                 self._tally.add("", "under_way", send.position, request.position)
 
+    def _give_up(self) -> None:
+        """Wait no more for calls whose deadline has passed. That is on record only if their run
+        went on; one that the request itself ended is told of nothing more."""
+        for _, send in self._under_way.all():
+            if send.deadline is not None and send.deadline <= self.now:
+                self._settle(send, send.deadline)
+
+    def _settle(self, send: OpenSend, tick: int) -> None:
+        """Nothing more leaves by this send; what is told behind its deadline makes it no later."""
+        over = tick if send.deadline is None else min(tick, send.deadline)
+        for request in self._awaited.pop(send.position, ()):
+            request.waiting.discard(send.position)
+            request.until = max(request.until, over)
+
     def section(self) -> Section:
         """The section as counted so far."""
+        self._give_up()
         title = "Unsubscribe processing"
         explains = _explains(self._zone.name)
         if not self._requests and not self._sends:
@@ -197,14 +211,15 @@ class Unsubscribes:
 
 def request_kind(recorded: e.RecordedEvent) -> str | None:
     """What kind of request an entry is: an unsubscribe or a complaint in the contact's own stream
-    (its runs repeat it), a suppression by a person, a list or an erasure; None if it is none."""
+    (its runs repeat it), a suppression by a person or a list, an erasure; None if it is none."""
     event = recorded.event
     if isinstance(event, e.ChannelEventReceived):
         own = recorded.stream_id.startswith("contact:")
         return event.type if own and event.type in REQUESTS else None
-    if isinstance(event, e.ContactSuppressed) and recorded.meta.command in _KINDS:
-        return recorded.meta.command
-    return None
+    if isinstance(event, e.ContactSuppressed) and recorded.meta.command == "suppress":
+        return "suppress"
+    # Not the suppression that comes with it: whoever was on the list in full gets no other.
+    return "erase" if isinstance(event, e.ContactErased) else None
 
 
 def _level(recorded: e.RecordedEvent) -> str:
@@ -220,10 +235,11 @@ def _positions(given: Iterable[int]) -> Positions:
 
 def _explains(zone: str) -> tuple[str, ...]:
     return (
-        "A request begins when the unsubscribe or complaint happened, as its provider told it, or "
-        "when a person, a list or an erasure suppressed the contact. It is over when a suppression "
-        "was committed, from which on the gate lets nothing through, and every send that was under "
-        "way at that moment has its outcome; sends before and after are those to this contact.",
+        "A request begins when the unsubscribe or complaint happened, as its provider told it, "
+        "when a person or a list suppressed the contact, or when it was erased. It is over when a "
+        "suppression was committed, from which on the gate lets nothing through, and every send "
+        "that was under way at that moment has its outcome, or the deadline for it has passed; "
+        "sends before and after are those to this contact.",
         f"Business days are Monday to Friday in the zone {zone}, without regard to holidays; the "
         "day of the request is not counted. A request on a Saturday has taken one business day on "
         "Monday. Two days are 48 hours.",

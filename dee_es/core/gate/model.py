@@ -79,7 +79,8 @@ Money = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE_INTEGER)]
 
 
 class ConsentRule(PlanPart):
-    """Channels that need a grant, and what it has to be given for (None: anything)."""
+    """Channels that need a grant, and what it has to be given for (None: for no purpose
+    in particular)."""
 
     required: Annotated[tuple[ChannelName, ...], AfterValidator(_sorted_once)] = Field(min_length=1)
     purpose: Line | None = None

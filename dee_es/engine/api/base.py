@@ -157,7 +157,7 @@ class ApiBase:
 
     def _retention(self, parts: Parts) -> None:
         store, journal, system = parts.store, self._journal, self._system_log
-        self._holds = Holds(store, system, parts.scale)
+        self._holds = Holds(store, self._queries, system, parts.scale)
         self._archiver = Archiver(
             self._runs,
             self._queries,

@@ -174,7 +174,9 @@ class ContactsApi(ApiBase):
         reason: str | None = None,
         command_id: str | None = None,
     ) -> bool:
-        """Record that the contact took its consent back."""
+        """Record that the contact took its consent back: what it gave for this purpose, or, without
+        one, what it gave for none in particular. Other purposes are taken back each by itself.
+        """
         who, agreed = check_id("contact_id", contact_id), _channel(channel)
         event = ConsentRevoked(who, agreed, _purpose(purpose))
         return self._contacts.consent(event, self._meta("consent", command_id, actor, reason))

@@ -16,10 +16,11 @@ from dee_es.core.compliance import (
 )
 from dee_es.engine.compliance.lookups import Lookups
 from dee_es.engine.log.journal import Journal
-from dee_es.errors import ConcurrencyConflict
+from dee_es.errors import ConcurrencyConflict, IntegrityViolation
 from dee_es.ports import EventStore, StoredRow
 
 _PAGE: Final = 2000
+_ARCHIVED: Final = "runs were archived while the log was read; report again"
 OnCounted = Callable[[int], None]
 """Called with the position that has been reached."""
 
@@ -41,18 +42,23 @@ class Reader:
         self._lookups = lookups
         self._counting = counting
         self._through = through
+        self._imported = 0
         self._windows = "windows" in sections
         self._contacts = not {"consent", "suppressions", "unsubscribes"}.isdisjoint(sections)
 
     def count(self, on_counted: OnCounted | None) -> None:
         """Count all entries; raises `IntegrityViolation` or `UnknownEventVersion` for one that
         cannot be read, and `ConcurrencyConflict` if some went into an archive meanwhile."""
+        archived = self._store.archived()
         for rows in self._pages():
             page = self._journal.open_public(rows)
             for fact in self._facts(rows, page):
                 self._counting.take(fact)
             if on_counted is not None:
                 on_counted(rows[-1].position)
+        if self._store.archived() != archived:
+            # Of some runs the beginning was counted, and what came of it was not.
+            raise ConcurrencyConflict(_ARCHIVED)
         self._counting.reach(self._through)
 
     def _pages(self) -> Iterator[list[StoredRow]]:
@@ -68,8 +74,13 @@ class Reader:
     def _facts(self, rows: list[StoredRow], page: Sequence[e.RecordedEvent]) -> Iterator[Fact]:
         needs = self._counting.needs(page)
         runs = self._lookups.runs(needs.runs, page)
-        if len(runs) < len(needs.runs):
-            raise ConcurrencyConflict("runs were archived while the log was read; report again")
+        if lost := needs.runs - runs.keys():
+            gone = self._store.tombstones_of(sorted(lost))
+            if damaged := lost - gone.keys():
+                raise IntegrityViolation(
+                    f"{min(damaged)} does not begin with its enrolment; run `dee audit verify`"
+                )
+            raise ConcurrencyConflict(_ARCHIVED)
         self._counting.know(runs)
         contacts: dict[str, ContactFacts] = {}
         if self._contacts:
@@ -83,6 +94,9 @@ class Reader:
             noted = [row for row, each in zip(rows, page, strict=True) if self._windowed(each)]
             self._journal.preload(noted)
         for row, recorded in zip(rows, page, strict=True):
+            if isinstance(recorded.event, e.LogImported):
+                # Its entries follow; what another log says of their contact is not in this one.
+                self._imported = recorded.position + recorded.event.entries
             if self._counting.tells(recorded):
                 yield self._fact(row, recorded, runs, contacts)
             else:
@@ -101,11 +115,12 @@ class Reader:
             return Fact(recorded, False, run)
         if isinstance(event, e.StepDispatched):
             windowed = self._windows and self._windowed(recorded)
+            here = run is not None and recorded.position > self._imported
             return Fact(
                 recorded,
                 True,
                 run,
-                contacts.get(run.contact_id) if run is not None else None,
+                contacts.get(run.contact_id) if run is not None and here else None,
                 self._lookups.policy(event.reads.get("policy")),
                 self._lookups.in_window(row, recorded) if windowed else None,
             )

@@ -17,7 +17,6 @@ from dee_es.core.document import (
     Paragraph,
     Table,
 )
-from dee_es.core.ids import contact_stream
 from dee_es.engine.exporting.document_parts import (
     checksums,
     messages,
@@ -64,7 +63,7 @@ class Report:
             *self._timeline(rows, history),
             *plans([*around, *history], self._head),
             *messages(history, self._head),
-            *self._standing([*around, *history]),
+            *self._standing(),
             *refusals(history, self._head),
             PageBreak(),
             *self._verification(rows),
@@ -163,16 +162,14 @@ class Report:
         erased = " What was personal in it has been erased." if recorded.erased else ""
         return f"{told}{erased}"
 
-    def _standing(self, history: list[e.RecordedEvent]) -> list[Block]:
-        """Consent and suppression of the contact that this is about."""
-        scope = self._head.scope
-        contact = scope.contact_id
-        if scope.run_id is not None:
-            starts = [each.event for each in history if each.stream_id == scope.run_id]
-            contact = next((s.contact_id for s in starts if isinstance(s, e.Start)), None)
-        if contact is None:
+    def _standing(self) -> list[Block]:
+        """Consent and suppression of the contact that this is about, whatever its period: how they
+        stand comes from entries of any time."""
+        about = self._selection.about(self._head.scope)
+        if about is None:
             return []
-        own = [each for each in history if each.stream_id == contact_stream(contact)]
+        contact, rows = about
+        own = list(self._opened(rows))
         told = [
             (self._head.time(each.meta.tick) or "", self._sentence(each))
             for each in own

@@ -163,6 +163,19 @@ class Selection:
             (row for row in rows if row.position <= scope.through), key=lambda row: row.position
         )
 
+    def about(self, scope: Scope) -> tuple[str, list[StoredRow]] | None:
+        """The contact that the scope is about and all entries of its own, whenever they were; None
+        if it is about none, or if the beginning of its run cannot be read."""
+        contact_id = scope.contact_id
+        if scope.run_id is not None:
+            for first in self._read(self._store.read_stream(scope.run_id, 0, 1)):
+                if isinstance(first.event, e.Start):
+                    contact_id = first.event.contact_id
+        if contact_id is None:
+            return None
+        rows = self._store.read_stream(contact_stream(contact_id))
+        return contact_id, [row for row in rows if row.position <= scope.through]
+
     def _run_ids(self, scope: Scope) -> list[str]:
         if scope.run_id is not None:
             return [scope.run_id]

@@ -15,6 +15,7 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.evidence.checkpoint import origin_of
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream
 from dee_es.core.messages.message import message_id
+from dee_es.core.runs.channel_events import call_outcome
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.retention.archiver import Archiver
@@ -127,15 +128,15 @@ class Certificates:
             elif isinstance(event, e.StepPending):
                 if (event.step_id, False) in under_way:
                     under_way[event.step_id, False]["outcome"] = "pending"
-            elif isinstance(event, _Outcome):
+            elif (outcome := _outcome(event)) is not None:
                 # Settled once: what is told of the step later is not about this message.
-                late = getattr(event, "late", False)
-                place = (event.step_id, event.resend)
-                settled = lost.get(event.step_id) if late else under_way.pop(place, None)
+                step = str(getattr(event, "step_id", ""))
+                late, resend = getattr(event, "late", False), getattr(event, "resend", False)
+                settled = lost.get(step) if late else under_way.pop((step, resend), None)
                 if settled is not None:
-                    settled["outcome"] = _OUTCOMES[type(event)]
+                    settled["outcome"] = outcome
                     if isinstance(event, e.OutcomeUnknown):
-                        lost[event.step_id] = settled
+                        lost[step] = settled
         return [sent for sent in found if sent["outcome"] != "failed"]
 
     def _message(self, recorded: e.RecordedEvent, event: e.StepDispatched) -> dict[str, Any]:
@@ -186,13 +187,18 @@ class Certificates:
         ]
 
 
-_Outcome = e.StepCompleted | e.StepFailed | e.StepRetried | e.OutcomeUnknown
-_OUTCOMES: Final[dict[type[e.Event], str]] = {
-    e.StepCompleted: "delivered",
-    e.StepFailed: "failed",
-    e.StepRetried: "failed",
-    e.OutcomeUnknown: "unknown",
-}
+def _outcome(event: e.Event) -> str | None:
+    """What an event says became of a message or call; None if it says nothing of that."""
+    if isinstance(event, e.StepCompleted):
+        return event.result
+    if isinstance(event, e.StepFailed | e.StepRetried):
+        return "failed"
+    if isinstance(event, e.OutcomeUnknown):
+        return "unknown"
+    if isinstance(event, e.ChannelEventReceived) and event.ended:
+        # The run ended while the call went on: nothing else tells what came of it.
+        return call_outcome(event.type, event.kind)
+    return None
 
 
 def _files(channel: object, sent: Sent) -> list[str]:

@@ -9,7 +9,9 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import SYSTEM_STREAM, contact_stream, is_run
 from dee_es.core.printing import printable
+from dee_es.core.views import RunFilter
 from dee_es.engine.log.system_log import SystemLog
+from dee_es.engine.queries import Queries
 from dee_es.engine.retention.models import Hold
 from dee_es.errors import HoldInForce, InvalidInput, RunNotFound
 from dee_es.ports import EventStore, StreamAppend
@@ -37,8 +39,11 @@ class Standing:
 class Holds:
     """Places, lifts and tells legal holds."""
 
-    def __init__(self, store: EventStore, system: SystemLog, scale: TimeScale) -> None:
+    def __init__(
+        self, store: EventStore, queries: Queries, system: SystemLog, scale: TimeScale
+    ) -> None:
         self._store = store
+        self._queries = queries
         self._system = system
         self._scale = scale
 
@@ -69,7 +74,9 @@ class Holds:
         assert contact_id is not None, "a hold is on a run or on a contact"
         stream = contact_stream(contact_id)
         rows = self._store.read_stream(stream)
-        if not rows and contact_id not in self._store.contact_keys([contact_id]):
+        # With personal data off nobody has a key.
+        known = rows or contact_id in self._store.contact_keys([contact_id])
+        if not known and not self._queries.rows(RunFilter(contact_id=contact_id), limit=1):
             raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
         if any(row.name == "ContactErased" for row in rows):
             raise InvalidInput("contact_id", f"{contact_id!r} was erased; there is nothing to hold")
