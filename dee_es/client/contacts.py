@@ -97,7 +97,7 @@ class ContactsClient:
         reason: str | None = None,
         command_id: str | None = None,
     ) -> bool:
-        """Record that the contact took its consent back."""
+        """Record that the contact took its consent back; without a purpose, all of it."""
         given = {"channel": channel, "purpose": purpose, "reason": reason}
         path = f"/contacts/{part('contact_id', contact_id)}/revoke-consent"
         return self._applied(path, given, command_id)

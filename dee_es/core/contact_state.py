@@ -15,13 +15,15 @@ Listed = tuple[str, str, str]
 
 
 class ContactState(msgspec.Struct, frozen=True):
-    """What later decisions about the contact read. `refused` holds (plan id, suppression) pairs."""
+    """What later decisions about the contact read. `refused` holds (plan id, suppression) pairs,
+    `agreed` the (channel, purpose) pairs that the contact consented to and has not taken back."""
 
     version: int = 0
     listed: frozenset[Listed] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
     command_ids: frozenset[str] = frozenset()
     erased: bool = False
+    agreed: frozenset[tuple[str, str]] = frozenset()
 
 
 def evolve(state: ContactState, recorded: e.RecordedEvent) -> ContactState:
@@ -36,6 +38,10 @@ def evolve(state: ContactState, recorded: e.RecordedEvent) -> ContactState:
         return replace(state, listed=state.listed | _listed(event))
     if isinstance(event, e.ContactUnsuppressed):
         return replace(state, listed=state.listed - _listed(event))
+    if isinstance(event, e.ConsentGranted):
+        return replace(state, agreed=state.agreed | {(event.channel, event.purpose)})
+    if isinstance(event, e.ConsentRevoked):
+        return replace(state, agreed=state.agreed - {(event.channel, event.purpose)})
     if isinstance(event, e.ContactErased):
         return replace(state, erased=True)
     if isinstance(event, e.EnrollmentRefused):
@@ -67,6 +73,17 @@ def unsuppress(state: ContactState, contact_id: str, level: e.Level, scope: str)
         raise InvalidInput("contact_id", f"{contact_id!r} was erased, and stays suppressed")
     lifted = sorted(s for s, at, where in state.listed if (at, where) == (level, scope))
     return [e.ContactUnsuppressed(contact_id, level, scope, tuple(lifted))] if lifted else []
+
+
+def revoke(
+    state: ContactState, contact_id: str, channel: str, purpose: str | None
+) -> list[e.Event]:
+    """The events that take back what the contact agreed to for a purpose; without one, everything
+    that it agreed to on the channel, for whatever purpose: who says no means no."""
+    if purpose is not None:
+        return [e.ConsentRevoked(contact_id, channel, purpose)]
+    purposes = sorted(held for at, held in state.agreed if at == channel and held)
+    return [e.ConsentRevoked(contact_id, channel, each) for each in ["", *purposes]]
 
 
 def refuse(state: ContactState, contact_id: str, plan_id: str, suppression: str) -> list[e.Event]:

@@ -496,3 +496,20 @@ def test_what_was_archived_is_told_and_not_counted(stored: Engine, tmp_path: Pat
     assert report.verification.intact
     text = engine.compliance.render(report, "md").decode()
     assert f"{result.entries:,} entries up to position" in text
+
+
+def test_who_takes_back_all_consent_gets_nothing_for_any_purpose(url: str) -> None:
+    channel = MemoryChannel()
+    with open_engine(url, channel=channel) as engine:
+        publish_basics(engine)
+        engine.publish_policy(POLICIES[1])
+        engine.grant_consent("c0", "email", purpose="news")
+        engine.grant_consent("c0", "voice", purpose="news")
+        run = engine.execute(PLANS["outreach"], person(0))
+        assert engine.revoke_consent("c0", "email")
+        assert engine.contact_at("c0").consents == {
+            "email": "revoked", "email:news": "revoked", "voice:news": "granted",
+        }  # fmt: skip
+        engine.run_until(engine.now().tick + DAY)
+        assert "step.skipped" in [entry.action for entry in engine.get_timeline(run.id)]
+        assert channel.sent == []

@@ -425,7 +425,8 @@ class Sends(RuleBasedStateMachine):
     @rule(at=either, who=people, purpose=st.sampled_from([None, "news"]))
     def revoke(self, at: int, who: str, purpose: str | None) -> None:
         self.engines[at].revoke_consent(who, "email", purpose=purpose)
-        self.model.consents.pop((who, purpose), None)
+        for each in (purpose,) if purpose else (None, "news"):
+            self.model.consents.pop((who, each), None)
 
     @rule(
         at=either,

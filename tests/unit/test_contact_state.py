@@ -113,3 +113,33 @@ def test_channel_events_change_neither() -> None:
 
 def test_every_command_is_known_by_its_id() -> None:
     assert after(suppressed(), lifted()).command_ids == {"cmd_1", "cmd_2"}
+
+
+def granted(channel: str, purpose: str = "") -> e.ConsentGranted:
+    return e.ConsentGranted(CONTACT, channel, purpose)
+
+
+def test_what_is_taken_back_without_a_purpose_is_taken_back_for_every_purpose() -> None:
+    state = after(
+        granted("email", "news"),
+        granted("email"),
+        granted("voice", "news"),
+        granted("email", "offers"),
+        e.ConsentRevoked(CONTACT, "email", "offers"),
+    )
+    events = cs.revoke(state, CONTACT, "email", None)
+    assert events == [
+        e.ConsentRevoked(CONTACT, "email"),
+        e.ConsentRevoked(CONTACT, "email", "news"),
+    ]
+    assert after(granted("email", "news"), granted("voice", "news"), *events).agreed == {
+        ("voice", "news")
+    }
+
+
+def test_what_is_taken_back_for_a_purpose_leaves_the_others() -> None:
+    state = after(granted("email", "news"), granted("email"))
+    assert cs.revoke(state, CONTACT, "email", "news") == [
+        e.ConsentRevoked(CONTACT, "email", "news")
+    ]
+    assert cs.revoke(after(), CONTACT, "email", None) == [e.ConsentRevoked(CONTACT, "email")]

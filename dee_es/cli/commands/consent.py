@@ -85,7 +85,10 @@ def revoke(
     reason: str | None,
     as_json: bool,
 ) -> None:
-    """Record that CONTACT took its consent to CHANNEL (email or voice) back."""
+    """Record that CONTACT took its consent to CHANNEL (email or voice) back.
+
+    Without --purpose all of it, for whatever purpose it was given.
+    """
     with session.engine() as engine:
         engine.revoke_consent(contact_id, channel, purpose=purpose, reason=reason)
     _told("revoked", contact_id, channel, as_json)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.events import ConsentGranted, ConsentRevoked, Level
+from dee_es.core.events import ConsentGranted, Level
 from dee_es.core.values import check_count, check_id, check_text
 from dee_es.engine.api.base import ApiBase, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
@@ -162,7 +162,7 @@ class ContactsApi(ApiBase):
             check_text("source", source, blank=False)
         who, agreed = check_id("contact_id", contact_id), _channel(channel)
         event = ConsentGranted(who, agreed, _purpose(purpose), expires, source)
-        return self._contacts.consent(event, self._meta("consent", command_id, actor, reason))
+        return self._contacts.grant(event, self._meta("consent", command_id, actor, reason))
 
     def revoke_consent(
         self,
@@ -174,12 +174,13 @@ class ContactsApi(ApiBase):
         reason: str | None = None,
         command_id: str | None = None,
     ) -> bool:
-        """Record that the contact took its consent back: what it gave for this purpose, or, without
-        one, what it gave for none in particular. Other purposes are taken back each by itself.
+        """Record that the contact took its consent back: what it gave for this purpose or, without
+        one, all that it gave for the channel, for whatever purpose.
         """
         who, agreed = check_id("contact_id", contact_id), _channel(channel)
-        event = ConsentRevoked(who, agreed, _purpose(purpose))
-        return self._contacts.consent(event, self._meta("consent", command_id, actor, reason))
+        given = None if purpose is None else _purpose(purpose)
+        meta = self._meta("consent", command_id, actor, reason)
+        return self._contacts.revoke(who, agreed, given, meta)
 
     def erase_contact(
         self,

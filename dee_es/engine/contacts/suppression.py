@@ -130,11 +130,19 @@ class Contacts:
 
         return self._change(contact_id, change, meta)
 
-    def consent(
-        self, event: e.ConsentGranted | e.ConsentRevoked, meta: Callable[[], e.Meta]
-    ) -> bool:
-        """Record what the contact said about a channel."""
+    def grant(self, event: e.ConsentGranted, meta: Callable[[], e.Meta]) -> bool:
+        """Record that the contact agreed to a channel."""
         return self._change(event.contact_id, lambda _: [event], meta)
+
+    def revoke(
+        self, contact_id: str, channel: str, purpose: str | None, meta: Callable[[], e.Meta]
+    ) -> bool:
+        """Record that the contact took back what it had agreed to; see `contact_state.revoke`."""
+
+        def change(state: ContactState) -> list[e.Event]:
+            return contact_state.revoke(state, contact_id, channel, purpose)
+
+        return self._change(contact_id, change, meta)
 
     def _change(
         self,

@@ -144,7 +144,7 @@ def grant_consent(
 def revoke_consent(
     engine: EngineDep, actor: ActorDep, command: CommandDep, contact_id: Id, given: Consent
 ) -> Applied:
-    """Record that the contact took its consent back."""
+    """Record that the contact took its consent back; without a purpose, all of it."""
     return Applied(
         changed=engine.revoke_consent(
             contact_id, actor=actor.name, command_id=command, **dict(given)
