@@ -155,6 +155,18 @@ def test_a_planted_session_is_worth_nothing(guarded: tuple[Client, dict[str, str
     assert said(old) == (401, "NotSignedIn")
 
 
+@pytest.mark.parametrize("beside", ['theme={"dark":1}', "a=b c", "consent", "a,b=1", "expires=1"])
+def test_a_session_stands_whatever_cookies_others_set(
+    guarded: tuple[Client, dict[str, str]], beside: str
+) -> None:
+    client, _ = guarded
+    sign_in(client, "viewer")
+    own = client.cookies["dee_session"]
+    client.cookies.clear()
+    cookies = {"cookie": f"{beside}; dee_session={own}"}
+    assert client.get(f"{API}/session", headers=cookies).json().get("actor") == "viewer"
+
+
 def test_passwords_cannot_be_guessed_for_long(shared: Engine, tmp_path: Path) -> None:
     settings, _ = with_users(tmp_path, login_failures=2)
     with served(shared, settings) as client:

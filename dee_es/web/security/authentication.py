@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import quote
 
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -73,11 +73,8 @@ class Gatekeeper:
 
     def cookie(self, scope: Scope) -> str | None:
         """The id in the browser's cookie."""
-        try:
-            found = SimpleCookie(header(scope, b"cookie") or "").get(self.sessions.cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        # As browsers see it: one cookie of others that is none by the book spoils no other.
+        return cookie_parser(header(scope, b"cookie") or "").get(self.sessions.cookie)
 
 
 class Authentication:
