@@ -184,8 +184,8 @@ def mistaken(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     for variable in sorted(environ):
         name = variable.removeprefix("DEE_")
         if name != variable and name not in known:
-            near = get_close_matches(name, sorted(known), 1, _NEAR)
-            found.update({variable: f"DEE_{each}" for each in near})
+            for near in get_close_matches(name, sorted(known), 1, _NEAR):
+                found[variable] = f"DEE_{near}"
     return found
 
 

@@ -20,6 +20,7 @@ from dee_es.web.idempotency import command_id_of
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.jobs import job_page_of
 from dee_es.web.routing import OPERATOR, VIEWER, ActorDep, EngineDep, JobsDep, job, page_router
+from dee_es.web.security.scopes import is_foreign
 
 router: Final = page_router()
 
@@ -32,12 +33,13 @@ Short = Annotated[str, Form(max_length=200)]
 @router.get("/audit", openapi_extra=VIEWER)
 def search(request: Request, engine: EngineDep, actor: ActorDep) -> Response:
     """Entries that match all filters, by time; nothing is looked for before somebody asks, since
-    a search across runs and contacts is put on record."""
+    a search across runs and contacts is put on record, and a link of another site asks nothing."""
     filters = {name: inputs.given(request, name) for name in _NAMES}
     actions = inputs.all_given(request, "action")
     limit = inputs.size(request)
     cursor = inputs.given(request, "cursor")
-    asked = any(name != "done" for name in request.query_params)
+    named = any(name != "done" for name in request.query_params)
+    asked = named and not is_foreign(request.scope)
     times: dict[str, datetime | None] = {}
     if asked:
         now = engine.now().now
