@@ -236,6 +236,29 @@ def test_every_operation_asks_for_its_role_before_its_handler(
         assert said(answer) == (403, "NotAllowed")
 
 
+@pytest.mark.parametrize("broken", ["{", None])
+def test_a_file_of_users_that_cannot_be_read_lets_nobody_in_and_is_shown_to_nobody(
+    shared: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str | None
+) -> None:
+    settings, tokens = with_users(tmp_path)
+    with served(shared, settings, accept="application/json") as client:
+        sign_in(client, "viewer")
+        users = tmp_path / "dee.users"
+        users.unlink()
+        users.mkdir(0o700) if broken is None else users.write_text(broken)
+        users.chmod(0o700)
+        asked = [client.get(f"{API}/runs"), client.get(f"{API}/runs", headers=bearer("dee_x"))]
+        client.cookies.clear()
+        for answer in (*asked, sign_in(client, "viewer")):
+            assert said(answer) == (503, "UsersUnreadable")
+            assert "dee.users" not in answer.text
+        assert client.get("/login").status_code == 200
+        assert str(users) in str([vars(record) for record in caplog.records])
+        if broken is not None:
+            with_users(tmp_path)
+            assert client.get(f"{API}/runs", headers=bearer(tokens["viewer"])).status_code == 200
+
+
 def test_a_session_has_the_role_of_its_user(guarded: tuple[Client, dict[str, str]]) -> None:
     client, _ = guarded
     sign_in(client, "viewer")
