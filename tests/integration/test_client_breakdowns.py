@@ -4,7 +4,7 @@ addresses that are none, errors by name."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -365,27 +365,26 @@ def test_a_file_that_an_erasure_took_is_made_again(
     assert len([each for each in way.asked if each.endswith("/audit/export")]) == 2
 
 
-@pytest.mark.parametrize(
-    "call, field",
-    [
-        (lambda c: c.pause_run("run_1", "ada@example.com \ud800"), "reason"),
-        (lambda c: c.ingest_event("email.opened", "c1", data={"x": float("nan")}), "data.x"),
-        (lambda c: c.ingest_event("email.opened", "c1", data={"x": object()}), "data.x"),
-        (lambda c: c.suppress(email="ada@example.com\ud800"), "email"),
-        (lambda c: c.suppress(email=b"ada@example.com"), "email"),
-        (lambda c: c.list_runs(plan_id="\ud800"), "plan_id"),
-        (lambda c: c.audit.query(text="ada@example.com\ud800"), "text"),
-        (lambda c: c.bulk_cancel({"plan_id": {1}}, "over"), "filters.planId"),
-    ],
-)
 def test_what_no_request_can_hold_is_refused_by_name_and_not_shown(
-    lossy: tuple[Engine, DeeClient, Lossy], call: Any, field: str
+    lossy: tuple[Engine, DeeClient, Lossy],
 ) -> None:
-    _, client, way = lossy
-    with pytest.raises(InvalidInput) as refused:
-        call(client)
-    assert refused.value.field == field
-    assert "ada@" not in str(refused.value)
+    _, c, way = lossy
+    poison, data = "ada@example.com \ud800", {"x": float("nan")}
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("reason", lambda: c.pause_run("run_1", poison)),
+        ("data.x", lambda: c.ingest_event("email.opened", "c1", data=data)),
+        ("data.x", lambda: c.ingest_event("email.opened", "c1", data={"x": object()})),
+        ("email", lambda: c.suppress(email=poison)),
+        ("email", lambda: c.suppress(email=b"ada@example.com")),  # type: ignore[arg-type]
+        ("plan_id", lambda: c.list_runs(plan_id=poison)),
+        ("text", lambda: c.audit.query(text=poison)),
+        ("filters.planId", lambda: c.bulk_cancel({"plan_id": {1}}, "over")),
+    ]
+    for field, call in calls:
+        with pytest.raises(InvalidInput) as refused:
+            call()
+        assert refused.value.field == field
+        assert "ada@" not in str(refused.value)
     assert way.asked == []
 
 
