@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +18,10 @@ DEFAULT_DATABASE: Final = "sqlite:///dee.db"
 _VOICEMAIL: Final = ("hangup", "leave_message", "continue", "off")
 _ANY: Final = 2**53 - 1
 _MOST: Final = {"smtp_port": 65_535}
+_NEAR: Final = 0.75
+"""How much of two names has to be the same (see difflib) for one to be taken for the other."""
+_BESIDE: Final = frozenset({"NEW_MASTER_KEY"})
+"""What else is read from the environment, by one command."""
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -166,6 +171,22 @@ def load_config(
             values[name] = text
     values.update({k: v for k, v in (given or {}).items() if v is not None})
     return EngineConfig(**{name: _typed(name, kinds[name], v) for name, v in values.items()})
+
+
+def mistaken(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables that are no setting but nearly the name of one, each with the one it is near.
+
+    Others that begin with `DEE_` may be somebody else's: Kubernetes makes some for a service `dee`.
+    """
+    environ = os.environ if environ is None else environ
+    known = {each.name.upper() for each in fields(EngineConfig)} | _BESIDE
+    found: dict[str, str] = {}
+    for variable in sorted(environ):
+        name = variable.removeprefix("DEE_")
+        if name != variable and name not in known:
+            for near in get_close_matches(name, sorted(known), 1, _NEAR):
+                found[variable] = f"DEE_{near}"
+    return found
 
 
 def _read_file(path: Path) -> dict[str, Any]:

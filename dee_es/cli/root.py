@@ -114,6 +114,16 @@ def root(
     """
     ctx.meta["dee.debug"] = debug
     ctx.obj = Session(database, keys, actor)
+    _tell_mistaken()
+
+
+def _tell_mistaken() -> None:
+    if any(name.startswith("DEE_") for name in os.environ):
+        from dee_es.config import mistaken
+
+        for variable, meant in mistaken().items():
+            told = f"dee: {variable} is no setting and was not read; is {meant} meant?"
+            click.echo(one_line(told), err=True)
 
 
 def _version(ctx: click.Context) -> None:

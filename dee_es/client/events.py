@@ -42,7 +42,7 @@ class EventsClient:
             "contactId": contact_id,
             "runId": run_id,
             "stepId": step_id,
-            "data": data,
+            "data": None if data is None else check_map("data", data),
             "occurredAt": occurred_at,
             "eventId": event_id,
         }

@@ -9,6 +9,7 @@ from typing import IO, Any, Final
 from dee_es.client.transport import API, ApiRefused, Transport, key_given, problem_error
 
 _STARTS: Final = 3
+_LOST: Final = ("JobNotFound", "FileGone")
 _FIRST_S: Final = 0.02
 _MOST_S: Final = 1.0
 OnJob = Callable[[Mapping[str, Any]], object]
@@ -26,8 +27,9 @@ def done(
 ) -> dict[str, Any]:
     """Start a job, and return it once it has ended well and `look` has seen what else there is.
 
-    A server that was started anew does not know its jobs: the same call under the same key goes on
-    then. Raises what the job failed with, and `ApiRefused` if somebody ended it early.
+    A server that was started anew does not know its jobs, and one that has erased a contact
+    meanwhile gives out no file: the same call under the same key goes on then. Raises what the job
+    failed with, and `ApiRefused` if somebody ended it early.
     """
     chosen, start = key_given(key), 1
     while True:
@@ -37,7 +39,7 @@ def done(
                 look(job)
             return job
         except ApiRefused as error:
-            if error.error != "JobNotFound" or start == _STARTS:
+            if error.error not in _LOST or start == _STARTS:
                 raise
         start += 1
 
@@ -77,7 +79,9 @@ def fetch_made(
 
 
 def file_of(job: Mapping[str, Any]) -> str:
-    """Where the file is that a job made, as a path of the API."""
+    """Where the file is that a job made, as a path of the API; `ApiRefused` if it is gone."""
+    if job["file"] is None:
+        raise ApiRefused(410, "FileGone", "a contact was erased since the job began")
     return str(job["file"]).removeprefix(API)
 
 

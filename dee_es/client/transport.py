@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import IO, Any, Final
 
@@ -15,7 +17,7 @@ import httpx
 
 from dee_es import errors as e
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_id
+from dee_es.core.values import check_id, check_text, check_value
 from dee_es.errors import (
     DeeError,
     InvalidInput,
@@ -110,8 +112,10 @@ class Transport:
         given = {
             name: _json(name, value) for name, value in (body or {}).items() if value is not None
         }
-        headers = {"Idempotency-Key": key_given(key)} if changes else {}
-        return _document(self._send("POST", path, json=given, headers=headers))
+        headers = {"Content-Type": "application/json"}
+        if changes:
+            headers["Idempotency-Key"] = key_given(key)
+        return _document(self._send("POST", path, content=_written(given), headers=headers))
 
     def made_of(self, path: str, body: Mapping[str, Any]) -> bytes:
         """The bytes that a POST which changes nothing answers."""
@@ -135,32 +139,22 @@ class Transport:
 
     def receive(self, path: str, file: IO[bytes]) -> None:
         """Write a file of the server's into this one, in flat memory."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                with self._client.stream("GET", path) as answer:
-                    if not answer.is_success:
-                        answer.read()
-                        raise error_of(answer)
-                    file.seek(0)
-                    file.truncate()
-                    for piece in answer.iter_bytes():
-                        file.write(piece)
-                    return
-            except httpx.TransportError as error:
-                lost = type(error).__name__
-                time.sleep(_PAUSE_S * 2**attempt)
-        raise StoreUnavailable(f"the server did not answer ({lost})")
+        self._repeated(lambda: self._received(path, file))
 
     def delete(self, path: str) -> None:
         """Make a DELETE."""
         self._send("DELETE", path)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._repeated(lambda: self._answer(method, path, **options))
+
+    def _repeated(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        """The first answer that is a success, or is not to be had otherwise in a moment."""
         lost = ""
         for attempt in range(_ATTEMPTS):
             pause = _PAUSE_S * 2**attempt
             try:
-                answer = self._answer(method, path, **options)
+                answer = ask()
             except httpx.TransportError as error:
                 lost = type(error).__name__
             else:
@@ -172,6 +166,18 @@ class Transport:
             if attempt < _ATTEMPTS - 1:
                 time.sleep(pause)
         raise StoreUnavailable(f"the server did not answer ({lost}); nothing is known to be done")
+
+    def _received(self, path: str, file: IO[bytes]) -> httpx.Response:
+        """The answer, with its content in the file if it is a success."""
+        with self._client.stream("GET", path) as answer:
+            if not answer.is_success:
+                answer.read()
+                return answer
+            file.seek(0)
+            file.truncate()
+            for piece in answer.iter_bytes():
+                file.write(piece)
+            return answer
 
     def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer; that of a former attempt that is under way is waited for."""
@@ -265,7 +271,17 @@ def _text(name: str, value: Any) -> Any:
         return _moment(name, value)
     if isinstance(value, list | tuple | set | frozenset):
         return [_text(name, each) for each in value]
-    return str(value)
+    return check_text(in_python(name), str(value))
+
+
+def _written(given: Mapping[str, Any]) -> bytes:
+    """The members of a document as they are sent; raises `InvalidInput` for one that is no JSON."""
+    with suppress(TypeError, ValueError, RecursionError):
+        written = json.dumps(given, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return written.encode()
+    for name, value in given.items():
+        check_value(in_python(name), value)
+    raise InvalidInput("body", "holds what is no JSON value")
 
 
 def _json(name: str, value: Any) -> Any:

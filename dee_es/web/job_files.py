@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dee_es.engine.models import Answer
+from dee_es.errors import InvalidInput
 
 MEDIA_TYPES: Final = {
     "csv": "text/csv",
@@ -92,11 +93,13 @@ class Refusals:
                 self._end += len(line)
 
     def page(self, start: int, limit: int) -> RefusedPage:
-        """Those from a place in the file on."""
+        """Those from a place in the file on; raises `InvalidInput` for one where none begins."""
         found: list[RefusedContact] = []
         with self._lock:
             at = min(start, self._end)
-            self._file.seek(at)
+            self._file.seek(max(0, at - 1))
+            if at and self._file.read(1) != b"\n":
+                raise InvalidInput("cursor", "is not one that a page gave")
             while at < self._end and len(found) < limit:
                 line = self._file.readline(_PAGE_BYTES)
                 at += len(line)

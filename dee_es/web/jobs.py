@@ -245,10 +245,11 @@ class Jobs:
                 if command_id is not None:
                     self._keys[command_id] = job.id
                 self._forget_old()
+                # Here, or the pool might close in between, and the job would wait for ever.
+                self._pool.submit(self._run, job, work, release)
         except (Refused, DeeError):
             release()
             raise
-        self._pool.submit(self._run, job, work, release)
         return job
 
     def check_room(self) -> None:

@@ -57,6 +57,15 @@ class Fault(BaseModel):
     problem: str
     remedy: str
 
+    @classmethod
+    def of(cls, fault: e.PlanFault) -> Fault:
+        """How a fault is shown: what has no form in UTF-8 is written out."""
+        return cls(
+            stepId=None if fault.step_id is None else _written(fault.step_id),
+            problem=_written(fault.problem),
+            remedy=_written(fault.remedy),
+        )
+
 
 class Problem(BaseModel):
     """What went wrong (RFC 9457). `error` is the name of the error class, `field` what is at fault
@@ -124,10 +133,7 @@ def problem_of(error: e.DeeError, instance: str) -> Problem:
         detail = f"{field}: {error.problem}"
     if isinstance(error, e.PlanValidationError):
         detail = str(error).split("\n", 1)[0].rstrip(":")
-        faults = [
-            Fault(stepId=each.step_id, problem=each.problem, remedy=each.remedy)
-            for each in error.faults
-        ]
+        faults = [Fault.of(each) for each in error.faults]
     name = type(error).__name__
     return Problem(
         type=f"urn:dee:problem:{name}",
@@ -223,6 +229,10 @@ async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
     # The text of an unforeseen error may hold anything: only its class is told, and only here.
     _log.error("request_failed", extra={"error": type(error).__name__})
     return answer(500, "InternalError", "the server failed at this request", request.url.path)
+
+
+def _written(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _title(error: str) -> str:

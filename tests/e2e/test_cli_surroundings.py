@@ -245,3 +245,13 @@ def test_a_wait_beyond_all_dates_is_in_nobodys_way(dee: Dee) -> None:
     dee("run-until", "--idle")
     assert dee.json("runs", "show", run)["status"] == "waiting"
     assert dee.json("execute", "plan.yaml", "--contact", "c-2")["status"] == "active"
+
+
+def test_a_mistyped_variable_is_told_beside_the_answer(dee: Dee) -> None:
+    done = dee("runs", "list", "--json", DEE_DATABSE="sqlite:///secret.db", DEE_OTHER="1")
+    assert json.loads(done.stdout)["total"] == 0
+    told = "dee: DEE_DATABSE is no setting and was not read; is DEE_DATABASE meant?\n"
+    assert done.stderr == told
+    failed = dee("runs", "show", "nobody", code=1, DEE_DATABSE="x").stderr.splitlines()
+    assert failed[0] == told.strip()
+    assert len(failed) == 2

@@ -4,7 +4,7 @@ addresses that are none, errors by name."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -248,12 +248,13 @@ def test_an_attempt_that_is_under_way_is_waited_for(
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[str]:
-    """The address of something that gives everybody this answer."""
+def answering(*answers: bytes) -> Iterator[str]:
+    """The address of something that gives these answers, the last of them to all that follow."""
+    left = list(answers)
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            self.wfile.write(answer)
+            self.wfile.write(left.pop(0) if len(left) > 1 else left[0])
             self.close_connection = True
 
         do_GET = do_POST = _answer  # noqa: N815 - as the library calls them
@@ -297,6 +298,94 @@ def test_an_answer_that_is_none_is_an_error_of_its_own(
             with pytest.raises(ApiRefused, match="NotAnApi") as caught:
                 call()
             assert caught.value.status == status
+
+
+PROBLEM: Final = "application/problem+json"
+BUSY: Final = b'{"error": "TooManyJobs", "detail": "wait"}'
+FILE: Final = answer_of("200 OK", "text/csv", b"a,b\n")
+
+
+@pytest.mark.parametrize(
+    "busy, status",
+    [
+        (answer_of("429 Busy", PROBLEM, BUSY, "Retry-After: 0"), 429),
+        (answer_of("503 Away", PROBLEM, BUSY), 503),
+        (answer_of("502 Missed", "text/html", b"<h1>nginx</h1>"), 502),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na,b,", None),
+    ],
+)
+def test_a_file_is_asked_for_again_where_it_may_be_had_in_a_moment(
+    quick: None, busy: bytes, status: int | None
+) -> None:
+    with answering(busy, busy, FILE) as url, DeeClient(url) as client:
+        assert list(client._http.lines("/jobs/job_1/file")) == [b"a,b\n"]
+    with answering(busy, busy, busy, FILE) as url, DeeClient(url) as client:
+        with pytest.raises(StoreUnavailable if status is None else ApiRefused) as refused:
+            list(client._http.lines("/jobs/job_1/file"))
+        assert getattr(refused.value, "status", None) == status
+
+
+def test_a_file_that_is_refused_for_good_is_not_asked_for_again(quick: None) -> None:
+    gone = answer_of("410 Gone", PROBLEM, b'{"error": "FileGone", "detail": "erased"}')
+    with answering(gone, FILE) as url, DeeClient(url) as client:
+        with pytest.raises(ApiRefused, match="FileGone"):
+            list(client._http.lines("/jobs/job_1/file"))
+        assert list(client._http.lines("/jobs/job_1/file")) == [b"a,b\n"]
+
+
+def test_a_server_says_how_long_it_wants_to_be_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept = list[float]()
+    monkeypatch.setattr(sending.time, "sleep", slept.append)
+    busy = answer_of("429 Busy", PROBLEM, BUSY, "Retry-After: 7")
+    with answering(busy, FILE) as url, DeeClient(url) as client:
+        assert list(client._http.lines("/jobs/job_1/file")) == [b"a,b\n"]
+    assert slept == [7.0]
+
+
+def test_a_file_that_an_erasure_took_is_made_again(
+    lossy: tuple[Engine, DeeClient, Lossy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is erased while the export runs: what was read until then is not given out."""
+    engine, client, way = lossy
+    runs = [client.execute("a", {"id": who, "email": f"{who}@example.com"}) for who in ("c1", "c2")]
+    export, erased = engine.audit.export, list[bool]()
+
+    def erasing(*args: Any, **options: Any) -> Any:
+        made = export(*args, **options)
+        if not erased:
+            erased.append(client.erase_contact("c2", "asked to").key_destroyed)
+        return made
+
+    monkeypatch.setattr(engine.audit, "export", erasing)
+    content = client.audit.export(runs[0].id, format="csv").content
+    assert content is not None
+    assert content.count(runs[0].id.encode()) > 1
+    assert len([each for each in way.asked if each.endswith("/audit/export")]) == 2
+
+
+def test_what_no_request_can_hold_is_refused_by_name_and_not_shown(
+    lossy: tuple[Engine, DeeClient, Lossy],
+) -> None:
+    _, c, way = lossy
+    poison, data = "ada@example.com \ud800", {"x": float("nan")}
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("reason", lambda: c.pause_run("run_1", poison)),
+        ("data.x", lambda: c.ingest_event("email.opened", "c1", data=data)),
+        ("data.x", lambda: c.ingest_event("email.opened", "c1", data={"x": object()})),
+        ("email", lambda: c.suppress(email=poison)),
+        ("email", lambda: c.suppress(email=b"ada@example.com")),  # type: ignore[arg-type]
+        ("plan_id", lambda: c.list_runs(plan_id=poison)),
+        ("text", lambda: c.audit.query(text=poison)),
+        ("filters.planId", lambda: c.bulk_cancel({"plan_id": {1}}, "over")),
+    ]
+    for field, call in calls:
+        with pytest.raises(InvalidInput) as refused:
+            call()
+        assert refused.value.field == field
+        assert "ada@" not in str(refused.value)
+    assert way.asked == []
 
 
 @pytest.mark.parametrize("token", ["dee_x\n", " dee_x", "", "dee_é", "a b"])

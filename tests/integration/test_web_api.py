@@ -53,6 +53,17 @@ def test_the_past_of_a_run(client: Client, engine: Engine) -> None:
     assert [entry["version"] for entry in entries] == list(range(1, len(timeline) + 1))
 
 
+@pytest.mark.parametrize("path", ["/plans", "/plans/validate", "/runs"])
+def test_faults_of_steps_that_nobody_could_name_are_told(client: Client, path: str) -> None:
+    body = '{"id": "x", "name": "x", "steps": [{"id": "a\\ud800", "type": "b\\udfff"}]}'
+    if path == "/runs":
+        body = f'{{"plan": {body}, "contact": {{"id": "c1"}}}}'
+    json_type = {"content-type": "application/json"}
+    answer = client.post(f"{API}{path}", content=body, headers=json_type)
+    assert answer.status_code == (200 if path == "/plans/validate" else 422)
+    assert "a\\ud800" in {fault["stepId"] for fault in answer.json()["faults"]}
+
+
 def test_plans_and_templates(client: Client) -> None:
     definition = outreach("second").definition()
     assert client.post(f"{API}/plans/validate", json=definition).json() == {

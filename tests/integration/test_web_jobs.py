@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from dee_es import Engine
+from dee_es.engine.projecting.models import CaughtUp
 from tests.support.web import (
     API,
     MEANT,
@@ -165,6 +168,34 @@ def test_jobs_are_bounded_and_end_with_the_server(engine: Engine) -> None:
         # Closing asks the first one to end after its batch.
     assert first.status_code == 202
     assert engine.list_runs().total < 20_000
+
+
+def test_catching_up_is_ended_early_and_has_an_end(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, let, far = threading.Event(), threading.Event(), itertools.count(1)
+
+    def slow(name: str, *, within_s: float | None = None) -> CaughtUp:
+        begun.set()
+        assert let.wait(10)
+        return CaughtUp(name=name, position=min(5, next(far)), head=9)
+
+    place = f"{API}/projections/run_list/catch-up"
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.projections, "catch_up", slow)
+        answer = client.post(place)
+        assert begun.wait(10)
+        client.delete(answer.headers["location"])
+        let.set()
+        assert ended(client, answer)["state"] == "aborted"
+        assert next(far) == 2
+        stuck = ended(client, client.post(place))
+        assert (stuck["state"], stuck["result"]["position"]) == ("done", 5)
+        assert stuck["progress"]["total"] == 9
+    for given in ({}, {"withinS": 0}, {"withinS": 0.001}, {"withinS": 60}):
+        job = ended(client, client.post(place, json=given))
+        assert (job["state"], job["result"]["head"]) == ("done", engine.metrics().position)
+    assert engine.projections.lag()["run_list"] == 0
 
 
 def test_what_jobs_made_is_not_to_be_had_after_an_erasure(client: Client, engine: Engine) -> None:

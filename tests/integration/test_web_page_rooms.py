@@ -95,6 +95,8 @@ def test_times_are_shown_in_a_zone_that_was_chosen(acting: Site) -> None:
     assert "<option selected>Asia/Kolkata</option>" in acting.page("/time-zone", **asked).text
     for path in ("/runs", "/contacts/c5", "/audit", "/projections", "/health", "/jobs"):
         assert "Asia/Kolkata" in acting.page(path, **asked).text, path
+    job_of(acting, acting.send("/projections/run_list/verify"))
+    assert "Asia/Kolkata, wall clock" in acting.page("/jobs", **asked).text
 
 
 @pytest.mark.parametrize("zone", [" ", "Mars/Base", "../../etc/passwd", "/etc/localtime", EVIL])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,25 @@ def test_a_run_shows_its_way_at_any_version(site: Site) -> None:
     sent_on = site.client.get(f"/runs/{run}/at?version=2", headers=HTML)
     assert sent_on.headers["location"] == f"/runs/{run}?version=2", "without scripts"
     assert "Version: must be" in Page(site.page(f"/runs/{run}?version=999", 422).text).text
+
+
+@pytest.mark.parametrize("after", ["explain", "get_logs", "get_timeline"])
+@pytest.mark.parametrize("headers", [HTML, HTMX])
+def test_a_run_that_moves_while_it_is_looked_at_is_shown(
+    acting: Site, monkeypatch: pytest.MonkeyPatch, after: str, headers: dict[str, str]
+) -> None:
+    engine, run = acting.world.engine, acting.world.runs["waiting"]
+    ask, moved = getattr(engine, after), list[str]()
+
+    def moving(run_id: str) -> Any:
+        found = ask(run_id)
+        moved.append(engine.pause_run(run_id).status.value)
+        return found
+
+    monkeypatch.setattr(engine, after, moving)
+    path = f"/runs/{run}/at" if headers is HTMX else f"/runs/{run}"
+    assert acting.client.get(path, headers=headers).status_code == 200
+    assert moved == ["paused"]
 
 
 def test_a_chain_is_verified_and_a_run_decided_again(site: Site) -> None:

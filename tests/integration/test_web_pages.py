@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import html
 import re
 
 import pytest
@@ -164,6 +165,37 @@ def test_pages_hold_every_run_once_and_lead_back(site: Site) -> None:
     assert "1–4 of 11" in site.page(first).text
 
 
+def further(text: str) -> str:
+    """Where the next page is."""
+    return html.unescape(text.split('rel="next" href="')[1].split('"')[0])
+
+
+@pytest.mark.parametrize(
+    "path", ["/runs?limit=4&after=9d&before=0s", "/audit?search=1&limit=4&since=9d&until=0s"]
+)
+def test_pages_of_the_last_days_are_still_there_when_time_has_passed(
+    acting: Site, path: str
+) -> None:
+    engine = acting.world.engine
+    first = acting.page(path).text
+    then = acting.page(further(first)).text
+    engine.run_until(engine.now().tick + 3)
+    assert acting.page(further(first)).text.count("<tr>") == then.count("<tr>") > 0
+    acting.page(further(then))
+
+
+@pytest.mark.parametrize("path", ["/runs?status=failed", "/audit?action=run.failed"])
+def test_a_page_behind_the_last_one_says_so(site: Site, path: str) -> None:
+    text = site.page(f"{path}&limit=1").text
+    for _ in range(10):
+        if 'rel="next"' not in text:
+            break
+        text = site.page(further(text)).text
+    assert "There is nothing behind the last page." in text
+    assert "matches" not in text
+    assert 'rel="prev"' in text or "First page</a>" in text
+
+
 @pytest.mark.parametrize(
     "path, field",
     [
@@ -176,6 +208,7 @@ def test_pages_hold_every_run_once_and_lead_back(site: Site) -> None:
         ("/audit?action=nothing", "actions"),
         ("/contacts/c1?at=never", "at"),
         ("/plans/outreach?version=9", "version"),
+        (f"/plans/outreach?beside={'0' * 18}{'9' * 5_000}", "beside"),
     ],
 )
 def test_what_cannot_be_read_is_told_by_name(site: Site, path: str, field: str) -> None:

@@ -70,6 +70,32 @@ def test_a_form_of_our_own_pages_has_no_origin_but_says_where_it_comes_from(
     assert said(answer) == (403, "ForeignOrigin")
 
 
+FOLLOWED = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+IMAGE = {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_site_asks_for_nothing_and_may_lead_to_a_page(
+    local: Client, shared: Engine, site: str
+) -> None:
+    """What is asked of the audit trail is put on record, so that asking has to be meant."""
+    before, asked = shared.metrics().position, f"{API}/audit?purpose=planted"
+    for how in (IMAGE, FOLLOWED, {}, {**FOLLOWED, "sec-fetch-dest": "iframe"}):
+        answer = local.get(asked, headers={"sec-fetch-site": site, **how})
+        assert said(answer) == (403, "ForeignOrigin")
+    foreign = {"accept": "text/html", "sec-fetch-site": site}
+    assert local.get("/audit?search=1", headers={**foreign, **IMAGE}).status_code == 403
+    page = local.get("/audit?search=1&text=x", headers={**foreign, **FOLLOWED})
+    assert (page.status_code, "Set filters and search" in page.text) == (200, True)
+    assert 'value="x"' in page.text
+    assert local.get("/runs?status=failed", headers={**foreign, **FOLLOWED}).status_code == 200
+    assert local.get("/hooks/unsubscribe", headers={**foreign, **IMAGE}).status_code == 404
+    assert shared.metrics().position == before
+    for own in ("same-origin", "none"):
+        assert local.get(asked, headers={"sec-fetch-site": own, **IMAGE}).status_code == 200
+    assert shared.metrics().position == before + 2
+
+
 def test_two_hosts_are_none(local: Client) -> None:
     answer = local.get(f"{API}/runs", headers=[("host", HOST), ("host", "evil.example")])
     assert said(answer) == (421, "ForeignHost")

@@ -155,6 +155,18 @@ def test_a_planted_session_is_worth_nothing(guarded: tuple[Client, dict[str, str
     assert said(old) == (401, "NotSignedIn")
 
 
+@pytest.mark.parametrize("beside", ['theme={"dark":1}', "a=b c", "consent", "a,b=1", "expires=1"])
+def test_a_session_stands_whatever_cookies_others_set(
+    guarded: tuple[Client, dict[str, str]], beside: str
+) -> None:
+    client, _ = guarded
+    sign_in(client, "viewer")
+    own = client.cookies["dee_session"]
+    client.cookies.clear()
+    cookies = {"cookie": f"{beside}; dee_session={own}"}
+    assert client.get(f"{API}/session", headers=cookies).json().get("actor") == "viewer"
+
+
 def test_passwords_cannot_be_guessed_for_long(shared: Engine, tmp_path: Path) -> None:
     settings, _ = with_users(tmp_path, login_failures=2)
     with served(shared, settings) as client:
@@ -222,6 +234,29 @@ def test_every_operation_asks_for_its_role_before_its_handler(
                  "/runs/import", "/definitions/sender", "/definitions/policy"):  # fmt: skip
         answer = client.post(f"{API}{path}", json={}, headers=bearer(tokens["operator"]))
         assert said(answer) == (403, "NotAllowed")
+
+
+@pytest.mark.parametrize("broken", ["{", None])
+def test_a_file_of_users_that_cannot_be_read_lets_nobody_in_and_is_shown_to_nobody(
+    shared: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str | None
+) -> None:
+    settings, tokens = with_users(tmp_path)
+    with served(shared, settings, accept="application/json") as client:
+        sign_in(client, "viewer")
+        users = tmp_path / "dee.users"
+        users.unlink()
+        users.mkdir(0o700) if broken is None else users.write_text(broken)
+        users.chmod(0o700)
+        asked = [client.get(f"{API}/runs"), client.get(f"{API}/runs", headers=bearer("dee_x"))]
+        client.cookies.clear()
+        for answer in (*asked, sign_in(client, "viewer")):
+            assert said(answer) == (503, "UsersUnreadable")
+            assert "dee.users" not in answer.text
+        assert client.get("/login").status_code == 200
+        assert str(users) in str([vars(record) for record in caplog.records])
+        if broken is not None:
+            with_users(tmp_path)
+            assert client.get(f"{API}/runs", headers=bearer(tokens["viewer"])).status_code == 200
 
 
 def test_a_session_has_the_role_of_its_user(guarded: tuple[Client, dict[str, str]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dee_es.config import EngineConfig, load_config
+from dee_es.config import EngineConfig, load_config, mistaken
 from dee_es.errors import InvalidInput
 
 CALLS = {
@@ -108,3 +108,28 @@ def test_a_setting_of_another_kind_is_named(
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "dee.toml").write_bytes(b'\xef\xbb\xbfactor = "Robin"\r\n')
     assert load_config(environ={}, folder=tmp_path).actor == "Robin"
+
+
+@pytest.mark.parametrize(
+    "variable, meant",
+    [
+        ("DEE_DATABSE", "DEE_DATABASE"),
+        ("DEE_DATABASE_URL", "DEE_DATABASE"),
+        ("DEE_KEY", "DEE_KEYS"),
+        ("DEE_SMTP_USER", "DEE_SMTP_USERNAME"),
+        ("DEE_MASTERKEY", "DEE_MASTER_KEY"),
+        ("DEE_NEW_MASTERKEY", "DEE_NEW_MASTER_KEY"),
+    ],
+)
+def test_a_variable_that_is_nearly_a_setting_is_found(variable: str, meant: str) -> None:
+    assert mistaken({variable: "x", "DEE_ACTOR": "Robin", "PATH": "/bin"}) == {variable: meant}
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    """Of the scripts here, of Kubernetes for a service named dee, and the settings themselves."""
+    others = [
+        "DEE_", "DEE_CHROMIUM", "DEE_PORT", "DEE_PORT_8765_TCP_ADDR", "DEE_PYTHON", "DEE_ROOT",
+        "DEE_SERVICE_HOST", "DEE_SERVICE_PORT_HTTP", "DEE_TEST_FULL", "DEE_HOME", "DE_KEYS",
+        "DEE_NEW_MASTER_KEY", *(f"DEE_{name.upper()}" for name in EngineConfig.__slots__),
+    ]  # fmt: skip
+    assert mistaken(dict.fromkeys(others, "x")) == {}

@@ -157,6 +157,8 @@ def test_users_are_changed_and_forgotten(tmp_path: Path) -> None:
     assert again.bearer(new) is not None
     with pytest.raises(InvalidInput, match="a user's"):
         users.add_token("ada", Role.VIEWER)
+    with pytest.raises(InvalidInput, match="a token's"):
+        users.add_user("ci", Role.VIEWER, PASSWORD)
     for name, password, what in (
         ("ada", "short", "password"),
         ("", PASSWORD, "name"),

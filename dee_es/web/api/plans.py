@@ -12,7 +12,7 @@ from dee_es.core.runs.rendering import unrenderable
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import FunnelStep
 from dee_es.engine.models import Answer
-from dee_es.errors import PlanFault, PlanValidationError
+from dee_es.errors import PlanValidationError
 from dee_es.web.api.models import Given, Values
 from dee_es.web.problems import Fault
 from dee_es.web.routing import (
@@ -94,9 +94,9 @@ def validate(engine: EngineDep, given: PlanBody) -> Checked:
     """Check a plan, and that what it refers to is published. Nothing is written."""
     try:
         plan = load_plan(given)
-        faults = [*_missing(plan, engine), *map(_fault, unrenderable(plan))]
+        faults = [*_missing(plan, engine), *map(Fault.of, unrenderable(plan))]
     except PlanValidationError as error:
-        faults = [_fault(each) for each in error.faults]
+        faults = [Fault.of(each) for each in error.faults]
     return Checked(valid=not faults, faults=tuple(faults))
 
 
@@ -124,8 +124,4 @@ def _missing(plan: ExecutionPlan, engine: EngineApi) -> list[Fault]:
     found = missing_references(
         plan, engine.list_definitions("template"), engine.list_definitions("script")
     )
-    return [_fault(each) for each in found]
-
-
-def _fault(found: PlanFault) -> Fault:
-    return Fault(stepId=found.step_id, problem=found.problem, remedy=found.remedy)
+    return [Fault.of(each) for each in found]

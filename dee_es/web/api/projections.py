@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Annotated, Final
 
 from fastapi import Path, Response
@@ -14,6 +16,7 @@ from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Answer
 from dee_es.engine.projecting.manager import MOST_PAGE, PAGE
 from dee_es.engine.projecting.models import (
+    CaughtUp,
     ParkedStream,
     ProjectionStatus,
     RebuildEstimate,
@@ -39,6 +42,8 @@ from dee_es.web.security.roles import Actor, Role
 router: Final = api_router("projections")
 
 _starts: Final = partial(router.post, status_code=202, response_model=JobView)
+
+_A_LITTLE_S: Final = 1.0
 
 Name = Annotated[str, Path(pattern=r"^[a-z_]{1,64}$")]
 StreamId = Annotated[str, Field(min_length=1, max_length=300)]
@@ -196,11 +201,11 @@ def catch_up(
     name: Name,
     given: CatchUp | None = None,
 ) -> Response:
-    """Fold what a projection has not seen yet, as a job."""
+    """Fold what a projection has not seen yet, as a job. Ended early, what was folded stays so."""
     asked = given or CatchUp()
 
     def work(running: Job) -> BaseModel:
-        return engine.projections.catch_up(name, within_s=asked.within_s)
+        return _caught_up(engine, running, name, asked.within_s)
 
     start = _starting(engine, jobs, actor, command, name)
     return start("catch up", Role.OPERATOR, asked, work)
@@ -235,6 +240,22 @@ def _starting(
         return accepted(jobs.start(kind, actor.name, role, work, command_id=command, digest=digest))
 
     return start
+
+
+def _caught_up(engine: EngineApi, running: Job, name: str, within_s: float | None) -> CaughtUp:
+    """How far it came; a little at a time, so that it can be ended in between."""
+    ends = inf if within_s is None else time.monotonic() + within_s
+    head, before = None, -1
+    while True:
+        left = max(0.0, ends - time.monotonic())
+        found = engine.projections.catch_up(name, within_s=min(_A_LITTLE_S, left))
+        head = found.head if head is None else head
+        far = found.model_copy(update={"head": head})
+        running.progress(far.position, max(head, far.position))
+        if far.level or far.position == before or time.monotonic() >= ends:
+            return far
+        before = far.position
+        running.check()
 
 
 def _known(engine: EngineApi, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, get_args
 
 from fastapi import Form, Request, Response
@@ -19,10 +20,12 @@ from dee_es.web.idempotency import command_id_of
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.jobs import job_page_of
 from dee_es.web.routing import OPERATOR, VIEWER, ActorDep, EngineDep, JobsDep, job, page_router
+from dee_es.web.security.scopes import is_foreign
 
 router: Final = page_router()
 
 _NAMES: Final = ("run", "contact", "plan", "actor", "since", "until", "text")
+_TIMES: Final = ("since", "until")
 _SIGNED: Final = "checkpoint.signed"
 Short = Annotated[str, Form(max_length=200)]
 
@@ -30,14 +33,20 @@ Short = Annotated[str, Form(max_length=200)]
 @router.get("/audit", openapi_extra=VIEWER)
 def search(request: Request, engine: EngineDep, actor: ActorDep) -> Response:
     """Entries that match all filters, by time; nothing is looked for before somebody asks, since
-    a search across runs and contacts is put on record."""
+    a search across runs and contacts is put on record, and a link of another site asks nothing."""
     filters = {name: inputs.given(request, name) for name in _NAMES}
     actions = inputs.all_given(request, "action")
     limit = inputs.size(request)
     cursor = inputs.given(request, "cursor")
-    asked = any(name != "done" for name in request.query_params)
+    named = any(name != "done" for name in request.query_params)
+    asked = named and not is_foreign(request.scope)
+    times: dict[str, datetime | None] = {}
+    if asked:
+        now = engine.now().now
+        times = {name: inputs.moment(name, filters[name], now) for name in _TIMES}
     base: dict[str, Any] = {
         **filters,
+        **{name: inputs.lasting(filters[name], moment) for name, moment in times.items()},
         "action": actions,
         "limit": None if limit == 50 else limit,
         "search": "1",
@@ -45,7 +54,7 @@ def search(request: Request, engine: EngineDep, actor: ActorDep) -> Response:
     behind = rendering.unless_level(request, engine, "audit_trail") if asked else None
     if behind is not None:
         return behind
-    found = _found(request, engine, actor.name, filters, actions, limit) if asked else None
+    found = _found(request, engine, actor.name, filters, times, actions, limit) if asked else None
     following = None if found is None else found.next_cursor
     return rendering.page(
         request,
@@ -68,18 +77,18 @@ def _found(
     engine: EngineApi,
     actor: str,
     filters: Mapping[str, str | None],
+    times: Mapping[str, datetime | None],
     actions: list[str],
     limit: int,
 ) -> AuditPage:
-    now = engine.now().now
     return engine.audit.query(
         filters["run"],
         filters["contact"],
         filters["plan"],
         actions or None,
         filters["actor"],
-        inputs.moment("since", filters["since"], now),
-        inputs.moment("until", filters["until"], now),
+        times["since"],
+        times["until"],
         filters["text"],
         limit,
         inputs.given(request, "cursor"),

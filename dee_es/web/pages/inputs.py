@@ -16,6 +16,7 @@ from dee_es.web.problems import Refused, first_fault
 _Model = TypeVar("_Model", bound=BaseModel)
 SIZES: Final = (25, 50, 100, 200)
 """How many rows a page may have."""
+_DIGITS: Final = 18
 
 Key = Annotated[str, Form(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 """The key of a form: sent twice, it acts once."""
@@ -44,7 +45,8 @@ def number(request: Request, name: str, otherwise: int, *, least: int, most: int
     value = given(request, name)
     if value is None:
         return otherwise
-    if not value.isascii() or not value.isdecimal() or not least <= int(value[:18]) <= most:
+    short = value.isascii() and value.isdecimal() and len(value) <= _DIGITS
+    if not short or not least <= int(value) <= most:
         raise InvalidInput(name, f"must be a whole number from {least:,} to {most:,}")
     return int(value)
 
@@ -66,6 +68,13 @@ def moment(name: str, text: str | None, now: datetime) -> datetime | None:
         raise InvalidInput(
             name, "must be a time such as 2025-03-01 09:00 (UTC), or 24h or 7d ago"
         ) from None
+
+
+def lasting(text: str | None, read: datetime | None) -> str | None:
+    """A time as it was typed, or as it was `read` if it was `24h` or `7d` before now: those are
+    other times a moment later, and a page that follows would be one of other filters."""
+    relative = text is not None and parse_duration(text) is not None
+    return read.isoformat() if relative and read is not None else text
 
 
 def required_reason(text: str) -> str:

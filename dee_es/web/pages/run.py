@@ -38,9 +38,10 @@ class Moment:
 def run(request: Request, engine: EngineDep, run_id: Id) -> Response:
     """Everything about a run."""
     found = engine.get_run(run_id)
+    # Asked first: what else is asked of a run that moves on meanwhile goes as far, or further.
+    timeline = engine.get_timeline(run_id)
     told = engine.explain(run_id)
     log = engine.get_logs(run_id)
-    timeline = engine.get_timeline(run_id)
     moment = _moment(request, engine, run_id, timeline, told.sentences, log)
     present = engine.run_at(run_id, version=len(timeline))
     return rendering.page(
@@ -49,7 +50,7 @@ def run(request: Request, engine: EngineDep, run_id: Id) -> Response:
         "run.html",
         run=found,
         told=told,
-        timeline=list(zip(timeline, told.sentences, strict=True)),
+        timeline=list(zip(timeline, told.sentences, strict=False)),
         moment=moment,
         messages=messages_of(log),
         allowed=_allowed(found.status.value, present.context.unknown is not None),

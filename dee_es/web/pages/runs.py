@@ -57,6 +57,14 @@ class RunFilters:
             "started_before": inputs.moment("before", self.before, now),
         }
 
+    def lasting(self, chosen: Mapping[str, Any]) -> RunFilters:
+        """The filters of the pages that follow, `chosen` being those of the engine."""
+        return replace(
+            self,
+            after=inputs.lasting(self.after, chosen["started_after"]),
+            before=inputs.lasting(self.before, chosen["started_before"]),
+        )
+
     def query(self) -> dict[str, Any]:
         """The filters for an address."""
         return {
@@ -109,7 +117,7 @@ def runs(request: Request, engine: EngineDep) -> Response:
         limit=limit,
         sizes=inputs.SIZES,
         plans=[plan.id for plan in engine.list_plans()],
-        paging=_paging(request, filters, found, limit),
+        paging=_paging(request, filters.lasting(chosen), found, limit),
     )
 
 

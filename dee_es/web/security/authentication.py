@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote
 
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dee_es.errors import InvalidInput
-from dee_es.web.problems import answer
+from dee_es.web.problems import Refused, answer
 from dee_es.web.security.roles import Actor, Role
 from dee_es.web.security.scopes import HOOKS, header, is_public
 from dee_es.web.security.sessions import Sessions
 from dee_es.web.security.users import Users, nobodys_password
 from dee_es.web.settings import WebSettings
 
+_log: Final = logging.getLogger("dee_es.web")
 _QUERY: Final = "!$&'()*+,-./:;=?@_~%"
 """What stands for itself in a query; `%` because it is encoded already."""
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Raises `Refused` if the file of users cannot be read; only the log says where and why."""
+    try:
+        yield
+    except (InvalidInput, OSError) as error:
+        _log.error("users_unreadable", extra={"problem": str(error)})
+        raise Refused(
+            503, "UsersUnreadable", "nobody can come in now: the log of this server says why"
+        ) from None
 
 
 class Gatekeeper:
@@ -48,17 +64,18 @@ class Gatekeeper:
             raise InvalidInput("allowed-host", "name the host under which others reach this server")
 
     def actor(self, scope: Scope) -> Actor | None:
-        """Who makes the request; None if nobody can tell."""
+        """Who makes the request; None if nobody can tell. Raises `Refused` as `readable` does."""
         if scope["path"].startswith(HOOKS):
             return None
         if self.local or self.users is None:
             return self._local
-        authorization = header(scope, b"authorization")
-        if authorization is not None:
-            kind, _, token = authorization.partition(" ")
-            found = self.users.bearer(token.strip()) if kind.lower() == "bearer" else None
-            return None if found is None else Actor(found.name, found.role, "token")
-        return self._of_session(scope, self.users)
+        with readable():
+            authorization = header(scope, b"authorization")
+            if authorization is not None:
+                kind, _, token = authorization.partition(" ")
+                found = self.users.bearer(token.strip()) if kind.lower() == "bearer" else None
+                return None if found is None else Actor(found.name, found.role, "token")
+            return self._of_session(scope, self.users)
 
     def _of_session(self, scope: Scope, users: Users) -> Actor | None:
         cookie = self.cookie(scope)
@@ -73,11 +90,8 @@ class Gatekeeper:
 
     def cookie(self, scope: Scope) -> str | None:
         """The id in the browser's cookie."""
-        try:
-            found = SimpleCookie(header(scope, b"cookie") or "").get(self.sessions.cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        # As browsers see it: one cookie of others that is none by the book spoils no other.
+        return cookie_parser(header(scope, b"cookie") or "").get(self.sessions.cookie)
 
 
 class Authentication:
@@ -92,7 +106,12 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["dee.actor"] = actor = self._gatekeeper.actor(scope)
+        try:
+            scope["dee.actor"] = actor = self._gatekeeper.actor(scope)
+        except Refused as error:
+            refused = answer(error.status, error.error, error.detail, scope["path"])
+            await refused(scope, receive, send)
+            return
         if actor is not None or is_public(scope):
             await self._app(scope, receive, send)
             return

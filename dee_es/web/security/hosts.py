@@ -8,7 +8,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dee_es.web.problems import answer
-from dee_es.web.security.scopes import HOOKS
+from dee_es.web.security.scopes import HOOKS, header, is_foreign, is_unsafe
 from dee_es.web.settings import WebSettings
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
@@ -38,6 +38,8 @@ class Hosts:
     A page of somebody else's that resolves its own name to this address sends that name as Host;
     one that calls this address from another origin sends that origin. Under our own referrer
     policy a form says the origin is `null`; then the browser itself has to say that it is ours.
+    An image, a frame or the like names no origin: of those the browser says what they are for, and
+    all that another site may do is to lead somebody to a page.
     """
 
     def __init__(self, app: ASGIApp, allowed: frozenset[str], schemes: tuple[str, ...]) -> None:
@@ -66,10 +68,20 @@ class Hosts:
         own = {f"{scheme}://{host}".encode("latin-1") for scheme in self._schemes}
         if (b"sec-fetch-site", b"same-origin") in headers:
             own.add(b"null")
-        if any(origin.lower() not in own for origin in origins):
+        if any(origin.lower() not in own for origin in origins) or _reaches_in(scope):
             refused = answer(
                 403, "ForeignOrigin", "this server takes no requests of other sites", scope["path"]
             )
             await refused(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _reaches_in(scope: Scope) -> bool:
+    """Whether a page of another site asks for something, and does not just lead to a page. What
+    changes something has to be meant anyway (`Csrf`)."""
+    path: str = scope["path"]
+    if path.startswith(HOOKS) or is_unsafe(scope) or not is_foreign(scope):
+        return False
+    mode, purpose = header(scope, b"sec-fetch-mode"), header(scope, b"sec-fetch-dest")
+    return path.startswith("/api/") or (mode, purpose) != ("navigate", "document")

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from dee_es.web.problems import Refused
 from dee_es.web.routing import VIEWER, page_router
-from dee_es.web.security.authentication import Gatekeeper
+from dee_es.web.security.authentication import Gatekeeper, readable
 from dee_es.web.security.scopes import actor_in
 from dee_es.web.static_files import static
 
@@ -115,7 +115,7 @@ class Login:
             return _page(said, next, 429, {"Retry-After": str(math.ceil(wait))})
         # Counted before it is known: many attempts at once are many attempts.
         self._attempts.failed(keys)
-        with self._few:
+        with self._few, readable():
             user = users.signed_in(name, password)
         if user is None:
             return _page("Name or password is wrong.", next, 403)

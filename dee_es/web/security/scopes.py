@@ -25,6 +25,11 @@ def media_type(scope: Scope) -> str:
     return (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
+def is_foreign(scope: Scope) -> bool:
+    """Whether a browser says that it makes the request for a page of another site."""
+    return header(scope, b"sec-fetch-site") in ("cross-site", "same-site")
+
+
 def is_unsafe(scope: Scope) -> bool:
     """Whether the request may change something."""
     return scope["method"] not in SAFE

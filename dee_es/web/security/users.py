@@ -115,13 +115,20 @@ class Users:
     # --- changing ---------------------------------------------------------------------------------
 
     def add_user(self, name: str, role: Role, password: str) -> None:
-        """Add a user, or give one another role and password. Raises `InvalidInput`."""
+        """Add a user, or give one another role and password. Raises `InvalidInput`, also for a name
+        that a token has: the log tells people and programs apart by their names."""
         checked = _checked_name(name)
         check_text("password", password)
         if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
             raise InvalidInput("password", f"must have {LEAST_PASSWORD} characters or more")
         hashed = HASHER.hash(password)
-        self._change(lambda known: known.users.update({checked: User(checked, role, hashed)}))
+
+        def add(known: Known) -> None:
+            if any(token.name == checked for token in known.tokens.values()):
+                raise InvalidInput("name", "is a token's; a user needs a name of its own")
+            known.users[checked] = User(checked, role, hashed)
+
+        self._change(add)
 
     def add_token(self, name: str, role: Role) -> str:
         """Make a token for a program; it is returned once and kept nowhere. One of the same name
