@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from dee_es.cli.output import (
 )
 from dee_es.cli.refusals import refusal_line
 from dee_es.cli.text import counted
-from dee_es.cli.times import told
+from dee_es.cli.times import Moment, go_on, told
 
 if TYPE_CHECKING:
     from dee_es.cli.refusals import Refused
@@ -41,8 +41,11 @@ def as_json(run: ExecutionRun) -> dict[str, Any]:
     return run.model_dump(mode="json", by_alias=True)
 
 
-def show_page(page: RunPage, shape: str | None, now: datetime) -> None:
-    """Write a page of runs as a table, or in the format asked for."""
+def show_page(
+    page: RunPage, shape: str | None, now: datetime, moments: Mapping[str, Moment | None]
+) -> None:
+    """Write a page of runs as a table, or in the format asked for; `moments` are the options that
+    take times, as they were given."""
     if shape == "json":
         write_json(page.model_dump(mode="json", by_alias=True))
     elif shape == "csv":
@@ -52,7 +55,7 @@ def show_page(page: RunPage, shape: str | None, now: datetime) -> None:
         write_csv(header, map(as_json, page.runs))
     else:
         write_table(_COLUMNS, [_row(run, now) for run in page.runs])
-        _footer(page)
+        _footer(page, now, moments)
 
 
 def _row(run: ExecutionRun, now: datetime) -> Sequence[str | int | None]:
@@ -69,10 +72,11 @@ def _row(run: ExecutionRun, now: datetime) -> Sequence[str | int | None]:
     )
 
 
-def _footer(page: RunPage) -> None:
+def _footer(page: RunPage, now: datetime, moments: Mapping[str, Moment | None]) -> None:
     shown = len(page.runs)
     count = f"{shown:,} of " if shown != page.total else ""
-    more = f"; the next ones: --cursor {page.next_cursor}" if page.next_cursor else ""
+    cursor = page.next_cursor
+    more = f"; the next ones: {go_on(cursor, moments, now)}" if cursor else ""
     say(f"{count}{counted(page.total, 'run')}{more}")
     parked = [run.id for run in page.runs if run.parked]
     if parked:

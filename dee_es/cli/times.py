@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -17,11 +17,13 @@ __all__ = [
     "Moment",
     "distance",
     "duration_option",
+    "go_on",
     "iso",
     "local",
     "moment_option",
     "parse_duration",
     "parse_time",
+    "refuse_distances",
     "rough",
     "span",
     "time_option",
@@ -63,6 +65,27 @@ def moment_option(ctx: click.Context, param: click.Parameter, value: str | None)
     with _as_bad_parameter(value):
         away = parse_duration(value)
         return Moment(distance=away) if away is not None else Moment(at=parse_time(value))
+
+
+def go_on(cursor: str, moments: Mapping[str, Moment | None], now: datetime) -> str:
+    """The options that ask for what follows a page: times in full where distances were given, since
+    those would mean another time by then."""
+    options = [
+        f"{option} {iso(moment.before(now))}"
+        for option, moment in moments.items()
+        if moment is not None and moment.distance is not None
+    ]
+    return " ".join([*options, f"--cursor {cursor}"])
+
+
+def refuse_distances(cursor: str | None, moments: Mapping[str, Moment | None]) -> None:
+    """Refuse a cursor beside a distance such as 24h, which is another time than that of its page.
+    Raises `click.UsageError`."""
+    for option, moment in moments.items():
+        if cursor is not None and moment is not None and moment.distance is not None:
+            raise click.UsageError(
+                f"{option} has to be a time in full beside --cursor, as the page before said it"
+            )
 
 
 def time_option(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:

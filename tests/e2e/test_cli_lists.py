@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -191,3 +192,19 @@ def test_an_import_can_be_interrupted(dee: Dee) -> None:
     out, told = process.communicate()
     assert (process.returncode, out) == (130, "")
     assert "adds only what is missing" in told
+
+
+@pytest.mark.parametrize("command", [("runs", "list", "--after"), ("audit", "log", "--since")])
+def test_what_follows_a_page_is_asked_for_with_times_in_full(
+    dee: Dee, command: tuple[str, ...]
+) -> None:
+    dee.contacts(*[f"c-{n},c{n}@example.com,Ada" for n in range(4)])
+    dee("enroll", "plan.yaml", "contacts.csv")
+    first = dee(*command, "1d", "--limit", "3").stdout
+    hint = re.search(r"(--(?:after|since) 2\S+Z --cursor \S+)$", first)
+    assert hint is not None, first
+    dee("run-until", "--for", "90s")
+    following = dee(*command[:-1], *hint[1].split(), "--limit", "3").stdout
+    assert following.splitlines()[1] not in first
+    refused = dee(*command, "1d", *hint[1].split()[2:], code=2).stderr
+    assert "has to be a time in full beside --cursor" in refused

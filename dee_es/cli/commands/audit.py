@@ -17,7 +17,14 @@ from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.cli.times import Moment, local, moment_option, zone_option
+from dee_es.cli.times import (
+    Moment,
+    go_on,
+    local,
+    moment_option,
+    refuse_distances,
+    zone_option,
+)
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -115,6 +122,8 @@ def log(
     if positions:
         _show_page(_at(session, positions, any(filters)), shape, zone)
         return
+    moments = {"--since": since, "--until": until}
+    refuse_distances(cursor, moments)
     with session.engine() as engine:
         now = engine.now().now
         page = engine.audit.query(
@@ -131,6 +140,8 @@ def log(
             asked_by=session.actor,
         )
     _show_page(page, shape, zone)
+    if shape is None and page.next_cursor is not None:
+        say(f"more: {go_on(page.next_cursor, moments, now)}")
 
 
 def _at(session: Session, positions: Sequence[str], filtered: bool) -> AuditPage:
@@ -172,8 +183,6 @@ def _show(page: AuditPage, zone: tzinfo) -> None:
         ],
     )  # fmt: skip
     say(f"{len(page.entries):,} of {counted(page.total, 'entry', 'entries')}")
-    if page.next_cursor is not None:
-        say(f"more: --cursor {page.next_cursor}")
 
 
 @audit.command()

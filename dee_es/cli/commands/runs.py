@@ -19,7 +19,7 @@ from dee_es.cli.options import (
 from dee_es.cli.run_view import as_json as run_as_json
 from dee_es.cli.run_view import show_changed, show_page, show_run
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.times import Moment
+from dee_es.cli.times import Moment, refuse_distances
 
 _COMMANDS: Final = {
     "list": Lazy("runs:list_runs", "List runs, newest first."),
@@ -75,11 +75,13 @@ def list_runs(
         raise click.UsageError(
             "a cursor already says where to go on; give one of --cursor, --offset"
         )
+    moments = {"--after": after, "--before": before}
+    refuse_distances(cursor, moments)
     with session.engine() as engine:
         now = engine.now().now
         filters = run_filters(status, plan, contact, after, before, now)
         page = engine.list_runs(**filters, limit=limit, offset=offset, cursor=cursor)
-    show_page(page, shape, now)
+    show_page(page, shape, now, moments)
 
 
 @click.command()
