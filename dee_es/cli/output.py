@@ -111,6 +111,14 @@ def write_json(document: object) -> None:
     sys.stdout.write(printable_lines(text) + "\n")
 
 
+def write_yaml(title: str, values: Mapping[str, Any]) -> None:
+    """Write a YAML file that can be published again, under a comment that says what it is."""
+    import yaml
+
+    say(f"# {title}")
+    say(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100).rstrip("\n"))
+
+
 def plain(value: Any) -> Any:
     """The value as JSON has it: names of fields in camelCase, times as ISO 8601 in UTC."""
     if is_dataclass(value) and not isinstance(value, type):

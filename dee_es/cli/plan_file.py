@@ -104,6 +104,19 @@ def read_plan_file(path: str) -> PlanFile:
     return PlanFile(plan, templates, scripts, sender, policy)
 
 
+def read_sender(path: str) -> dict[str, Any]:
+    """Read and check a sender in a file of its own; what `publish_sender` takes. Raises
+    `InvalidInput` naming the file or the fault."""
+    from dee_es.cli.documents import read_document
+
+    document = read_document(path)
+    faults: list[PlanFault] = []
+    found = _sender({} if document is None else document, faults)
+    if found is None:
+        raise InvalidInput(path, faults[0].problem)
+    return found
+
+
 def find_plan(reference: str, engine: Engine) -> PlanFile:
     """The plan that a file holds, or a published one by `id` or `id@version`.
 

@@ -25,6 +25,8 @@ _COMMANDS: Final = {
     "init": Lazy("init:init", "Make a new database."),
     "plan": Lazy("plan:plan", "Validate, publish and show plans, and their funnels."),
     "template": Lazy("template:template", "Publish, show and preview message templates."),
+    "script": Lazy("script:script", "Publish and show call scripts."),
+    "sender": Lazy("sender:sender", "Publish and show who messages come from."),
     "policy": Lazy("policy:policy", "Validate, publish and show the policy of all sends."),
     "execute": Lazy("execute:execute", "Start a run of a plan for one contact."),
     "enroll": Lazy("enroll:enroll", "Start runs of a plan for all contacts of a CSV file."),

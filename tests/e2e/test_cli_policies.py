@@ -198,3 +198,50 @@ def test_a_template_is_rendered_for_a_contact_as_it_was_enrolled(dee: Dee) -> No
     assert "no run" in dee.fault("template", "render", "hello", "--contact", "c-2")
     both = ("--contact", "c-1", "--attr", "a=b")
     assert "not both" in dee.fault("template", "render", "hello", *both, code=2)
+
+
+# --- senders and call scripts by themselves -------------------------------------------------------
+
+
+def test_what_is_shown_of_a_sender_can_be_published_again(dee: Dee) -> None:
+    assert "none has been published" in dee.fault("sender", "show")
+    dee("sender", "publish", write(dee, "address: old@example.com", "old.yaml"))
+    file = write(dee, "{address: new@example.com, name: Neü, tracking: {clicks: false}}", "s.yaml")
+    assert dee("sender", "publish", file).stdout == "sender published: version 2\n"
+    shown = dee("sender", "show").stdout
+    assert shown.startswith("# sender, version 2\naddress: new@example.com\nname: Neü\n")
+    again = dee.json("sender", "publish", write(dee, shown, "again.yaml"))
+    assert again == {"version": 2, "unchanged": True}
+    assert dee.json("sender", "show", "--version", "1")["version"] == 1
+    assert "version 9 has not been published" in dee.fault("sender", "show", "--version", "9")
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("", "has no address"),
+        ("- a", "must be a mapping"),
+        ("{address: a@example.com, nam: x}", "sender.nam is not known"),
+        ("{address: a@example.com, tracking: {reads: true}}", "tracking"),
+    ],
+)
+def test_a_fault_of_a_sender_is_named(dee: Dee, text: str, problem: str) -> None:
+    told = dee.fault("sender", "publish", write(dee, text, "s.yaml"))
+    assert told.startswith("s.yaml: ")
+    assert problem in told
+
+
+def test_what_is_shown_of_a_call_script_can_be_published_again(dee: Dee) -> None:
+    text = "{greeting: Hello, steps: [{type: speak, text: 'Good-bye, {{contact.firstName}}'}]}"
+    file = write(dee, text, "call.yaml")
+    assert dee("script", "publish", "ask", file).stdout == "script ask published: version 1\n"
+    shown = dee("script", "show", "ask@1").stdout
+    assert shown.startswith("# call script ask, version 1\ngreeting: Hello\n")
+    again = dee.json("script", "publish", "ask", write(dee, shown, "again.yaml"))
+    assert again == {"id": "ask", "version": 1, "unchanged": True}
+    listed = dee.json("script", "list")
+    assert {"id": "ask", "version": 1} in listed["scripts"]
+    assert "none" in dee.fault("script", "show", "none")
+    wrong = write(dee, "{greeting: Hello, steps: [{type: speak}]}", "wrong.yaml")
+    assert dee.fault("script", "publish", "ask", wrong).startswith("script.steps[0].text")
+    assert "holds no call script" in dee.fault("script", "publish", "ask", write(dee, "- a", "l"))

@@ -8,7 +8,7 @@ import click
 
 from dee_es.cli.commands.plan_funnel import funnel
 from dee_es.cli.options import chosen_format, format_options, json_option
-from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
+from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table, write_yaml
 from dee_es.cli.plan_file import PlanFile, publish_bundle, read_plan_file, split_reference
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
@@ -130,9 +130,5 @@ def show(session: Session, reference: str, as_json: bool) -> None:
         found = engine.get_plan(plan_id, version)
     if as_json:
         write_json({"version": found.version, **found.definition()})
-        return
-    import yaml
-
-    say(f"# plan {found.id}, version {found.version}")
-    text = yaml.safe_dump(found.definition(), sort_keys=False, allow_unicode=True, width=100)
-    say(text.rstrip("\n"))
+    else:
+        write_yaml(f"plan {found.id}, version {found.version}", found.definition())

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dee_es.cli.options import json_option
-from dee_es.cli.output import say, write_json
+from dee_es.cli.output import say, write_json, write_yaml
 from dee_es.cli.session import Session, pass_session
 from dee_es.errors import InvalidInput
 
@@ -77,11 +77,8 @@ def show(session: Session, version: int | None, as_json: bool) -> None:
     shown = latest[policy_id] if version is None else version
     if as_json:
         write_json({"version": shown, **found})
-        return
-    import yaml
-
-    say(f"# policy, version {shown}")
-    say(yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100).rstrip("\n"))
+    else:
+        write_yaml(f"policy, version {shown}", found)
 
 
 def _read(path: str) -> dict[str, Any]:
