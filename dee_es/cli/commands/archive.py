@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from dee_es.cli.asking import ask, need_terminal
 from dee_es.cli.commands.run_export import write_run
 from dee_es.cli.options import chosen_format, dry_run_option, format_options, json_option
 from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
@@ -74,13 +75,14 @@ def create(
     funnels and the audit trail. What is personal stays encrypted under the contacts' keys. Runs
     under a legal hold stay. If this is broken off, call it again.
     """
+    need_terminal(yes or dry_run, "--yes or --dry-run")
     with session.engine() as engine:
         until = before.before(engine.now().now)
         found = engine.audit.archive(until, place=place, dry_run=True)
         if not dry_run and found.runs:
             what = f"{counted(found.runs, 'run')} with {counted(found.entries, 'entry', 'entries')}"
             if not yes:
-                click.confirm(f"Take {what} out of the log?", abort=True, err=True)
+                ask(f"Take {what} out of the log?", "archived")
         done = found
         if not dry_run:
             with Progress("Archiving runs", found.runs) as progress:

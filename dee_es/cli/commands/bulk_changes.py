@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from dee_es.cli.asking import ask, need_terminal
 from dee_es.cli.options import (
     dry_run_option,
     filter_options,
@@ -121,17 +121,14 @@ def _carry_out(
     """Count what matches, ask, change it, and say what became of it."""
     if not any(given.values()):
         raise click.UsageError(f"give at least one filter; without any it would {verb} all runs")
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise click.UsageError("there is no terminal to ask at; say --yes or --dry-run")
+    need_terminal(yes or dry_run, "--yes or --dry-run")
     with session.engine() as engine:
         filters = run_filters(**given, now=engine.now().now)
         change = change_of(engine)
         result = change(filters, dry_run=True)
         if not dry_run and result.matched:
-            question = f"{verb.capitalize()} {counted(result.matched, 'run')}?"
-            if not yes and not click.confirm(question, err=True):
-                click.echo(f"dee: nothing was {done}", err=True)
-                raise click.exceptions.Exit(1)
+            if not yes:
+                ask(f"{verb.capitalize()} {counted(result.matched, 'run')}?", done)
             result = _changed(change, filters, result.matched, done)
     if as_json:
         counts = {"matched": result.matched, done: result.changed, "errors": result.errors}

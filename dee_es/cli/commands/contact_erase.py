@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dee_es.cli.asking import ask, need_terminal
 from dee_es.cli.options import json_option, must_reason_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
@@ -38,9 +39,10 @@ def erase(
     before: messages, files of the outbox, exports, archives. A backup of the key store that was
     made before still holds the key: replace it. If this is broken off, call it again.
     """
+    need_terminal(yes)
     with session.engine() as engine:
         if not yes:
-            click.confirm(f"Erase {contact_id!r}? This cannot be undone", abort=True, err=True)
+            ask(f"Erase {contact_id!r}? This cannot be undone", "erased")
         done = engine.erase_contact(contact_id, reason, certificate=certificate)
     if as_json:
         write_json(done)

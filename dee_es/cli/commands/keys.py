@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from dee_es.cli.asking import ask, need_terminal
 from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_fields, write_json
 from dee_es.cli.progress import Progress
@@ -126,13 +127,14 @@ def restore(
     config = session.config()
     from dee_es.bootstrap import restore_keys
 
-    if without_backup and not yes:
-        click.confirm(
-            "Begin with an empty key store? Addresses on the suppression list will not be "
-            "recognised any more",
-            abort=True,
-            err=True,
-        )
+    if without_backup:
+        need_terminal(yes)
+        if not yes:
+            ask(
+                "Begin with an empty key store? Addresses on the suppression list will not be "
+                "recognised any more",
+                "restored",
+            )
     with Progress("Restoring keys") as progress:
         done = restore_keys(
             config, file, master_key_file, lambda n, total: progress.update(n, n / max(total, 1))
