@@ -81,8 +81,9 @@ class FilePlace:
         try:
             yield
         except (OSError, ImportError) as error:
-            kind = type(error).__name__
-            said = error.strerror if isinstance(error, OSError) and error.strerror else kind
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            said = said or type(error).__name__
+            # Of a package that is missing, fsspec says which one.
             raise AnchorUnavailable(f"{self.address}: {said}") from error
         except ValueError as error:
             # What fsspec raises for a protocol that it does not know, among others.

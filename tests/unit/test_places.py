@@ -158,6 +158,9 @@ def test_a_place_that_cannot_be_had_is_named_without_its_password(tmp_path: Path
         FilePlace("nothing://user:secret@host/path")
     assert "secret" not in str(caught.value)
     assert "host/path" in str(caught.value)
+    # A service whose own package is missing: what to install is said.
+    with pytest.raises(AnchorUnavailable, match="s3://bucket/path: Install s3fs"):
+        FilePlace("s3://bucket/path")
     with pytest.raises(AnchorUnavailable) as caught:
         FilePlace("nothing://user:one@two@host/path@3")
     assert str(caught.value).startswith("nothing://host/path@3: ")

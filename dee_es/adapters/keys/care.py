@@ -173,10 +173,10 @@ class ManagedKeys(KeyVault):
             destroyed = self._bury(erased)
             restored = present = 0
             for page in backup.verified():
-                added, dead = self._take_in(backup.wrapper, page)
+                added, held, dead = self._take_in(backup.wrapper, page)
                 restored += added
+                present += held
                 destroyed += dead
-                present += sum(wrapped is not None for _, wrapped in page) - added
                 done += len(page)
                 if on_progress is not None:
                     on_progress(done, 2 * backup.total)
@@ -192,11 +192,13 @@ class ManagedKeys(KeyVault):
         self._cache.clear()
         return buried
 
-    def _take_in(self, wrapper: Wrapper, page: Sequence[Row]) -> tuple[int, int]:
-        """Add a page of a backup; returns how many keys were added and how many destroyed."""
+    def _take_in(self, wrapper: Wrapper, page: Sequence[Row]) -> tuple[int, int, int]:
+        """Add a page of a backup; returns how many keys were added, how many of it were here
+        already, and how many were destroyed."""
         dead = [key_id for key_id, wrapped in page if wrapped is None]
         buried = self._table.bury(dead) if dead else 0
         known = self._table.fetch([key_id for key_id, _ in page])
+        held = sum(wrapped is not None for wrapped in known.values())
         while True:
             mine, generation = self._era
             rows = [
@@ -205,7 +207,7 @@ class ManagedKeys(KeyVault):
                 if wrapped is not None and key_id not in known
             ]
             try:
-                return (self._table.add(rows, generation) if rows else 0), buried
+                return (self._table.add(rows, generation) if rows else 0), held, buried
             except GenerationMoved:
                 self._renew()
 

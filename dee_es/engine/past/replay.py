@@ -5,7 +5,7 @@ Nothing here touches a channel or writes to the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -185,11 +185,12 @@ def _result(run_id: str, history: Sequence[e.RecordedEvent], replayed: Replayed)
     ticks = [recorded.meta.tick for recorded in history]
     was = list(step_results(zip((each.event for each in history), ticks, strict=True)))
     now = list(step_results(zip(replayed.events, [0] * len(replayed.events), strict=True)))
+    lost = {difference.step for difference in replayed.erased}
     return ReplayResult(
         run_id=run_id,
         identical=verdict == "identical",
         verdict=verdict,
-        steps=_steps(was, now),
+        steps=_steps_of_erased(was, lost) if replayed.erased else _steps(was, now),
         diffs=tuple(map(_as_diff, replayed.differences)),
         erased=tuple(map(_as_diff, replayed.erased)),
     )
@@ -214,6 +215,14 @@ def _steps(was: Iterable[StepResult], now: Iterable[StepResult]) -> tuple[Replay
         else:
             found += [_step(one, None), _step(None, other)]
     return tuple(found)
+
+
+def _steps_of_erased(
+    was: Iterable[StepResult], lost: Container[str | None]
+) -> tuple[ReplayedStep, ...]:
+    """What was decided again of those in `lost` was decided without what is erased: it is no
+    answer. All others were found to be as they were."""
+    return tuple(_step(one, None if one.id in lost else one) for one in was)
 
 
 def _step(was: StepResult | None, now: StepResult | None) -> ReplayedStep:

@@ -11,7 +11,8 @@ from dee_es.engine.models import Answer
 
 
 class ReplayedStep(Answer):
-    """One visit of a step, then and now; None where there was no such visit."""
+    """One visit of a step, then and now; None where there was no such visit, or where it cannot be
+    told since the contact was erased."""
 
     id: str
     original_result: str | None
