@@ -139,15 +139,19 @@ def test_what_cannot_be_used_is_told_and_stops_nothing(engine: Engine) -> None:
         ChannelEvent("email.opened"),
         ChannelEvent("email.clicked", run_id=run.id),
         of("clicked", "ada"),
+        of("bounced", "ada", data={"kind": "permanent"}),
+        of("replied", "ada", data={"autoReply": "yes"}),
+        ChannelEvent("call.completed", "ada", data={"outcome": "engaged"}),
     ]
     result = engine.ingest_events(events, on_error=lambda place, error: told.append((place, error)))
-    assert (result.accepted, result.known, result.errors) == (4, 0, 7)
-    assert sorted(place for place, _ in told) == [1, 2, 4, 5, 6, 7, 8]
+    assert (result.accepted, result.known, result.errors) == (4, 0, 10)
+    assert sorted(place for place, _ in told) == [1, 2, 4, 5, 6, 7, 8, 11, 12, 13]
     by_place = dict(told)
     assert isinstance(by_place[4], RunNotFound)
     fields = {p: e.field for p, e in by_place.items() if isinstance(e, InvalidInput)}
-    assert {p: fields[p] for p in (1, 2, 6, 7, 8)} == {
-        1: "type", 2: "run_id", 6: "occurred_at", 7: "event", 8: "contact_id"
+    assert {p: fields[p] for p in (1, 2, 6, 7, 8, 11, 12, 13)} == {
+        1: "type", 2: "run_id", 6: "occurred_at", 7: "event", 8: "contact_id",
+        11: "data.kind", 12: "data.autoReply", 13: "data.outcome",
     }  # fmt: skip
     assert "allowed" in str(by_place[5])
     assert engine.verify_log().valid

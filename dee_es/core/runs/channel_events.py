@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dee_es.core.values import check_map
+from dee_es.errors import InvalidInput
+
 CALL_OUTCOMES: Final = ("answered", "voicemail", "no_answer", "busy", "failed", "declined")
 _UNTOLD: Final = {"call.completed": "answered", "call.failed": "failed"}
 
@@ -27,6 +30,22 @@ def meaning(type_: str, data: Mapping[str, Any]) -> str | None:
         given = data.get("outcome")
         return given if given in CALL_OUTCOMES else _UNTOLD[type_]
     return None
+
+
+def check_data(type_: str, data: object) -> dict[str, Any]:
+    """The data of an event as it comes in.
+
+    Raises `InvalidInput` naming what no log can hold, and a word that `meaning` would not know: a
+    bounce said to be `permanent` must not count as a soft one.
+    """
+    given = check_map("data", data)
+    if type_ == "email.bounced" and given.get("kind", "hard") not in ("hard", "soft"):
+        raise InvalidInput("data.kind", "must be hard or soft")
+    if type_ == "email.replied" and not isinstance(given.get("autoReply", False), bool):
+        raise InvalidInput("data.autoReply", "must be true or false")
+    if type_ in _UNTOLD and given.get("outcome", "answered") not in CALL_OUTCOMES:
+        raise InvalidInput("data.outcome", f"must be one of {', '.join(CALL_OUTCOMES)}")
+    return given
 
 
 def call_outcome(type_: str, kind: str | None) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_count, check_id, check_map
+from dee_es.core.runs.channel_events import check_data
+from dee_es.core.values import check_count, check_id
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.contacts.channel_events import EVENT_TYPES, Meta, Received
 from dee_es.engine.models import ChannelEvent, IngestResult, OnEntryError, OnIngest
@@ -139,7 +140,7 @@ class ChannelEventsApi(ApiBase):
             event.contact_id,
             event.run_id,
             event.step_id,
-            check_map("data", event.data),
+            check_data(event.type, event.data),
             occurred,
             unique,
         )

@@ -18,8 +18,9 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.past.replay import MaterialsOf
 from dee_es.core.past.simulation import Simulation
 from dee_es.core.registry import REGISTRY
+from dee_es.core.runs.channel_events import check_data
 from dee_es.core.runs.state import RunState
-from dee_es.core.values import check_map, check_value
+from dee_es.core.values import check_value
 from dee_es.engine.contacts.channel_events import EVENT_TYPES
 from dee_es.engine.past.time_travel import RunAt, RunContext, context_of, shown_at, states
 from dee_es.errors import InvalidInput
@@ -145,7 +146,7 @@ class DebugSession:
         """What would happen if this channel event came in here, in the tick of this version."""
         if type not in EVENT_TYPES:
             raise InvalidInput("type", f"must be one of {', '.join(sorted(EVENT_TYPES))}")
-        given = check_map("data", dict(data or {}))
+        given = check_data(type, dict(data or {}))
         state = self._state()
         simulation = self._simulation(state)
         meta = e.Meta(state.last_tick, "what_if", "ingest", 0)
