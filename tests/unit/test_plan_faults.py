@@ -63,7 +63,7 @@ def test_a_linear_edge_into_the_middle_of_an_arm() -> None:
     assert fault_of(specs) == PlanFault(
         "a2",
         "its linear edge would lead into the arm of 'b', at 'b2'",
-        "say where it leads: explicit() transitions, in a file `transitions: [{from: A, to: B}]`",
+        "say where it leads: explicit(), in a file `transitions: [{from: A, to: B}]`",
     )
 
 
@@ -84,7 +84,7 @@ def test_a_linear_edge_over_an_end_step(after: list[Spec]) -> None:
     assert fault == PlanFault(
         "a",
         "its linear edge would jump the end step 'stop'",
-        "say where it leads: explicit() transitions, in a file `transitions: [{from: A, to: B}]`",
+        "say where it leads: explicit(), in a file `transitions: [{from: A, to: B}]`",
     )
 
 

@@ -191,7 +191,7 @@ def _linear(nodes: Sequence[Outline], following: dict[str, str]) -> Iterator[Pla
     step, but nothing tells the second step of the last arm from one that all arms share.
     """
     place_of = {node.id: place for place, node in enumerate(nodes)}
-    remedy = "say where it leads: explicit() transitions, in a file `transitions: [{from: A, to: B}]`"
+    remedy = "say where it leads: explicit(), in a file `transitions: [{from: A, to: B}]`"
     for place, node in enumerate(nodes):
         if not leads_on(node):
             continue
