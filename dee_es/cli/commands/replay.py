@@ -127,11 +127,11 @@ def _show(result: ReplayResult, as_json: bool) -> None:
         say(f"{result.run_id}: its contact was erased; nothing differs, as far as it can be told.")
     else:
         say(f"{result.run_id} is DIFFERENT{under}:")
-    other = "erased" if result.verdict == "erased" else "NO"
+    same = {True: "yes", False: "erased" if result.verdict == "erased" else "NO"}
     write_table(
         _STEPS,
         [
-            (step.id, step.original_result, step.replayed_result, "yes" if step.identical else other)
+            (step.id, step.original_result, step.replayed_result, same[step.identical])
             for step in result.steps
         ],
     )
