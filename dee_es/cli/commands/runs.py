@@ -168,7 +168,10 @@ def cancel(session: Session, run_id: str, reason: str, as_json: bool) -> None:
 @json_option
 @pass_session
 def retry(session: Session, run_id: str, reason: str, as_json: bool) -> None:
-    """Let a failed RUN enter its step again; refused while a send's outcome is unknown."""
+    """Let a failed RUN enter its step again; refused while a send's outcome is unknown.
+
+    It goes on under the templates, scripts, sender and policy that are published by now.
+    """
     with session.engine() as engine:
         run = engine.retry_run(run_id, reason)
     show_changed(run, as_json)

@@ -120,7 +120,8 @@ class RunsApi(ApiBase):
     def retry_run(
         self, run_id: str, reason: str, actor: str | None = None, *, command_id: str | None = None
     ) -> ExecutionRun:
-        """Let a failed run enter its step again; refused while a send's outcome is unknown."""
+        """Let a failed run enter its step again, under the definitions published by now; refused
+        while a send's outcome is unknown."""
         meta = self._meta("retry", command_id, actor, checked_reason(reason))
         return self._shown(self._lifecycle.retry(checked_run_id(run_id), meta))
 
