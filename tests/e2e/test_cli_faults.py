@@ -250,6 +250,15 @@ def test_a_subject_that_is_no_template_is_found_before_anything_is_published(dee
     assert fault["stepId"] == "a"
 
 
+@pytest.mark.parametrize("command", [["tick"], ["run-until", "--for", "1m"]])
+def test_a_send_that_fails_is_told_with_its_run(dee: Dee, command: list[str]) -> None:
+    dee("enroll", "plan.yaml", dee.contacts("c-1,ada@example.com,Ada"), "--var", "place=here")
+    run = dee.json("runs", "list")["runs"][0]["id"]
+    nobody = {"DEE_EMAIL": "smtp", "DEE_SMTP_HOST": "127.0.0.1", "DEE_SMTP_PORT": "1"}
+    (line, *_) = dee(*command, **nobody).stderr.splitlines()
+    assert f"warning send_failed run={run} step=hello" in line
+
+
 def test_debug_shows_where(dee: Dee) -> None:
     done = subprocess.run(
         Dee.command("--debug", "runs", "show", "run_x"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dee_es.cli.logs import logging_to_stderr
 from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @pass_session
 def tick(session: Session, as_json: bool) -> None:
     """Do everything that is due in the present tick."""
-    with session.engine() as engine:
+    with logging_to_stderr(False), session.engine() as engine:
         report = engine.tick()
         _tell(engine, report, as_json)
 
@@ -47,7 +48,7 @@ def run_until(
     """
     if sum((target is not None, ahead is not None, idle)) != 1:
         raise click.UsageError("give one of --tick, --for and --idle")
-    with session.engine() as engine:
+    with logging_to_stderr(False), session.engine() as engine:
         if engine.clock.kind != "manual":
             raise InvalidInput(
                 "clock", "this database follows the system clock; `dee worker` does what is due"
