@@ -335,7 +335,8 @@ def test_ctrl_c(dee: Dee) -> None:
     out, told = process.communicate()
     assert process.returncode == 130
     assert out == ""
-    assert told.strip() == "dee: interrupted"
+    # Before it stands how far it came.
+    assert told.splitlines()[-1] == "dee: interrupted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
