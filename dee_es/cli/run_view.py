@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from dee_es.cli.times import Moment, go_on, told
 if TYPE_CHECKING:
     from dee_es.cli.refusals import Refused
     from dee_es.engine.models import ExecutionRun, RunPage
+    from dee_es.engine.past.time_travel import RunContext
 
 _COLUMNS: Final = (
     Column("RUN"),
@@ -90,8 +92,6 @@ def show_run(
     run: ExecutionRun, resume_at: datetime | None, refusals: Sequence[Refused], now: datetime
 ) -> None:
     """Write everything about one run, a field a line, and what the policy refused it."""
-    import json
-
     waits = None if resume_at is None else told(resume_at, now)
     write_fields(
         [
@@ -125,3 +125,15 @@ def show_changed(run: ExecutionRun, json_wanted: bool) -> None:
     step = f" at step {run.current_step}" if run.current_step is not None else ""
     say(f"{run.id} is {run.status.value}{step} (plan {run.plan_id}@{run.plan_version}, "
         f"contact {run.contact_id})")  # fmt: skip
+
+
+def context_fields(context: RunContext) -> list[tuple[str, str | None]]:
+    """What a decision read, by name, as text; None for what is not there."""
+    shown = context.model_dump(by_alias=False)
+    return [(name.replace("_", " "), _value(value)) for name, value in shown.items()]
+
+
+def _value(value: Any) -> str | None:
+    if value is None or value in ((), {}, []):
+        return None
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dee_es.cli.text import counted
+
 if TYPE_CHECKING:
     from dee_es.engine.models import TickReport
 
@@ -23,4 +25,4 @@ def tick_line(report: TickReport) -> str:
         if count
     ]
     sent = f"; sends: {', '.join(sends)}" if sends else ""
-    return f"{report.runs:,} runs advanced, {report.events:,} events{sent}"
+    return f"{counted(report.runs, 'run')} advanced, {counted(report.events, 'event')}{sent}"

@@ -332,8 +332,9 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the database and its projections stand. Positions count events of the log.
+    """How the database and its projections stand.
 
+    Positions count events of the log, `runs` all that there ever were, archived ones too.
     `advice` says what somebody should do in time; `problems` are wrong now. `unsigned` entries are
     covered by no checkpoint (the record of the last one not counted); None without a place for
     checkpoints.

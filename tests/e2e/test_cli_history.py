@@ -256,7 +256,9 @@ def test_what_a_step_read(dee: Dee) -> None:
     step = dee.json("audit", "log", "--run", run, "--action", "step.dispatched")["entries"][0]
     seen = dee.json("audit", "context", run, step["stepId"])
     assert seen["contact"]["email"] == "ada@example.com"
-    assert "Example Town" in dee("audit", "context", run, step["stepId"]).stdout
+    said = dee("audit", "context", run, step["stepId"]).stdout
+    assert 'variables        {"place": "Example Town"}' in said
+    assert "unsubscribed     false" in said
     assert "has not entered" in dee.fault("audit", "context", run, "nowhere")
 
 

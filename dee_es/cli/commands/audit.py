@@ -15,6 +15,7 @@ from dee_es.cli.commands.audit_export import export
 from dee_es.cli.options import chosen_format, format_options, json_option, position_ranges
 from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
+from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
 from dee_es.cli.times import (
@@ -195,11 +196,10 @@ def context(session: Session, run_id: str, step_id: str, visit: int | None, as_j
     """Show what the decision of a STEP of RUN read; personal data is among it."""
     with session.engine() as engine:
         found = engine.audit.get_context_at(run_id, step_id, visit=visit)
-    told = found.model_dump(mode="json", by_alias=True)
     if as_json:
-        write_json(told)
+        write_json(found.model_dump(mode="json", by_alias=True))
     else:
-        write_fields([(name, str(value)) for name, value in told.items() if value is not None])
+        write_fields(context_fields(found))
 
 
 @audit.command()

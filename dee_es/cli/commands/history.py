@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +21,7 @@ from dee_es.cli.output import (
     write_json,
     write_table,
 )
+from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, printable
 from dee_es.cli.times import iso, local, span, time_option, zone_option
@@ -28,7 +29,7 @@ from dee_es.cli.times import iso, local, span, time_option, zone_option
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
     from dee_es.engine.models import LogEntry, TimelineEntry
-    from dee_es.engine.past.time_travel import RunAt, RunContext
+    from dee_es.engine.past.time_travel import RunAt
 
 ACTION_COLORS = {
     "step.dispatched": "cyan",
@@ -217,7 +218,7 @@ def _show_at(at: RunAt, zone: tzinfo, shape: str | None) -> None:
             ("steps completed", run.steps_completed),
             ("steps remaining", run.steps_remaining),
             ("waits for", _waiting(at, zone)),
-            *((f"  {name}", _told(value)) for name, value in _context(context)),
+            *((f"  {name}", value) for name, value in context_fields(context)),
         ]
     )
 
@@ -228,14 +229,3 @@ def _waiting(at: RunAt, zone: tzinfo) -> str | None:
         return None
     why = f", {waiting.rule}: {waiting.reason}" if waiting.rule else ""
     return f"{waiting.what} until {local(waiting.until, zone)} (tick {waiting.until_tick:,}){why}"
-
-
-def _context(context: RunContext) -> list[tuple[str, Any]]:
-    shown = context.model_dump(by_alias=False)
-    return [(name.replace("_", " "), value) for name, value in shown.items()]
-
-
-def _told(value: Any) -> str | None:
-    if value is None or value in ((), {}, []):
-        return None
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
