@@ -90,10 +90,12 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on after a pause, `after` ticks from now."""
+    """Go on after a pause, `after` ticks from now. `policy` is the version published by now, which
+    a run that its policy had paused takes in the place of its own; 0 if there is none."""
 
     meta: Meta
     after: int = 1
+    policy: int = 0
 
 
 @dataclass(frozen=True, slots=True)

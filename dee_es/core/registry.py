@@ -36,7 +36,7 @@ REGISTRY: Final[dict[str, Entry]] = {
     "OutcomeUnknown": Entry(events.OutcomeUnknown, 1, "error.outcome_unknown"),
     "StepResolved": Entry(events.StepResolved, 1, "step.resolved"),
     "RunPaused": Entry(events.RunPaused, 1, "run.paused"),
-    "RunResumed": Entry(events.RunResumed, 1, "run.resumed"),
+    "RunResumed": Entry(events.RunResumed, 2, "run.resumed"),
     "RunRetried": Entry(events.RunRetried, 1, "run.retried"),
     "RunCancelled": Entry(events.RunCancelled, 1, "run.cancelled"),
     "RunCompleted": Entry(events.RunCompleted, 1, "run.completed"),

@@ -54,12 +54,21 @@ class StepRetried(Event, frozen=True, omit_defaults=True):
     personal: Detail | None = None
 
 
+class RunResumed(Event, frozen=True, omit_defaults=True):
+    """As it was in schema 1."""
+
+    acts_at: int
+    shift: int = 0
+
+
 UPCASTS: Final[dict[tuple[str, int], Upcast]] = {
     # Personal data was always encrypted. A schema of its own although old payloads can be read as
     # they are: older code would take a database without encryption for one with it.
     ("ClockStarted", 1): Upcast(ClockStarted),
     # Older code would count an attempt that is not counted, and end a run that goes on.
     ("StepRetried", 1): Upcast(StepRetried),
+    # Older code would go on by the policy that had paused the run.
+    ("RunResumed", 1): Upcast(RunResumed),
 }
 """(event name, schema) -> the step to schema + 1."""
 

@@ -130,6 +130,10 @@ class Definitions:
         head = self._store.heads([stream]).get(stream)
         return head.version if head is not None else 0
 
+    def policy_version(self) -> int:
+        """The version of the policy that is published by now, 0 if there is none."""
+        return self.latest("policy", POLICY_ID)
+
     def get(self, kind: str, definition_id: str, version: int) -> e.Published:
         """One version; raises `PlanNotFound` or `InvalidInput` for one that was never published."""
         key = (kind, definition_id, version)

@@ -31,8 +31,14 @@ class Lifecycle:
         return self._runs.change(run_id, lambda given: c.Pause(given, keep), meta)
 
     def resume(self, run_id: str, meta: Meta) -> LoadedRun:
-        """Let a paused run go on in the next tick."""
-        return self._runs.change(run_id, c.Resume, meta)
+        """Let a paused run go on in the next tick; if its policy had paused it, under the policy
+        that is published by now."""
+        policy = self.policy_version()
+        return self._runs.change(run_id, lambda given: c.Resume(given, policy=policy), meta)
+
+    def policy_version(self) -> int:
+        """The policy that runs which theirs had paused go on under."""
+        return self._runs.definitions.policy_version()
 
     def cancel(self, run_id: str, meta: Meta) -> LoadedRun:
         """End a run."""

@@ -127,3 +127,31 @@ def test_a_run_that_nothing_was_refused_shows_none(dee: Dee) -> None:
     run = enrolled(dee, "  {}\n")
     assert refusals(dee, run) == []
     assert "refused" not in dee("runs", "show", run).stdout
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_run_that_is_resumed_goes_on_under_the_raised_budget(
+    dee: Dee, bulk: bool, tmp_path: Path
+) -> None:
+    run = enrolled(dee, BUDGET)
+    # Nothing was raised yet: the same policy pauses it again.
+    dee("runs", "resume", run)
+    dee("run-until", "--for", "1h")
+    assert dee.json("runs", "show", run)["status"] == "paused"
+    raised = "budget: { amount: 2, currency: EUR, costPerSend: { email: 1 }, per: total }"
+    (dee.folder / "policy.yaml").write_text(raised, encoding="utf-8")
+    dee("policy", "publish", "policy.yaml")
+    if bulk:
+        dee("runs", "bulk-resume", "--status", "paused", "--reason", "raised", "--yes")
+    else:
+        dee("runs", "resume", run)
+    dee("run-until", "--for", "1h")
+    assert dee.json("runs", "show", run)["status"] == "completed"
+    assert "under version 2 of the policy" in dee("explain", run).stdout
+    assert "identical" in dee("replay", run).stdout
+    # A file of the run has the policy that it went on under.
+    dee("runs", "export", run, "run.dee")
+    (tmp_path / "other").mkdir()
+    other = Dee(tmp_path / "other").prepared()
+    other("runs", "import", str(dee.folder / "run.dee"))
+    assert "identical" in other("replay", run).stdout

@@ -47,7 +47,7 @@ EXAMPLES: Final[dict[str, e.Event]] = {
     "RunScheduled": e.RunScheduled("welcome", 2, "contact_123", 3, 86_400, 7, PINS, PERSON),
     "RunStarted": e.RunStarted("welcome", 2, "contact_123", 3, 86_400, 7, PINS, PERSON),
     "RunPaused": e.RunPaused("remaining", "budget: spent", READS, SEEN),
-    "RunResumed": e.RunResumed(259_201, 100),
+    "RunResumed": e.RunResumed(259_201, 100, 2),
     "RunRetried": e.RunRetried(259_201, PINS),
     "RunCancelled": e.RunCancelled("unsubscribed"),
     "RunCompleted": e.RunCompleted("replied", "events.hasReply(any)", "over", SEEN),
@@ -121,6 +121,7 @@ EXAMPLES: Final[dict[str, e.Event]] = {
 
 LIFTED: Final[dict[tuple[str, int], e.Event]] = {
     ("ClockStarted", 1): e.ClockStarted(1_735_689_600_000, 1000, "manual"),
+    ("RunResumed", 1): e.RunResumed(259_201, 100),
     ("StepRetried", 1): e.StepRetried("intro", "busy", 1, 259_260, True, DETAIL),
 }
 """What a golden file of an old schema is read as, where that is not the example above."""

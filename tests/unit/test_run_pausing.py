@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.builders import steps
+from dee_es.core.runs.fold import evolve
+from dee_es.core.runs.run import decide
 from tests.support.given import Story, given, plan_of
 
 PLAN = plan_of(
@@ -209,3 +214,26 @@ def test_a_call_that_is_still_pending_keeps_its_deadline() -> None:
 def test_a_call_whose_deadline_passed_meanwhile_is_unknown() -> None:
     run = calling().paused(10).resumed(100_000).ticked(100_001)
     run.then(e.OutcomeUnknown, e.RunFailed).stands("failed")
+
+
+def recorded(story: Story, ahead: int, event: e.Event) -> e.RecordedEvent:
+    """What happens to a run as the `ahead`-th entry from here on."""
+    version, meta = story.state.version + ahead, e.Meta(ahead, f"more_{ahead}", "tick", 0)
+    return e.RecordedEvent(story.state.run_id, version, type(event).__name__, version, meta, event)
+
+
+def test_only_a_run_that_its_policy_had_paused_takes_the_policy_of_now() -> None:
+    run = given(PLAN).enrolled(0)
+    held = evolve(run.state, recorded(run, 1, e.RunPaused(cause="budget: spent")))
+    stopped_by_hand = evolve(run.state, recorded(run, 1, e.RunPaused()))
+    assert held.pins.policy != 7
+    for state, policy, taken in (
+        (held, 7, 7),
+        (held, held.pins.policy, 0),
+        (stopped_by_hand, 7, 0),
+    ):
+        command = c.Resume(e.Meta(5, "cmd_10", "resume", 0), 1, policy)
+        assert decide(run.materials, state, command) == [e.RunResumed(6, policy=taken)]
+    after = evolve(held, recorded(run, 2, e.RunResumed(6, policy=7)))
+    assert after.pins == replace(held.pins, policy=7)
+    assert evolve(held, recorded(run, 2, e.RunResumed(6))).pins == held.pins

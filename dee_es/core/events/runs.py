@@ -47,10 +47,15 @@ class RunPaused(Event, frozen=True, omit_defaults=True):
 
 
 class RunResumed(Event, frozen=True, omit_defaults=True):
-    """Active again from `acts_at` on; waits were moved by `shift` ticks."""
+    """Active again from `acts_at` on; waits were moved by `shift` ticks.
+
+    `policy` is the version that it keeps to from now on, where its own had paused it and a newer
+    one is published; else 0.
+    """
 
     acts_at: int
     shift: int = 0
+    policy: int = 0
 
 
 class RunRetried(Event, frozen=True, omit_defaults=True):

@@ -281,12 +281,14 @@ def _run_paused(state: RunState, event: e.RunPaused, meta: e.Meta) -> RunState:
         status_reason=meta.reason or event.cause,
         paused_tick=meta.tick,
         keep=event.keep,
+        paused_by_policy=event.cause is not None,
     )
 
 
 def _run_resumed(state: RunState, event: e.RunResumed, _: e.Meta) -> RunState:
     return replace(
         state,
+        pins=replace(state.pins, policy=event.policy or state.pins.policy),
         status=RunStatus.ACTIVE,
         status_reason=None,
         hold_until=state.hold_until + event.shift,

@@ -198,7 +198,10 @@ def _resume(materials: c.Materials, state: RunState, command: c.Resume) -> Steps
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.PAUSED)
     paused_for = command.meta.tick - state.paused_tick
     shift = paused_for if state.hold and state.keep == "remaining" else 0
-    return _one(materials, state, command, e.RunResumed(command.meta.tick + command.after, shift))
+    # The policy that had paused it would do so again, whatever was raised meanwhile.
+    anew = state.paused_by_policy and command.policy != state.pins.policy
+    acts_at, policy = command.meta.tick + command.after, command.policy if anew else 0
+    return _one(materials, state, command, e.RunResumed(acts_at, shift, policy))
 
 
 def _cancel(materials: c.Materials, state: RunState, command: c.Cancel) -> Steps:

@@ -116,6 +116,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     held_by: tuple[str, str] = ("", "")
     paused_tick: int = 0
     keep: str = "deadline"
+    paused_by_policy: bool = False
     intent: Intent | None = None
     attempt: int = 0
     excused: int = 0

@@ -116,14 +116,16 @@ class BulkApi(ApiBase):
         **keywords: Any,
     ) -> BulkChange:
         """Resume all paused runs that match, `per_tick` of them in each of the coming ticks, so
-        that they do not all act at once; limits of the policy hold all the same."""
+        that they do not all act at once; limits of the policy hold all the same. A run that its
+        policy had paused goes on under the one that is published by now."""
         check_count("per_tick", per_tick)
         chosen = self._chosen(filters, keywords, "resume")
         meta = self._meta("bulk_resume", command_id, actor, checked_reason(reason))
+        policy = self._lifecycle.policy_version()
         return self._lifecycle.bulk_change(
             chosen,
             _PAUSED,
-            lambda given, number: Resume(given, 1 + number // per_tick),
+            lambda given, number: Resume(given, 1 + number // per_tick, policy),
             meta,
             dry_run,
             on_progress,

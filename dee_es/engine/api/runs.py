@@ -106,7 +106,8 @@ class RunsApi(ApiBase):
         *,
         command_id: str | None = None,
     ) -> ExecutionRun:
-        """Let a paused run go on from the next tick. Raises `RunNotFound`, `InvalidTransition`."""
+        """Let a paused run go on from the next tick; one that its policy had paused, under the
+        policy published by now. Raises `RunNotFound`, `InvalidTransition`."""
         meta = self._meta("resume", command_id, actor, reason)
         return self._shown(self._lifecycle.resume(checked_run_id(run_id), meta))
 

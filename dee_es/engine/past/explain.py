@@ -197,6 +197,11 @@ def _paused(_: Narrator, event: e.RunPaused, __: bool) -> str:
     return f"The run was paused{cause} (a wait keeps {keep})"
 
 
+def _resumed(narrator: Narrator, event: e.RunResumed, _: bool) -> str:
+    anew = f", under version {event.policy} of the policy" if event.policy else ""
+    return f"The run was resumed, to act from {narrator.when(event.acts_at)}{anew}"
+
+
 def _suppressed(event: e.ContactSuppressed | e.ContactUnsuppressed) -> str:
     scope = f" {event.scope}" if event.scope else ""
     return f"at the level {event.level}{scope}"
@@ -271,7 +276,7 @@ _SENTENCES: Final[dict[type[e.Event], _Told]] = {
     ),
     e.StepResolved: lambda n, x, _: f"Step {x.step_id} was settled as {x.outcome}",
     e.RunPaused: _paused,
-    e.RunResumed: lambda n, x, _: f"The run was resumed, to act from {n.when(x.acts_at)}",
+    e.RunResumed: _resumed,
     e.RunRetried: lambda n, x, _: f"The run was retried, to act from {n.when(x.acts_at)}",
     e.RunCancelled: lambda n, x, _: f"The run was cancelled ({x.cause})",
     e.RunCompleted: _ended,

@@ -232,6 +232,8 @@ def pinned_definitions(history: Iterable[e.RecordedEvent]) -> dict[str, int]:
         event = recorded.event
         if isinstance(event, e.Start):
             pin("plan", event.plan_id, event.plan_version)
+        if isinstance(event, e.RunResumed):
+            pin("policy", POLICY_ID, event.policy)
         pins = getattr(event, "pins", None)
         if isinstance(pins, e.Pins):
             for name, version in pins.templates.items():
