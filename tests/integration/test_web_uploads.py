@@ -71,6 +71,12 @@ def test_the_same_form_under_one_key_is_one_call_however_it_is_written(client: C
         refused(other, 422, "IdempotencyKeyReused")
 
 
+def test_columns_are_not_named_in_two_fields(client: Client) -> None:
+    query = [("plan", "outreach"), ("numbers", "a"), ("numbers", "b")]
+    sent = client.post(BULK, params=query, content=CSV, headers={"content-type": "text/csv"})
+    refused(sent, 422, "InvalidInput", "numbers")
+
+
 def test_a_repeated_call_is_known_by_what_it_was_before_columns_had_kinds() -> None:
     given = {"plan": "outreach", "batchSize": 7, "variables": {"a": 1}}
     said = '{"plan":"outreach","batch_size":7,"dedupe":"address","dry_run":false,%s"variables":'

@@ -194,6 +194,10 @@ async def bulk_execute(
 async def _file(request: Request, kind: str, at_once: int) -> tuple[dict[str, str], uploads.Upload]:
     """The file, and what is said beside it."""
     query = dict(request.query_params)
+    for name in query:
+        # As of a form: of columns, the first ones would go unread without a word.
+        if len(request.query_params.getlist(name)) > 1:
+            raise InvalidInput(name, "is there twice")
     if kind == "text/csv":
         _parsed(intake.CsvOptions, query)
         return query, await uploads.received(request, at_once)
