@@ -68,6 +68,14 @@ class PlanFile:
         if faults := unrenderable(self.plan):
             raise PlanValidationError(self.plan.id, faults)
 
+    def require_publishable(self, engine: Engine) -> None:
+        """Raises `PlanValidationError` for what publishing the plan would find out, before anything
+        beside it is published: a plan and its bundle go together. What is published stays so."""
+        if faults := self.missing(engine):
+            raise PlanValidationError(self.plan.id, faults)
+        if not _is_published(engine, self.plan):
+            self.require_renderable()
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -139,6 +147,14 @@ def split_reference(reference: str) -> tuple[str, int | None]:
         raise click.UsageError(f"{reference[:128]!r} is neither an id nor an id@version")
     version = found["version"]
     return found["id"], None if version is None else int(version)
+
+
+def _is_published(engine: Engine, plan: ExecutionPlan) -> bool:
+    try:
+        latest = engine.get_plan(plan.id).version
+    except PlanNotFound:
+        return False
+    return any(engine.get_plan(plan.id, n).same_as(plan) for n in range(latest, 0, -1))
 
 
 def publish_bundle(engine: Engine, file: PlanFile) -> list[Published]:

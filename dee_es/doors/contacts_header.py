@@ -77,7 +77,7 @@ def read_header(
     names = [unicodedata.normalize("NFC", cell).strip() for cell in cells]
     if any("\0" in name or not _is_utf8(name) for name in names):
         raise InvalidInput(file, "is not UTF-8 text; save it as CSV in UTF-8")
-    keys = [_words_only(name).replace(" ", "").casefold() for name in names]
+    keys = [_key(name) for name in names]
     meanings = [_MEANING.get(key) for key in keys]
     for at, key in enumerate(keys):
         choice = _SECOND_CHOICE.get(key)
@@ -89,10 +89,8 @@ def read_header(
         )
     _refuse_duplicates(names, keys, meanings, file)
 
-    attributes = [
-        (camel_case(name), at) for at, name in enumerate(names) if keys[at] and meanings[at] is None
-    ]
-    kind_of = _kinds(kinds or {}, {name for name, _ in attributes}, file)
+    attributes = [at for at, key in enumerate(keys) if key and meanings[at] is None]
+    kind_of = _kinds(kinds or {}, {keys[at] for at in attributes}, file)
 
     def position(meaning: str) -> int | None:
         return meanings.index(meaning) if meaning in meanings else None
@@ -106,7 +104,7 @@ def read_header(
         email=position("email"),
         phone=position("phone"),
         timezone=position("timezone"),
-        attributes=tuple((name, at, kind_of.get(name)) for name, at in attributes),
+        attributes=tuple((camel_case(names[at]), at, kind_of.get(keys[at])) for at in attributes),
         nameless=tuple(at for at, key in enumerate(keys) if not key),
     )
 
@@ -117,14 +115,21 @@ def camel_case(name: str) -> str:
     return first.lower() + "".join(word[0].upper() + word[1:].lower() for word in rest)
 
 
+def _key(name: str) -> str:
+    """The form under which two spellings of one column's name compare equal."""
+    return _words_only(unicodedata.normalize("NFC", name)).replace(" ", "").casefold()
+
+
 def _kinds(kinds: Mapping[str, Kind], attributes: set[str], file: str) -> dict[str, Kind]:
-    known = {camel_case(unicodedata.normalize("NFC", name)): name for name in kinds}
-    for attribute, name in known.items():
-        if attribute not in attributes:
+    found: dict[str, Kind] = {}
+    for name, kind in kinds.items():
+        if _key(name) not in attributes:
             raise InvalidInput(
-                file, f'has no column "{name}" of an attribute that could be a {kinds[name]}'
+                file, f'has no column "{name}" of an attribute that could be a {kind}'
             )
-    return {attribute: kinds[name] for attribute, name in known.items()}
+        if found.setdefault(_key(name), kind) != kind:
+            raise InvalidInput(file, f'has a column "{name}" that cannot be number and boolean')
+    return found
 
 
 def _refuse_duplicates(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dee_es import Engine, EngineConfig
+from dee_es import Engine, EngineConfig, create_plan
+from dee_es.engine import definitions
 from tests.support.cli import Dee, environment
 
 HEAVY = (
@@ -242,10 +243,13 @@ def test_a_subject_that_is_no_template_is_found_before_anything_is_published(dee
         ["plan", "validate", "p.json"],
         ["plan", "publish", "p.json"],
         ["enroll", "p.json", contacts, "--dry-run"],
+        ["enroll", "p.json", contacts],
+        ["execute", "p.json", "--contact", "c-1"],
     ):
         told = dee(*arguments, code=1).stderr
         assert "step 'a': `subject` is no template: line 1, column 4" in told, told
     assert dee.json("plan", "list")["plans"] == []
+    assert dee.json("template", "list")["templates"] == []
     (fault,) = dee.json_of(1, "plan", "validate", "p.json")["faults"]
     assert fault["stepId"] == "a"
 
@@ -257,6 +261,20 @@ def test_a_send_that_fails_is_told_with_its_run(dee: Dee, command: list[str]) ->
     nobody = {"DEE_EMAIL": "smtp", "DEE_SMTP_HOST": "127.0.0.1", "DEE_SMTP_PORT": "1"}
     (line, *_) = dee(*command, **nobody).stderr.splitlines()
     assert f"warning send_failed run={run} step=hello" in line
+
+
+def test_a_plan_that_was_published_before_its_texts_were_looked_at_goes_on(
+    dee: Dee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"id": "a", "type": "send_email", "templateId": "t", "subject": "Hi {{x"}]
+    (dee.folder / "p.json").write_text(json.dumps({"id": "x", "name": "X", "steps": steps}))
+    monkeypatch.setattr(definitions, "unrenderable", lambda _: [])
+    with Engine(EngineConfig(database=f"sqlite:///{dee.folder / 'dee.db'}")) as engine:
+        engine.publish_template("t", text="Hello")
+        engine.publish_plan(create_plan(id="x", name="X", steps=steps))
+    for arguments in (["plan", "publish", "p.json"], ["enroll", "p.json", dee.contacts("c-1,,A")]):
+        dee(*arguments)
+    assert dee.json("enroll", "p.json", "contacts.csv", "--dry-run")["alreadyEnrolled"] == 1
 
 
 def test_debug_shows_where(dee: Dee) -> None:

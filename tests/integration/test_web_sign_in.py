@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -87,6 +88,25 @@ def test_signing_in_leads_to_no_other_server(
     place = sign_in(client, "viewer", next=shown).headers["location"]
     assert place.startswith("/")
     assert not place.startswith("//")
+
+
+@pytest.mark.parametrize(
+    "asked, kept",
+    [
+        ("/audit?text=x", "/audit"),
+        ("/%61udit/?text=x", "/audit"),
+        ("/runs/../audit?text=x", "/audit"),
+        ("/runs?status=failed", "/runs?status=failed"),
+    ],
+)
+def test_signing_in_makes_no_search_that_another_site_chose(
+    guarded: tuple[Client, dict[str, str]], asked: str, kept: str
+) -> None:
+    client, _ = guarded
+    led = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    headers = {"accept": "text/html", "sec-fetch-dest": "document", **led}
+    form = client.get(f"/login?next={quote(asked)}", headers=headers)
+    assert f'name="next" value="{kept}"' in form.text
 
 
 def test_how_long_an_answer_took_is_told_to_those_who_are_known(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dee_es import Engine, create_plan, steps
+from dee_es.web.api.intake import CsvOptions
 from dee_es.web.held import FOR_S, MOST, HeldFile, HeldFiles
 from tests.support.web import (
     API,
@@ -68,6 +69,20 @@ def test_the_same_form_under_one_key_is_one_call_however_it_is_written(client: C
     for other in (form(client, CSV + b"x,y@example.com,Z\n", "import-1"),
                   form(client, key="import-1", dedupe="id")):  # fmt: skip
         refused(other, 422, "IdempotencyKeyReused")
+
+
+def test_columns_are_not_named_in_two_fields(client: Client) -> None:
+    query = [("plan", "outreach"), ("numbers", "a"), ("numbers", "b")]
+    sent = client.post(BULK, params=query, content=CSV, headers={"content-type": "text/csv"})
+    refused(sent, 422, "InvalidInput", "numbers")
+
+
+def test_a_repeated_call_is_known_by_what_it_was_before_columns_had_kinds() -> None:
+    given = {"plan": "outreach", "batchSize": 7, "variables": {"a": 1}}
+    said = '{"plan":"outreach","batch_size":7,"dedupe":"address","dry_run":false,%s"variables":'
+    said += '{"a":1}}'
+    assert CsvOptions(**given).told() == said % ""
+    assert CsvOptions(numbers="b", **given).told() == said % '"numbers":["b"],'
 
 
 def test_columns_of_numbers_and_of_true_and_false_are_named(client: Client, engine: Engine) -> None:

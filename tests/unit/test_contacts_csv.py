@@ -12,7 +12,7 @@ import pytest
 
 from dee_es.doors import contacts_csv
 from dee_es.doors.contacts_csv import CsvContact, CsvRefusal, CsvRow, read_contacts
-from dee_es.doors.contacts_header import camel_case
+from dee_es.doors.contacts_header import Kind, camel_case
 from dee_es.errors import InvalidInput
 
 
@@ -322,7 +322,17 @@ def test_a_cell_that_is_neither_true_nor_false_refuses_its_row() -> None:
     assert refused == CsvRefusal(2, 'column "vip": is none of true, yes, 1, false, no, 0')
 
 
-@pytest.mark.parametrize("name", ["none", "id", "email"])
+def test_a_column_is_known_by_any_spelling_of_its_name_and_holds_one_kind() -> None:
+    content = b"id,Employee Count\nn1,12\n"
+    (found,) = read_contacts(io.BytesIO(content), {"employeecount": "number"})
+    assert isinstance(found, CsvContact)
+    assert found.attributes == {"employeeCount": 12}
+    both: dict[str, Kind] = {"Employee Count": "number", "employee_count": "boolean"}
+    with pytest.raises(InvalidInput, match="cannot be number and boolean"):
+        read_contacts(io.BytesIO(content), both)
+
+
+@pytest.mark.parametrize("name", ["none", "id", "email", "", "-", "!!"])
 def test_a_column_that_is_no_attribute_cannot_hold_numbers(name: str) -> None:
     with pytest.raises(InvalidInput, match=f'no column "{name}" of an attribute'):
         read_contacts(io.BytesIO(b"id,email,staff\n"), {name: "number"})

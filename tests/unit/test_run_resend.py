@@ -65,6 +65,16 @@ def test_not_later_than_a_day_after_it_first_went_out() -> None:
     bounced(tick=23 * HOUR + 1).then(e.ChannelEventReceived).due(3 * DAY)
 
 
+def test_the_day_begins_when_our_own_settings_let_it_out() -> None:
+    run, tick = given(PLAN).enrolled(0).ticked(0), 0
+    while tick < 2 * DAY:
+        run.failed("smtp 535", tick, ours=True).then(e.StepRetried)
+        tick = run.state.hold_until
+        run.ticked(tick).then(e.StepDispatched)
+    bounced(run.delivered(tick), tick + 60).then(e.ChannelEventReceived, e.StepRetried)
+    run.ticked(tick + 60 + HOUR).then(e.StepDispatched)
+
+
 def test_a_second_report_of_the_same_bounce_changes_nothing() -> None:
     run = bounced()
     bounced(run, 61).then(e.ChannelEventReceived).due(60 + HOUR)

@@ -15,7 +15,7 @@ from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, one_line
-from dee_es.errors import InvalidInput, PlanValidationError
+from dee_es.errors import InvalidInput
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -137,13 +137,9 @@ def _ready(engine: Engine, reference: str, dry_run: bool) -> ExecutionPlan:
     from dee_es.cli.plan_file import find_plan, publish_bundle
 
     file = find_plan(reference, engine)
-    if faults := file.missing(engine):
-        raise PlanValidationError(file.plan.id, faults)
+    file.require_publishable(engine)
     if not dry_run:
         publish_bundle(engine, file)
-    elif not file.plan.version:
-        # Publishing would find it out.
-        file.require_renderable()
     return file.plan
 
 

@@ -68,6 +68,7 @@ def execute(
         given = without_nones({"email": email, "phone": phone, "timezone": timezone})
         person = Contact(id=who, **given, attributes=attributes)
         starts = None if start_at is None else start_at.after(engine.now().now)
+        file.require_publishable(engine)
         publish_bundle(engine, file)
         run = engine.execute(file.plan, person, variables, starts)
     show_changed(run, as_json)

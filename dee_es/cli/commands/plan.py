@@ -73,11 +73,8 @@ def publish(session: Session, file: str, as_json: bool) -> None:
     What equals its latest version stays at that version.
     """
     read = read_plan_file(file)
-    read.require_renderable()
     with session.engine() as engine:
-        if faults := read.missing(engine):
-            # Found before anything is published: a plan and its bundle go together.
-            raise PlanValidationError(read.plan.id, faults)
+        read.require_publishable(engine)
         done = publish_bundle(engine, read)
         published = engine.publish_plan(read.plan)
     if as_json:

@@ -20,7 +20,9 @@ def mailed_after(state: RunState, event: e.StepDispatched, meta: e.Meta) -> Mail
     if event.resend and known is not None:
         return replace(known, key=event.key, attempt=event.attempt, resends=known.resends + 1)
     if known is not None and known.key == event.key:
-        return replace(known, attempt=event.attempt)
+        # What our own settings kept from leaving, for days perhaps, did not go out yet.
+        tick = meta.tick if state.excused else known.tick
+        return replace(known, attempt=event.attempt, tick=tick)
     return Mailed(event.key, event.attempt, meta.tick, state.previous_step)
 
 

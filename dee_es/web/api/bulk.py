@@ -167,7 +167,7 @@ async def bulk_execute(
             raise
         work = intake.of_csv(engine, plan, upload, given, actor.name, command)
         # Not the body's own digest: a form is written anew around the same file, with other marks.
-        digest = hashlib.sha256(given.model_dump_json().encode() + upload.digest).digest()
+        digest = hashlib.sha256(given.told().encode() + upload.digest).digest()
     elif kind == "application/json":
         body = _parsed_json(intake.BulkExecute, await request.body())
         plan = await run_in_threadpool(plan_of, body.plan, engine)
@@ -194,6 +194,10 @@ async def bulk_execute(
 async def _file(request: Request, kind: str, at_once: int) -> tuple[dict[str, str], uploads.Upload]:
     """The file, and what is said beside it."""
     query = dict(request.query_params)
+    for name in query:
+        # As of a form: of columns, the first ones would go unread without a word.
+        if len(request.query_params.getlist(name)) > 1:
+            raise InvalidInput(name, "is there twice")
     if kind == "text/csv":
         _parsed(intake.CsvOptions, query)
         return query, await uploads.received(request, at_once)

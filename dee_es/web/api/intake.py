@@ -79,6 +79,12 @@ class CsvOptions(Given):
         """The columns whose cells are no text."""
         return {**dict.fromkeys(self.numbers, "number"), **dict.fromkeys(self.booleans, "boolean")}
 
+    def told(self) -> str:
+        """As JSON, by which a call that is repeated is known: without kinds of columns as it was
+        before there were any, since servers of both versions may get the same call."""
+        unnamed = {name for name in ("numbers", "booleans") if not getattr(self, name)}
+        return self.model_dump_json(exclude=unnamed)
+
     @field_validator("booleans")
     @classmethod
     def _of_one_kind(cls, booleans: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
+from posixpath import normpath
 from typing import Annotated, Final
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -16,7 +18,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from dee_es.web.problems import Refused
 from dee_es.web.routing import VIEWER, page_router
 from dee_es.web.security.authentication import Gatekeeper, readable
-from dee_es.web.security.scopes import actor_in
+from dee_es.web.security.scopes import actor_in, is_foreign
 from dee_es.web.static_files import static
 
 _REMEMBERED: Final = 10_000
@@ -164,7 +166,7 @@ def login_router(gatekeeper: Gatekeeper) -> APIRouter:
     def show(request: Request, next: str = "/") -> Response:
         if actor_in(request.scope) is not None:
             return RedirectResponse(_own_path(next), 303)
-        return _page("", next)
+        return _page("", _unasked(next) if is_foreign(request.scope) else next)
 
     @router.post("/login")
     def sign_in(
@@ -191,6 +193,13 @@ def _page(
         next=html.escape(_own_path(next), quote=True),
     )
     return HTMLResponse(shown, status, headers)
+
+
+def _unasked(next: str) -> str:
+    """Where a link of another site leads to, without the search of the audit trail that it may
+    hold: that would be put on record in the name of who signs in."""
+    path = normpath(unquote(next.partition("?")[0]))
+    return path if path == "/audit" else next
 
 
 def _own_path(path: str) -> str:
