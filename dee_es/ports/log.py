@@ -111,7 +111,8 @@ class CounterUse(msgspec.Struct, frozen=True):
     """What a unit adds to the counter `key` of a slot, and how far that counter may go.
 
     A slot is a number of the caller's, such as a day, that grows with time; slot 0 stands for all
-    time and is never pruned. `add` is not negative (`ValueError`); `limit` None only counts.
+    time and is never pruned. `limit` None only counts; what has a limit is not negative
+    (`ValueError`): without one, a negative `add` gives back what an attempt did not use after all.
     """
 
     key: str
@@ -120,8 +121,8 @@ class CounterUse(msgspec.Struct, frozen=True):
     limit: int | None
 
     def __post_init__(self) -> None:
-        if self.add < 0:
-            raise ValueError("add: a counter never goes back; it must not be negative")
+        if self.add < 0 and self.limit is not None:
+            raise ValueError("add: what has a limit must not be negative")
 
 
 class Unit(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import pytest
 
 from dee_es.errors import ConcurrencyConflict
-from dee_es.ports import Committed, Conflict, EventStore, Lease, Suppression
+from dee_es.ports import Committed, Conflict, CounterUse, EventStore, Lease, Suppression
 from tests.support.backends import Backend, Kind, open_at
 from tests.support.counts import count
 from tests.support.events import committed_at, consent, index_unit, run, unit, use
@@ -50,9 +50,18 @@ def test_adding_nothing_leaves_nothing(store: EventStore) -> None:
     assert store.counters([MAIL]) == {}
 
 
-def test_a_counter_never_goes_back() -> None:
+def test_only_what_has_no_limit_is_given_back(store: EventStore) -> None:
     with pytest.raises(ValueError, match="negative"):
-        use("mail", add=-1)
+        use("mail", limit=5, add=-1)
+    assert isinstance(store.commit([index_unit(counters=(use("mail", 5, add=5),))])[0], Committed)
+    back = index_unit(counters=(CounterUse("mail", 1, -2, None),))
+    assert isinstance(store.commit([back])[0], Committed)
+    assert store.counters([MAIL]) == {MAIL: 3}
+    # In one commit, what was given back before is free for who comes after.
+    results = store.commit([index_unit(counters=(use("mail", 5, add=4),)), back,
+                            index_unit(counters=(use("mail", 5, add=4),))])  # fmt: skip
+    assert [type(each) for each in results] == [Conflict, Committed, Committed]
+    assert store.counters([MAIL]) == {MAIL: 5}
 
 
 def test_many_counters_at_once(store: EventStore) -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from dee_es import Contact
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.ports import Action, ChannelResult, SendContext
-from tests.support.engines import assert_replays, open_engine, outreach, publish_basics
+from tests.support.engines import (
+    BACKENDS,
+    assert_replays,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
 
 
 def test_runs_wait_until_the_settings_are_put_right(caplog: pytest.LogCaptureFixture) -> None:
@@ -34,4 +43,27 @@ def test_runs_wait_until_the_settings_are_put_right(caplog: pytest.LogCaptureFix
         assert engine.get_run(run.id).steps_completed >= 1
         assert len({action.key for action in channel.actions}) == 1
         assert [action.attempt for action in channel.actions] == list(range(1, 10))
+        assert_replays(engine)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_what_never_left_uses_up_neither_limits_nor_budget(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    refused = ChannelResult("failed", error="smtp 535", ours=True)
+    answers = [refused] * 4
+
+    def answer(_: Action, __: SendContext) -> ChannelResult:
+        return answers.pop(0) if answers else ChannelResult("delivered", "msg_1")
+
+    budget = {"amount": 2, "currency": "EUR", "costPerSend": {"email": 1}, "per": "total"}
+    url = database_url(kind, tmp_path, fresh_postgres)
+    with open_engine(url, channel=MemoryChannel(answer)) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"budget": budget, "limits": {"perDay": {"contact": 1}}})
+        run = engine.execute(outreach(), Contact(id="c1", email="ada@example.com", firstName="Ada"))
+        engine.run_until(3_600)
+        sent = [entry for entry in engine.get_timeline(run.id) if entry.action == "step.executed"]
+        assert [entry.outcome for entry in sent] == ["delivered"]
+        assert engine.get_run(run.id).status != "paused"
         assert_replays(engine)

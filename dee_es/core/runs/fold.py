@@ -153,16 +153,7 @@ def _step_entered(state: RunState, event: e.StepEntered, meta: e.Meta) -> RunSta
 
 
 def _step_dispatched(state: RunState, event: e.StepDispatched, meta: e.Meta) -> RunState:
-    intent = Intent(
-        event.step_id,
-        event.channel,
-        event.key,
-        event.attempt,
-        event.lease_epoch,
-        event.personal,
-        meta.tick,
-        resend=event.resend,
-    )
+    intent = Intent.of(event, meta.tick)
     mailed = state.mailed
     if event.channel == "email":
         mailed = {**mailed, event.step_id: mailed_after(state, event, meta)}

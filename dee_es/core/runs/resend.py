@@ -35,7 +35,9 @@ def after_soft_bounce(steps: Steps, step_id: str) -> None:
         _plan(steps, step_id, "soft bounce")
 
 
-def _plan(steps: Steps, step_id: str, error: str, detail: e.Detail | None = None) -> bool:
+def _plan(
+    steps: Steps, step_id: str, error: str, detail: e.Detail | None = None, *, ours: bool = False
+) -> bool:
     """Put the next time on record; False if there is none."""
     mailed = steps.state.mailed[step_id]
     if mailed.resends >= MAX_RESENDS:
@@ -44,7 +46,7 @@ def _plan(steps: Steps, step_id: str, error: str, detail: e.Detail | None = None
     due = steps.tick + max(1, scale.ticks(PAUSES_MS[mailed.resends]))
     if due > mailed.tick + scale.ticks(WITHIN_MS):
         return False
-    steps.record(e.StepRetried(step_id, error, mailed.attempt, due, resend=True, personal=detail))
+    steps.record(e.StepRetried(step_id, error, mailed.attempt, due, True, detail, ours))
     return True
 
 
@@ -57,7 +59,8 @@ def resend_result(steps: Steps, intent: Intent, command: c.RecordResult) -> None
         steps.record(e.StepCompleted(step_id, command.status, command.message_id, resend=True))
     else:
         again = (command.retryable or command.ours) and not steps.state.status.ended
-        if not (again and _plan(steps, step_id, command.error, command.detail)):
+        error, detail = command.error, command.detail
+        if not (again and _plan(steps, step_id, error, detail, ours=command.ours)):
             steps.record(
                 e.StepFailed(
                     step_id, command.error, intent.attempt, resend=True, personal=command.detail

@@ -20,6 +20,7 @@ class Intent(msgspec.Struct, frozen=True):
 
     `outcome` is how the call went, if its end was reported before the channel even said that it
     had taken the call. `resend` marks a message that goes out again after a soft bounce.
+    `counted` is what it uses of the policy's counters, as in its event.
     """
 
     step_id: str
@@ -31,6 +32,22 @@ class Intent(msgspec.Struct, frozen=True):
     tick: int
     outcome: str | None = None
     resend: bool = False
+    counted: tuple[tuple[str, int, int, int], ...] = ()
+
+    @classmethod
+    def of(cls, event: e.StepDispatched, tick: int) -> Intent:
+        """The intent that the event commits."""
+        return cls(
+            event.step_id,
+            event.channel,
+            event.key,
+            event.attempt,
+            event.lease_epoch,
+            event.personal,
+            tick,
+            resend=event.resend,
+            counted=event.counted,
+        )
 
 
 class Lost(msgspec.Struct, frozen=True):

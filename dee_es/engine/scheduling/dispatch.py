@@ -15,11 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.state import Intent
 from dee_es.engine.links import Links
 from dee_es.engine.scheduling.answers import kept
+from dee_es.engine.scheduling.gatekeeping import given_back
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
@@ -294,8 +297,11 @@ class Dispatcher:
                 # The run knows this outcome, or has no use for it any more.
                 self._settled(outcome)
                 continue
-            units.append(decision[0])
-            decided.append((outcome, decision[1]))
+            unit, after, events = decision
+            if any(isinstance(event, e.StepRetried) and event.ours for event in events):
+                unit = replace(unit, counters=given_back(outcome.intent.counted))
+            units.append(unit)
+            decided.append((outcome, after))
         return _Known(units, decided)
 
     def _load_again(self) -> None:

@@ -150,6 +150,11 @@ def counter_uses(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterU
     return tuple(CounterUse(name, slot, amount, limit) for name, slot, amount, limit in counted)
 
 
+def given_back(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterUse, ...]:
+    """What a send that never left our own house gives back to them."""
+    return tuple(CounterUse(name, slot, -amount, None) for name, slot, amount, _ in counted)
+
+
 def guarded(unit: Unit, guard: SuppressionGuard, uses: tuple[CounterUse, ...]) -> Unit:
     """The unit, refused if what its decision relied on has changed by the time it commits."""
     return replace(unit, guard=guard, counters=uses)
