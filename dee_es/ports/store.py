@@ -192,8 +192,10 @@ class EventStore(CallStore, Protocol):
 
         None while another owner's is valid, and while any lease of another count is, the same
         owner's too: their slices overlap. Renewing in time keeps the epoch; any other lease has a
-        higher epoch than all before it, and ends the expired ones of other counts. Raises
-        `InvalidInput` unless 0 <= index < count and the owner has a name.
+        higher epoch than all before it, and ends the expired ones of other counts. A lease runs for
+        a minute at most: one that seems to run longer was taken before the clock was set back, and
+        now runs for as long as the one that is asked for. Raises `InvalidInput` unless
+        0 <= index < count and the owner has a name.
         """
         ...
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dee_es import Contact, Engine
+from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.retention import archiver as archiving
 from dee_es.errors import (
     AnchorUnavailable,
@@ -24,6 +25,7 @@ from dee_es.errors import (
     RunArchived,
     RunNotFound,
 )
+from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.busy import keep_busy, person, prepare
 from tests.support.counts import count
 from tests.support.engines import (
@@ -34,6 +36,7 @@ from tests.support.engines import (
     database_url,
     open_engine,
     outreach,
+    publish_basics,
 )
 from tests.support.exports import made_log
 
@@ -224,6 +227,30 @@ def test_counting_first_writes_nothing(case: Case) -> None:
 
 
 # --- holds ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_that_was_cancelled_while_its_message_was_under_way_stays_until_that_is_settled(
+    backend: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    def cancel_and_fall_silent(action: Action, _: SendContext) -> ChannelResult:
+        engine.cancel_run(action.run_id, "not wanted any more")
+        raise KeyboardInterrupt
+
+    url = database_url(backend, tmp_path, fresh_postgres)
+    with open_engine(url, channel=MemoryChannel(cancel_and_fall_silent)) as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), Contact(id="ada", email="a@example.com", firstName="Ada"))
+        with pytest.raises(KeyboardInterrupt):
+            engine.tick()
+        engine.clock.move_to(DAY)
+        place = str(tmp_path / "archives")
+        assert engine.audit.archive(engine.now().now, place=place, dry_run=True).runs == 0
+        assert engine.audit.archive(engine.now().now, place=place).runs == 0
+        engine.run_until_idle()
+        assert engine.get_timeline(run.id)[-1].action == "error.outcome_unknown"
+        assert engine.audit.archive(engine.now().now, place=place).runs == 1
+        assert engine.metrics().due == 0
 
 
 def test_what_is_held_stays(case: Case) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from dee_es.adapters.keys import postgres_sql
+from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.relational import statements
 from dee_es.errors import IntegrityViolation, StoreUnavailable
@@ -117,6 +123,76 @@ def test_a_statement_without_end_is_cancelled(url: str) -> None:
         store.database.query("SELECT pg_sleep(60)")
     assert store.log_head().position == 0
     store.close()
+
+
+@pytest.mark.parametrize("streams", [1, 100], ids=["pipelined", "batch"])
+def test_a_server_that_says_nothing_any_more_is_given_up_and_found_again(streams: int) -> None:
+    """As with a disk that hangs: the server is there and takes in what is sent."""
+    directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
+    server = start_postgres(directory)
+    units = [unit(run(number)) for number in range(streams)]
+    try:
+        url = server.get_uri()
+        store, _ = open_postgres(
+            url, connect_timeout_s=1, lock_timeout_s=1, statement_timeout_s=0.5
+        )
+        assert store.log_head().position == 0
+        with stopped(_backends(url)):
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable, match=r"did not answer within 1.5 s"):
+                store.commit(units)
+            with pytest.raises(StoreUnavailable):
+                store.log_head()
+            assert time.monotonic() - begun < 10
+        # What the server was sent it may still do.
+        assert _patiently(store).position in (0, streams)
+        store.close()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_keys_on_a_server_that_says_nothing_any_more_are_given_up(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_sql, "PATIENCE_S", 0.5)
+    table = PostgresKeyTable(url)
+    with (
+        stopped(_backends(url)),
+        pytest.raises(StoreUnavailable, match=r"did not answer within 0.5 s"),
+    ):
+        table.counts()
+    assert table.counts() == (0, 0)
+    table.close()
+
+
+def _backends(url: str) -> list[int]:
+    """The server's processes that serve this database."""
+    with psycopg.connect(url) as admin:
+        found = admin.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s",
+            (admin.info.backend_pid,),
+        ).fetchall()
+    return [pid for (pid,) in found]
+
+
+@contextmanager
+def stopped(processes: list[int]) -> Iterator[None]:
+    """Have these stand still, for 20 s at most: who waits for them for ever is then seen."""
+    assert processes
+
+    def tell(what: signal.Signals) -> None:
+        for process in processes:
+            os.kill(process, what)
+
+    tell(signal.SIGSTOP)
+    end = threading.Timer(20, tell, (signal.SIGCONT,))
+    end.start()
+    try:
+        yield
+    finally:
+        end.cancel()
+        tell(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("streams", [1, 100])

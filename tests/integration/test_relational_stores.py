@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +15,7 @@ from eventsourcing.persistence import DataError, Notification, NotSupportedError
 from msgspec.structs import replace
 
 from dee_es.errors import IntegrityViolation, StoreUnavailable
-from dee_es.ports import Committed, Conflict, EventStore, Unit
+from dee_es.ports import Committed, Conflict, EventStore, Lease, Unit
 from tests.support.backends import Backend, Kind
 from tests.support.counts import count
 from tests.support.events import append, committed_at, run, unit
@@ -70,6 +71,18 @@ def test_the_librarys_selects_work_and_its_insert_is_refused(store: EventStore) 
     assert recorder.max_notification_id() == 3  # type: ignore[attr-defined]
     with pytest.raises(NotSupportedError):
         recorder.insert_events(events)  # type: ignore[attr-defined]
+
+
+def test_a_lease_does_not_outlast_a_clock_that_was_set_back(
+    backend: Backend, store: EventStore
+) -> None:
+    assert store.acquire_lease((0, 1), "gone", 8_000) is not None
+    backend.raw("UPDATE partition_leases SET expires_at = expires_at + 3600000")
+    assert store.acquire_lease((0, 1), "next", 200) is None
+    # Whoever holds it still has as long as the next one would have to renew it.
+    assert [row.owner for row in store.leases()] == ["gone"]
+    time.sleep(0.3)
+    assert store.acquire_lease((0, 1), "next", 8_000) == Lease((0, 1), "next", 2)
 
 
 @pytest.mark.parametrize("events", [1, 40])

@@ -26,6 +26,7 @@ from dee_es.adapters.keys.source import (
     Snapshot,
     TableState,
 )
+from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.errors import InvalidInput, StoreUnavailable
 
 ResultT = TypeVar("ResultT")
@@ -224,6 +225,8 @@ class PostgresKeyTable:
             reused = self._connection is not None
             try:
                 return self._attempt(work)
+            except Unanswered:
+                raise
             except psycopg.OperationalError:
                 lost = self._connection is None or self._connection.closed
                 if not (reused and lost):
@@ -238,7 +241,10 @@ class PostgresKeyTable:
             return work(self._connection)
 
     def _connect(self) -> Connection:
-        connection = psycopg.connect(self._url, autocommit=True, **sql.CONNECT)
+        connection: PatientConnection[tuple[Any, ...]] = PatientConnection.connect(
+            self._url, autocommit=True, **sql.CONNECT
+        )
+        connection.patience_s = sql.PATIENCE_S
         connection.execute(sql.SETTINGS)
         return connection
 

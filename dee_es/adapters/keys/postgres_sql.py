@@ -16,6 +16,8 @@ SET statement_timeout = '10s';
 SET lock_timeout = '10s';
 SET idle_in_transaction_session_timeout = '10s'
 """
+# Longer than a statement may take, so that the server is the first to say so.
+PATIENCE_S: Final = 15.0
 # A backup waits for the disk it is written to; nobody but the end of a rotation waits for it.
 PATIENT: Final = "SET idle_in_transaction_session_timeout = '10min'"
 CONNECT: Final[dict[str, Any]] = {

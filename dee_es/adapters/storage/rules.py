@@ -12,6 +12,10 @@ from dee_es.ports import CounterUse, Lease, LeaseRow
 NOBODY: Final = ""
 """Owner of a released lease, whose row stays so that epochs go on growing."""
 
+LONGEST_LEASE_MS: Final = 60_000
+"""No lease is taken for longer, in ms; one that seems to run longer was taken before the database's
+clock was set back."""
+
 CONTACT_SUBJECT: Final = "id:"
 """Begins the subject that stands for a contact's id; for these a guard sees consents too."""
 

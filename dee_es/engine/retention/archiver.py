@@ -116,14 +116,24 @@ class Archiver:
         return result
 
     def _candidates(self, before_tick: int) -> Iterator[list[RunRow]]:
-        """Runs that ended before the tick, some for a file at a time; the newest first."""
+        """Runs that ended before the tick, some for a file at a time; the newest first.
+
+        A run may have ended while its message was under way: it stays until the log says what came
+        of that.
+        """
         chosen = RunFilter(_ENDED, created_before=before_tick)
         before: int | None = None
         ready: list[RunRow] = []
         while page := self._queries.rows(chosen, limit=_PAGE, before_ordinal=before):
             before = page[-1].ordinal
-            for row in page:
-                if row.completed_tick is not None and row.completed_tick < before_tick:
+            ended = [
+                row
+                for row in page
+                if row.completed_tick is not None and row.completed_tick < before_tick
+            ]
+            heads = self._store.heads([row.run_id for row in ended])
+            for row in ended:
+                if row.run_id in heads and heads[row.run_id].due_tick is None:
                     ready.append(row)
                 if len(ready) == RUNS_A_FILE:
                     yield ready

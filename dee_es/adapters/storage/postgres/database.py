@@ -19,6 +19,7 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg.types.string import StrBinaryDumper
 from psycopg_pool import PoolClosed
 
+from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
@@ -130,6 +131,7 @@ class PostgresDatabase(PostgresDatastore):
             **_KEEPALIVE,
             **given,
         }
+        self.pool.connection_class = PatientConnection[DictRow]
 
     def after_connect_func(self) -> Callable[[psycopg.Connection[Any]], None]:
         """What the pool does with a new connection."""
@@ -146,6 +148,9 @@ class PostgresDatabase(PostgresDatastore):
         ).encode()
 
         def configure(connection: psycopg.Connection[Any]) -> None:
+            assert isinstance(connection, PatientConnection), "the pool makes no others"
+            # Longer than a statement may take, so that the server is the first to say so.
+            connection.patience_s = bounds.statement_timeout_s + bounds.connect_timeout_s
             connection.autocommit = True
             connection.prepared_max = _PREPARED
             for python_type, dumper in _DUMPERS:
@@ -172,7 +177,7 @@ class PostgresDatabase(PostgresDatastore):
         """See `Database.lasting`."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=False)
-            with self._rollback(connection), session.open(BEGIN):
+            with self._rollback(connection), _unhurried(connection), session.open(BEGIN):
                 connection.execute(_UNBOUNDED)
                 # What is lost with the power is folded again, and nobody waits for the disk.
                 session.run(b"SET LOCAL synchronous_commit = off")
@@ -183,7 +188,8 @@ class PostgresDatabase(PostgresDatastore):
         """See `Database.snapshot`."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=not lasting)
-            with self._rollback(connection), session.open(_BEGIN_SNAPSHOT):
+            patient = _unhurried(connection) if lasting else contextlib.nullcontext()
+            with self._rollback(connection), patient, session.open(_BEGIN_SNAPSHOT):
                 if lasting:
                     connection.execute(_UNBOUNDED)
                 yield session
@@ -277,9 +283,23 @@ class PostgresDatabase(PostgresDatastore):
             ) from error
 
 
+@contextmanager
+def _unhurried(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """What is done inside may take as long as it takes."""
+    assert isinstance(connection, PatientConnection), "the pool makes no others"
+    patience_s, connection.patience_s = connection.patience_s, None
+    try:
+        yield
+    finally:
+        connection.patience_s = patience_s
+
+
 def _is_lost(error: psycopg.Error) -> bool:
     """Whether the connection is gone: libpq says so without a code, a server that goes down with
     one of class 57P."""
+    if isinstance(error, Unanswered):
+        # To ask once more would take as long again.
+        return False
     return error.sqlstate is None or error.sqlstate.startswith("57P")
 
 
@@ -289,6 +309,8 @@ def _reason(error: psycopg.Error) -> str:
             return "the append lock was not free within the lock timeout; try again"
         case psycopg.errors.QueryCanceled():
             return "a statement took longer than the statement timeout and was cancelled"
+        case Unanswered():
+            return f"{error}; a commit under way may or may not have happened"
         case _ if _is_lost(error):
             return (
                 "the server cannot be reached or the connection was lost; a commit under way may "

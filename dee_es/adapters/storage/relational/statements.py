@@ -286,6 +286,10 @@ VALUES (?, ?, ?, ?, {now_ms} + ?)
 ON CONFLICT (parts, part) DO UPDATE SET
     owner = excluded.owner, epoch = excluded.epoch, expires_at = excluded.expires_at
 """
+# Whose clock was set back: the holder, if there still is one, renews it before it runs out.
+SHORTEN_LEASES: Final = """
+UPDATE partition_leases SET expires_at = {now_ms} + ? WHERE expires_at > {now_ms} + ?
+"""
 # The row stays, without an owner, so that the next holder's epoch is higher than this one's.
 RELEASE_LEASE: Final = """
 UPDATE partition_leases SET owner = '', expires_at = 0

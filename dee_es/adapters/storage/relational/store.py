@@ -176,6 +176,9 @@ class RelationalStore(RelationalCalls):
         # Under the append lock, so that no commit of the former holder is still under way.
         with self.database.appending(small=True) as session:
             rows = _leases(session.ask(sql.READ_LEASES.format(now_ms=now_ms)).fetchall())
+            if any(row.expires_in_ms > rules.LONGEST_LEASE_MS for row in rows):
+                shorten = sql.SHORTEN_LEASES.format(now_ms=now_ms)
+                session.ask(shorten, (ttl_ms, rules.LONGEST_LEASE_MS))
             epoch = rules.granted_epoch(rows, partition, owner)
             if epoch is None:
                 return None

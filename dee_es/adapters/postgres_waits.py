@@ -1,0 +1,62 @@
+"""Connections to PostgreSQL that give up on a server that says nothing any more.
+
+The server's own timeouts end what takes too long, as long as the server runs; TCP finds out that
+its machine is gone. Neither helps where it is there and does not go on: stopped, without its disk,
+or behind a proxy that lost it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.rows import Row
+
+ResultT = TypeVar("ResultT")
+_LOOK_S: Final = 0.1
+
+
+class Unanswered(psycopg.OperationalError):
+    """The server said nothing for too long; the connection was closed."""
+
+
+class PatientConnection(psycopg.Connection[Row]):
+    """A connection that waits for each sign of life for `patience_s` seconds, or for ever."""
+
+    patience_s: float | None = None
+
+    def wait(
+        self,
+        gen: Generator[Any, Any, ResultT],
+        interval: float = _LOOK_S,
+        *args: Any,
+        **options: Any,
+    ) -> ResultT:
+        """See `psycopg.Connection.wait`; raises `Unanswered`, and closes the connection."""
+        if self.patience_s is not None:
+            gen = _watched(gen, self.patience_s)
+        try:
+            return super().wait(gen, interval, *args, **options)
+        except Unanswered:
+            self.close()
+            raise
+
+
+def _watched(gen: Generator[Any, Any, ResultT], patience_s: float) -> Generator[Any, Any, ResultT]:
+    """What psycopg waits with: it is sent what it can read or write, or 0 now and then."""
+    try:
+        wanted = next(gen)
+        heard = time.monotonic()
+        while True:
+            ready = yield wanted
+            now = time.monotonic()
+            if ready:
+                heard = now
+            elif now - heard >= patience_s:
+                raise Unanswered(f"the server did not answer within {patience_s:g} s")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        result: ResultT = end.value
+        return result
