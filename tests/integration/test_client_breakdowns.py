@@ -198,24 +198,6 @@ def test_the_client_is_part_of_the_public_surface() -> None:
     assert dee_es.DeeClient is DeeClient
 
 
-# What stays with whoever has the database open: the scheduler and its clock, the key store, the
-# secret of signed links, the store of kept answers, and the page that a helping process replays.
-NOT_IN_THE_API: Final = {
-    "calls", "clock", "keys", "links", "now", "replay_page", "run_until", "run_until_idle", "tick",
-    "worker",
-}  # fmt: skip
-
-
-def test_what_the_engine_has_the_client_has_unless_it_is_named_here(
-    lossy: tuple[Engine, DeeClient, Lossy],
-) -> None:
-    engine, client, _ = lossy
-    missing = {
-        name for name in dir(engine) if not name.startswith("_") and not hasattr(client, name)
-    }
-    assert missing == NOT_IN_THE_API
-
-
 def test_an_attempt_that_is_under_way_is_waited_for(
     lossy: tuple[Engine, DeeClient, Lossy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
