@@ -87,7 +87,7 @@ def test_a_proof_is_verified_by_the_same_program(dee: Dee) -> None:
 
 
 def test_calls_that_make_no_sense(dee: Dee) -> None:
-    assert "name a run" in dee.fault("audit", "export")
+    assert "name a RUN, --contact ID" in dee.fault("audit", "export", code=2)
     assert "there is no run" in dee.fault("audit", "export", "run_" + "a" * 26)
     assert "choose one of" in dee.fault(
         "audit", "export", "--contact", "c-1", "--output", "x", "--bundle", "y", code=2

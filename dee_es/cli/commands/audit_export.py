@@ -68,10 +68,14 @@ def export(
     Verify it without the database: python verify_export.py FILE --key NAME+ID+KEY. Exits with 1 if
     something in it does not verify.
     """
+    if not any((run_id, contact_id, since, until)):
+        raise click.UsageError("name a RUN, --contact ID, or a period by --since and --until")
     if bundle is not None and output is not None:
         raise click.UsageError("choose one of --output and --bundle")
     if bundle is None and output in (None, "-") and shape == "pdf" and sys.stdout.isatty():
         raise click.UsageError("a PDF is nothing for a terminal; give --output FILE")
+    if run_id is not None and contact_id is not None:
+        raise click.UsageError("choose one of RUN and --contact")
     with session.engine() as engine, Progress("Exporting: entries read") as progress:
         now = engine.now().now
         asked: dict[str, Any] = {
