@@ -70,12 +70,9 @@ def export(
     """
     if not any((run_id, contact_id, since, until)):
         raise click.UsageError("name a RUN, --contact ID, or a period by --since and --until")
-    if bundle is not None and output is not None:
-        raise click.UsageError("choose one of --output and --bundle")
-    if bundle is None and output in (None, "-") and shape == "pdf" and sys.stdout.isatty():
-        raise click.UsageError("a PDF is nothing for a terminal; give --output FILE")
     if run_id is not None and contact_id is not None:
         raise click.UsageError("choose one of RUN and --contact")
+    _check_target(shape, output, bundle)
     with session.engine() as engine, Progress("Exporting: entries read") as progress:
         now = engine.now().now
         asked: dict[str, Any] = {
@@ -99,6 +96,13 @@ def export(
         click.echo(f"dee: this does not verify: {problem}", err=True)
     if done.problems:
         raise click.exceptions.Exit(1)
+
+
+def _check_target(shape: ExportFormat, output: str | None, bundle: str | None) -> None:
+    if bundle is not None and output is not None:
+        raise click.UsageError("choose one of --output and --bundle")
+    if bundle is None and output in (None, "-") and shape == "pdf" and sys.stdout.isatty():
+        raise click.UsageError("a PDF is nothing for a terminal; give --output FILE")
 
 
 def _told(done: Exported) -> None:
