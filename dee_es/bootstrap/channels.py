@@ -47,18 +47,21 @@ def _outbox(config: EngineConfig) -> Channel:
 def _smtp(config: EngineConfig) -> Channel:
     from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 
-    return SmtpChannel(
-        SmtpSettings(
-            host=config.smtp_host,
-            port=config.smtp_port,
-            security=config.smtp_security,
-            username=config.smtp_username,
-            password=config.smtp_password,
-            ca_file=config.smtp_ca_file,
-            timeout_s=config.smtp_timeout_s,
-            connections=config.max_concurrent_sends,
+    try:
+        return SmtpChannel(
+            SmtpSettings(
+                host=config.smtp_host,
+                port=config.smtp_port,
+                security=config.smtp_security,
+                username=config.smtp_username,
+                password=config.smtp_password,
+                ca_file=config.smtp_ca_file,
+                timeout_s=config.smtp_timeout_s,
+                connections=config.max_concurrent_sends,
+            )
         )
-    )
+    except InvalidInput as error:
+        raise _as_named_here(error, "smtp") from None
 
 
 _TWILIO_NEEDED: Final = (
@@ -75,7 +78,7 @@ def _twilio(config: EngineConfig) -> Channel:
         return TwilioChannel(settings, calls)
     except InvalidInput as error:
         calls.close()
-        raise _as_named_here(error) from None
+        raise _as_named_here(error, "twilio") from None
 
 
 def _twilio_settings(config: EngineConfig) -> TwilioSettings:
@@ -90,12 +93,15 @@ def _twilio_settings(config: EngineConfig) -> TwilioSettings:
     try:
         return TwilioSettings(**given)
     except InvalidInput as error:
-        raise _as_named_here(error) from None
+        raise _as_named_here(error, "twilio") from None
 
 
-def _as_named_here(error: InvalidInput) -> InvalidInput:
-    """The same fault by the name that the setting has in `EngineConfig`."""
-    return InvalidInput(error.field.replace("twilio.", "twilio_"), error.problem)
+def _as_named_here(error: InvalidInput, channel: str) -> InvalidInput:
+    """The same fault by the names that the settings have in `EngineConfig`."""
+    field, problem = (
+        text.replace(f"{channel}.", f"{channel}_") for text in (error.field, error.problem)
+    )
+    return InvalidInput(field, problem)
 
 
 def calls_path(config: EngineConfig) -> Path:

@@ -230,6 +230,16 @@ def test_a_missing_setting_of_the_channel_is_named(dee: Dee) -> None:
     assert said.startswith("twilio_ca_file: plan.yaml cannot be used")
 
 
+def test_what_is_wrong_with_the_settings_of_smtp_is_named(dee: Dee) -> None:
+    smtp = {"DEE_EMAIL": "smtp", "DEE_SMTP_HOST": "mail.example"}
+    for file, problem in (("nowhere.pem", "No such file"), ("plan.yaml", "plan.yaml cannot")):
+        said = dee.fault("worker", **smtp, DEE_SMTP_CA_FILE=file)
+        assert said.startswith("smtp_ca_file: ")
+        assert problem in said
+    said = dee.fault("worker", **smtp, DEE_SMTP_PASSWORD="secret")
+    assert said == "smtp_password: goes together with smtp_username"
+
+
 def test_only_the_worker_needs_the_settings_of_the_channel(dee: Dee) -> None:
     for command in (
         ("health",),

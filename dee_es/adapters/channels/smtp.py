@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from dee_es.adapters.channels.deadline import Deadline
 from dee_es.adapters.channels.mime import Mail, build_mail
 from dee_es.adapters.channels.smtp_server import Server, TlsServer, quit_server, speaks
+from dee_es.adapters.channels.trust import trusting
 from dee_es.core.messages.message import message_id
 from dee_es.errors import InvalidInput
 from dee_es.ports import Action, ChannelResult, SendContext
@@ -90,7 +91,8 @@ class SmtpChannel:
 
     def __init__(self, settings: SmtpSettings) -> None:
         self._settings = settings
-        self._tls = _tls_context(settings)
+        encrypted = settings.security != "none"
+        self._tls = trusting(settings.ca_file, "smtp.ca_file") if encrypted else None
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._lock = threading.Lock()
         self._idle: list[tuple[Server, float]] = []
@@ -350,14 +352,6 @@ def _unfit(cause: BaseException) -> bool:
         return not isinstance(cause, cut)
     # The class itself is what smtplib raises where both sides know no common way to log in.
     return isinstance(cause, smtplib.SMTPNotSupportedError) or type(cause) is smtplib.SMTPException
-
-
-def _tls_context(settings: SmtpSettings) -> ssl.SSLContext | None:
-    if settings.security == "none":
-        return None
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _stuffed(content: bytes) -> bytes:

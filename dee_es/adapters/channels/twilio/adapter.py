@@ -24,6 +24,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from dee_es.adapters.channels.deadline import Deadline, DeadlineSocket
+from dee_es.adapters.channels.trust import trusting
 from dee_es.adapters.channels.twilio.calls import ProviderCalls
 from dee_es.adapters.channels.twilio.settings import E164, TwilioSettings, Voicemail
 from dee_es.adapters.channels.twilio.tokens import CallRef
@@ -62,8 +63,7 @@ class TwilioChannel:
         self._writer = Writer(settings.voice, settings.language)
         self._tls = None
         if urlsplit(settings.api_url).scheme == "https":
-            self._tls = _context(settings.ca_file)
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._tls = trusting(settings.ca_file, "twilio.ca_file")
 
     def __repr__(self) -> str:
         return f"TwilioChannel({self._settings.api_url!r})"
@@ -208,15 +208,6 @@ def _bound(connection: http.client.HTTPConnection, timeout_s: float) -> None:
     """Let the whole exchange have an end, however slowly Twilio answers."""
     sock: socket.socket = connection.sock
     connection.sock = DeadlineSocket(sock, Deadline(timeout_s))
-
-
-def _context(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        # Of a file that holds no certificate, ssl says so with an error of this family too.
-        problem = f"{ca_file} cannot be used: {error.strerror or type(error).__name__}"
-        raise InvalidInput("twilio.ca_file", problem) from None
 
 
 def voicemail_mode(script: Mapping[str, Any], settings: TwilioSettings) -> Voicemail:
