@@ -285,7 +285,9 @@ def test_stopped_while_another_takes_over(scene: Scene, point: str, _: int) -> N
     scene.end_leases()
     scene.until(scene.can_write, 60)
     second = scene.worker()
-    scene.until(lambda: scene.engine.get_run(run.id).status == "failed")
+    # Another connection of the stopped one may have waited for the append lock, and hold it now
+    # until the server ends its transaction as well.
+    scene.until(lambda: scene.engine.get_run(run.id).status == "failed", 60)
     go_on.set()
     first.send_signal(signal.SIGCONT)
     time.sleep(2.0)
