@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from dee_es.cli.options import json_option
-from dee_es.cli.output import say, write_json, write_yaml
+from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
+from dee_es.cli.single import publish_single, show_single
 from dee_es.errors import InvalidInput
 
 
@@ -51,13 +52,7 @@ def publish(session: Session, file: str, as_json: bool) -> None:
     """
     checked = _read(file)
     with session.engine() as engine:
-        before = engine.list_definitions("policy")
-        version = engine.publish_policy(checked)
-    unchanged = version in before.values()
-    if as_json:
-        write_json({"version": version, "unchanged": unchanged})
-    else:
-        say(f"policy {'unchanged' if unchanged else 'published'}: version {version}")
+        publish_single(engine, "policy", lambda: engine.publish_policy(checked), as_json)
 
 
 @policy.command()
@@ -69,16 +64,7 @@ def publish(session: Session, file: str, as_json: bool) -> None:
 def show(session: Session, version: int | None, as_json: bool) -> None:
     """Show the published policy as a YAML file that can be published again."""
     with session.engine() as engine:
-        latest = engine.list_definitions("policy")
-        if not latest:
-            raise InvalidInput("policy", "none has been published; see `dee policy publish`")
-        (policy_id,) = latest
-        found = engine.get_definition("policy", policy_id, version)
-    shown = latest[policy_id] if version is None else version
-    if as_json:
-        write_json({"version": shown, **found})
-    else:
-        write_yaml(f"policy, version {shown}", found)
+        show_single(engine, "policy", version, as_json)
 
 
 def _read(path: str) -> dict[str, Any]:

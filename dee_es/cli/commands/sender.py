@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from dee_es.cli.options import json_option
-from dee_es.cli.output import say, write_json, write_yaml
 from dee_es.cli.plan_file import read_sender
 from dee_es.cli.session import Session, pass_session
-from dee_es.errors import InvalidInput
+from dee_es.cli.single import publish_single, show_single
 
 
 @click.group()
@@ -28,13 +27,7 @@ def publish(session: Session, file: str, as_json: bool) -> None:
     """
     given = read_sender(file)
     with session.engine() as engine:
-        before = engine.list_definitions("sender")
-        version = engine.publish_sender(**given)
-    unchanged = version in before.values()
-    if as_json:
-        write_json({"version": version, "unchanged": unchanged})
-    else:
-        say(f"sender {'unchanged' if unchanged else 'published'}: version {version}")
+        publish_single(engine, "sender", lambda: engine.publish_sender(**given), as_json)
 
 
 @sender.command()
@@ -46,13 +39,4 @@ def publish(session: Session, file: str, as_json: bool) -> None:
 def show(session: Session, version: int | None, as_json: bool) -> None:
     """Show the published sender as a YAML file that can be published again."""
     with session.engine() as engine:
-        latest = engine.list_definitions("sender")
-        if not latest:
-            raise InvalidInput("sender", "none has been published; see `dee sender publish`")
-        (sender_id,) = latest
-        found = engine.get_definition("sender", sender_id, version)
-    shown = latest[sender_id] if version is None else version
-    if as_json:
-        write_json({"version": shown, **found})
-    else:
-        write_yaml(f"sender, version {shown}", found)
+        show_single(engine, "sender", version, as_json)
