@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from dee_es.doors.cells import NeverText
 from dee_es.doors.contacts_csv import CsvRow
+from dee_es.doors.never_text import NeverText
 from dee_es.web.api.intake import CsvOptions
 from dee_es.web.api.uploads import Upload
 from dee_es.web.problems import Refused

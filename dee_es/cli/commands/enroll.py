@@ -124,7 +124,7 @@ def _kinds(numbers: tuple[str, ...], booleans: tuple[str, ...]) -> dict[str, Kin
 
 def _warn(plan: ExecutionPlan, columns: Columns) -> None:
     """Before runs begin that would all take the wrong way."""
-    from dee_es.doors.cells import never_text
+    from dee_es.doors.never_text import never_text
 
     for each in never_text(plan, columns):
         claim = f"{each.where} asks for {each.claim}, but the column of {each.attribute} is text"

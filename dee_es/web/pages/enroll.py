@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from dee_es.doors.cells import never_text
 from dee_es.doors.contacts_csv import CsvContact, CsvRow, read_contacts
+from dee_es.doors.never_text import never_text
 from dee_es.engine.facade import EngineApi
 from dee_es.web.api import bulk as api
 from dee_es.web.api import intake, uploads

@@ -7,9 +7,9 @@ import io
 import pytest
 
 from dee_es import ExecutionPlan, create_plan, steps
-from dee_es.doors.cells import never_text
 from dee_es.doors.contacts_csv import read_contacts
 from dee_es.doors.contacts_header import Kind
+from dee_es.doors.never_text import never_text
 
 HEADER = b"id,email,staff,vip,city\n"
 
