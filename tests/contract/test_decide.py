@@ -122,7 +122,7 @@ def test_nobody_commits_while_it_is_decided(disk_backend: Backend) -> None:
     def work(n: int) -> list[Committed | Conflict]:
         if n == 0:
             return store.decide([run(1)], [], units_of)
-        assert entered.wait(10)
+        assert entered.wait(60)
         outcome = other.commit([unit(run(2))])
         order.append("committed")
         return outcome

@@ -6,7 +6,6 @@ import csv
 import re
 import signal
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from dee_es import Engine, EngineConfig
 from tests.support.cli import Dee
+from tests.support.waiting import eventually
 
 MESSY = (
     "c-1,ada@example.com,Ada",
@@ -164,10 +164,8 @@ def test_an_interrupted_enrolment_goes_on_where_it_stopped(dee: Dee) -> None:
     process.stdin.flush()
     config = EngineConfig(database=f"sqlite:///{dee.folder / 'dee.db'}", create=False)
     with Engine(config) as engine:
-        until = time.monotonic() + 30
-        while not (created := engine.list_runs(limit=1).total):
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        eventually(lambda: engine.list_runs(limit=1).total > 0)
+        created = engine.list_runs(limit=1).total
     process.send_signal(signal.SIGINT)
     told = process.communicate()[1]
     assert process.returncode == 130

@@ -16,6 +16,7 @@ import pytest
 from dee_es import Engine, EngineConfig, create_plan
 from dee_es.engine import definitions
 from tests.support.cli import Dee, environment
+from tests.support.waiting import eventually
 
 HEAVY = (
     "pydantic", "psycopg", "eventsourcing", "cryptography", "sqlite3", "yaml", "msgspec",
@@ -340,10 +341,7 @@ def _wait_for_event(dee: Dee, process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None
         process.stdin.write('{"type": "email.opened", "contactId": "c-1"}\n')
         process.stdin.flush()
-        until = time.monotonic() + 30
-        while engine.health().position == before:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        eventually(lambda: engine.health().position > before)
 
 
 def test_ctrl_c(dee: Dee) -> None:

@@ -6,13 +6,13 @@ import json
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from dee_es import Engine, EngineConfig
 from tests.support.cli import Dee
+from tests.support.waiting import eventually
 
 LIST = """\
 email,phone,reason,source
@@ -166,10 +166,7 @@ def test_taking_in_events_can_be_interrupted(dee: Dee) -> None:
         process.stdin.write(json.dumps({**line, "occurredAt": "2025-03-03T08:00Z"}) + "\n")
     process.stdin.flush()
     with Engine(EngineConfig(f"sqlite:///{dee.folder / 'dee.db'}", create=False)) as engine:
-        until = time.monotonic() + 30
-        while engine.health().position < 500:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        eventually(lambda: engine.health().position >= 500)
     process.send_signal(signal.SIGINT)
     out, told = process.communicate()
     assert (process.returncode, out) == (130, "")
@@ -184,10 +181,7 @@ def test_an_import_can_be_interrupted(dee: Dee) -> None:
     process.stdin.write("".join(f"p{number}@example.com\n" for number in range(600)))
     process.stdin.flush()
     with Engine(EngineConfig(f"sqlite:///{dee.folder / 'dee.db'}", create=False)) as engine:
-        until = time.monotonic() + 30
-        while engine.health().position < 500:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        eventually(lambda: engine.health().position >= 500)
     process.send_signal(signal.SIGINT)
     out, told = process.communicate()
     assert (process.returncode, out) == (130, "")

@@ -8,8 +8,7 @@ import json
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from tests.support.cli import Dee
 from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN, Person, running_twilio
+from tests.support.waiting import eventually
 
 ADA = ("--contact", "c-1", "--email", "ada@example.com", "--attr", "firstName=Ada",
        "--var", "place=Town")  # fmt: skip
@@ -63,13 +63,6 @@ def working(dee: Dee, *options: str) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.kill()
             process.communicate()
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < until, what
-        time.sleep(0.1)
 
 
 def free_port() -> int:

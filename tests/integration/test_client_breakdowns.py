@@ -208,7 +208,7 @@ def test_an_attempt_that_is_under_way_is_waited_for(
 
     def slow(*args: Any, **options: Any) -> Any:
         begun.set()
-        assert let.wait(10)
+        assert let.wait(60)
         return plain(*args, **options)
 
     under_way = sending._under_way
@@ -223,7 +223,7 @@ def test_an_attempt_that_is_under_way_is_waited_for(
     monkeypatch.setattr(sending, "_under_way", heard)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.pause_run, run.id, "wait", command_id="mine")
-        assert begun.wait(10)
+        assert begun.wait(60)
         assert client.pause_run(run.id, "wait", command_id="mine") == first.result()
     assert told[0] is True, "it was told to wait"
     assert engine.get_run(run.id).version == run.version + 1

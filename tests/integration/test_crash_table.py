@@ -26,6 +26,7 @@ from dee_es import Engine, EngineConfig, ExecutionRun
 from dee_es.errors import StoreUnavailable
 from tests.support.counts import count
 from tests.support.engines import database_url, outreach, publish_basics
+from tests.support.waiting import eventually
 
 Fresh = Callable[[], str]
 ROOT = Path(__file__).parents[2]
@@ -146,12 +147,9 @@ class Scene:
     def actions(self, run: ExecutionRun) -> list[str]:
         return [entry.action for entry in self.engine.get_timeline(run.id)]
 
-    def until(self, reached: Callable[[], bool], seconds: float = 20.0) -> None:
+    def until(self, reached: Callable[[], bool]) -> None:
         """Wait for something that the workers do."""
-        deadline = time.monotonic() + seconds
-        while not reached():
-            assert time.monotonic() < deadline, (self.folder / "worker.log").read_text()
-            time.sleep(0.05)
+        eventually(reached, (self.folder / "worker.log").read_text)
 
     def can_write(self) -> bool:
         """Whether the append lock is free, or becomes so in bounded time."""
@@ -283,11 +281,11 @@ def test_stopped_while_another_takes_over(scene: Scene, point: str, _: int) -> N
     run = scene.enroll()
     assert stopped.wait(20)
     scene.end_leases()
-    scene.until(scene.can_write, 60)
+    scene.until(scene.can_write)
     second = scene.worker()
     # Another connection of the stopped one may have waited for the append lock, and hold it now
     # until the server ends its transaction as well.
-    scene.until(lambda: scene.engine.get_run(run.id).status == "failed", 60)
+    scene.until(lambda: scene.engine.get_run(run.id).status == "failed")
     go_on.set()
     first.send_signal(signal.SIGCONT)
     time.sleep(2.0)
@@ -310,6 +308,6 @@ def test_a_standby_takes_over_from_the_dead(scene: Scene) -> None:
     scene.workers[0].kill()
     scene.workers[0].wait(10)
     run = scene.enroll()
-    scene.until(lambda: scene.engine.get_run(run.id).status == "waiting", 10)
+    scene.until(lambda: scene.engine.get_run(run.id).status == "waiting")
     assert scene.postbox.accepted == 1
     assert standby.poll() is None

@@ -18,6 +18,7 @@ from dee_es.errors import DeeError, InvalidInput, ProjectionUnavailable
 from tests.support.busy import keep_busy, prepare
 from tests.support.code_versions import views_of
 from tests.support.engines import BACKENDS, database_url, fickle, open_engine
+from tests.support.waiting import eventually
 
 LAZY = ("audit_trail", "contact_history", "step_funnel")
 
@@ -49,15 +50,8 @@ def kept(
         yield
     finally:
         stop.set()
-        keeper.join(5)
+        keeper.join(60)
     assert not keeper.is_alive()
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < ends, "it never came to that"
-        time.sleep(0.01)
 
 
 def level(engine: Engine, *names: str) -> bool:

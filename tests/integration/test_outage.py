@@ -29,6 +29,7 @@ from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.counts import count
 from tests.support.engines import master_of, outreach, publish_basics
 from tests.support.postgres import _start as start_postgres
+from tests.support.waiting import eventually
 
 BEFORE, AFTER = 12, 3
 
@@ -101,17 +102,16 @@ def working(engine: Engine) -> Iterator[threading.Thread]:
         worker.join(60)
 
 
-def until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(reached: Callable[[], bool]) -> None:
     """Wait for something that others do; a database that is away is not there yet."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def is_there() -> bool:
         try:
-            if reached():
-                return
+            return reached()
         except StoreUnavailable:
-            pass
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.1)
+            return False
+
+    eventually(is_there)
 
 
 def intents(engine: Engine) -> Counter[tuple[str, str]]:

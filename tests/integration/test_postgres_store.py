@@ -26,6 +26,7 @@ from tests.support.events import committed_at, run, unit
 from tests.support.postgres import FreshPostgres
 from tests.support.postgres import _start as start_postgres
 from tests.support.rows import RUNS, add_runs, prepare, run_row
+from tests.support.waiting import PATIENCE_S
 
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -96,7 +97,7 @@ def test_a_stopped_server_is_reported_in_bounded_time_and_found_again() -> None:
 
 def _patiently(store: PostgresStore) -> LogHead:
     """The pool tries again at growing intervals, so the first answer may take a few seconds."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return store.log_head()

@@ -205,7 +205,7 @@ def test_a_takeover_waits_for_the_commit_under_way(backend: Backend) -> None:
         order.append("commit")
 
     def take() -> None:
-        inside.wait(10)
+        inside.wait(60)
         taken = other.acquire_lease((0, 1), "b", 60_000)
         assert taken is not None
         order.append("takeover")

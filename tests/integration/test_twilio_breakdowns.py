@@ -137,7 +137,7 @@ def test_whatever_happens_after_the_request_is_unknown(
 
 def test_silence_after_the_request_is_unknown(line: Line) -> None:
     done = threading.Event()
-    with scripted_smtp(_after_the_request(lambda connection: void(done.wait(10)))) as port:
+    with scripted_smtp(_after_the_request(lambda connection: void(done.wait(60)))) as port:
         got = line.send(PLAIN, api_url=f"http://127.0.0.1:{port}", timeout_s=0.3)
         done.set()
     assert (got.status, got.error) == ("unknown", "twilio TimeoutError")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 
 import pytest
 
 from dee_es import Engine
 from dee_es.web.pages import rendering
 from dee_es.web.upkeep import kept_level
+from tests.support.waiting import eventually
 from tests.support.web import API
 from tests.support.web_site import HTML, Site
 
@@ -73,10 +73,7 @@ def test_what_nobody_asked_for_yet_is_level_by_then(
     engine = acting.world.engine
     monkeypatch.setattr(rendering, "_PATIENCE_S", 0)
     with kept_level(engine):
-        ends = time.monotonic() + 30
-        while any(engine.projections.lag().values()):
-            assert time.monotonic() < ends
-            time.sleep(0.01)
+        eventually(lambda: not any(engine.projections.lag().values()))
         for path in PAGES:
             acting.page(path)
 

@@ -177,14 +177,14 @@ def test_catching_up_is_ended_early_and_has_an_end(
 
     def slow(name: str, *, within_s: float | None = None) -> CaughtUp:
         begun.set()
-        assert let.wait(10)
+        assert let.wait(60)
         return CaughtUp(name=name, position=min(5, next(far)), head=9)
 
     place = f"{API}/projections/run_list/catch-up"
     with monkeypatch.context() as patched:
         patched.setattr(engine.projections, "catch_up", slow)
         answer = client.post(place)
-        assert begun.wait(10)
+        assert begun.wait(60)
         client.delete(answer.headers["location"])
         let.set()
         assert ended(client, answer)["state"] == "aborted"

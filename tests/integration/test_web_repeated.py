@@ -22,6 +22,7 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine import calls
 from tests.support.engines import EPOCH, outreach, publish_basics
 from tests.support.postgres import FreshPostgres
+from tests.support.waiting import PATIENCE_S
 from tests.support.web import API, MEANT, PERSON, Client, refused, served, start
 
 ROOT = Path(__file__).parents[2]
@@ -158,8 +159,8 @@ def test_a_process_that_died_after_acting_does_not_act_twice(
             assert answer.headers["retry-after"] == "1"
         otherwise = client.post(f"{API}/runs", json={"plan": "x"}, headers=key())
         refused(otherwise, 422, "IdempotencyKeyReused")
-        until = time.monotonic() + 10
-        while answer.status_code == 409 and time.monotonic() < until:
+        ends = time.monotonic() + PATIENCE_S
+        while answer.status_code == 409 and time.monotonic() < ends:
             time.sleep(0.1)
             answer = client.post(f"{API}/runs", json=given, headers=key())
         assert answer.status_code == 201, answer.text
@@ -184,7 +185,7 @@ def test_an_attempt_under_way_is_told_and_its_answer_is_had_after_it(
 
     def slow(*args: Any, **options: Any) -> int:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return plain(*args, **options)
 
     monkeypatch.setattr(engine, "publish_template", slow)
@@ -198,7 +199,7 @@ def test_an_attempt_under_way_is_told_and_its_answer_is_had_after_it(
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(publish)
-        assert begun.wait(10)
+        assert begun.wait(60)
         for _ in range(3):
             answer = publish()
             refused(answer, 409, "CallUnderWay")

@@ -30,6 +30,7 @@ from dee_es.errors import IntegrityViolation
 from dee_es.ports import Signer
 from tests.support.counts import count
 from tests.support.engines import EPOCH, database_url, master_of, outreach, publish_basics
+from tests.support.waiting import PATIENCE_S
 
 Fresh = Callable[[], str]
 
@@ -88,7 +89,7 @@ def work_until(engine: Engine, holds: Callable[[], bool]) -> list[SignedCheckpoi
     """Let the engine's own worker work until something holds between two of its ticks."""
     told: list[SignedCheckpoint] = []
     stop = threading.Event()
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
 
     def on_begin() -> None:
         if holds() or time.monotonic() > until:

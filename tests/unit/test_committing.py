@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -17,6 +16,7 @@ from dee_es.engine.log.committing import Committer, Proposal
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Situation, Unit
 from tests.support.events import append, run, unit
+from tests.support.waiting import eventually
 
 Outcomes = list[Committed | Conflict]
 
@@ -34,7 +34,7 @@ class Gate:
     def decide(self, streams: Sequence[str], *given: Any, **options: Any) -> Outcomes:
         self.groups.append(len(streams))
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         return self._plain(streams, *given, **options)
 
 
@@ -73,18 +73,10 @@ def begin(gate: Gate, committer: Committer, pool: ThreadPoolExecutor) -> Begin:
         waiting = len(committer._queue)
         led = committer._leader is not None
         made = pool.submit(committer.decide, Proposal([run(number)], [], units_of))
-        until(lambda: len(committer._queue) > waiting if led else gate.entered.is_set())
+        eventually(lambda: len(committer._queue) > waiting if led else gate.entered.is_set())
         return made
 
     return begin
-
-
-def until(so: Callable[[], bool]) -> None:
-    """Wait until it is so."""
-    end = time.monotonic() + 10
-    while not so():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def test_those_who_come_while_one_commits_share_the_next(gate: Gate, begin: Begin) -> None:
@@ -112,7 +104,7 @@ def test_what_the_store_cannot_take_of_one_it_takes_of_the_others(
     wrong = Unit((replace(append(run(9)), expected_version=5),))
     first, good = begin(0), begin(1)
     bad = pool.submit(committer.decide, Proposal([run(9)], [], lambda _: [unit(run(9)), wrong]))
-    until(lambda: len(committer._queue) == 2)
+    eventually(lambda: len(committer._queue) == 2)
     better = begin(2)
     gate.open.set()
     assert [each.result(10) for each in (first, good, better)] == [
@@ -154,7 +146,7 @@ class Interrupted:
         if self._lock.acquire(blocking=False):
             return
         if self._told:
-            until(lambda: not self.locked())
+            eventually(lambda: not self.locked())
         raise KeyboardInterrupt
 
 
@@ -182,15 +174,15 @@ def test_who_is_interrupted_keeps_nobody_waiting(
 
     thread = threading.Thread(target=interrupted)
     thread.start()
-    until(lambda: len(committer._queue) == 1 or raised.is_set())
+    eventually(lambda: len(committer._queue) == 1 or raised.is_set())
     monkeypatch.setattr(committing, "_Waiting", plain)
     if not told:
-        thread.join(10)
+        thread.join(60)
     behind = begin(2)
     gate.open.set()
     assert first.result(10) == [Committed(1, 1)]
     assert behind.result(10) == [Committed(2, 2)]
-    thread.join(10)
+    thread.join(60)
     assert raised.is_set()
     assert gate.store.read_stream(run(1)) == []
     assert committer.commit([unit(run(3))]) == [Committed(3, 3)]
@@ -201,7 +193,7 @@ def test_a_leader_that_is_interrupted_hands_over(
 ) -> None:
     def interrupt(*_: Any, **__: Any) -> Outcomes:
         gate.store.decide = gate.decide  # type: ignore[method-assign]
-        assert gate.open.wait(10)
+        assert gate.open.wait(60)
         raise KeyboardInterrupt
 
     gate.store.decide = interrupt  # type: ignore[method-assign]

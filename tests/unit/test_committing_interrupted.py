@@ -5,8 +5,6 @@ from __future__ import annotations
 import dis
 import sys
 import threading
-import time
-from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
@@ -17,6 +15,7 @@ from dee_es.engine.log.committing import Committer, Proposal
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, Situation
 from tests.support.events import run, unit
+from tests.support.waiting import eventually
 
 Outcomes = list[Committed | Conflict]
 _FILE = committing.__file__
@@ -71,16 +70,9 @@ class Doing(threading.Thread):
             sys.settrace(None)
 
     def result(self) -> Outcomes | BaseException:
-        self.join(5)
+        self.join(60)
         assert self.outcome is not None, f"{self._number} waits for ever"
         return self.outcome
-
-
-def _until(so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not so():
-        assert time.monotonic() < end
-        time.sleep(0.0002)
 
 
 def _queued(committer: Committer, number: int) -> bool:
@@ -96,19 +88,19 @@ def _interrupted(at: int) -> bool:
 
     def busy(_: Situation) -> list[Any]:
         entered.set()
-        assert opened.wait(5)
+        assert opened.wait(60)
         return []
 
     first = threading.Thread(target=committer.decide, args=(Proposal([], [], busy),), daemon=True)
     first.start()
-    assert entered.wait(5)
+    assert entered.wait(60)
     leader = Doing(committer, 1, at)
-    _until(lambda: _queued(committer, 1) or not leader.is_alive())
+    eventually(lambda: _queued(committer, 1) or not leader.is_alive())
     follower = Doing(committer, 2)
-    _until(lambda: _queued(committer, 2))
+    eventually(lambda: _queued(committer, 2))
     opened.set()
     outcomes = [leader.result(), follower.result()]
-    first.join(5)
+    first.join(60)
     assert not first.is_alive()
     for number, outcome in enumerate(outcomes, start=1):
         if isinstance(outcome, list):

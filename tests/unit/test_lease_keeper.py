@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import EventStore, Lease
 from tests.support.system import SeededIds
+from tests.support.waiting import eventually
 
 WHOLE = (0, 1)
 RENEW_S, TRUSTED_S = 0.02, 0.5
@@ -56,17 +57,10 @@ def keeper(store: EventStore, away: Away) -> Iterator[LeaseKeeper]:
     made.stop_renewing()
 
 
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not reached():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
-
-
 def missed(away: Away, times: int) -> None:
     """The database is away for so many looks, and comes back."""
     away.away, before = True, away.asked
-    until(lambda: away.asked >= before + times)
+    eventually(lambda: away.asked >= before + times)
     away.away = False
 
 
@@ -75,7 +69,7 @@ def test_a_look_that_gets_no_answer_ends_no_lease(keeper: LeaseKeeper, away: Awa
     missed(away, 2)
     assert keeper.still(lease)
     asked = away.asked
-    until(lambda: away.asked > asked)
+    eventually(lambda: away.asked > asked)
     assert keeper.still(lease), "it was renewed"
 
 
@@ -99,13 +93,13 @@ def test_a_lease_that_another_one_took_meanwhile_is_gone(
     missed(away, 1)
     store.release_lease(lease)
     assert store.acquire_lease(WHOLE, "another", 60_000) is not None
-    until(lambda: not keeper.held)
+    eventually(lambda: not keeper.held)
     assert not keeper.still(lease)
 
 
 def test_a_block_that_ends_leaves_no_thread_behind(keeper: LeaseKeeper) -> None:
     keeper.stop_renewing()
-    until(lambda: all(each.name != "dee-lease" for each in threading.enumerate()))
+    eventually(lambda: all(each.name != "dee-lease" for each in threading.enumerate()))
 
 
 def test_while_the_machine_slept_another_one_took_over(
