@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.ports import ChannelResult
 from tests.support.engines import (
     BACKENDS,
     DAY,
+    assert_replays,
     calling,
     database_url,
     open_engine,
@@ -81,3 +84,36 @@ def test_what_was_counted_names_no_address(engine: Engine) -> None:
     plain = told[told.index("reads=") : told.index("personal=")]
     assert "one.example" not in plain.lower()
     assert "5550100" not in plain
+
+
+GREYLISTED = ChannelResult("failed", error="smtp 451", retryable=True)
+REFUSED = ChannelResult("failed", error="smtp 550")
+PRICED = {"amount": 1, "currency": "EUR", "costPerSend": {"email": 1}, "per": "day"}
+
+
+@pytest.mark.parametrize(
+    ("results", "policy", "attempts"),
+    [
+        # The retry goes out the same day, and what arrived then counts.
+        ([GREYLISTED], ONCE, ["Ada@One.example", "Ada@One.example"]),
+        ([REFUSED], ONCE, ["Ada@One.example", "ada@one.example"]),
+        ([ChannelResult("unknown", error="smtp lost")], ONCE, ["Ada@One.example"]),
+        ([GREYLISTED], {"budget": PRICED}, ["Ada@One.example", "Ada@One.example"]),
+        # A server is not to be asked more often than that, whatever it says.
+        ([GREYLISTED], {"limits": {"perDay": {"domain": 1}}}, ["Ada@One.example"]),
+        ([GREYLISTED], {"limits": {"perDay": {"channel": {"email": 1}}}}, ["Ada@One.example"]),
+    ],
+)
+def test_what_certainly_did_not_arrive_counts_for_nobody(
+    results: list[ChannelResult], policy: dict[str, Any], attempts: list[str]
+) -> None:
+    channel = MemoryChannel(results)
+    with open_engine(":memory:", channel=channel) as engine:
+        publish_basics(engine)
+        engine.publish_policy(policy)
+        engine.execute(outreach(), ADA)
+        engine.run_until(3_600)
+        engine.execute(outreach(), AGAIN)
+        engine.run_until(7_200)
+        assert [action.message.to for action in channel.actions] == attempts
+        assert_replays(engine)

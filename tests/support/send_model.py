@@ -124,7 +124,7 @@ class SendModel:
         self.arrived[visit] += arrives
         if action.channel == "email":
             self.last_mail[action.run_id] = action.step_id
-        self._count(action, person, str(self._utc(tick).date()))
+        self._count(action, person, str(self._utc(tick).date()), arrives)
 
     def is_suppressed(self, person: Person, channel: str, plan_id: str) -> bool:
         """Whether the list closes this plan's way to the contact."""
@@ -156,10 +156,12 @@ class SendModel:
             return False
         return open_day and self.rules.opens <= time < self.rules.closes
 
-    def _count(self, action: Action, person: Person, day: str) -> None:
+    def _count(self, action: Action, person: Person, day: str, arrives: bool) -> None:
+        # What is certain never to have arrived does not count for whom it was to reach.
+        reached = sorted(person.subjects) if arrives else []
         limits = [
             ("channel", action.channel, self.rules.per_channel),
-            *[("contact", subject, self.rules.per_contact) for subject in sorted(person.subjects)],
+            *[("contact", subject, self.rules.per_contact) for subject in reached],
         ]
         if action.channel == "email":
             domain = person.email.lower().partition("@")[2]

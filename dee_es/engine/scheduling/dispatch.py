@@ -297,10 +297,9 @@ class Dispatcher:
                 # The run knows this outcome, or has no use for it any more.
                 self._settled(outcome)
                 continue
-            unit, after, events = decision
-            if any(isinstance(event, e.StepRetried) and event.ours for event in events):
-                unit = replace(unit, counters=given_back(outcome.intent.counted))
-            units.append(unit)
+            unit, after, _ = decision
+            counters = given_back(outcome.intent.counted, outcome.result)
+            units.append(replace(unit, counters=counters) if counters else unit)
             decided.append((outcome, after))
         return _Known(units, decided)
 

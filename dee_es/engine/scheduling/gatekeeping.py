@@ -21,9 +21,19 @@ from dee_es.core.gate import (
 from dee_es.core.runs.state import RunState
 from dee_es.engine.contacts.suppression import Contacts, consent_key
 from dee_es.engine.definitions import SENDER_ID, Definitions
-from dee_es.ports import Consent, CounterUse, EventStore, SuppressionGuard, Unit, ZoneSource
+from dee_es.ports import (
+    ChannelResult,
+    Consent,
+    CounterUse,
+    EventStore,
+    SuppressionGuard,
+    Unit,
+    ZoneSource,
+)
 
 _DAY_MS: Final = 86_400_000
+_OF_WHO_GOT_NOTHING: Final = ("contact:", "contact.", "budget:")
+"""What names begin with of counters that count what arrived, or may have."""
 Snapshots = Mapping[str, Snapshot]
 _NOTHING: Final[Snapshots] = {}
 
@@ -150,9 +160,22 @@ def counter_uses(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterU
     return tuple(CounterUse(name, slot, amount, limit) for name, slot, amount, limit in counted)
 
 
-def given_back(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterUse, ...]:
-    """What a send that never left our own house gives back to them."""
-    return tuple(CounterUse(name, slot, -amount, None) for name, slot, amount, _ in counted)
+def given_back(
+    counted: Iterable[tuple[str, int, int, int]], result: ChannelResult
+) -> tuple[CounterUse, ...]:
+    """What a send gives back to them once its result is known.
+
+    One that certainly failed reached and cost nobody anything: what bounds its contact, and the
+    budget, have it back. Its channel, its sender and the recipient's domain were troubled all the
+    same, unless the fault was that of our own settings.
+    """
+    if result.status != "failed":
+        return ()
+    return tuple(
+        CounterUse(name, slot, -amount, None)
+        for name, slot, amount, _ in counted
+        if result.ours or name.startswith(_OF_WHO_GOT_NOTHING)
+    )
 
 
 def guarded(unit: Unit, guard: SuppressionGuard, uses: tuple[CounterUse, ...]) -> Unit:
