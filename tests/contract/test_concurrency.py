@@ -90,7 +90,7 @@ def test_of_many_who_want_to_begin_a_stream_one_does(store: EventStore) -> None:
         barrier = threading.Barrier(8)
 
         def begin(_: int, name: str = run(number), gate: threading.Barrier = barrier) -> object:
-            gate.wait(30)
+            gate.wait(60)
             return store.commit([unit(name)])[0]
 
         outcomes = in_threads(begin, range(8))

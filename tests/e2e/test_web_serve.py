@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from tests.support.cli import ROOT, Dee, environment
-from tests.support.web import API, MEANT, PASSWORD, bearer
+from tests.support.waiting import eventually
+from tests.support.web import API, MEANT, PASSWORD, bearer, ended
 
 MIB = 1024 * 1024
 
@@ -36,16 +36,6 @@ def serving(dee: Dee, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], 
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-def ended(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 202, answer.text
-    for _ in range(600):
-        job: dict[str, Any] = client.get(answer.headers["location"]).json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(job)
 
 
 def stop(process: subprocess.Popen[str], how: signal.Signals) -> None:
@@ -71,13 +61,12 @@ def test_projections_are_brought_level_though_nobody_asks(tmp_path: Path) -> Non
     with serving(dee) as (process, url), httpx.Client(base_url=url, headers=MEANT) as client:
         body = {"plan": publish(client), "contact": {"id": "c1", "email": "ada@example.com"}}
         assert client.post(f"{API}/runs", json=body).status_code == 201
-        for _ in range(200):
-            health = client.get(f"{API}/health").json()
-            if not any(health["lag"].values()):
-                break
-            time.sleep(0.05)
-        assert set(health["lag"]) >= {"audit_trail", "contact_history", "step_funnel"}
-        assert not any(health["lag"].values()), health
+
+        def lag() -> dict[str, int]:
+            return dict(client.get(f"{API}/health").json()["lag"])
+
+        assert set(lag()) >= {"audit_trail", "contact_history", "step_funnel"}
+        eventually(lambda: not any(lag().values()), lambda: str(lag()))
         stop(process, signal.SIGTERM)
 
 

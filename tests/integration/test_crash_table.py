@@ -233,7 +233,7 @@ def test_killed_between_the_reply_and_the_outcome(scene: Scene, _: int) -> None:
     scene.postbox.at["accepted"] = replied.set
     scene.worker()
     run = scene.enroll()
-    assert replied.wait(20)
+    assert replied.wait(60)
     time.sleep(0.5)
     scene.kill()
     scene.workers[-1].wait(10)
@@ -279,7 +279,7 @@ def test_stopped_while_another_takes_over(scene: Scene, point: str, _: int) -> N
         scene.postbox.at["accepted"] = stop_before_the_outcome
     first = scene.worker()
     run = scene.enroll()
-    assert stopped.wait(20)
+    assert stopped.wait(60)
     scene.end_leases()
     scene.until(scene.can_write)
     second = scene.worker()

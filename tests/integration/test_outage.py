@@ -149,7 +149,7 @@ def test_the_server_goes_away_between_intent_and_outcome(
         publish_basics(observer)
         assert observer.bulk_execute(outreach(), people(0, BEFORE)).created == BEFORE
         with working(engine) as worker:
-            assert channel.reached.wait(30)
+            assert channel.reached.wait(60)
             committed = intents(observer)
             assert len(committed) == BEFORE
             server.stop()

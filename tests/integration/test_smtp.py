@@ -197,7 +197,7 @@ def test_a_connection_lost_in_the_text_is_a_failure(
 
     def later(server: smtplib.SMTP) -> bool:
         # The loss has to be seen before the dot leaves; on a fast machine that is a race.
-        gone.wait(20)
+        gone.wait(60)
         return speaks(server)
 
     monkeypatch.setattr(smtp, "speaks", later)
@@ -233,8 +233,8 @@ def test_a_server_that_trickles_its_greeting_holds_nobody_up(connect: Connect) -
 
     with scripted_smtp(behave) as port:
         began = time.monotonic()
-        result = connect(port, timeout_s=0.1).send(an_email(1), CONTEXT)
-        assert time.monotonic() - began < 5
+        result = connect(port, timeout_s=0.5).send(an_email(1), CONTEXT)
+        assert time.monotonic() - began < 20
     assert (result.status, result.error) == ("failed", "smtp TimeoutError")
     assert (result.retryable, result.ours) == (True, False)
 
@@ -252,8 +252,8 @@ def test_a_server_that_trickles_its_answer_to_the_dot_leaves_it_unknown(connect:
 
     with scripted_smtp(behave) as port:
         began = time.monotonic()
-        result = connect(port, timeout_s=0.1).send(an_email(1), CONTEXT)
-        assert time.monotonic() - began < 5
+        result = connect(port, timeout_s=0.5).send(an_email(1), CONTEXT)
+        assert time.monotonic() - began < 20
     assert (result.status, result.error) == ("unknown", "smtp TimeoutError")
 
 
@@ -297,9 +297,9 @@ def test_a_connection_is_used_again(server: RunningSmtp, connect: Connect) -> No
 def test_a_connection_that_is_used_again_has_all_its_time(
     server: RunningSmtp, connect: Connect
 ) -> None:
-    channel = connect(server, timeout_s=0.2)
+    channel = connect(server, timeout_s=0.5)
     assert channel.send(an_email(1), CONTEXT).status == "delivered"
-    time.sleep(1.0)
+    time.sleep(2.1)
     assert channel.send(an_email(2), CONTEXT).status == "delivered"
     assert server.counts["connect"] == 1
 

@@ -264,7 +264,7 @@ def test_what_nobody_signed_is_refused(line: Line) -> None:
 def test_a_call_cannot_speak_for_another(line: Line) -> None:
     first = line.call(PLAIN)
     line.send(PLAIN, seed="other")
-    assert line.twilio.calls[1].over.wait(20)
+    assert line.twilio.calls[1].over.wait(60)
     before = len(line.events)
     form = {**first.asked[0].form, "CallStatus": "busy"}
     url = line.twilio.calls[1].asked[0].url

@@ -153,8 +153,8 @@ def test_an_answer_that_trickles_holds_nobody_up(line: Line, head: bytes) -> Non
 
     with scripted_smtp(_after_the_request(trickle)) as port:
         began = time.monotonic()
-        got = line.send(PLAIN, api_url=f"http://127.0.0.1:{port}", timeout_s=0.1)
-        assert time.monotonic() - began < 5
+        got = line.send(PLAIN, api_url=f"http://127.0.0.1:{port}", timeout_s=0.5)
+        assert time.monotonic() - began < 20
     assert got.status == ("pending" if head else "unknown")
 
 

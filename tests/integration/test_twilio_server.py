@@ -125,17 +125,17 @@ def test_more_than_it_can_do_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> 
 
     def act() -> None:
         busy.set()
-        go.wait(20)
+        go.wait(60)
 
     answers: list[Any] = []
     with serve_callbacks(Callbacks(act), lambda event: None) as server:
         first = threading.Thread(target=lambda: answers.append(ask(server.port)))
         first.start()
-        assert busy.wait(20)
+        assert busy.wait(60)
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             ask(server.port)
         go.set()
-        first.join(20)
+        first.join(60)
         # The place is free a moment after the answer has gone out, not before it.
         eventually(lambda: answered(server.port))
     assert answers == [(200, b"<Response/>")]
@@ -146,14 +146,14 @@ def test_a_request_under_way_is_finished() -> None:
 
     def act() -> None:
         busy.set()
-        go.wait(20)
+        go.wait(60)
 
     answers: list[Any] = []
     server = serve_callbacks(Callbacks(act), lambda event: None)
     client = threading.Thread(target=lambda: answers.append(ask(server.port)))
     client.start()
-    assert busy.wait(20)
+    assert busy.wait(60)
     threading.Timer(0.2, go.set).start()
     server.close()
-    client.join(20)
+    client.join(60)
     assert answers == [(200, b"<Response/>")]

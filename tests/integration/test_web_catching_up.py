@@ -48,11 +48,8 @@ def test_a_page_works_at_it_so_that_it_gets_there(
 ) -> None:
     monkeypatch.setattr(rendering, "_PATIENCE_S", 0.000_001)
     monkeypatch.setattr("dee_es.engine.projecting.keeping._PIECE", 10)
-    for _ in range(100):
-        answer = acting.client.get("/contacts/c5", headers=HTML)
-        if answer.status_code == 200:
-            break
-    assert "contact.suppressed" in answer.text
+    eventually(lambda: acting.client.get("/contacts/c5", headers=HTML).status_code == 200)
+    assert "contact.suppressed" in acting.page("/contacts/c5").text
 
 
 def test_programs_and_other_pages_are_not_put_off(

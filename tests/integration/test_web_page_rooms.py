@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.code_versions import BrokenRunList, engine_with
 from tests.support.engines import outreach, publish_basics
+from tests.support.waiting import eventually
 from tests.support.web import MEANT, served
 from tests.support.web_site import HTML, Site, ended, job_of
 from tests.support.web_world import EVIL, Page, World
@@ -289,10 +290,7 @@ def test_a_job_is_followed_and_ended_early(acting: Site, monkeypatch: pytest.Mon
     assert "running" in acting.page("/jobs").text
     said = acting.send(f"{place}/stop").headers["location"]
     assert "ends after the batch" in acting.page(said).text
-    for _ in range(1_000):
-        if acting.client.get(f"/api/v1{place}").json()["state"] == "aborted":
-            break
-        time.sleep(0.005)
+    eventually(lambda: acting.client.get(f"/api/v1{place}").json()["state"] == "aborted")
     text = acting.page(place).text
     assert "Ended early" in text
     assert "hx-get" not in text

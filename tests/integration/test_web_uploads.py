@@ -12,6 +12,7 @@ import pytest
 from dee_es import Engine, create_plan, steps
 from dee_es.web.api.intake import CsvOptions
 from dee_es.web.held import FOR_S, MOST, HeldFile, HeldFiles
+from tests.support.waiting import eventually
 from tests.support.web import (
     API,
     MEANT,
@@ -202,10 +203,8 @@ def test_a_file_is_looked_at_and_then_enrolled(acting: Site) -> None:
     content = people("new") + more.encode()
     place = send(acting, content).headers["location"]
     assert place.startswith("/enroll/")
-    for _ in range(500):
-        text = acting.page(place).text
-        if "What came of it</h2>" in text:
-            break
+    eventually(lambda: "What came of it</h2>" in acting.page(place).text)
+    text = acting.page(place).text
     assert "Ada 7" in text
     assert "not an address" not in text, "what is refused is told without its values"
     assert '<dt>created</dt><dd class="num">62</dd>' in text

@@ -70,7 +70,7 @@ class CliServer:
     def close(self) -> None:
         """End the process that is ready."""
         self._socket.close()
-        self._process.wait(30)
+        self._process.wait(60)
 
 
 def _serve(orders: socket.socket) -> None:

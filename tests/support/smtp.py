@@ -249,7 +249,7 @@ def scripted_smtp(behave: Callable[[socket.socket], None]) -> Iterator[int]:
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(20)
+        thread.join(60)
 
 
 Connect = Callable[..., SmtpChannel]

@@ -116,7 +116,7 @@ class RunningTwilio:
     def call(self) -> Placed:
         """The only call, once it is over."""
         (placed,) = self.calls
-        assert placed.over.wait(20), "the call does not end"
+        assert placed.over.wait(60), "the call does not end"
         return placed
 
 
@@ -139,9 +139,9 @@ def running_twilio(certificate: tuple[Path, Path] | None = None) -> Iterator[Run
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(20)
+        thread.join(60)
         for each in shared.threads:
-            each.join(20)
+            each.join(60)
 
 
 class _Server(ThreadingHTTPServer):
@@ -172,7 +172,7 @@ class _Api(BaseHTTPRequestHandler):
             shared.threads.append(play)
             if shared.early:
                 play.start()
-                play.join(20)
+                play.join(60)
         data = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from dee_es.web.security import users as passwords
 from dee_es.web.security.roles import Role
 from dee_es.web.security.users import Users
 from dee_es.web.settings import WebSettings
+from tests.support.waiting import eventually
 
 HOST: Final = "127.0.0.1:8765"
 API: Final = "/api/v1"
@@ -110,16 +110,18 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def ended(client: Client, answer: Any, **headers: str) -> dict[str, Any]:
+def ended(client: Client | httpx.Client, answer: Any, **headers: str) -> dict[str, Any]:
     """The job that a call started, once it has ended."""
     assert answer.status_code == 202, answer.text
     place = answer.headers["location"]
-    for _ in range(2_000):
-        job: dict[str, Any] = client.get(place, headers=headers).json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        time.sleep(0.005)
-    raise AssertionError(f"still {job['state']}: {job}")
+    job: dict[str, Any] = {}
+
+    def is_over() -> bool:
+        job.update(client.get(place, headers=headers).json())
+        return job["state"] not in ("queued", "running")
+
+    eventually(is_over, lambda: f"still {job['state']}: {job}")
+    return job
 
 
 def start(client: Client, who: str = "contact_123", **headers: str) -> dict[str, Any]:
