@@ -162,10 +162,10 @@ class Work:
                     if chase.is_lost(row.position, head):
                         if head - row.position <= _LAST_PAGE:
                             return head
+                        kept = "" if row.state == "checking" else "; it goes on where it is"
                         raise RebuildRefused(
                             f"the log grows faster than {self.build.name!r} can be folded; raise "
-                            "--throttle or --page, or try again when less is written; it goes on "
-                            "where it is"
+                            f"--throttle or --page, or try again when less is written{kept}"
                         )
                     page = open_page(self._journal, rows, row.ordinal, tx)
                     # While this page is folded, the database gets the next one ready.

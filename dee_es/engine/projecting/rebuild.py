@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from dee_es.core.projection import Build
 from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.projecting.building import Began, Work, code_of
-from dee_es.engine.projecting.comparison import Comparison, Overlay
+from dee_es.engine.projecting.comparison import Comparison
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import fold, open_page
 from dee_es.engine.projecting.models import OnRebuild, RebuildEstimate, Rebuilt, Verified
+from dee_es.engine.projecting.overlay import Overlay
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import RebuildRefused
@@ -58,6 +59,12 @@ class Rebuilder(Context):
                     "code does not know, so nothing can be compared; give --no-compare to rebuild "
                     "all the same"
                 )
+            if old is not None and options.compare and not self.views.there(old.tables):
+                raise RebuildRefused(
+                    f"a table of version {served.version} of {wanted.name!r}, which the database "
+                    "serves, is gone, so nothing can be compared; give --no-compare to rebuild all "
+                    "the same"
+                )
             began = self._begin(wanted, "building", resume=not options.restart)
             work = Work(self, began, pace, on_progress, self.wall.now_ms())
             work.fold()
@@ -89,6 +96,8 @@ class Rebuilder(Context):
         pace = Pace(throttle, page)
         with self.views.rebuilding(wanted.name):
             live = self.projector.catch_up(wanted)
+            if not self.views.there(live.tables):
+                raise self.projector.lost(wanted)
             began = self._begin(live.projection, "checking", resume=False)
             work = Work(self, began, pace, on_progress, self.wall.now_ms())
             try:
@@ -110,7 +119,8 @@ class Rebuilder(Context):
         standing = self.views.standing()
         served = self._served(wanted)
         old = self.projector.build_of(served)
-        rows, size = (0, None) if old is None else self.views.size(old.tables)
+        there = old is not None and self.views.there(old.tables)
+        rows, size = self.views.size(old.tables) if old is not None and there else (0, None)
         own = [row for row in standing.builds if row.name == wanted.name]
         building = self._resumable(wanted, own)
         left = standing.head - (0 if building is None else building.position)

@@ -227,6 +227,11 @@ class MemoryViews:
         with self._database.reading():
             return [row for _, row in sorted(self._database.rebuilds.items())]
 
+    def there(self, tables: Sequence[Table[Any]]) -> bool:
+        """See `Views.there`."""
+        with self._database.reading():
+            return all(table.physical_name in self._database.views for table in tables)
+
     def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
         """See `Views.size`; nobody counts the bytes of memory."""
         with self._database.reading():

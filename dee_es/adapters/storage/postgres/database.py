@@ -79,6 +79,12 @@ SET jit = off;
 """
 # Internal errors are what a server says that is only read from, and to who was idle too long.
 _FAULTS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+_ALTERED: Final = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.DatatypeMismatch,
+)
+"""What a table answers whose columns somebody has changed."""
 _KEEPALIVE: Final = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -274,7 +280,14 @@ class PostgresDatabase(PostgresDatastore):
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._where}: the connection failed") from error
         except psycopg.errors.UndefinedTable as error:
-            raise TableGone(f"{self._where}: a table that was to be read is gone") from error
+            raise TableGone(
+                f"{self._where}: a table that was to be read is gone; see `dee projections status`"
+            ) from error
+        except _ALTERED as error:
+            raise IntegrityViolation(
+                f"{self._where}: a table is not as it was made ({_state(error)}); rebuild the "
+                "projection that it is of, with --no-compare"
+            ) from error
         except psycopg.IntegrityError as error:
             relation = error.diag.table_name or "a table"
             raise IntegrityViolation(
