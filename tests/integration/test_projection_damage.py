@@ -100,6 +100,16 @@ def test_whatever_was_edited_into_a_row_is_found_and_named(
     assert file_engine.projections.verify(name).ok
 
 
+def test_a_row_that_cannot_be_counted_is_not_made_anew_alone(file_engine: Engine) -> None:
+    run = file_engine.list_runs(limit=1).runs[0]
+    change(file_engine, f"UPDATE step_funnel_v1 SET visits = 'x' WHERE run_id = '{run.id}'")
+    with pytest.raises(IntegrityViolation, match=f"{run.id}.*rebuild step_funnel --accept"):
+        file_engine.projections.refold("step_funnel", run_id=run.id)
+    file_engine.projections.rebuild("step_funnel", accept=True)
+    assert file_engine.projections.refold("step_funnel", run_id=run.id).streams == 1
+    assert file_engine.projections.verify("step_funnel").ok
+
+
 def test_what_is_no_text_is_not_told_where_it_stops_a_write(file_engine: Engine) -> None:
     (run,) = file_engine.list_runs(limit=1, status="waiting").runs
     edited = "status_reason = CAST(X'7365637265743aff' AS TEXT)"

@@ -116,12 +116,13 @@ class Work:
         self._phase(self.position)
         head = self._fold_pages()
         if not self._indexed:
-            self.tell("indexing", 0, 1)
+            self._phase(0)
             self._pace.begin()
             self._index()
             self._views.settle(self.build.tables)
             self._pace.rest()
             self._indexed = True
+            self._phase(self.position)
         self.level()
         self.tell("reading", self.position, max(head, self.position))
 
@@ -133,8 +134,10 @@ class Work:
                 tx.index(*each)
 
         waiting = [(table, index) for table in self.build.tables for index in table.indexes]
+        self.tell("indexing", 0, len(waiting))
         with ThreadPoolExecutor(1 if self._pace.spares else _INDEXERS, "dee-index") as pool:
-            list(pool.map(make, waiting))
+            for done, _ in enumerate(pool.map(make, waiting), start=1):
+                self.tell("indexing", done, len(waiting))
 
     def _fold_pages(self) -> int:
         """Fold all but the last events, keeping nobody from appending; returns the log's head.
@@ -185,6 +188,8 @@ class Work:
                         row = self._advance(
                             tx, row, open_page(self._journal, rows, row.ordinal, tx)
                         )
+                    # Appends may have folded into it, too.
+                    self.position = row.position
                     if then is not None:
                         then(tx, row)
                     break

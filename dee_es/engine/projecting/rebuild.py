@@ -124,7 +124,8 @@ class Rebuilder(Context):
         own = [row for row in standing.builds if row.name == wanted.name]
         building = self._resumable(wanted, own)
         left = standing.head - (0 if building is None else building.position)
-        last = [row for row in self.views.rebuilds() if row.name == wanted.name and row.worked_ms]
+        last = [row for row in self.views.rebuilds() if row.name == wanted.name]
+        last = [row for row in last if row.worked_ms and row.events]
         if last:
             best = max(last, key=lambda row: row.started_ms)
             rate = best.events * 1000 / best.worked_ms
