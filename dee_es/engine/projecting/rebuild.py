@@ -125,7 +125,9 @@ class Rebuilder(Context):
         building = self._resumable(wanted, own)
         left = standing.head - (0 if building is None else building.position)
         last = [row for row in self.views.rebuilds() if row.name == wanted.name]
-        last = [row for row in last if row.worked_ms and row.events]
+        # What a rebuild of few events took is mostly not their folding.
+        enough = max(1, min(_SAMPLE, standing.head))
+        last = [row for row in last if row.worked_ms and row.events >= enough]
         if last:
             best = max(last, key=lambda row: row.started_ms)
             rate = best.events * 1000 / best.worked_ms
