@@ -63,6 +63,8 @@ class Work:
         self._journal, self._wall = context.journal, context.wall
         self.build = began.build
         self.position = began.row.position
+        # Nothing is archived while a projection is being rebuilt.
+        self._archived = context.store.archived()
         self._began, self._pace, self._on_progress = began, pace, on_progress
         self._indexed = began.indexed
         self._started_ms = started_ms
@@ -80,9 +82,14 @@ class Work:
         return self._before_ms / 1000 + self._pace.worked_s
 
     @property
+    def events(self) -> int:
+        """Events folded, once all are: what was archived has left nothing to fold."""
+        return self.position - self._archived
+
+    @property
     def rate(self) -> float:
-        """Events folded a second of work."""
-        return self.position / self.worked_s if self.worked_s else 0.0
+        """Events folded a second of work, once all are."""
+        return self.events / self.worked_s if self.worked_s else 0.0
 
     def tell(self, phase: Phase, done: int, total: int) -> None:
         """Report progress; rate and time left are those of this phase in this process."""

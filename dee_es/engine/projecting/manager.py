@@ -199,7 +199,8 @@ class Projections:
             streams = [check_id("run_id", run_id)]
         else:
             streams = self._streams_of(check_id("contact_id", contact_id))
-        known = list(self._store.heads(streams))
+        # A run that was archived still has a head, and no entry to make a row of.
+        known = list(self._store.read_first(streams))
         if not known:
             field = "run_id" if run_id is not None else "contact_id"
             raise InvalidInput(field, "the log has nothing of it")

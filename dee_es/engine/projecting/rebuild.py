@@ -80,7 +80,7 @@ class Rebuilder(Context):
                 name=wanted.name,
                 version=began.build.version,
                 former_version=served.version,
-                events=work.position,
+                events=work.events,
                 rows=rows,
                 seconds=seconds,
                 rate=work.rate,
@@ -123,7 +123,8 @@ class Rebuilder(Context):
         rows, size = self.views.size(old.tables) if old is not None and there else (0, None)
         own = [row for row in standing.builds if row.name == wanted.name]
         building = self._resumable(wanted, own)
-        left = standing.head - (0 if building is None else building.position)
+        begun = 0 if building is None else building.position
+        left = standing.head - max(begun, self.store.archived())
         last = [row for row in self.views.rebuilds() if row.name == wanted.name]
         # What a rebuild of few events took is mostly not their folding.
         enough = max(1, min(_SAMPLE, standing.head))
@@ -143,7 +144,7 @@ class Rebuilder(Context):
             rate=rate,
             seconds=left / rate if rate else 0.0,
             measured=bool(last),
-            resumes_at=0 if building is None else building.position,
+            resumes_at=begun,
         )
 
     def _sampled(self, build: Build) -> float:
@@ -212,7 +213,7 @@ class Rebuilder(Context):
                 )
             tx.save_build(replace(now, state="kept"))
             tx.save_build(replace(row, state="serving"))
-            tx.save_rebuild(work.record(row.position, rows, digest, self.wall.now_ms()))
+            tx.save_rebuild(work.record(work.events, rows, digest, self.wall.now_ms()))
 
         work.level(flip)
         self.projector.catch_up(build.projection)
