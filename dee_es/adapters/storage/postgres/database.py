@@ -22,7 +22,8 @@ from psycopg_pool import PoolClosed
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.relational.session import Session, quoted
-from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
+from dee_es.adapters.storage.rules import claimed
+from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 # One number for one purpose; any other user of advisory locks in this database must avoid it.
 # What follows in the transaction looks up by keys, so it is planned once and not for every list of
@@ -207,7 +208,7 @@ class PostgresDatabase(PostgresDatastore):
         with self._unavailable(), self._own() as own:
             row = own.execute(_CLAIM, keys).fetchone()
             if row is None or not row["claimed"]:
-                raise ConcurrencyConflict(f"{name} is being rebuilt already; wait for that to end")
+                raise claimed(name)
             try:
                 yield
             finally:

@@ -20,7 +20,8 @@ from eventsourcing.persistence import (
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
 from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
-from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
+from dee_es.adapters.storage.rules import claimed
+from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 _READERS: Final = 8
 _POLL_S: Final = 0.02
@@ -93,9 +94,7 @@ class SqliteDatabase(SQLiteDatastore):
             except sqlite3.OperationalError as error:
                 if not _is_locked(error):
                     raise StoreUnavailable(f"{beside}: {error}") from error
-                raise ConcurrencyConflict(
-                    f"{name} is being rebuilt already; wait for that to end"
-                ) from None
+                raise claimed(name) from None
             yield
 
     def settle(self, tables: Sequence[str]) -> None:
