@@ -17,12 +17,16 @@ _EVERY_S: Final = 0.1
 class Progress:
     """Shows done, rate and time left on stderr, rewriting one line at most ten times a second."""
 
-    def __init__(self, what: str, total: int | None = None) -> None:
+    def __init__(
+        self, what: str, total: int | None = None, *, start: int = 0, at_once: bool = False
+    ) -> None:
+        """`start` is how much was done before; with `at_once` what takes a moment is shown, too."""
         self._what = what
-        self._total = total
+        self.total = total
+        self._start = start
         self._on = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._began = time.monotonic()
-        self._next = self._began + _EVERY_S
+        self._next = self._began + (0 if at_once else _EVERY_S)
         self._shown = False
 
     def update(self, done: int, fraction: float | None = None) -> None:
@@ -33,9 +37,9 @@ class Progress:
         if now < self._next:
             return
         self._next = now + _EVERY_S
-        if fraction is None and self._total:
-            fraction = done / self._total
-        line = progress_line(self._what, done, now - self._began, fraction, self._total)
+        if fraction is None and self.total:
+            fraction = done / self.total
+        line = progress_line(self._what, done, now - self._began, fraction, self.total, self._start)
         sys.stderr.write("\r\x1b[K" + fitted(line, shutil.get_terminal_size().columns - 1))
         sys.stderr.flush()
         self._shown = True
@@ -60,15 +64,24 @@ class Progress:
 
 
 def progress_line(
-    what: str, done: int, elapsed: float, fraction: float | None, total: int | None
+    what: str,
+    done: int,
+    elapsed: float,
+    fraction: float | None,
+    total: int | None,
+    start: int = 0,
 ) -> str:
-    """The line: `Enrolling: 12,000 of 50,000 (24%), 5,400/s, 0:07 left`."""
+    """The line: `Enrolling: 12,000 of 50,000 (24%), 5,400/s, 0:07 left`.
+
+    `start` of what is done was done before, and took none of the time that has elapsed.
+    """
     of = f" of {total:,}" if total else ""
     share = f" ({min(fraction, 1):.0%})" if fraction is not None else ""
-    rate = f", {done / elapsed:,.0f}/s" if elapsed > 0 else ""
+    rate = f", {(done - start) / elapsed:,.0f}/s" if elapsed > 0 else ""
     left = ""
-    if fraction is not None and 0 < fraction <= 1:
-        seconds = int(elapsed * (1 - fraction) / fraction)
+    before = start / total if total else 0.0
+    if fraction is not None and before < fraction <= 1:
+        seconds = int(elapsed * (1 - fraction) / (fraction - before))
         hours, rest = divmod(seconds, 3600)
         minutes, seconds = divmod(rest, 60)
         clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

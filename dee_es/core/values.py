@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from dee_es.errors import InvalidInput
 
@@ -71,6 +71,11 @@ def check_count(field: str, value: object, most: int = MAX_SAFE_INTEGER, least: 
         upper = "or more" if most == MAX_SAFE_INTEGER else f"to {most}"
         raise InvalidInput(field, f"must be a whole number, {least} {upper}")
     return value
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number, NaN and the infinities included."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_url(field: str, value: str) -> str:

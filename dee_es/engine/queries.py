@@ -17,7 +17,7 @@ from dee_es.core.values import MAX_SAFE_INTEGER, check_count, check_text
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
-from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.engine.projecting.projector import ATTEMPTS, AnyProjection, Projector
 from dee_es.errors import IntegrityViolation, InvalidInput, TableGone
 from dee_es.ports import EventStore, RunCounts, RunPageRows, Views
 
@@ -119,10 +119,14 @@ class Queries:
     def _level(self, ask: Callable[[Build], _FoundT]) -> _FoundT:
         """The answer of a build of the run list that was level with the log in its snapshot."""
         build = self._projector.at_hand(self._run_list)
+        gone = 0
         while True:
             try:
                 found = ask(build)
             except TableGone:
+                gone += 1
+                if gone == ATTEMPTS:
+                    raise self._projector.lost(self._run_list) from None
                 build = self._projector.catch_up(self._run_list)
                 continue
             # A build that no longer serves is whole, too; but others may read the new one already.

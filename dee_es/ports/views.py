@@ -242,6 +242,10 @@ class Views(Protocol):
         """What is known of rebuilds, by name, version and number."""
         ...
 
+    def there(self, tables: Sequence[Table[Any]]) -> bool:
+        """Whether the database has all of the tables, and their counts."""
+        ...
+
     def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
         """Rows of the first table, and bytes of all with indexes and counts (None: unknown)."""
         ...

@@ -130,9 +130,18 @@ def test_projections_are_what_a_rebuild_makes_of_the_rest(case: Case) -> None:
     for name in NAMES:
         assert engine.projections.verify(name).ok, name
     runs = {run.id: run for run in every_run(engine)}
+    # The question itself is an event, too.
+    left = engine.audit.query(limit=1).total + 1
     for name in NAMES:
-        engine.projections.rebuild(name)
+        assert engine.projections.estimate(name).events == left
+        assert engine.projections.rebuild(name).events == left
         assert engine.projections.verify(name).ok, name
+        # Of a run that has left, nothing can be made anew.
+        with pytest.raises(InvalidInput, match="nothing of it"):
+            engine.projections.refold(name, run_id=min(gone))
+    for status in engine.projections.status():
+        assert status.last_rebuild is not None
+        assert status.last_rebuild.events == left
     # Runs keep their numbers, although those of others are missing now.
     assert {run.id: run for run in every_run(engine)} == runs
     assert not gone & runs.keys()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -87,9 +88,13 @@ def test_without_a_limit_it_ends_level(engine: Engine) -> None:
 def test_what_is_not_there_or_makes_no_sense_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidInput, match="no projection 'nothing'"):
         engine.projections.catch_up("nothing")
-    for wrong in (-1, float("nan")):
+    wrong: Any
+    for wrong in (-1, float("nan"), "1", True):
         with pytest.raises(InvalidInput, match="within_s"):
             engine.projections.catch_up("audit_trail", within_s=wrong)
+    for wrong in (0, -1, float("nan"), float("inf"), "1", None):
+        with pytest.raises(InvalidInput, match="every_s"):
+            engine.projections.keep_level(threading.Event(), every_s=wrong)
     with pytest.raises(InvalidInput, match="throttle"):
         engine.projections.keep_level(threading.Event(), throttle=0)
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.projection import Change
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.projecting.building import code_of
+from dee_es.engine.projecting.models import RebuildProgress
 from dee_es.errors import (
     ConcurrencyConflict,
     IntegrityViolation,
@@ -653,6 +654,29 @@ def test_a_throttled_rebuild_is_the_same(place: Place, engine: Engine) -> None:
     done = engine.projections.rebuild("run_list", throttle=0.5)
     assert done.comparison is not None
     assert done.comparison.same
+
+
+def test_what_is_told_of_a_rebuild_is_exact(place: Place, engine: Engine) -> None:
+    """Others append up to the very swap."""
+    head = engine.health().position
+    told: list[RebuildProgress] = []
+
+    def listen(progress: RebuildProgress) -> None:
+        told.append(progress)
+        if progress.phase == "swapping":
+            engine.execute(outreach(), contact=person(10**8))
+
+    page = head // 4
+    with killed_at(engine, 4, committed=True), suppress(Killed):
+        engine.projections.rebuild("run_list", page=page)
+    done = engine.projections.rebuild("run_list", page=page, on_progress=listen)
+    assert done.resumed_at > 0
+    last = engine.projections.status()[0].last_rebuild
+    assert last is not None
+    assert done.events == last.events == engine.health().position > head
+    made = [(each.done, each.total) for each in told if each.phase == "indexing"]
+    later = views_of(engine).indexes_later
+    assert made == ([(n, 4) for n in range(5)] if later else [])
 
 
 def test_bad_calls(place: Place, engine: Engine) -> None:

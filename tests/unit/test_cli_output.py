@@ -134,3 +134,10 @@ def test_progress(
     done: int, elapsed: float, fraction: float | None, total: int | None, line: str
 ) -> None:
     assert progress_line("Work", done, elapsed, fraction, total) == line
+
+
+def test_what_was_done_before_is_no_part_of_the_rate() -> None:
+    line = progress_line("Work", 600, 2.0, 0.6, 1_000, start=500)
+    assert line == "Work: 600 of 1,000 (60%), 50/s, 0:08 left"
+    line = progress_line("Work", 500, 2.0, 0.5, 1_000, start=500)
+    assert line == "Work: 500 of 1,000 (50%), 0/s"

@@ -274,8 +274,8 @@ def test_the_former_of_a_version_that_added_columns() -> None:
 # --- pace -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("share", [0, -1, 1.01, float("nan")])
-def test_a_share_that_is_none(share: float) -> None:
+@pytest.mark.parametrize("share", [0, -1, 1.01, float("nan"), 1e-300, True, "1", None])
+def test_a_share_that_is_none(share: Any) -> None:
     with pytest.raises(InvalidInput, match="throttle"):
         Pace(share, 100)
 

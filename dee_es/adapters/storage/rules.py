@@ -22,6 +22,17 @@ CONTACT_SUBJECT: Final = "id:"
 Place = tuple[str, int]
 """A counter: its key and slot."""
 
+# --- claims ---------------------------------------------------------------------------------------
+
+
+def claimed(name: str) -> ConcurrencyConflict:
+    """What to tell whoever wants a name that somebody else has claimed."""
+    return ConcurrencyConflict(
+        f"{name} is being rebuilt already, or verified, or runs are being archived; wait for that "
+        "to end"
+    )
+
+
 # --- leases ---------------------------------------------------------------------------------------
 
 

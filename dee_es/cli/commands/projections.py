@@ -206,6 +206,7 @@ def _estimate(engine: Engine, name: str, *, quiet: bool) -> Any:
     found = engine.projections.estimate(name)
     if not quiet:
         how = "as in the last rebuild" if found.measured else "guessed from a sample"
+        aside = "" if found.measured else ", comparison aside"
         write_fields(
             [
                 ("projection", name),
@@ -215,7 +216,7 @@ def _estimate(engine: Engine, name: str, *, quiet: bool) -> Any:
                 ("rows", f"about {found.rows:,}"),
                 ("room", None if found.bytes is None else f"about {_bytes(found.bytes)}"),
                 ("rate", f"{found.rate:,.0f} events/s, {how}"),
-                ("time", f"about {_seconds(found.seconds)}, comparison aside"),
+                ("time", f"about {_seconds(found.seconds)}{aside}"),
             ]
         )
     return found
@@ -334,7 +335,11 @@ class _Phases:
             self._clear()
             self._phase = progress.phase
             what = f"{progress.name} version {progress.version}: {_PHASES[progress.phase]}"
-            self._line = Progress(what, progress.total)
+            # What was done before is no part of the rate; an index may take long, and be the first.
+            slow = progress.phase == "indexing"
+            self._line = Progress(what, progress.total, start=progress.done, at_once=slow)
+        # The log grows meanwhile.
+        self._line.total = progress.total
         self._line.update(progress.done, progress.done / max(progress.total, 1))
 
     def _clear(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
+from unicodedata import normalize
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale, require_utc
@@ -121,9 +122,9 @@ class Trail:
         table = build.lines
         assert table is not None, "the audit trail has entries"
         if text is not None:
-            wanted = text.casefold()
+            wanted = _alike(text)
             known = self._views.distinct(table, "reason")
-            reasons = tuple(reason for reason in known if wanted in reason.casefold())
+            reasons = tuple(reason for reason in known if wanted in _alike(reason))
             chosen = replace(chosen, reasons=reasons)
         rows = self._views.list_audit(table, chosen, limit=limit, after=after)
         if chosen == AuditFilter():
@@ -198,6 +199,11 @@ class Trail:
         start = None if since is None else self._scale.tick_from(require_utc("since", since))
         end = None if until is None else self._scale.tick_from(require_utc("until", until))
         return AuditFilter(run_id, contact_id, plan_id, _actions(actions), actor, None, start, end)
+
+
+def _alike(text: str) -> str:
+    """The same for texts that differ in case only, or in how an accent is put together."""
+    return normalize("NFC", normalize("NFC", text).casefold())
 
 
 def _actions(given: object) -> tuple[str, ...]:

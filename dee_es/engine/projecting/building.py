@@ -63,6 +63,8 @@ class Work:
         self._journal, self._wall = context.journal, context.wall
         self.build = began.build
         self.position = began.row.position
+        # Nothing is archived while a projection is being rebuilt.
+        self._archived = context.store.archived()
         self._began, self._pace, self._on_progress = began, pace, on_progress
         self._indexed = began.indexed
         self._started_ms = started_ms
@@ -80,9 +82,14 @@ class Work:
         return self._before_ms / 1000 + self._pace.worked_s
 
     @property
+    def events(self) -> int:
+        """Events folded, once all are: what was archived has left nothing to fold."""
+        return self.position - self._archived
+
+    @property
     def rate(self) -> float:
-        """Events folded a second of work."""
-        return self.position / self.worked_s if self.worked_s else 0.0
+        """Events folded a second of work, once all are."""
+        return self.events / self.worked_s if self.worked_s else 0.0
 
     def tell(self, phase: Phase, done: int, total: int) -> None:
         """Report progress; rate and time left are those of this phase in this process."""
@@ -116,12 +123,13 @@ class Work:
         self._phase(self.position)
         head = self._fold_pages()
         if not self._indexed:
-            self.tell("indexing", 0, 1)
+            self._phase(0)
             self._pace.begin()
             self._index()
             self._views.settle(self.build.tables)
             self._pace.rest()
             self._indexed = True
+            self._phase(self.position)
         self.level()
         self.tell("reading", self.position, max(head, self.position))
 
@@ -133,8 +141,10 @@ class Work:
                 tx.index(*each)
 
         waiting = [(table, index) for table in self.build.tables for index in table.indexes]
+        self.tell("indexing", 0, len(waiting))
         with ThreadPoolExecutor(1 if self._pace.spares else _INDEXERS, "dee-index") as pool:
-            list(pool.map(make, waiting))
+            for done, _ in enumerate(pool.map(make, waiting), start=1):
+                self.tell("indexing", done, len(waiting))
 
     def _fold_pages(self) -> int:
         """Fold all but the last events, keeping nobody from appending; returns the log's head.
@@ -162,10 +172,10 @@ class Work:
                     if chase.is_lost(row.position, head):
                         if head - row.position <= _LAST_PAGE:
                             return head
+                        kept = "" if row.state == "checking" else "; it goes on where it is"
                         raise RebuildRefused(
                             f"the log grows faster than {self.build.name!r} can be folded; raise "
-                            "--throttle or --page, or try again when less is written; it goes on "
-                            "where it is"
+                            f"--throttle or --page, or try again when less is written{kept}"
                         )
                     page = open_page(self._journal, rows, row.ordinal, tx)
                     # While this page is folded, the database gets the next one ready.
@@ -185,6 +195,8 @@ class Work:
                         row = self._advance(
                             tx, row, open_page(self._journal, rows, row.ordinal, tx)
                         )
+                    # Appends may have folded into it, too.
+                    self.position = row.position
                     if then is not None:
                         then(tx, row)
                     break

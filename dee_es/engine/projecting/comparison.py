@@ -7,24 +7,24 @@ nobody has to stop appending for the comparison.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from dee_es.core.projection import Build, Change, CountKey, Key, Row, RowT, Table
+from dee_es.core.projection import Build, Change, CountKey, Key, Row, Table
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer
 from dee_es.engine.projecting.folding import fold, open_page
+from dee_es.engine.projecting.overlay import PAGE, Overlay, place_of
 from dee_es.errors import TableGone
 from dee_es.ports import BuildKey, BuildRow, TableReader
 
 SAMPLES: Final = 10
 """Differences that are shown; all are counted."""
-_PAGE: Final = 5_000
 _DIGEST_BYTES: Final = 32
 
 
@@ -70,63 +70,6 @@ class Comparison(Answer):
     def same(self) -> bool:
         """Whether everything that must match does."""
         return not self.differences and self.digest_old == self.digest_new
-
-
-class Overlay:
-    """A build as it will be, on top of a snapshot of it as it is: what `fold` writes stays here.
-
-    With `empty` the snapshot counts as a build without any rows.
-    """
-
-    def __init__(self, reader: TableReader, *, empty: bool = False) -> None:
-        self._reader = reader
-        self._empty = empty
-        self._changed: dict[str, dict[Key, Row]] = {}
-        self._deltas: dict[CountKey, int] = {}
-
-    def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]:
-        """See `TableReader.rows`."""
-        changed: Mapping[Key, Any] = self._changed.get(table.physical_name, {})
-        found: dict[Key, RowT] = {key: changed[key] for key in keys if key in changed}
-        if self._empty:
-            return found
-        return found | self._reader.rows(table, [key for key in keys if key not in changed])
-
-    def write(self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]) -> None:
-        """See `TableTransaction.write`."""
-        changed = self._changed.setdefault(table.physical_name, {})
-        for row in (*inserts, *updates):
-            changed[getattr(row, table.key)] = row
-
-    def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None:
-        """See `TableTransaction.add_counts`."""
-        for key, n in deltas.items():
-            self._deltas[key] = self._deltas.get(key, 0) + n
-
-    def pages(self, table: Table[Any]) -> Iterator[list[Any]]:
-        """All rows by key, in pages."""
-        changed = dict(self._changed.get(table.physical_name, {}))
-        new: list[Any] = sorted(changed)
-        key_of = attrgetter(table.key)
-        after: Key | None = None
-        while page := self._reader.scan(table, after, _PAGE):
-            after = last = key_of(page[-1])
-            if new and new[0] <= last:
-                at = bisect_right(new, last)
-                merged = {key_of(row): row for row in page} | {
-                    key: changed[key] for key in new[:at]
-                }
-                page, new = [merged[key] for key in sorted(merged)], new[at:]
-            yield page
-        if new:
-            yield [changed[key] for key in new]
-
-    def counts(self, table: Table[Any]) -> dict[CountKey, int]:
-        """All counts that are not 0."""
-        found = self._reader.all_counts(table)
-        for key, n in self._deltas.items():
-            found[key] = found.get(key, 0) + n
-        return {key: n for key, n in found.items() if n}
 
 
 class Side(NamedTuple):
@@ -180,9 +123,9 @@ def compare(
             _kept(views[0].pages(old.lines), old.lines, excluded),
             _kept(views[1].pages(new.lines), new.lines, excluded),
         )
-    for side, view, expected in zip(pair, views, counts, strict=True):
-        if side.build.table.counted:
-            found.counts(side.build.table, expected, view.counts(side.build.table))
+    held = [_held(side, view) for side, view in zip(pair, views, strict=True)]
+    found.counts(new.table, counts[1], held[1])
+    found.counts(old.table, counts[0], held[0], held[1] if old.version == new.version else None)
     digest_old, digest_new = found.digests
     return Comparison(
         position=target,
@@ -202,7 +145,7 @@ def _levelled(
     overlay = Overlay(reader)
     position, ordinal = side.row.position, side.row.ordinal
     while position < target:
-        rows = reader.read_log(position, min(_PAGE, target - position))
+        rows = reader.read_log(position, min(PAGE, target - position))
         rows = [row for row in rows if row.position <= target]
         if not rows:
             # What was archived has left a gap up to there.
@@ -222,13 +165,22 @@ def _keys(reader: TableReader, streams: Iterable[str]) -> set[Key]:
 
 
 def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator[list[Any]]:
-    """The rows of a build's table, each counted on its way."""
+    """The rows of a build's table, each counted on its way.
+
+    One that was edited into what cannot be counted is in no count; it differs itself.
+    """
     tally = build.projection.tally
     for page in view.pages(build.table):
         if build.table.counted:
             for row in page:
-                counts.update(tally(row))
+                with suppress(Exception):
+                    counts.update(tuple(tally(row)))
         yield page
+
+
+def _held(side: Side, view: Overlay) -> dict[CountKey, int]:
+    table = side.build.table
+    return view.counts(table) if table.counted else {}
 
 
 def _shared(old: Table[Any], new: Table[Any], mapped: bool) -> tuple[str, ...]:
@@ -253,6 +205,23 @@ def _kept(
             page = [row for row in page if key_of(row) not in excluded]
         if page:
             yield page
+
+
+def _places_of(key: CountKey) -> list[tuple[int, Any]]:
+    return [place_of(part) for part in key]
+
+
+def _shown(value: object) -> object:
+    """A value as a difference shows it: what somebody edited into a row may be no text at all."""
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    if isinstance(value, float):
+        return str(value)
+    if isinstance(value, tuple):
+        return tuple(map(_shown, value))
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 class _Findings:
@@ -306,10 +275,10 @@ class _Findings:
         """Compare row by row up to where the first of both pages ends, or to the end of the one
         there is; returns how many rows of each are done."""
         pages = [{shape.key_of(row): shape.values(row) for row in page} for page in (left, right)]
-        last = min(next(reversed(page)) for page in pages if page)
+        last = min((next(reversed(page)) for page in pages if page), key=place_of)
         done = [0, 0]
-        for key in sorted(pages[0].keys() | pages[1].keys()):
-            if key > last:
+        for key in sorted(pages[0].keys() | pages[1].keys(), key=place_of):
+            if place_of(key) > place_of(last):
                 break
             before, after = (page.get(key) for page in pages)
             for side, values in enumerate((before, after)):
@@ -322,29 +291,41 @@ class _Findings:
         return done[0], done[1]
 
     def _read(self, rows: Sequence[tuple[Any, ...]], *sides: int) -> None:
-        content = self._encoder.encode_lines(rows)
+        try:
+            content = self._encoder.encode_lines(rows)
+        except UnicodeEncodeError:
+            content = ascii(rows).encode()
         for side in sides:
             self._digests[side].update(content)
 
     def _count(self, rows: int) -> None:
-        before = self.rows // _PAGE
+        before = self.rows // PAGE
         self.rows += rows
-        if self.rows // _PAGE > before:
+        if self.rows // PAGE > before:
             self._on_rows(self.rows)
 
     def counts(
-        self, table: Table[Any], expected: Mapping[CountKey, int], held: Mapping[CountKey, int]
+        self,
+        table: Table[Any],
+        expected: Mapping[CountKey, int],
+        held: Mapping[CountKey, int],
+        right: Mapping[CountKey, int] | None = None,
     ) -> None:
-        """Compare a table's counts with its own rows: equal rows then have equal counts."""
-        for key in sorted(expected.keys() | held.keys()):
+        """Compare a table's counts with its own rows: equal rows then have equal counts.
+
+        One that is as in `right` is what the log says: then it is a row that was edited.
+        """
+        for key in sorted(expected.keys() | held.keys(), key=_places_of):
             wanted, there = expected.get(key, 0), held.get(key, 0)
-            if wanted != there:
+            if wanted != there and (right is None or there != right.get(key, 0)):
                 self._differs(f"{table.physical_name}_counts", key, {"n": there}, {"n": wanted})
 
     def _differs(self, table: str, key: object, old: dict[str, Any], new: dict[str, Any]) -> None:
         self.differences += 1
         if len(self.samples) < SAMPLES:
-            self.samples.append(Difference(table=table, key=str(key), only_old=old, only_new=new))
+            before, after = ({n: _shown(v) for n, v in side.items()} for side in (old, new))
+            shown = str(_shown(key))
+            self.samples.append(Difference(table=table, key=shown, only_old=before, only_new=after))
 
 
 class _Shape(NamedTuple):

@@ -177,7 +177,11 @@ def take_out(
     tx: TableTransaction, build: Build, stream_ids: Sequence[str], positions: Sequence[int]
 ) -> None:
     """Take all that a build holds of some streams out of it: their rows, and the lines of their
-    events, which are those at `positions`."""
+    events, which are those at `positions`.
+
+    Raises `IntegrityViolation` for a row that was edited into what cannot be counted: then nobody
+    knows which counts it is part of.
+    """
     table, tally = build.table, build.projection.tally
     by_position = table.key_kind == "integer"
     keys: list[Key] = list(positions) if by_position else list(stream_ids)
@@ -187,8 +191,14 @@ def take_out(
         tx.delete(build.lines, list(positions))
     if table.counted:
         counts: Counter[CountKey] = Counter()
-        for held in old.values():
-            counts.subtract(tally(held))
+        for key, held in old.items():
+            try:
+                counts.subtract(tuple(tally(held)))
+            except Exception as error:
+                raise IntegrityViolation(
+                    f"the row of {key} in projection {build.name!r} was edited, and cannot be "
+                    f"counted any more; run `dee projections rebuild {build.name} --accept`"
+                ) from error
         tx.add_counts(table, {key: n for key, n in counts.items() if n})
 
 

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from dee_es.core.values import is_number
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import CaughtUp
+from dee_es.engine.projecting.pace import check_share
 from dee_es.engine.projecting.projector import PAGE, AnyProjection
 from dee_es.errors import DeeError, InvalidInput
 
@@ -42,8 +44,9 @@ class Keeper(Context):
         self, stop: threading.Event, throttle: float, every_s: float, on_trouble: OnTrouble
     ) -> None:
         """See `Projections.keep_level`."""
-        if not 0 < throttle <= 1:
-            raise InvalidInput("throttle", "must be a share of the time above 0 and up to 1")
+        check_share("throttle", throttle)
+        if not is_number(every_s) or not 0 < every_s <= threading.TIMEOUT_MAX:
+            raise InvalidInput("every_s", "must be a number of seconds above 0")
         troubled: set[str] = set()
         while not stop.is_set():
             for wanted in self.projector.projections:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dee_es.core.ids import contact_stream
-from dee_es.core.values import check_count, check_id
+from dee_es.core.values import check_count, check_id, is_number
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.keeping import Keeper, OnTrouble
 from dee_es.engine.projecting.models import (
@@ -101,7 +101,7 @@ class Projections:
         how far it is. Raises `InvalidInput` for a name there is not, `ProjectionUnavailable` and
         `UnknownEventVersion` if this code cannot fold it.
         """
-        if within_s is not None and not within_s >= 0:
+        if within_s is not None and (not is_number(within_s) or not within_s >= 0):
             raise InvalidInput("within_s", "must be 0 seconds or more")
         return self._keeper.catch_up(self._named(name), within_s)
 
@@ -115,9 +115,10 @@ class Projections:
     ) -> None:
         """Keep all projections level with the log, at a modest pace, until `stop` is set.
 
-        `throttle` is the share of the time to work, up to 1; once all are level, they are looked
+        `throttle` is the share of the time to work, 0.001 to 1; once all are level, they are looked
         at every `every_s` seconds. What goes wrong is told to `on_trouble` with the name of the
-        projection, once until it goes well again, and tried again: this goes on.
+        projection, once until it goes well again, and tried again: this goes on. Raises
+        `InvalidInput` for a share or a time that is none.
         """
         self._keeper.keep_level(stop, throttle, every_s, on_trouble or _untroubled)
 
@@ -139,7 +140,7 @@ class Projections:
         Readers see the old version, whole, until one transaction puts the new one in its place;
         writers are held up for one page at most. A rebuild that was broken off goes on where it
         was, unless `restart`. `page` counts events; `throttle` is the share of the time to work,
-        up to 1. The new build is compared with the one that serves: what differs without being
+        0.001 to 1. The new build is compared with the one that serves: what differs without being
         declared stops it, unless `accept`; `compare=False` leaves the comparison out.
 
         Raises `RebuildRefused` if it stopped before the swap, `ProjectionStuck` naming an event
@@ -198,7 +199,8 @@ class Projections:
             streams = [check_id("run_id", run_id)]
         else:
             streams = self._streams_of(check_id("contact_id", contact_id))
-        known = list(self._store.heads(streams))
+        # A run that was archived still has a head, and no entry to make a row of.
+        known = list(self._store.read_first(streams))
         if not known:
             field = "run_id" if run_id is not None else "contact_id"
             raise InvalidInput(field, "the log has nothing of it")

@@ -15,7 +15,8 @@ Phase = Literal["reading", "indexing", "comparing", "swapping"]
 
 @dataclass(frozen=True, slots=True)
 class RebuildProgress:
-    """How far a rebuild is: `done` of `total` events, or of rows while it compares.
+    """How far a rebuild is: `done` of `total` events, of indexes while it makes them, or of rows
+    while it compares.
 
     `rate` is per second of work since it began or went on; `seconds_left` is for this phase, None
     while nobody can know.
@@ -120,8 +121,10 @@ class ProjectionStatus(Answer):
     """How a projection stands.
 
     `version` is the one that the database serves, `wanted` that of this code, `read` the one that
-    this code reads (None: it knows none that is there). `lag_seconds` is the age in wall time of
-    the oldest event not folded yet. `bytes` is None where nobody counts them.
+    this code reads (None: it knows none that is there). `rows` are those of its table: of the audit
+    trail and the contact history, whose entries are in a second one, a row for each run.
+    `lag_seconds` is the age in wall time of the oldest event not folded yet. `bytes` is None where
+    nobody counts them.
     """
 
     name: str

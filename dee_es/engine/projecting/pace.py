@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from dee_es.core.values import is_number
 from dee_es.errors import InvalidInput
 
 _TURN_S: Final = 0.003
@@ -13,17 +14,25 @@ _LEAST: Final = 20
 _MOST_GROWTH: Final = 2
 
 
+LEAST_SHARE: Final = 0.001
+
+
+def check_share(field: str, value: object) -> float:
+    """Return `value` if it is a share of the time that work gets done in."""
+    if not is_number(value) or not LEAST_SHARE <= value <= 1:
+        raise InvalidInput(field, f"must be a share of the time, {LEAST_SHARE} to 1")
+    return value
+
+
 class Pace:
     """Measures work in pieces and rests between them.
 
-    `share` is the part of the time that is worked, above 0 and up to 1. Below 1, pieces are kept
+    `share` is the part of the time that is worked, 0.001 to 1. Below 1, pieces are kept
     short, since others may have to wait for one to end.
     """
 
     def __init__(self, share: float, page: int) -> None:
-        if not 0 < share <= 1:
-            raise InvalidInput("throttle", "must be a share of the time above 0 and up to 1")
-        self._share = share
+        self._share = check_share("throttle", share)
         self._most = page
         self.page = page if share == 1 else min(page, _LEAST)
         self.worked_s = 0.0

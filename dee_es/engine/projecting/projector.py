@@ -22,7 +22,7 @@ from dee_es.errors import ProjectionUnavailable, TableGone, UnknownEventVersion
 from dee_es.ports import BuildKey, BuildRow, TableTransaction, Views, WallClock
 
 PAGE: Final = 2000
-_ATTEMPTS: Final = 5
+ATTEMPTS: Final = 5
 """How often a read looks again for the table that serves, when the one it knew is gone."""
 AnyProjection = Projection[Any]
 AnswerT = TypeVar("AnswerT")
@@ -175,8 +175,11 @@ class Projector:
         build, row = self.readable(wanted, standing.builds)
         self._at_hand[wanted.name] = build
         more = True
-        while more and row.position < standing.head:
-            build, row, more = self.fold_page(wanted, PAGE)
+        try:
+            while more and row.position < standing.head:
+                build, row, more = self.fold_page(wanted, PAGE)
+        except TableGone:
+            raise self.lost(wanted) from None
         self._at_hand[wanted.name] = build
         return build
 
@@ -207,13 +210,20 @@ class Projector:
 
     def read(self, wanted: AnyProjection, ask: Callable[[Build], AnswerT]) -> AnswerT:
         """Ask the build that serves, caught up; again if it is dropped at this very moment."""
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             build = self.catch_up(wanted)
             try:
                 return ask(build)
             except TableGone:
                 continue
-        return ask(self.catch_up(wanted))
+        raise self.lost(wanted)
+
+    def lost(self, wanted: AnyProjection) -> ProjectionUnavailable:
+        """What to tell of a projection whose tables somebody has dropped past this code."""
+        return ProjectionUnavailable(
+            f"a table of projection {wanted.name!r} is gone from the database; make it anew with "
+            f"`dee projections rebuild {wanted.name} --no-compare`"
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from dee_es.core.projection import Build
 from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.projecting.building import Began, Work, code_of
-from dee_es.engine.projecting.comparison import Comparison, Overlay
+from dee_es.engine.projecting.comparison import Comparison
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import fold, open_page
 from dee_es.engine.projecting.models import OnRebuild, RebuildEstimate, Rebuilt, Verified
+from dee_es.engine.projecting.overlay import Overlay
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import RebuildRefused
@@ -58,6 +59,12 @@ class Rebuilder(Context):
                     "code does not know, so nothing can be compared; give --no-compare to rebuild "
                     "all the same"
                 )
+            if old is not None and options.compare and not self.views.there(old.tables):
+                raise RebuildRefused(
+                    f"a table of version {served.version} of {wanted.name!r}, which the database "
+                    "serves, is gone, so nothing can be compared; give --no-compare to rebuild all "
+                    "the same"
+                )
             began = self._begin(wanted, "building", resume=not options.restart)
             work = Work(self, began, pace, on_progress, self.wall.now_ms())
             work.fold()
@@ -73,7 +80,7 @@ class Rebuilder(Context):
                 name=wanted.name,
                 version=began.build.version,
                 former_version=served.version,
-                events=work.position,
+                events=work.events,
                 rows=rows,
                 seconds=seconds,
                 rate=work.rate,
@@ -89,6 +96,8 @@ class Rebuilder(Context):
         pace = Pace(throttle, page)
         with self.views.rebuilding(wanted.name):
             live = self.projector.catch_up(wanted)
+            if not self.views.there(live.tables):
+                raise self.projector.lost(wanted)
             began = self._begin(live.projection, "checking", resume=False)
             work = Work(self, began, pace, on_progress, self.wall.now_ms())
             try:
@@ -110,11 +119,16 @@ class Rebuilder(Context):
         standing = self.views.standing()
         served = self._served(wanted)
         old = self.projector.build_of(served)
-        rows, size = (0, None) if old is None else self.views.size(old.tables)
+        there = old is not None and self.views.there(old.tables)
+        rows, size = self.views.size(old.tables) if old is not None and there else (0, None)
         own = [row for row in standing.builds if row.name == wanted.name]
         building = self._resumable(wanted, own)
-        left = standing.head - (0 if building is None else building.position)
-        last = [row for row in self.views.rebuilds() if row.name == wanted.name and row.worked_ms]
+        begun = 0 if building is None else building.position
+        left = standing.head - max(begun, self.store.archived())
+        last = [row for row in self.views.rebuilds() if row.name == wanted.name]
+        # What a rebuild of few events took is mostly not their folding.
+        enough = max(1, min(_SAMPLE, standing.head))
+        last = [row for row in last if row.worked_ms and row.events >= enough]
         if last:
             best = max(last, key=lambda row: row.started_ms)
             rate = best.events * 1000 / best.worked_ms
@@ -130,7 +144,7 @@ class Rebuilder(Context):
             rate=rate,
             seconds=left / rate if rate else 0.0,
             measured=bool(last),
-            resumes_at=0 if building is None else building.position,
+            resumes_at=begun,
         )
 
     def _sampled(self, build: Build) -> float:
@@ -199,7 +213,7 @@ class Rebuilder(Context):
                 )
             tx.save_build(replace(now, state="kept"))
             tx.save_build(replace(row, state="serving"))
-            tx.save_rebuild(work.record(row.position, rows, digest, self.wall.now_ms()))
+            tx.save_rebuild(work.record(work.events, rows, digest, self.wall.now_ms()))
 
         work.level(flip)
         self.projector.catch_up(build.projection)

@@ -35,7 +35,10 @@ class Status(Context):
             read = self.reads(wanted, own)
             shown = read or serving
             build = self.projector.build_of(shown)
-            rows, size = (0, None) if build is None else self.views.size(build.tables)
+            there = build is None or self.views.there(build.tables)
+            rows, size = (0, None)
+            if build is not None and there:
+                rows, size = self.views.size(build.tables)
             lag = standing.head - shown.position
             found.append(
                 ProjectionStatus(
@@ -60,7 +63,7 @@ class Status(Context):
                         for row in own
                         if row.state != "serving"
                     ),
-                    advice=self.advice(wanted, own),
+                    advice=self.advice(wanted, own) if there else str(self.projector.lost(wanted)),
                 )
             )
         return tuple(found)

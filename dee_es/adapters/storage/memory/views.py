@@ -11,9 +11,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from dee_es.adapters.storage.memory.database import Journal, MemoryDatabase, ViewTable
+from dee_es.adapters.storage.rules import claimed
 from dee_es.core.projection import CountKey, Key, Row, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
-from dee_es.errors import ConcurrencyConflict, IntegrityViolation, TableGone
+from dee_es.errors import IntegrityViolation, TableGone
 from dee_es.ports import (
     BuildKey,
     BuildRow,
@@ -194,7 +195,7 @@ class MemoryViews:
         """See `Views.rebuilding`."""
         with self._database.reading():
             if name in self._database.claimed:
-                raise ConcurrencyConflict(f"{name} is being rebuilt already; wait for that to end")
+                raise claimed(name)
             self._database.claimed.add(name)
         try:
             yield
@@ -226,6 +227,11 @@ class MemoryViews:
         """See `Views.rebuilds`."""
         with self._database.reading():
             return [row for _, row in sorted(self._database.rebuilds.items())]
+
+    def there(self, tables: Sequence[Table[Any]]) -> bool:
+        """See `Views.there`."""
+        with self._database.reading():
+            return all(table.physical_name in self._database.views for table in tables)
 
     def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
         """See `Views.size`; nobody counts the bytes of memory."""

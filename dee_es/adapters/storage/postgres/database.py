@@ -22,7 +22,8 @@ from psycopg_pool import PoolClosed
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.relational.session import Session, quoted
-from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
+from dee_es.adapters.storage.rules import claimed
+from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 # One number for one purpose; any other user of advisory locks in this database must avoid it.
 # What follows in the transaction looks up by keys, so it is planned once and not for every list of
@@ -79,6 +80,12 @@ SET jit = off;
 """
 # Internal errors are what a server says that is only read from, and to who was idle too long.
 _FAULTS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+_ALTERED: Final = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.DatatypeMismatch,
+)
+"""What a table answers whose columns somebody has changed."""
 _KEEPALIVE: Final = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -201,7 +208,7 @@ class PostgresDatabase(PostgresDatastore):
         with self._unavailable(), self._own() as own:
             row = own.execute(_CLAIM, keys).fetchone()
             if row is None or not row["claimed"]:
-                raise ConcurrencyConflict(f"{name} is being rebuilt already; wait for that to end")
+                raise claimed(name)
             try:
                 yield
             finally:
@@ -274,7 +281,14 @@ class PostgresDatabase(PostgresDatastore):
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._where}: the connection failed") from error
         except psycopg.errors.UndefinedTable as error:
-            raise TableGone(f"{self._where}: a table that was to be read is gone") from error
+            raise TableGone(
+                f"{self._where}: a table that was to be read is gone; see `dee projections status`"
+            ) from error
+        except _ALTERED as error:
+            raise IntegrityViolation(
+                f"{self._where}: a table is not as it was made ({_state(error)}); rebuild the "
+                "projection that it is of, with --no-compare"
+            ) from error
         except psycopg.IntegrityError as error:
             relation = error.diag.table_name or "a table"
             raise IntegrityViolation(

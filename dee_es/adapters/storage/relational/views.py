@@ -21,6 +21,7 @@ from dee_es.adapters.storage.relational.tables import (
 )
 from dee_es.core.projection import CountKey, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
+from dee_es.errors import TableGone
 from dee_es.ports import (
     BuildRow,
     ParkedRow,
@@ -33,6 +34,7 @@ from dee_es.ports import (
 )
 
 _DROP: Final = "DROP TABLE IF EXISTS {table}"
+_NOTHING: Final = "SELECT 1 FROM {table} LIMIT 0"
 _SIZE: Final = "SELECT count(*) FROM {table}"
 _RUN: Final = "SELECT {columns} FROM {table} WHERE run_id = ?"
 _BY_COLUMN: Final = "SELECT {columns} FROM {table} WHERE {column} = ? ORDER BY {column}, {key}"
@@ -101,6 +103,15 @@ class RelationalViews:
     def rebuilds(self) -> list[RebuildRow]:
         """See `Views.rebuilds`."""
         return [RebuildRow(*row) for row in self.database.query(sql.READ_REBUILDS)]
+
+    def there(self, tables: Sequence[Table[Any]]) -> bool:
+        """See `Views.there`."""
+        try:
+            for relation in relations_of(tables):
+                self.database.query(_NOTHING.format(table=quoted(relation.name)))
+        except TableGone:
+            return False
+        return True
 
     def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
         """See `Views.size`."""

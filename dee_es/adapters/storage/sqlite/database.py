@@ -19,8 +19,9 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
-from dee_es.adapters.storage.relational.session import Relation, Session, Values, quoted
-from dee_es.errors import ConcurrencyConflict, IntegrityViolation, StoreUnavailable, TableGone
+from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
+from dee_es.adapters.storage.rules import claimed
+from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 _READERS: Final = 8
 _POLL_S: Final = 0.02
@@ -93,9 +94,7 @@ class SqliteDatabase(SQLiteDatastore):
             except sqlite3.OperationalError as error:
                 if not _is_locked(error):
                     raise StoreUnavailable(f"{beside}: {error}") from error
-                raise ConcurrencyConflict(
-                    f"{name} is being rebuilt already; wait for that to end"
-                ) from None
+                raise claimed(name) from None
             yield
 
     def settle(self, tables: Sequence[str]) -> None:
@@ -111,27 +110,18 @@ class SqliteDatabase(SQLiteDatastore):
 
     @contextmanager
     def snapshot(self, lasting: bool = False) -> Iterator[Session]:
-        """See `Database.snapshot`; `lasting` makes no difference here."""
+        """See `Database.snapshot`; a lasting one checks, and reads what is no text, too."""
         with self._unavailable(), self.get_connection() as connection:
             try:
                 _cursor(connection).execute("BEGIN")
-                yield SqliteSession(connection)
+                yield _LenientSession(connection) if lasting else SqliteSession(connection)
             finally:
                 connection.rollback()
 
     def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
         """See `Database.query`."""
         with self._unavailable(), self.get_connection() as connection:
-            session = SqliteSession(connection)
-            try:
-                return session.ask(sql, params).fetchall()
-            except sqlite3.OperationalError as error:
-                if not str(error).startswith(_UNDECODED):
-                    raise
-            # Somebody edited a text into what is none. As long as it can be read at all, whoever
-            # checks it can say which one that is.
-            with _lenient(connection):
-                return session.ask(sql, params).fetchall()
+            return _LenientSession(connection).ask(sql, params).fetchall()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -152,7 +142,11 @@ class SqliteDatabase(SQLiteDatastore):
             yield
         except (sqlite3.OperationalError, OperationalError, InterfaceError) as error:
             if str(error).startswith("no such table"):
-                raise TableGone(f"{self._path}: {error}") from error
+                raise TableGone(f"{self._path}: {error}; see `dee projections status`") from error
+            if str(error).startswith(_UNDECODED):
+                # SQLite goes on with the value, and so would a traceback.
+                told = str(error).partition(" with text")[0]
+                raise StoreUnavailable(f"{self._path}: {told}; nothing was written") from None
             raise StoreUnavailable(f"{self._path}: {error}; nothing was written") from error
         except ConnectionPoolClosedError as error:
             raise StoreUnavailable(f"{self._path}: the store is closed") from error
@@ -228,7 +222,7 @@ class SqliteSession:
     def __init__(self, connection: SQLiteConnection) -> None:
         self._connection = connection
 
-    def ask(self, sql: str, params: Sequence[object] = ()) -> sqlite3.Cursor:
+    def ask(self, sql: str, params: Sequence[object] = ()) -> Answer:
         """See `Session.ask`; the statement has run when this returns."""
         bound = [_json(p) if isinstance(p, list) else p for p in params]
         return _cursor(self._connection).execute(_translated(sql), bound)
@@ -256,6 +250,34 @@ class SqliteSession:
 
     def _many(self, sql: str, rows: Sequence[Values]) -> None:
         _cursor(self._connection).executemany(sql, rows)
+
+
+class _LenientSession(SqliteSession):
+    """Reads texts that somebody edited into what is none with surrogates in them.
+
+    As long as they can be read at all, whoever checks them can say which ones they are.
+    """
+
+    def ask(self, sql: str, params: Sequence[object] = ()) -> Answer:
+        """See `Session.ask`."""
+        try:
+            return _Rows(super().ask(sql, params).fetchall())
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith(_UNDECODED):
+                raise
+        with _lenient(self._connection):
+            return _Rows(super().ask(sql, params).fetchall())
+
+
+class _Rows:
+    """Implements `Answer`."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def fetchall(self) -> list[Any]:
+        """See `Answer.fetchall`."""
+        return self._rows
 
 
 # The statements below are built from declared identifiers alone; no value is ever part of a text.
