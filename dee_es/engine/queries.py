@@ -23,6 +23,8 @@ from dee_es.ports import EventStore, RunCounts, RunPageRows, Views
 
 MAX_LIMIT: Final = 10_000
 _PAGE: Final = 500
+_ATTEMPTS: Final = 5
+"""How often a read looks again for the table that serves, when the one it knew is gone."""
 _FoundT = TypeVar("_FoundT", RunPageRows, RunCounts)
 
 
@@ -119,10 +121,15 @@ class Queries:
     def _level(self, ask: Callable[[Build], _FoundT]) -> _FoundT:
         """The answer of a build of the run list that was level with the log in its snapshot."""
         build = self._projector.at_hand(self._run_list)
+        gone = 0
         while True:
             try:
                 found = ask(build)
             except TableGone:
+                # A table that is served and is not there will not come back by asking.
+                gone += 1
+                if gone == _ATTEMPTS:
+                    raise
                 build = self._projector.catch_up(self._run_list)
                 continue
             # A build that no longer serves is whole, too; but others may read the new one already.
