@@ -747,7 +747,7 @@ def test_a_backup_with_a_page_that_cannot_be_read_is_refused(
     at = content.index(max(ids)) // 4096 * 4096
     content[at : at + 8] = b"\xff" * 8
     path.write_bytes(content)
-    with pytest.raises((IntegrityViolation, InvalidInput), match="damaged|no backup"):
+    with pytest.raises((IntegrityViolation, InvalidInput), match=r"damaged|no backup"):
         keys.restore(str(path), lambda: [NOBODY])
 
 

@@ -362,9 +362,8 @@ def test_a_database_that_cannot_hold_every_text_is_refused(url: str, encoding: s
                 assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = "
                     "'public'").fetchone() == (0,)  # fmt: skip
         finally:
-            admin.execute(
-                psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name))
-            )
+            dropped = psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)")
+            admin.execute(dropped.format(psycopg.sql.Identifier(name)))
 
 
 def test_what_a_client_would_speak_otherwise_does_not_matter(
