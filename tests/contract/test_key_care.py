@@ -719,6 +719,8 @@ def test_a_disk_that_takes_its_time_does_not_end_a_backup(
         "INSERT INTO keys VALUES (x'00', NULL)",
         "INSERT INTO keys VALUES (CAST(x'ff00' AS TEXT), NULL)",
         "UPDATE key_meta SET value = x'00' WHERE name = 'backup'",
+        "UPDATE key_meta SET value = 1000000000000 WHERE name = 'secret'",
+        "UPDATE key_meta SET value = 'x' WHERE name = 'generation'",
     ],
 )
 def test_a_backup_that_lost_or_changed_rows_brings_nothing_back(
@@ -795,3 +797,14 @@ def test_a_key_that_comes_without_its_bytes_is_never_a_key_for_a_moment(
     assert keys.adopt(key_id, None)
     assert keys.reveal(key_id) is None
     assert not keys.adopt(key_id, bytes(32)), "what is destroyed does not come back"
+
+
+def test_a_backup_has_any_name_that_a_file_may_have(keys: ManagedKeys, tmp_path: Path) -> None:
+    ids = keys.new_keys(4)
+    for path in (f"{tmp_path}/a b?mode=rwc#1%41 ü漢", f"/{tmp_path}/keys.backup"):
+        assert keys.backup(path, 1).keys >= len(ids)
+        assert keys.restore(path, lambda: [NOBODY]).present >= len(ids)
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        keys.backup(str(tmp_path / ("x" * 300)), 1)
+    with pytest.raises(InvalidInput, match="there is no"):
+        keys.restore(str(tmp_path / ("x" * 300)), lambda: [NOBODY])

@@ -192,3 +192,11 @@ def test_a_run_list_whose_table_is_gone_is_told_and_not_waited_for(tmp_path: Pat
                 other.execute(f'DROP TABLE "{table}"')
         with pytest.raises(StoreUnavailable, match="no such table"):
             engine.list_runs()
+
+
+def test_a_claim_that_cannot_be_laid_beside_the_database_is_told(tmp_path: Path) -> None:
+    store, _ = open_sqlite(str(tmp_path / "dee.db"))
+    (tmp_path / "dee.db.run_list.claim").mkdir()
+    with pytest.raises(StoreUnavailable, match="unable to open"), store.database.claim("run_list"):
+        pass
+    store.close()

@@ -46,7 +46,7 @@ def write_backup(
     `ConcurrencyConflict` while another backup is written there or if the master key is replaced
     meanwhile; the file is then as it was.
     """
-    if path.exists() and _label(path) is None:
+    if os.path.exists(path) and _label(path) is None:
         raise InvalidInput("backup file", f"{path} is there and is no backup of keys; name another")
     with _part_of(path) as part:
         with table.snapshot() as snapshot:
@@ -155,7 +155,8 @@ class BackupFile:
     def __init__(self, path: Path, *wrappers: Wrapper) -> None:
         """Raises `InvalidInput` if it is no backup, or if none of the master keys opens it."""
         self._path = path
-        if not path.exists():
+        # Unlike the method of paths, this takes a name that cannot be for one that is not there.
+        if not os.path.exists(path):
             raise InvalidInput("backup file", f"there is no {path}")
         try:
             self._connection = _connect(path)
@@ -221,7 +222,9 @@ def _is_id(key_id: object) -> bool:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
+    # In full, since what follows two slashes is taken for the name of a host.
+    name = f"file://{quote(os.path.abspath(path))}?mode=ro"
+    return sqlite3.connect(name, uri=True, isolation_level=None)
 
 
 def _label(path: Path) -> Label | None:

@@ -301,7 +301,10 @@ class SqliteKeyTable:
 def meta(connection: sqlite3.Connection, name: str) -> bytes | None:
     """A binary entry of the meta table."""
     row = connection.execute(META, (name,)).fetchone()
-    return None if row is None else bytes(row[0])
+    if row is None:
+        return None
+    # A damaged file may say anything, such as a number, of which `bytes` would make so many zeros.
+    return row[0] if isinstance(row[0], bytes) else b""
 
 
 def state(connection: sqlite3.Connection) -> TableState:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -90,9 +90,10 @@ class SqliteDatabase(SQLiteDatastore):
     def claim(self, name: str) -> Iterator[None]:
         """See `Database.claim`: a lock on a small file beside the database."""
         beside = f"{self._file}.{name}.claim"
-        with closing(sqlite3.connect(beside, timeout=0, isolation_level=None)) as own:
+        with ExitStack() as stack:
             try:
-                own.execute("BEGIN EXCLUSIVE")
+                own = sqlite3.connect(beside, timeout=0, isolation_level=None)
+                stack.enter_context(closing(own)).execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
                 if not _is_locked(error):
                     raise StoreUnavailable(f"{beside}: {error}") from error
