@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from dee_es import Engine, EngineConfig
 from dee_es.adapters.storage.sqlite import SqliteStore, database, open_sqlite
-from dee_es.errors import StoreUnavailable
+from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
 from tests.support.engines import open_engine
 from tests.support.events import committed_at, run, unit
@@ -200,3 +201,13 @@ def test_a_claim_that_cannot_be_laid_beside_the_database_is_told(tmp_path: Path)
     with pytest.raises(StoreUnavailable, match="unable to open"), store.database.claim("run_list"):
         pass
     store.close()
+
+
+def test_a_url_that_looks_like_memory_means_neither_memory_nor_a_file(tmp_path: Path) -> None:
+    for config in (
+        EngineConfig("sqlite:///:memory:"),
+        EngineConfig(f"sqlite:///{tmp_path / 'dee.db'}", keys="sqlite:///:memory:"),
+    ):
+        with pytest.raises(InvalidInput, match="must be"):
+            Engine(config)
+    assert not Path(":memory:").exists()
