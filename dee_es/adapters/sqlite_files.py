@@ -1,12 +1,51 @@
-"""What every SQLite file of ours has in common, beside the database that holds the log."""
+"""What every SQLite file of ours has in common."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from typing import Final
 
+from dee_es.errors import StoreUnavailable
+
 _PAUSE_S: Final = 0.01
+
+
+class OpenedFile:
+    """A file by its name, and whether that still means the file that was opened first.
+
+    What is written to a file that was deleted or replaced meanwhile is lost when the process ends,
+    and SQLite does not say so of one with a write-ahead log.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._given = path
+        self.path = os.path.abspath(path)
+        """Means the same file after the process has gone to another folder."""
+        self._opened: os.stat_result | None = None
+
+    def note(self) -> None:
+        """Remember which file it is, once somebody has opened it."""
+        if self._opened is None:
+            try:
+                self._opened = os.stat(self.path)
+            except OSError as error:
+                raise StoreUnavailable(f"{self._given}: {error.strerror}") from error
+
+    def require(self) -> None:
+        """Raises `StoreUnavailable` if the name has come to mean another file, or none."""
+        if self._opened is None:
+            return
+        try:
+            same = os.path.samestat(os.stat(self.path), self._opened)
+        except OSError:
+            same = False
+        if not same:
+            raise StoreUnavailable(
+                f"{self._given}: the file was deleted or replaced while it was open here; put it "
+                "back, and start this process again"
+            )
 
 
 def write_ahead(connection: sqlite3.Connection, timeout_s: float) -> None:

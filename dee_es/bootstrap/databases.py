@@ -44,7 +44,7 @@ def open_store(config: EngineConfig) -> tuple[str, EventStore, Views]:
 
         return "postgresql", *open_postgres(url)
     path = sqlite_path(url)
-    if path is None or not path.name:
+    if path is None or not path.name or str(path) == MEMORY:
         raise bad_url()
     if not path.exists() and not config.create:
         raise StoreUnavailable(f"there is no database at {path}; make one with `dee init`")

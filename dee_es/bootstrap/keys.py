@@ -68,7 +68,7 @@ def open_keys(
     if url.startswith(POSTGRES):
         return open_postgres_keys(url, holder, create=create, new_secret=new_secret)
     key_path = sqlite_path(url)
-    if key_path is None or not key_path.name:
+    if key_path is None or not key_path.name or str(key_path) == MEMORY:
         raise InvalidInput("keys", "must be sqlite:///FILE or postgresql://HOST/NAME")
     return open_sqlite_keys(str(key_path), holder, create=create, new_secret=new_secret)
 

@@ -80,7 +80,9 @@ def parse_line(line: bytes, also: frozenset[str] = frozenset()) -> EventLine:
     if len(line) > MAX_LINE:
         raise InvalidInput("line", f"is longer than {MAX_LINE} bytes")
     try:
-        given = json.loads(line.decode("utf-8-sig"), parse_constant=_no_constant)
+        given = json.loads(
+            line.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_unambiguous
+        )
     except (ValueError, RecursionError):
         raise InvalidInput("line", "is not JSON in UTF-8") from None
     if not isinstance(given, dict):
@@ -117,6 +119,14 @@ def _time(text: str | None) -> datetime | None:
         raise InvalidInput(
             "occurredAt", "must be a time with a zone, such as 2025-03-01T09:00Z"
         ) from None
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Readers differ in which of two values counts, and one of them may be another contact.
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InvalidInput("line", "names a field twice")
+    return found
 
 
 def _no_constant(name: str) -> Any:

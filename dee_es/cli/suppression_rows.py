@@ -41,7 +41,8 @@ def read_entries(stream: io.BufferedReader, name: str) -> Generator[NumberedEntr
             return _nothing()
         head += line
     whole = io.BufferedReader(_Rejoined(head, stream, name))
-    first = head.decode("utf-8", "surrogateescape").strip().removeprefix("\ufeff")
+    # A line may end in CR alone; then the head may hold further ones.
+    first = head.decode("utf-8", "surrogateescape").lstrip("\ufeff \t\r\n").split("\r")[0].strip()
     return _from_csv(whole) if _is_header(first, f"list {name}") else _from_lines(whole)
 
 
@@ -114,12 +115,17 @@ def _from_lines(stream: BinaryIO) -> Generator[NumberedEntry, None, None]:
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines; of one that is too long no more than shows that it is."""
-    while line := stream.readline(_MAX_LINE + 1):
-        rest = line
-        while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
-            rest = stream.readline(_MAX_LINE + 1)
-        yield line
+    """The lines, however they end; of one that is too long no more than shows that it is."""
+    # Only to find the ends, which are the same bytes in UTF-8: newline="" knows all three of them.
+    text = io.TextIOWrapper(stream, encoding="latin-1", newline="")
+    try:
+        while line := text.readline(_MAX_LINE + 1):
+            rest = line
+            while len(rest) > _MAX_LINE and not rest.endswith(("\n", "\r")):
+                rest = text.readline(_MAX_LINE + 1)
+            yield line.encode("latin-1")
+    finally:
+        text.detach()
 
 
 def _named_by(line: bytes) -> SuppressionEntry | str:

@@ -124,6 +124,7 @@ class Queries:
             try:
                 found = ask(build)
             except TableGone:
+                # A table that is served and is not there will not come back by asking.
                 gone += 1
                 if gone == ATTEMPTS:
                     raise self._projector.lost(self._run_list) from None

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -707,3 +707,104 @@ def test_a_disk_that_takes_its_time_does_not_end_a_backup(
         assert [*snapshot.pages] == [[(b"k" * 16, b"wrapped")]]
         time.sleep(0.6)
     table.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM keys WHERE key_id = (SELECT max(key_id) FROM keys)",
+        "UPDATE keys SET wrapped = NULL WHERE key_id = (SELECT max(key_id) FROM keys)",
+        "UPDATE keys SET wrapped = 7 WHERE key_id = (SELECT max(key_id) FROM keys)",
+        "INSERT INTO keys VALUES (7, NULL)",
+        "INSERT INTO keys VALUES (x'00', NULL)",
+        "INSERT INTO keys VALUES (CAST(x'ff00' AS TEXT), NULL)",
+        "UPDATE key_meta SET value = x'00' WHERE name = 'backup'",
+        "UPDATE key_meta SET value = 1000000000000 WHERE name = 'secret'",
+        "UPDATE key_meta SET value = 'x' WHERE name = 'generation'",
+    ],
+)
+def test_a_backup_that_lost_or_changed_rows_brings_nothing_back(
+    keys: ManagedKeys, tmp_path: Path, damage: str
+) -> None:
+    ids = keys.new_keys(10)
+    path = tmp_path / "keys.backup"
+    keys.backup(str(path), 1)
+    before = keys._table.fetch(ids)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(damage)
+    with pytest.raises((IntegrityViolation, InvalidInput)) as refused:
+        keys.restore(str(path), lambda: [ids[:1]])
+    assert str(path) in str(refused.value)
+    assert keys._table.fetch(ids) == before
+
+
+def test_a_backup_with_a_page_that_cannot_be_read_is_refused(
+    keys: ManagedKeys, tmp_path: Path
+) -> None:
+    ids = keys.new_keys(500)
+    path = tmp_path / "keys.backup"
+    keys.backup(str(path), 1)
+    content = bytearray(path.read_bytes())
+    # The table's root stays, and what it leads to is nonsense.
+    at = content.index(max(ids)) // 4096 * 4096
+    content[at : at + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises((IntegrityViolation, InvalidInput), match=r"damaged|no backup"):
+        keys.restore(str(path), lambda: [NOBODY])
+
+
+def test_a_backup_of_a_former_version_has_no_digest_and_will_do(
+    keys: ManagedKeys, tmp_path: Path
+) -> None:
+    ids = keys.new_keys(4)
+    path = tmp_path / "keys.backup"
+    keys.backup(str(path), 1)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        label = b'{"format":"dee-keys/1","taken_ms":1,"of":"x"}'
+        connection.execute("UPDATE key_meta SET value = ? WHERE name = 'backup'", (label,))
+    assert keys.restore(str(path), lambda: [NOBODY]).present >= len(ids)
+
+
+def test_a_key_store_that_was_moved_away_takes_nothing_more(
+    tmp_path: Path, holder: FileHolder
+) -> None:
+    path = tmp_path / "keys.db"
+    with closing(open_sqlite_keys(path, holder)) as keys:
+        known = keys.new_keys(1)
+        path.rename(tmp_path / "aside.db")
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            keys.new_keys(1_000)
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            keys.preload([b"\0" * 16])
+        assert not path.exists(), "no other file was made in its place"
+        (tmp_path / "aside.db").rename(path)
+        keys.new_keys(1_000)
+        assert keys.reveal(known[0])
+
+
+def test_a_key_that_comes_without_its_bytes_is_never_a_key_for_a_moment(
+    keys: ManagedKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is stopped while taking in a run without personal data can do it again."""
+    key_id = bytes(range(16))
+
+    def stopped(_: bytes) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(keys._table, "destroy", stopped)
+        keys.adopt(key_id, None)
+    assert keys.adopt(key_id, None)
+    assert keys.reveal(key_id) is None
+    assert not keys.adopt(key_id, bytes(32)), "what is destroyed does not come back"
+
+
+def test_a_backup_has_any_name_that_a_file_may_have(keys: ManagedKeys, tmp_path: Path) -> None:
+    ids = keys.new_keys(4)
+    for path in (f"{tmp_path}/a b?mode=rwc#1%41 ü漢", f"/{tmp_path}/keys.backup"):
+        assert keys.backup(path, 1).keys >= len(ids)
+        assert keys.restore(path, lambda: [NOBODY]).present >= len(ids)
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        keys.backup(str(tmp_path / ("x" * 300)), 1)
+    with pytest.raises(InvalidInput, match="there is no"):
+        keys.restore(str(tmp_path / ("x" * 300)), lambda: [NOBODY])

@@ -343,3 +343,71 @@ def test_a_schema_of_its_own(url: str) -> None:
     assert other.log_head().position == 0
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_text_is_refused(url: str, encoding: str) -> None:
+    name = f"encoded_{encoding.lower()}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(
+            psycopg.sql.SQL(
+                "CREATE DATABASE {} ENCODING {} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+            ).format(psycopg.sql.Identifier(name), encoding)
+        )
+        there = psycopg.conninfo.make_conninfo(url, dbname=name)
+        try:
+            with pytest.raises(StoreUnavailable, match=f"encoding {encoding}"):
+                open_postgres(there)
+            with psycopg.connect(there) as connection:
+                assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = "
+                    "'public'").fetchone() == (0,)  # fmt: skip
+        finally:
+            dropped = psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)")
+            admin.execute(dropped.format(psycopg.sql.Identifier(name)))
+
+
+def test_what_a_client_would_speak_otherwise_does_not_matter(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what else a database sets for whoever connects."""
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with psycopg.connect(url, autocommit=True) as admin:
+        name = psycopg.sql.Identifier(admin.info.dbname)
+        for setting in (
+            "client_encoding = 'LATIN1'",
+            "bytea_output = 'escape'",
+            "default_transaction_isolation = 'serializable'",
+            "search_path = 'nowhere'",
+            "statement_timeout = '1ms'",
+            "standard_conforming_strings = off",
+            "array_nulls = off",
+        ):
+            statement = psycopg.sql.SQL(f"ALTER DATABASE {{}} SET {setting}")  # type: ignore[arg-type]
+            admin.execute(statement.format(name))
+    store, _ = open_postgres(url)
+    stream = "plan:漢ü"
+    for version in range(40):
+        assert store.commit([unit(stream, version, 1)]) == [committed_at(version + 1)]
+    assert store.read_stream(stream)[-1].stream_id == stream
+    store.close()
+
+
+def test_a_role_without_rights_is_told_which_and_needs_none_to_make_tables(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("DROP ROLE IF EXISTS lowly")
+        admin.execute("CREATE ROLE lowly LOGIN")
+        lowly = psycopg.conninfo.make_conninfo(url, user="lowly")
+        try:
+            with pytest.raises(StoreUnavailable, match="permission denied for schema public"):
+                open_postgres(lowly)
+            owner, _ = open_postgres(url)
+            owner.commit([unit(run())])
+            owner.close()
+            admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
+                "TO lowly")  # fmt: skip
+            store, _ = open_postgres(lowly)
+            assert store.commit([unit(run(2))]) == [committed_at(2)]
+            assert store.commit([unit(run(n)) for n in range(3, 60)])[-1] == committed_at(59)
+            store.close()
+        finally:
+            admin.execute("DROP OWNED BY lowly; DROP ROLE lowly")

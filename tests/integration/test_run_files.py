@@ -383,3 +383,14 @@ def test_a_file_that_was_cut_or_hit_is_never_half_imported(
             else:
                 # White space, or what says the same.
                 assert scratch.verify_audit_chain(run).valid
+
+
+@pytest.mark.parametrize("epoch", [10**18, -(10**15), 10**30, 10**400])
+def test_an_epoch_that_no_calendar_has_is_refused(
+    exported: tuple[Engine, str, bytes], epoch: int
+) -> None:
+    engine, _, content = exported
+    document = json.loads(content)
+    document["clock"]["epochMs"] = epoch
+    with pytest.raises(InvalidInput, match="clock"):
+        engine.import_run(json.dumps(document).encode())

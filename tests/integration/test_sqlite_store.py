@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from dee_es import Engine, EngineConfig
 from dee_es.adapters.storage.sqlite import SqliteStore, database, open_sqlite
-from dee_es.errors import StoreUnavailable
+from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
+from tests.support.engines import open_engine
 from tests.support.events import committed_at, run, unit
 
 COMMITS = 30
@@ -141,3 +144,70 @@ def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 def test_memory_belongs_to_another_backend() -> None:
     with pytest.raises(ValueError, match="another backend"):
         open_sqlite(":memory:")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_moved_away_takes_nothing_more(tmp_path: Path, replaced: bool) -> None:
+    path, aside = tmp_path / "dee.db", tmp_path / "aside.db"
+    store, _ = open_sqlite(str(path))
+    store.commit([unit(run())])
+    path.rename(aside)
+    if replaced:
+        shutil.copy(aside, path)
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        store.commit([unit(run(2))])
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        store.read_stream(run())
+    assert path.exists() == replaced, "no other file was made in its place"
+    aside.rename(path)
+    assert store.commit([unit(run(2))]) == [committed_at(2)]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["file:dee.db", "mode=memory.db", ":memory:.db", "a b?mode=ro#1%20ü漢.db"]
+)
+def test_any_name_is_that_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store, _ = open_sqlite(name)
+    store.commit([unit(run())])
+    # Later connections open the same file, wherever the process has gone to.
+    monkeypatch.chdir("/")
+    with store.database.snapshot():
+        assert store.log_head().position == 1
+    store.close()
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_a_run_list_whose_table_is_gone_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "dee.db"
+    with open_engine(f"sqlite:///{path}") as engine:
+        assert engine.list_runs().total == 0
+        with closing(sqlite3.connect(path)) as other, other:
+            tables = other.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'run_list*'"
+            ).fetchall()
+            for (table,) in tables:
+                other.execute(f'DROP TABLE "{table}"')
+        with pytest.raises(StoreUnavailable, match="no such table"):
+            engine.list_runs()
+
+
+def test_a_claim_that_cannot_be_laid_beside_the_database_is_told(tmp_path: Path) -> None:
+    store, _ = open_sqlite(str(tmp_path / "dee.db"))
+    (tmp_path / "dee.db.run_list.claim").mkdir()
+    with pytest.raises(StoreUnavailable, match="unable to open"), store.database.claim("run_list"):
+        pass
+    store.close()
+
+
+def test_a_url_that_looks_like_memory_means_neither_memory_nor_a_file(tmp_path: Path) -> None:
+    for config in (
+        EngineConfig("sqlite:///:memory:"),
+        EngineConfig(f"sqlite:///{tmp_path / 'dee.db'}", keys="sqlite:///:memory:"),
+    ):
+        with pytest.raises(InvalidInput, match="must be"):
+            Engine(config)
+    assert not Path(":memory:").exists()

@@ -140,6 +140,19 @@ def test_lines_that_are_no_events(line: bytes, field: str) -> None:
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type": "email.unsubscribed", "contactId": "c-1", "contactId": "c-2"}',
+        b'{"type": "email.unsubscribed", "contactId": "c-1", "data": {"a": {"b": 1, "b": 2}}}',
+    ],
+)
+def test_a_field_that_is_named_twice_is_refused(line: bytes) -> None:
+    """Readers differ in which of the two values counts."""
+    with pytest.raises(InvalidInput, match="names a field twice"):
+        parse_line(line)
+
+
 def test_lines_of_events() -> None:
     text = json.dumps(
         {

@@ -101,3 +101,13 @@ def test_entries_are_traced_back_to_their_lines() -> None:
     intake.on_error(2, InvalidInput("id", "is bad"))
     assert (intake.lines, intake.errors) == (4, 3)
     assert intake.first == [(3, "id: is taken"), (4, "broken"), (9, "id: is bad")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_they_do_anywhere(end: str) -> None:
+    people = [f"p{number}@example.com" for number in range(600)]
+    expected = [SuppressionEntry(email=each) for each in people]
+    assert [entry for _, entry in read(end.join([*people, ""]).encode())] == expected
+    found = read(end.join(["", "email", *people]).encode())
+    assert [entry for _, entry in found] == expected
+    assert found[0][0] == 3

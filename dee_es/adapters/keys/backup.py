@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from dee_es.adapters.keys.cipher import Wrapper
+from dee_es.adapters.keys.cipher import KEY_ID_BYTES, Wrapper
 from dee_es.adapters.keys.master import sync_directory
 from dee_es.adapters.keys.source import KeyTable, Row, Snapshot, TableState
 from dee_es.adapters.keys.sqlite import COUNTS, INSERT, SCHEMA, SET_META, meta, pages, state
@@ -33,6 +33,8 @@ class Label(msgspec.Struct, frozen=True):
     format: str
     taken_ms: int
     of: str
+    rows: bytes | None = None
+    """Digest of all rows in order of their ids; backups of former versions have none."""
 
 
 def write_backup(
@@ -44,7 +46,7 @@ def write_backup(
     `ConcurrencyConflict` while another backup is written there or if the master key is replaced
     meanwhile; the file is then as it was.
     """
-    if path.exists() and _label(path) is None:
+    if os.path.exists(path) and _label(path) is None:
         raise InvalidInput("backup file", f"{path} is there and is no backup of keys; name another")
     with _part_of(path) as part:
         with table.snapshot() as snapshot:
@@ -121,6 +123,7 @@ def _write(part: Path, snapshot: Snapshot, label: Label, on_progress: OnKeys | N
         connection.execute(SET_META, ("secret", opening.secret))
         connection.execute(SET_META, ("destroyed", opening.state.destroyed))
         connection.execute(SET_META, ("generation", opening.state.generation))
+        label = msgspec.structs.replace(label, rows=digest.digest())
         connection.execute(SET_META, ("backup", msgspec.json.encode(label)))
         connection.execute("COMMIT")
     with _bounded(part), open(part, "rb") as file:
@@ -152,15 +155,20 @@ class BackupFile:
     def __init__(self, path: Path, *wrappers: Wrapper) -> None:
         """Raises `InvalidInput` if it is no backup, or if none of the master keys opens it."""
         self._path = path
-        if not path.exists():
+        # Unlike the method of paths, this takes a name that cannot be for one that is not there.
+        if not os.path.exists(path):
             raise InvalidInput("backup file", f"there is no {path}")
         try:
             self._connection = _connect(path)
             secret = meta(self._connection, "secret")
             self.state: TableState = state(self._connection)
             held, destroyed = self._connection.execute(COUNTS).fetchone()
-        except sqlite3.Error as error:
-            raise InvalidInput("backup file", f"{path} is no backup of keys: {error}") from None
+            text = meta(self._connection, "backup")
+            label = None if text is None else msgspec.json.decode(text, type=Label)
+        except (sqlite3.Error, msgspec.DecodeError, TypeError, ValueError):
+            # What SQLite says of a damaged file may quote what it could not read.
+            raise InvalidInput("backup file", f"{path} is no backup of keys") from None
+        self._written: bytes | None = None if label is None else label.rows
         self.total: int = held + destroyed
         for wrapper in wrappers:
             opened = None if secret is None else wrapper.unwrap_secret(secret)
@@ -174,25 +182,49 @@ class BackupFile:
         )
 
     def verified(self) -> Iterator[list[Row]]:
-        """All rows, in pages, each of which must open.
+        """All rows, in pages, each of which must open; at the end they must be all that there were.
 
-        Raises `IntegrityViolation` naming the first key that does not.
+        Raises `IntegrityViolation` naming the first key that does not open.
         """
-        for page in pages(self._connection):
+        digest = hashlib.sha256()
+        for page in self._pages():
             for key_id, wrapped in page:
-                if wrapped is not None and self.wrapper.unwrap(key_id, wrapped) is None:
+                if not _is_id(key_id):
+                    raise IntegrityViolation(f"{self._path}: a row has no key's id; it is damaged")
+                if wrapped is not None and not self._opens(key_id, wrapped):
                     raise IntegrityViolation(
                         f"{self._path}: key {key_id.hex()} is not what was stored there"
                     )
+            _digest(digest, page)
             yield page
+        if self._written is not None and digest.digest() != self._written:
+            raise IntegrityViolation(
+                f"{self._path}: its rows are not those that were written; it is damaged"
+            )
+
+    def _opens(self, key_id: bytes, wrapped: object) -> bool:
+        return isinstance(wrapped, bytes) and self.wrapper.unwrap(key_id, wrapped) is not None
+
+    def _pages(self) -> Iterator[list[Row]]:
+        try:
+            yield from pages(self._connection)
+        except sqlite3.Error:
+            raise IntegrityViolation(f"{self._path}: cannot be read; it is damaged") from None
 
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
 
 
+def _is_id(key_id: object) -> bool:
+    # A column of SQLite may hold whatever a damaged file says.
+    return isinstance(key_id, bytes) and len(key_id) == KEY_ID_BYTES
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
+    # In full, since what follows two slashes is taken for the name of a host.
+    name = f"file://{quote(os.path.abspath(path))}?mode=ro"
+    return sqlite3.connect(name, uri=True, isolation_level=None)
 
 
 def _label(path: Path) -> Label | None:

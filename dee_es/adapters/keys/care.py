@@ -201,7 +201,7 @@ class ManagedKeys(KeyVault):
         held = sum(wrapped is not None for wrapped in known.values())
         while True:
             mine, generation = self._era
-            rows = [
+            rows: list[Row] = [
                 (key_id, wrapped if mine is wrapper else _rewrapped(wrapper, mine, key_id, wrapped))
                 for key_id, wrapped in page
                 if wrapped is not None and key_id not in known

@@ -57,7 +57,7 @@ class MemoryKeyTable:
             self._rows.update(rows)
             return True
 
-    def add(self, rows: Sequence[tuple[bytes, bytes]], generation: int) -> int:
+    def add(self, rows: Sequence[Row], generation: int) -> int:
         """See `KeyTable.add`."""
         with self._using():
             self._require(generation)

@@ -79,7 +79,7 @@ class PostgresKeyTable:
             return False
         return True
 
-    def add(self, rows: Sequence[tuple[bytes, bytes]], generation: int) -> int:
+    def add(self, rows: Sequence[Row], generation: int) -> int:
         """See `KeyTable.add`."""
 
         def add(connection: Connection) -> int:

@@ -85,7 +85,7 @@ class KeyTable(Protocol):
         then none is added. Raises `GenerationMoved` if they are wrapped by a former master key."""
         ...
 
-    def add(self, rows: Sequence[tuple[bytes, bytes]], generation: int) -> int:
+    def add(self, rows: Sequence[Row], generation: int) -> int:
         """Add those rows whose id is not there, durably, and return how many; as `insert`."""
         ...
 

@@ -21,7 +21,7 @@ from dee_es.adapters.keys.source import (
     Snapshot,
     TableState,
 )
-from dee_es.adapters.sqlite_files import write_ahead
+from dee_es.adapters.sqlite_files import OpenedFile, write_ahead
 from dee_es.errors import InvalidInput, StoreUnavailable
 
 BUSY_TIMEOUT_S: Final = 10.0
@@ -92,6 +92,7 @@ class SqliteKeyTable:
     def __init__(self, path: str | Path, create: bool = True) -> None:
         self.where = f"key store {path}"
         self._path = Path(path)
+        self._file = OpenedFile(str(path))
         self._lock = Lock()
         if not create and not self._path.exists():
             raise StoreUnavailable(
@@ -107,6 +108,7 @@ class SqliteKeyTable:
                 write_ahead(self._connection, BUSY_TIMEOUT_S)
                 self._connection.executescript(_PRAGMAS)
                 self._connection.executescript(SCHEMA)
+                self._file.note()
             except BaseException:
                 self._connection.close()
                 raise
@@ -135,7 +137,7 @@ class SqliteKeyTable:
             return False
         return True
 
-    def add(self, rows: Sequence[tuple[bytes, bytes]], generation: int) -> int:
+    def add(self, rows: Sequence[Row], generation: int) -> int:
         """See `KeyTable.add`."""
         with self._transaction() as connection:
             _require(connection, generation)
@@ -252,7 +254,7 @@ class SqliteKeyTable:
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            self._file.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
 
     def _truncate(self, done: str, remedy: str) -> None:
@@ -285,6 +287,7 @@ class SqliteKeyTable:
     @contextmanager
     def _bounded(self) -> Iterator[None]:
         """Turn what SQLite and the file system refuse into `StoreUnavailable`."""
+        self._file.require()
         try:
             yield
         except sqlite3.IntegrityError:
@@ -298,7 +301,10 @@ class SqliteKeyTable:
 def meta(connection: sqlite3.Connection, name: str) -> bytes | None:
     """A binary entry of the meta table."""
     row = connection.execute(META, (name,)).fetchone()
-    return None if row is None else bytes(row[0])
+    if row is None:
+        return None
+    # A damaged file may say anything, such as a number, of which `bytes` would make so many zeros.
+    return row[0] if isinstance(row[0], bytes) else b""
 
 
 def state(connection: sqlite3.Connection) -> TableState:

@@ -161,11 +161,8 @@ class KeyVault:
         """See `KeyStore.adopt`."""
         if key_id == NO_KEY:
             return False
-        if not self._insert({key_id: self._source(KEY_BYTES) if key is None else key}):
-            return self.reveal(key_id) == key
-        if key is None:
-            self.destroy(key_id)
-        return True
+        added = self._add_destroyed(key_id) if key is None else self._insert({key_id: key})
+        return added or self.reveal(key_id) == key
 
     def digest(self, kind: str, normalized: str) -> str:
         """See `KeyStore.digest`."""
@@ -220,6 +217,15 @@ class KeyVault:
             wrapped = [(key_id, wrapper.wrap(key_id, rows[key_id])) for key_id in sorted(rows)]
             try:
                 return self._table.insert(wrapped, generation)
+            except GenerationMoved:
+                self._renew()
+
+    def _add_destroyed(self, key_id: bytes) -> bool:
+        """Add the row of a destroyed key, at once: whoever is stopped between adding a key and
+        destroying it would leave one that fits nothing."""
+        while True:
+            try:
+                return self._table.add([(key_id, None)], self._era.generation) > 0
             except GenerationMoved:
                 self._renew()
 

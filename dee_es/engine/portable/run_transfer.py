@@ -248,4 +248,8 @@ def pinned_definitions(history: Iterable[e.RecordedEvent]) -> dict[str, int]:
 def _iso(epoch_ms: int) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    try:
+        epoch = datetime.fromtimestamp(epoch_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise InvalidInput("clock", "has an epoch that no calendar has") from None
+    return epoch.isoformat().replace("+00:00", "Z")

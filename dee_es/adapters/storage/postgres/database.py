@@ -137,6 +137,8 @@ class PostgresDatabase(PostgresDatastore):
             "connect_timeout": max(2, round(bounds.connect_timeout_s)),
             **_KEEPALIVE,
             **given,
+            # Whatever the server, the database or the environment would have a client speak.
+            "client_encoding": "UTF8",
         }
         self.pool.connection_class = PatientConnection[DictRow]
 
@@ -165,6 +167,16 @@ class PostgresDatabase(PostgresDatastore):
             connection.execute(settings)
 
         return configure
+
+    def require_utf8(self) -> None:
+        """Raises `StoreUnavailable` if the database cannot hold every text there is."""
+        with self._unavailable(), self._connection() as connection:
+            encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):
+            raise StoreUnavailable(
+                f"{self._where} has the encoding {encoding}, which cannot hold every text; make "
+                "one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+            )
 
     def register_type_adapters(self) -> None:
         """Nothing to register: the library's composite type is not used."""
@@ -288,6 +300,11 @@ class PostgresDatabase(PostgresDatastore):
             raise IntegrityViolation(
                 f"{self._where}: a table is not as it was made ({_state(error)}); rebuild the "
                 "projection that it is of, with --no-compare"
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            # That names what was asked for, and never a value.
+            raise StoreUnavailable(
+                f"{self._where}: {error.diag.message_primary}; grant its role what it needs"
             ) from error
         except psycopg.IntegrityError as error:
             relation = error.diag.table_name or "a table"

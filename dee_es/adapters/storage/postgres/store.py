@@ -18,6 +18,7 @@ from dee_es.adapters.storage.postgres.schema import (
     TYPES,
 )
 from dee_es.adapters.storage.relational.migrations import migrate
+from dee_es.adapters.storage.relational.statements import READ_MIGRATION
 from dee_es.adapters.storage.relational.store import RelationalStore
 from dee_es.adapters.storage.relational.tables import Dialect
 from dee_es.adapters.storage.relational.views import RelationalViews
@@ -25,6 +26,7 @@ from dee_es.errors import StoreUnavailable
 
 _DIALECT = Dialect(TYPES, TABLE_OPTIONS, LASTING_OPTIONS, shares_entries=True)
 _DB_FUNCTIONS = "POSTGRES_ENABLE_DB_FUNCTIONS"
+_HAS_MIGRATIONS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 
 
 def open_postgres(
@@ -78,9 +80,20 @@ class PostgresStore(RelationalStore, PostgresApplicationRecorder):
         self.create_table()
 
     def create_table(self) -> None:
-        """Bring the schema up to date."""
+        """Bring the schema up to date.
+
+        One that is up to date is only looked at: a role that may not create tables can work there.
+        """
+        self.database.require_utf8()
+        if self._is_current():
+            return
         with self.database.appending() as session:
             migrate(session, MIGRATIONS)
+
+    def _is_current(self) -> bool:
+        if not self.database.query(_HAS_MIGRATIONS)[0][0]:
+            return False
+        return int(self.database.query(READ_MIGRATION)[0][0]) == len(MIGRATIONS)
 
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any

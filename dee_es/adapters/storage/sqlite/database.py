@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
+from dee_es.adapters.sqlite_files import OpenedFile
 from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
@@ -41,8 +42,9 @@ class SqliteDatabase(SQLiteDatastore):
     def __init__(self, path: str, *, lock_timeout_s: float) -> None:
         super().__init__(path, originator_id_type="text")
         self.pool.close()
-        self.pool = _Pool(path, lock_timeout_s)
         self._path = path
+        self._opened = OpenedFile(path)
+        self.pool = _Pool(self._opened, lock_timeout_s)
         # Whatever links lead to the database, what claims a name lies beside the database itself.
         self._file = os.path.realpath(path)
         self._lock_timeout_s = lock_timeout_s
@@ -53,6 +55,7 @@ class SqliteDatabase(SQLiteDatastore):
     def get_connection(self, *, commit: bool = False) -> Iterator[SQLiteConnection]:
         """A pooled connection; the pool's own interlock of readers and writers is not used, since
         a writer that waits would hold up every reader."""
+        self._opened.require()
         connection = self.pool.get_connection()
         try:
             yield connection
@@ -88,9 +91,10 @@ class SqliteDatabase(SQLiteDatastore):
     def claim(self, name: str) -> Iterator[None]:
         """See `Database.claim`: a lock on a small file beside the database."""
         beside = f"{self._file}.{name}.claim"
-        with closing(sqlite3.connect(beside, timeout=0, isolation_level=None)) as own:
+        with ExitStack() as stack:
             try:
-                own.execute("BEGIN EXCLUSIVE")
+                own = sqlite3.connect(beside, timeout=0, isolation_level=None)
+                stack.enter_context(closing(own)).execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
                 if not _is_locked(error):
                     raise StoreUnavailable(f"{beside}: {error}") from error
@@ -164,14 +168,24 @@ class SqliteDatabase(SQLiteDatastore):
 class _Pool(SQLiteConnectionPool):
     """Connections that wait a bounded time, and whose commits reach the disk."""
 
-    def __init__(self, path: str, lock_timeout_s: float) -> None:
+    def __init__(self, file: OpenedFile, lock_timeout_s: float) -> None:
         super().__init__(
-            db_name=path, pool_size=_READERS, max_overflow=_READERS, pool_timeout=lock_timeout_s
+            db_name=file.path,
+            pool_size=_READERS,
+            max_overflow=_READERS,
+            pool_timeout=lock_timeout_s,
         )
+        self._file = file
         self._lock_timeout_s = lock_timeout_s
+
+    @staticmethod
+    def detect_memory_mode(db_name: str) -> bool:
+        """Never: whatever its name looks like, it is that of a file."""
+        return False
 
     def _create_connection(self) -> SQLiteConnection:
         connection = self._connect()
+        self._file.note()
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
         # The build's default may be NORMAL, which loses acknowledged commits with the power.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eventsourcing.persistence import Notification, NotSupportedError, StoredEvent
-from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnectionPool
+from eventsourcing.sqlite import SQLiteApplicationRecorder
 
 from dee_es.adapters.storage.relational.migrations import migrate
 from dee_es.adapters.storage.relational.store import RelationalStore
@@ -24,7 +24,7 @@ def open_sqlite(path: str, *, lock_timeout_s: float = 10.0) -> tuple[SqliteStore
     `lock_timeout_s` bounds every wait for another thread or process. Raises `StoreUnavailable` if
     the file cannot be opened or was written by a newer version of this code.
     """
-    if SQLiteConnectionPool.detect_memory_mode(path):
+    if path == ":memory:":
         raise ValueError("an SQLite database needs a path; ':memory:' is another backend")
     database = SqliteDatabase(path, lock_timeout_s=lock_timeout_s)
     try:
