@@ -7,6 +7,7 @@ the counts are small enough for the whole suite to end within 15 minutes.
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,10 @@ from tests.support.counts import FULL
 from tests.support.postgres import fresh_postgres, postgres_url
 
 __all__ = ["fresh_postgres", "postgres_url"]
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would every process that a
+# test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _profile(name: str, examples: int) -> None:
