@@ -24,14 +24,16 @@ FOR_S: Final = 1_800.0
 
 @dataclass(frozen=True, slots=True)
 class HeldFile:
-    """Contacts in a file, what is to be done with them, its first rows, what the plan asks of them
-    in vain, and the job of the dry run; for `actor` alone."""
+    """Contacts in a file, what is to be done with them, its first rows, what separates its columns
+    (in words), what the plan asks of them in vain, and the job of the dry run; for `actor` alone.
+    """
 
     upload: Upload
     options: CsvOptions
     actor: str
     job_id: str
     rows: Sequence[CsvRow]
+    separators: str
     in_vain: Sequence[NeverText] = ()
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 

@@ -218,16 +218,16 @@ class ContactsApi(ApiBase):
 
     def contact_id_for(self, *, email: str | None = None, phone: str | None = None) -> str:
         """The opaque id of a contact known by an address only: a keyed digest, equal for equal
-        addresses. Of a number with a zero in brackets behind its country code, as in +49 (0)30, it is
-        that of the number without, unless a contact is known under the other already."""
+        addresses. Of a number with a zero in brackets behind its country code, as in +49 (0)30, it
+        is that of the number without, unless a contact is known under the other already."""
         return self._identified(None, email, phone)
 
     def _identified(self, contact_id: str | None, email: str | None, phone: str | None) -> str:
         known = self._known_by(contact_id, email, phone)
-        if contact_id is None and email is None and phone is not None:
+        number = phone if contact_id is None and email is None else None
+        if number is not None and fold_phone(number) != phone_as_written(number):
             # Such numbers were told apart once: whoever is known by one goes on under that id.
-            if fold_phone(phone) != phone_as_written(phone) and self._is_known(known[1]):
-                return known[1]
+            return known[1] if self._is_known(known[1]) else known[0]
         return known[0]
 
     def _is_known(self, contact_id: str) -> bool:
