@@ -141,6 +141,14 @@ def email_spellings(checked: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((folded, *[f"{local}@{way}" for way in ways])))
 
 
+def mailbox_counted(checked: str) -> str:
+    """The one form under which sends to a mailbox, and to its domain, are counted, for an address
+    that was checked before: `fold_email` with an international domain as `xn--` and Punycode."""
+    local, _, domain = fold_email(checked).rpartition("@")
+    labels = [_encoded(_in_letters(label)) for label in domain.rstrip(".").split(".")]
+    return f"{local}@{'.'.join(labels)}"
+
+
 def domain_in_ascii(checked: str) -> str:
     """The address as every mail server understands it: with an international domain as `xn--` and
     Punycode. Unchanged if what stands before the @ is international, for which there is no such

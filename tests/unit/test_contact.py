@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dee_es.core.contact import (
     Contact,
     email_spellings,
+    mailbox_counted,
     normalize_email,
     normalize_phone,
     phone_as_written,
@@ -222,6 +223,25 @@ def test_an_address_with_a_character_that_nobody_sees_is_refused(shape: str, hid
         normalize_email(shape.format(hidden))
     with pytest.raises(InvalidInput, match="character that nobody sees"):
         Contact(id="c", email=shape.format(hidden))
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("jane@bücher.example", "jane@xn--bcher-kva.example"),
+        ("Jane@BÜCHER.example", "JANE@XN--BCHER-KVA.example"),
+        ("jane@mail.bücher.例え", "jane@mail.xn--bcher-kva.xn--r8jz45g"),
+        ("jürgen@bücher.example", "jürgen@xn--bcher-kva.example"),
+    ],
+)
+def test_a_mailbox_is_counted_under_one_form(one: str, other: str) -> None:
+    assert mailbox_counted(one) == mailbox_counted(other) == mailbox_counted(one.upper())
+    assert mailbox_counted(one).rpartition("@")[2].isascii()
+
+
+@pytest.mark.parametrize("other", ["jane@example.com", "jane@xn--a.example"])
+def test_other_mailboxes_are_counted_as_they_are_compared(other: str) -> None:
+    assert mailbox_counted(other) == normalize_email(other)
 
 
 @pytest.mark.parametrize(

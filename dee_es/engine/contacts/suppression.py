@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.contact import email_spellings, fold_email, phone_spellings
+from dee_es.core.contact import email_spellings, fold_phone, mailbox_counted, phone_spellings
 from dee_es.core.contact_state import ContactState, Listed
 from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import SuppressionFact
@@ -94,10 +94,21 @@ class Contacts:
         ]
 
     def domain_digest(self, email: str | None) -> str | None:
-        """Keyed digest of the domain of an address, under which its daily limit is counted."""
+        """Keyed digest of the domain of an address, under which its daily limit is counted: the
+        same for all spellings of a domain."""
         if not email:
             return None
-        return self._keys.digest("domain", fold_email(email).rpartition("@")[2])[:32]
+        return self._keys.digest("domain", mailbox_counted(email).rpartition("@")[2])[:32]
+
+    def addresses_counted(self, email: str | None, phone: str | None) -> tuple[str, ...]:
+        """Keyed digests of a contact's addresses, under which its own daily limit is counted: one
+        for each of the two, whatever its spelling. Half a digest, 128 bits, tells them apart."""
+        found = []
+        if email:
+            found.append(f"email:{self._keys.digest('email', mailbox_counted(email))[:32]}")
+        if phone:
+            found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))[:32]}")
+        return tuple(found)
 
     # --- the suppression list ---------------------------------------------------------------------
 
