@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dee_es import Engine
+from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.projection import Change
 from dee_es.core.registry import REGISTRY
@@ -703,12 +703,22 @@ def test_status(place: Place, engine: Engine) -> None:
     assert status["audit_trail"].rows == status["run_list"].rows
     assert status["run_list"].rows == engine.list_runs(limit=1).total
     assert (status["run_list"].bytes or 0) > 1_000
+    # What the number of runs tells is what is counted, where it says so.
+    counted = {each.name: each for each in engine.projections.status(count=True)}
+    assert all(each.rows_exact for each in counted.values())
+    for name, each in status.items():
+        assert each.rows_exact == (each.lag_events == 0 or each.position == 0)
+        assert each.rows == counted[name].rows
     assert status["run_list"].last_rebuild is None
     engine.projections.rebuild("run_list")
     last = engine.projections.status()[0].last_rebuild
     assert last is not None
     assert last.finished is not None
     assert (last.events, last.rate > 0, len(last.digest)) == (head, True, 64)
+    engine.execute(outreach(), Contact(id="one-more", email="m@example.com", firstName="M"))
+    behind = {each.name: each for each in engine.projections.status()}
+    assert not behind["audit_trail"].rows_exact
+    assert behind["run_list"].rows == status["run_list"].rows + 1
 
 
 def test_an_event_that_newer_code_wrote_is_refused_by_name(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dee_es.core.projection import Build
+from dee_es.core.views import RunFilter, RunRow
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import (
     LastRebuild,
@@ -24,10 +26,11 @@ _MS = 1000
 class Status(Context):
     """Looks at the projections; catches nothing up, so that lag can be seen."""
 
-    def all(self) -> tuple[ProjectionStatus, ...]:
-        """Every projection of this code, in its order."""
+    def all(self, count: bool = False) -> tuple[ProjectionStatus, ...]:
+        """Every projection of this code, in its order; rows and bytes counted if that is wanted."""
         standing = self.views.standing()
         rebuilds = {(row.name, row.version, row.number): row for row in self.views.rebuilds()}
+        runs = None if count else self._runs(standing.builds)
         found = []
         for wanted in self.projector.projections:
             own = [row for row in standing.builds if row.name == wanted.name]
@@ -36,10 +39,8 @@ class Status(Context):
             shown = read or serving
             build = self.projector.build_of(shown)
             there = build is None or self.views.there(build.tables)
-            rows, size = (0, None)
-            if build is not None and there:
-                rows, size = self.views.size(build.tables)
             lag = standing.head - shown.position
+            rows, exact, size = self._size(build if there else None, shown, lag, runs)
             found.append(
                 ProjectionStatus(
                     name=wanted.name,
@@ -50,6 +51,7 @@ class Status(Context):
                     lag_events=lag,
                     lag_seconds=self._lag_seconds(shown.position) if lag else 0.0,
                     rows=rows,
+                    rows_exact=exact,
                     bytes=size,
                     parked=serving.parked,
                     last_rebuild=_last(rebuilds.get(serving.key)),
@@ -67,6 +69,30 @@ class Status(Context):
                 )
             )
         return tuple(found)
+
+    def _runs(self, rows: Sequence[BuildRow]) -> int | None:
+        """How many runs the list has, by its own counts; None if this code cannot read it."""
+        for wanted in self.projector.projections:
+            if wanted.table.row_type is RunRow:
+                build = self.reads(wanted, [row for row in rows if row.name == wanted.name])
+                found = None if build is None else self.projector.build_of(build)
+                if found is not None:
+                    return self.views.list_runs(found.table, RunFilter(), limit=1).total
+        return None
+
+    def _size(
+        self, build: Build | None, shown: BuildRow, lag: int, runs: int | None
+    ) -> tuple[int, bool, int | None]:
+        """Rows of the first table, whether exactly, and bytes."""
+        if build is None:
+            return 0, True, None
+        if runs is None or build.table.key != "run_id":
+            rows, size = self.views.size(build.tables)
+            return rows, True, size
+        # A row is a run, whose first event has been folded: there cannot be more than events.
+        level = lag == 0 and not shown.parked
+        exact = level or shown.position == 0 or build.table.row_type is RunRow
+        return min(runs, shown.position), exact, self.views.bytes_at_hand(build.tables)
 
     def reads(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> BuildRow | None:
         """The build that this code reads; None if it can read none that is there."""
