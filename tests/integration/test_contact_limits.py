@@ -10,8 +10,8 @@ import pytest
 
 from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.ports import ChannelResult
 from dee_es.core.contact import fold_email
+from dee_es.ports import ChannelResult
 from tests.support.engines import (
     BACKENDS,
     DAY,
