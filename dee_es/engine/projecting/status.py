@@ -40,7 +40,7 @@ class Status(Context):
             build = self.projector.build_of(shown)
             there = build is None or self.views.there(build.tables)
             lag = standing.head - shown.position
-            rows, exact, size = self._size(build if there else None, shown, lag, runs)
+            rows, exact, size = self._size(build if there else None, shown, runs)
             found.append(
                 ProjectionStatus(
                     name=wanted.name,
@@ -70,18 +70,19 @@ class Status(Context):
             )
         return tuple(found)
 
-    def _runs(self, rows: Sequence[BuildRow]) -> int | None:
-        """How many runs the list has, by its own counts; None if this code cannot read it."""
+    def _runs(self, rows: Sequence[BuildRow]) -> tuple[int, BuildRow] | None:
+        """How many runs the list has, by its own counts, and how it stands; None if this code
+        cannot read it."""
         for wanted in self.projector.projections:
-            if wanted.table.row_type is RunRow:
-                build = self.reads(wanted, [row for row in rows if row.name == wanted.name])
-                found = None if build is None else self.projector.build_of(build)
-                if found is not None:
-                    return self.views.list_runs(found.table, RunFilter(), limit=1).total
+            if issubclass(wanted.table.row_type, RunRow):
+                row = self.reads(wanted, [row for row in rows if row.name == wanted.name])
+                build = None if row is None else self.projector.build_of(row)
+                if row is not None and build is not None and self.views.there(build.tables):
+                    return self.views.list_runs(build.table, RunFilter(), limit=1).total, row
         return None
 
     def _size(
-        self, build: Build | None, shown: BuildRow, lag: int, runs: int | None
+        self, build: Build | None, shown: BuildRow, runs: tuple[int, BuildRow] | None
     ) -> tuple[int, bool, int | None]:
         """Rows of the first table, whether exactly, and bytes."""
         if build is None:
@@ -89,10 +90,11 @@ class Status(Context):
         if runs is None or build.table.key != "run_id":
             rows, size = self.views.size(build.tables)
             return rows, True, size
-        # A row is a run, whose first event has been folded: there cannot be more than events.
-        level = lag == 0 and not shown.parked
-        exact = level or shown.position == 0 or build.table.row_type is RunRow
-        return min(runs, shown.position), exact, self.views.bytes_at_hand(build.tables)
+        total, listed = runs
+        # A row is a run whose first event was folded: there cannot be more of them than events.
+        alike = shown.position == listed.position and not (shown.parked or listed.parked)
+        exact = alike or shown.position == 0 or shown.key == listed.key
+        return min(total, shown.position), exact, self.views.bytes_at_hand(build.tables)
 
     def reads(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> BuildRow | None:
         """The build that this code reads; None if it can read none that is there."""
