@@ -16,6 +16,8 @@ import pytest
 
 from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.adapters.storage.memory.views import MemoryViews
+from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.core.projection import Change
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.projecting.building import code_of
@@ -719,6 +721,20 @@ def test_status(place: Place, engine: Engine) -> None:
     behind = {each.name: each for each in engine.projections.status()}
     assert not behind["audit_trail"].rows_exact
     assert behind["run_list"].rows == status["run_list"].rows + 1
+
+
+def test_status_reads_through_no_table_unless_it_is_asked_to(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size(*_: object) -> tuple[int, int]:
+        raise AssertionError("nobody asked to count")
+
+    for views in (RelationalViews, MemoryViews):
+        monkeypatch.setattr(views, "size", size)
+    served(engine, "audit_trail")
+    assert all(each.rows_exact for each in engine.projections.status())
+    with pytest.raises(AssertionError, match="nobody asked"):
+        engine.projections.status(count=True)
 
 
 def test_an_event_that_newer_code_wrote_is_refused_by_name(
