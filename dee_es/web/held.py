@@ -24,8 +24,8 @@ FOR_S: Final = 1_800.0
 
 @dataclass(frozen=True, slots=True)
 class HeldFile:
-    """Contacts in a file, what is to be done with them, its first rows, what separates its columns
-    (in words), what the plan asks of them in vain, and the job of the dry run; for `actor` alone.
+    """Contacts in a file, what is to be done with them, its first rows, what the plan asks of them
+    in vain, what separates its columns (in words), and the job of the dry run; for `actor` alone.
     """
 
     upload: Upload
@@ -33,8 +33,8 @@ class HeldFile:
     actor: str
     job_id: str
     rows: Sequence[CsvRow]
-    separators: str
     in_vain: Sequence[NeverText] = ()
+    separators: str = "commas"
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 
 

@@ -253,7 +253,7 @@ def test_what_is_no_file_of_contacts_is_refused_at_once(acting: Site) -> None:
 def test_files_are_held_for_their_owner_for_a_while() -> None:
     now = 0.0
     files = HeldFiles(lambda: now)
-    held = [HeldFile(Closing(), None, "ada", "job_1", (), "commas") for _ in range(MOST + 1)]  # type: ignore[arg-type]
+    held = [HeldFile(Closing(), None, "ada", "job_1", ()) for _ in range(MOST + 1)]  # type: ignore[arg-type]
     for each in held:
         files.hold(each)
     assert held[0].upload.closed, "the oldest made room"  # type: ignore[attr-defined]

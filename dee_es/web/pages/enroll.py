@@ -118,7 +118,7 @@ def _look(
     separators = DELIMITER_NAMES[contacts.columns.delimiter]
     in_vain = never_text(plan_of(options.plan, engine), contacts.columns)
     made = _start(engine, jobs, actor, options, upload, None)
-    return HeldFile(upload, options, actor, made, rows, separators, in_vain)
+    return HeldFile(upload, options, actor, made, rows, in_vain, separators)
 
 
 def _start(
