@@ -122,10 +122,11 @@ class ProjectionStatus(Answer):
 
     `version` is the one that the database serves, `wanted` that of this code, `read` the one that
     this code reads (None: it knows none that is there). `lag_seconds` is the age in wall time of
-    the oldest event not folded yet. `rows` are those of its first table: counted if that was asked
-    for, else as many as there are runs, which is what they are (`rows_exact`) while it is level
-    with the list of runs and nothing is parked. `bytes` is None where nobody counts them, or only
-    by reading all of them.
+    the oldest event not folded yet. `rows` are those of its table (of the audit trail and the
+    contact history, whose entries are in a second one, a row for each run): counted if that was
+    asked for, else as many as there are runs, which is what they are (`rows_exact`) while it is
+    level with the list of runs and nothing is parked. `bytes` is None where nobody counts them, or
+    only by reading all of them.
     """
 
     name: str
