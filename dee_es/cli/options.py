@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import click
 
 from dee_es.cli.times import Moment, moment_option
+from dee_es.errors import InvalidInput
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _RANGE: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
+_END_OF_PERIOD: Final = re.compile(r"\b(?:since|until)\b")
 STATUSES: Final = ("pending", "active", "waiting", "paused", "completed", "failed", "cancelled")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
@@ -139,6 +142,20 @@ def variables_option(command: _Command) -> _Command:
         callback=pairs_option,
         help="A variable of the run, as JSON or text; may be given several times.",
     )(command)
+
+
+@contextmanager
+def told_as(options: Mapping[str, str]) -> Iterator[None]:
+    """Tell of a value that is refused by the option it was given with; `options` are by the names
+    of the engine's parameters. Raises `InvalidInput`."""
+    try:
+        yield
+    except InvalidInput as error:
+        if error.field not in options:
+            raise
+        # A period's two ends are told of each other.
+        said = _END_OF_PERIOD.sub(lambda end: options.get(end[0], end[0]), error.problem)
+        raise InvalidInput(options[error.field], said) from error
 
 
 def without_nones(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dee_es.cli.output import (
 )
 from dee_es.cli.refusals import refusal_line
 from dee_es.cli.text import counted
-from dee_es.cli.times import Moment, go_on, told
+from dee_es.cli.times import Moment, go_on, in_full, told
 
 if TYPE_CHECKING:
     from dee_es.cli.refusals import Refused
@@ -49,7 +49,7 @@ def show_page(
     """Write a page of runs as a table, or in the format asked for; `moments` are the options that
     take times, as they were given."""
     if shape == "json":
-        write_json(page.model_dump(mode="json", by_alias=True))
+        write_json(page.model_dump(mode="json", by_alias=True) | in_full(moments, now))
     elif shape == "csv":
         from dee_es.engine.models import ExecutionRun
 

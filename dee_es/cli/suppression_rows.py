@@ -52,7 +52,7 @@ def _nothing() -> Generator[NumberedEntry, None, None]:
 
 
 def _is_header(line: str, file: str) -> bool:
-    cells = [cell.strip().strip('"') for cell in line.split(choose_delimiter(line))]
+    cells = [cell.strip().strip('"') for cell in line.split(choose_delimiter(line, file))]
     try:
         read_header(cells, file)
     except InvalidInput:

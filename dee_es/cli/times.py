@@ -18,6 +18,7 @@ __all__ = [
     "distance",
     "duration_option",
     "go_on",
+    "in_full",
     "iso",
     "local",
     "moment_option",
@@ -76,6 +77,16 @@ def go_on(cursor: str, moments: Mapping[str, Moment | None], now: datetime) -> s
         if moment is not None and moment.distance is not None
     ]
     return " ".join([*options, f"--cursor {cursor}"])
+
+
+def in_full(moments: Mapping[str, Moment | None], now: datetime) -> dict[str, str]:
+    """The times that were given, in full and in UTC, by the options without their dashes: what a
+    program gives again to ask for the page that follows."""
+    return {
+        option.lstrip("-"): iso(moment.before(now))
+        for option, moment in moments.items()
+        if moment is not None
+    }
 
 
 def refuse_distances(cursor: str | None, moments: Mapping[str, Moment | None]) -> None:

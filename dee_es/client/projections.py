@@ -42,9 +42,9 @@ class ProjectionsClient:
         """The projections there are."""
         return tuple(each.name for each in self.status())
 
-    def status(self) -> tuple[ProjectionStatus, ...]:
-        """How every projection stands."""
-        found = self._http.get("/projections")["projections"]
+    def status(self, count: bool = False) -> tuple[ProjectionStatus, ...]:
+        """How every projection stands; with `count` rows and bytes are counted."""
+        found = self._http.get("/projections", count=count or None)["projections"]
         return tuple(read_all(ProjectionStatus, found))
 
     def parked(self, name: str | None = None) -> tuple[ParkedStream, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,7 +19,15 @@ _EMAIL = re.compile(rf"[^{_APART}]{{1,64}}@(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL}
 _UNSEEN = frozenset({"Cc", "Cf", "Co"})
 _ENCODED = "xn--"
 _PHONE_NOISE = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]+")
+_APART_IN_NUMBER = re.compile(r"[\s.\-/\u00a0\u2010-\u2015]+")
 _PHONE = re.compile(r"\+?[0-9]{5,15}\Z")
+# A country code has one or two digits if it is among these, else three (ITU-T E.164).
+_COUNTRY = re.compile(
+    r"\+(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[2-9][0-9]{2})"
+)
+# Where the zero is part of the number from abroad too: Ivory Coast, Congo, San Marino, the Vatican,
+# Italy.
+_ZERO_DIALLED: Final = ("+225", "+242", "+378", "+379", "+39")
 _FIELDS = ("id", "email", "phone", "timezone", "attributes")
 
 
@@ -133,6 +141,14 @@ def email_spellings(checked: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((folded, *[f"{local}@{way}" for way in ways])))
 
 
+def mailbox_counted(checked: str) -> str:
+    """The one form under which sends to a mailbox, and to its domain, are counted, for an address
+    that was checked before: `fold_email` with an international domain as `xn--` and Punycode."""
+    local, _, domain = fold_email(checked).rpartition("@")
+    labels = [_encoded(_in_letters(label)) for label in domain.rstrip(".").split(".")]
+    return f"{local}@{'.'.join(labels)}"
+
+
 def domain_in_ascii(checked: str) -> str:
     """The address as every mail server understands it: with an international domain as `xn--` and
     Punycode. Unchanged if what stands before the @ is international, for which there is no such
@@ -161,6 +177,38 @@ def _encoded(label: str) -> str:
 
 
 def fold_phone(checked: str) -> str:
-    """`normalize_phone` for a number that was checked before."""
+    """`normalize_phone` for a number that was checked before.
+
+    A zero in brackets behind the country code, as in +49 (0)30 or +49 (030), is left out like the
+    brackets: it is not dialled from abroad. Where it is, as in Italy, it stays.
+    """
+    digits = phone_as_written(checked)
+    if "(" not in checked or digits.startswith(_ZERO_DIALLED):
+        return digits
+    code = _COUNTRY.match(digits)
+    before, bracket, _ = _APART_IN_NUMBER.sub("", checked).partition("(0")
+    if code is None or not bracket or phone_as_written(before) != code[0]:
+        return digits
+    return code[0] + digits[code.end() + 1 :]
+
+
+def phone_spellings(checked: str) -> tuple[str, ...]:
+    """Every form under which a number that was checked before may be listed.
+
+    `fold_phone` comes first, and then `phone_as_written`. An international number is written with a
+    zero behind the country code, in brackets or not, and without it, and is the same both ways.
+    """
+    written = phone_as_written(checked)
+    code = _COUNTRY.match(written)
+    if code is None:
+        return (written,)
+    rest = written[code.end() :]
+    ways = (code[0] + rest.removeprefix("0"), f"{code[0]}0{rest.removeprefix('0')}")
+    return tuple(dict.fromkeys((fold_phone(checked), written, *ways)))
+
+
+def phone_as_written(checked: str) -> str:
+    """All digits of a number that was checked before, a zero in brackets too: what `fold_phone`
+    was, under which contacts may be known."""
     digits = _PHONE_NOISE.sub("", checked)
     return "+" + digits[2:] if digits.startswith("00") else digits

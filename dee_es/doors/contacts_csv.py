@@ -90,8 +90,8 @@ def read_contacts(
     Takes a path, or a file opened for reading bytes, which is left open. `kinds` names the columns
     whose cells are numbers, or true and false; all others hold text. Raises `InvalidInput` at once,
     naming the file and the problem, when the file as a whole cannot be used: missing, empty, no
-    header, a header named twice, no column for an id, an e-mail address or a phone number, or none
-    for one of `kinds`.
+    header, a header named twice, columns separated by something else, no column for an id, an
+    e-mail address or a phone number, or none for one of `kinds`.
     """
     return ContactRows(_read(path_or_file, kinds))
 
@@ -101,9 +101,9 @@ def _read(
 ) -> Generator[CsvRow | Columns, None, None]:
     with _open(path_or_file) as (name, stream):
         lines = _Lines(stream)
-        columns, delimiter = _header(lines, f"contacts file {name}", kinds)
+        columns = _header(lines, f"contacts file {name}", kinds)
         yield columns
-        for record in _records(lines, delimiter, len(columns.titles)):
+        for record in _records(lines, columns.delimiter, len(columns.titles)):
             if isinstance(record, CsvRefusal):
                 yield record
             elif any(cell and not cell.isspace() for cell in record.cells):
@@ -180,7 +180,7 @@ class _Malformed(Exception):
     """The record's quotes do not fit; `str()` of it is the reason."""
 
 
-def _header(lines: _Lines, file: str, kinds: Mapping[str, Kind] | None) -> tuple[Columns, str]:
+def _header(lines: _Lines, file: str, kinds: Mapping[str, Kind] | None) -> Columns:
     """Read the first record that is not blank; raise `InvalidInput` if it is no usable header."""
     first = lines.next()
     while first is not None and not first[1].strip("\ufeff \t\r\n"):
@@ -190,12 +190,12 @@ def _header(lines: _Lines, file: str, kinds: Mapping[str, Kind] | None) -> tuple
     number, text = first
     # Only the very first line may start with the mark; elsewhere it would be part of a value.
     text = text.removeprefix("\ufeff")
-    delimiter = choose_delimiter(text)
+    delimiter = choose_delimiter(text, file)
     try:
         record = _RecordReader(lines, delimiter, number, MAX_RECORD).read(text)
     except _Malformed as problem:
         raise InvalidInput(file, f"has a header that cannot be read: {problem}") from None
-    return read_header(record.cells, file, kinds), delimiter
+    return read_header(record.cells, file, kinds, delimiter)
 
 
 def _records(lines: _Lines, delimiter: str, width: int) -> Iterator[_Record | CsvRefusal]:

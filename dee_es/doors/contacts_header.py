@@ -13,6 +13,10 @@ from dee_es.errors import InvalidInput
 Kind = Literal["number", "boolean"]
 """What an attribute's cells are read as, where it is not text."""
 _DELIMITERS: Final = ",;\t"
+_FOREIGN: Final = "|^~"
+"""What other programs put between columns, and no id or address holds; such a file is refused."""
+DELIMITER_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
+"""What may stand between columns, as people call it."""
 
 # Names are compared without case, white space and punctuation: "E-mail" and "email" are one.
 _MEANING: Final = {
@@ -51,6 +55,8 @@ class Columns:
     """The attribute each other named column becomes, its position, and its kind unless it is text.
     """
     nameless: tuple[int, ...]
+    delimiter: str = ","
+    """What separates the columns."""
 
     @property
     def named_width(self) -> int:
@@ -59,14 +65,39 @@ class Columns:
         return max(at for at in range(len(self.titles)) if at not in blank) + 1
 
 
-def choose_delimiter(header: str) -> str:
-    """Return the delimiter that splits the header line most often outside quotes; else a comma."""
+def choose_delimiter(header: str, file: str) -> str:
+    """Return what separates the columns that the header line names: a comma, semicolon or tab.
+
+    It is the one between which a column for an id or an address stands, or of several such the one
+    that is there most often outside quotes; where that leaves a choice, a comma. Raises
+    `InvalidInput` naming `file` and what is between its columns instead, if that is clear.
+    """
     bare = _QUOTED.sub("", header)
-    return max(_DELIMITERS, key=bare.count)
+    chosen = max(_DELIMITERS, key=lambda each: (_names_somebody(header, each), bare.count(each)))
+    if not _names_somebody(header, chosen):
+        for foreign in _FOREIGN:
+            if foreign in bare and _names_somebody(header, foreign):
+                raise InvalidInput(
+                    file,
+                    f"has {foreign} between its columns; "
+                    "save it with commas, semicolons or tabs there",
+                )
+    return chosen
+
+
+def _names_somebody(header: str, delimiter: str) -> bool:
+    """Whether a column for an id or an address stands in the header, its columns so separated."""
+    keys = [_key(cell) for cell in header.split(delimiter)]
+    return any(key in _MEANING and _MEANING[key] != "timezone" for key in keys) or any(
+        key in _SECOND_CHOICE for key in keys
+    )
 
 
 def read_header(
-    cells: Sequence[str], file: str, kinds: Mapping[str, Kind] | None = None
+    cells: Sequence[str],
+    file: str,
+    kinds: Mapping[str, Kind] | None = None,
+    delimiter: str = ",",
 ) -> Columns:
     """Return what the columns mean, or raise `InvalidInput` naming `file` and the problem.
 
@@ -106,6 +137,7 @@ def read_header(
         timezone=position("timezone"),
         attributes=tuple((camel_case(names[at]), at, kind_of.get(keys[at])) for at in attributes),
         nameless=tuple(at for at, key in enumerate(keys) if not key),
+        delimiter=delimiter,
     )
 
 

@@ -237,6 +237,7 @@ def pins_at(plan: ExecutionPlan, heads: Mapping[str, Head]) -> e.Pins:
         {name: version("script", name) for name in sorted(plan.graph.scripts)},
         version("sender", SENDER_ID),
         version("policy", POLICY_ID),
+        e.RULES,
     )
 
 

@@ -247,7 +247,12 @@ class Views(Protocol):
         ...
 
     def size(self, tables: Sequence[Table[Any]]) -> tuple[int, int | None]:
-        """Rows of the first table, and bytes of all with indexes and counts (None: unknown)."""
+        """Rows of the first table, counted, and bytes of all with indexes and counts (None: nobody
+        counts them). It takes as long as the tables are large."""
+        ...
+
+    def bytes_at_hand(self, tables: Sequence[Table[Any]]) -> int | None:
+        """The same bytes, None also where it would take reading through the tables."""
         ...
 
     def run(self, table: Table[RunRow], run_id: str) -> RunRow | None:

@@ -25,7 +25,8 @@ FOR_S: Final = 1_800.0
 @dataclass(frozen=True, slots=True)
 class HeldFile:
     """Contacts in a file, what is to be done with them, its first rows, what the plan asks of them
-    in vain, and the job of the dry run; for `actor` alone."""
+    in vain, what separates its columns (in words), and the job of the dry run; for `actor` alone.
+    """
 
     upload: Upload
     options: CsvOptions
@@ -33,6 +34,7 @@ class HeldFile:
     job_id: str
     rows: Sequence[CsvRow]
     in_vain: Sequence[NeverText] = ()
+    separators: str = "commas"
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 
 

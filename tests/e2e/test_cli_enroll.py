@@ -64,6 +64,17 @@ def test_every_row_is_accounted_for(dee: Dee) -> None:
     }  # fmt: skip
 
 
+def test_what_separates_the_columns_is_told_and_what_cannot_is_refused(dee: Dee) -> None:
+    file = dee.folder / "semi.csv"
+    file.write_text("id;email;First, last or nick, name\nc-1;ada@example.com;Ada\n")
+    done = dee("enroll", "plan.yaml", "semi.csv", "--dry-run")
+    between = "semicolons between columns, as its first line has them"
+    assert done.stdout.startswith(f"dry run: 1 row of semi.csv ({between}): 1 created")
+    file.write_text("id|email\nc-1|ada@example.com\n")
+    refused = dee("enroll", "plan.yaml", "semi.csv", code=1)
+    assert "contacts file semi.csv: has | between its columns; save it with" in refused.stderr
+
+
 def test_by_id_two_people_may_share_an_address(dee: Dee) -> None:
     dee.contacts(*MESSY)
     counts = dee.json("enroll", "plan.yaml", "contacts.csv", "--dedupe", "id")

@@ -160,6 +160,8 @@ def test_wrong_calls(dee: Dee, arguments: list[str], names: str) -> None:
         (["worker", "--partition", "2/2"], "partition"),
         (["template", "publish", "t", "--text", "nope.txt"], "nope.txt"),
         (["execute", "plan.yaml", "--contact", "a b"], "contact.id"),
+        (["execute", "plan.yaml", "--contact", "c", "--start-at", "2020-01-01T02:00+02:00"],
+         "--start-at: 2020-01-01 00:00 UTC has passed; in this log it is 202"),
         (["execute", "plan.yaml", "--contact", "c", "--email", "secret@@x.com"], "email"),
         (["--database", "mysql://host/x", "health"], "sqlite:///"),
         (["--database", "postgresql://u:secret@127.0.0.1:1/x", "--keys", "sqlite:///k.db",

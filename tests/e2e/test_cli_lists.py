@@ -202,3 +202,10 @@ def test_what_follows_a_page_is_asked_for_with_times_in_full(
     assert following.splitlines()[1] not in first
     refused = dee(*command, "1d", *hint[1].split()[2:], code=2).stderr
     assert "has to be a time in full beside --cursor" in refused
+    # A program finds the same in the JSON, and gives it again as it is.
+    option = command[-1]
+    page = dee.json(*command, "1d", "--limit", "3")
+    dee("run-until", "--for", "90s")
+    again = (option, page[option.lstrip("-")], "--cursor", page["nextCursor"], "--limit", "3")
+    assert dee.json(*command[:-1], *again)[option.lstrip("-")] == page[option.lstrip("-")]
+    assert "after" not in dee.json("runs", "list")

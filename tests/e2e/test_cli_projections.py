@@ -67,6 +67,13 @@ def test_status(dee: Dee) -> None:
     assert first["lagEvents"] == 0
     assert first["bytes"] > 0
     assert found["parked"] == []
+    assert dee.json("projections", "status", "--count")["projections"][0]["rowsExact"] is True
+    dee("audit", "log")
+    dee("execute", "welcome", "--email", "more@example.com", "--attr", "firstName=More")
+    shown = dee("projections", "status").stdout
+    assert "about 4" in shown
+    assert "are counted by --count" in shown
+    assert "about" not in dee("projections", "status", "--count").stdout
 
 
 def test_rebuild_verify_drop(dee: Dee) -> None:

@@ -127,8 +127,14 @@ def test_wrong_calls_are_refused(dee: Dee) -> None:
     assert said.startswith("a PDF file needs a place: --output FILE")
     assert "everything" in dee.fault(*PERIOD, "--include", "everything", code=2)
     assert "soon" in dee.fault("report", "--from", "soon", "--to", "0s", code=2)
-    assert dee.fault(*PERIOD[:3], "--to", "2025-01-01T00:00Z").startswith("until")
-    assert dee.fault(*PERIOD, "--tz", "Mars/Olympus").startswith("zone")
+    said = dee.fault(*PERIOD[:3], "--to", "2025-01-01T00:00Z")
+    assert said.startswith("--to: must be after --from")
+    said = dee.fault(*PERIOD, "--tz", "Mars/Olympus")
+    assert said.startswith("--tz: 'Mars/Olympus' is no time zone such as")
+    said = dee.fault(*PERIOD, "--through", "999999")
+    assert said.startswith("--through: must be")
+    said = dee.fault("audit", "export", "--since", "1h", "--until", "2h")
+    assert said.startswith("--until: must be later than --since")
 
 
 def test_positions_go_without_other_filters(dee: Dee) -> None:

@@ -72,6 +72,7 @@ def test_what_it_answers_is_what_the_engine_answers(pair: tuple[Engine, DeeClien
     assert client.health() == engine.health()
     assert client.metrics() == engine.metrics()
     assert client.projections.status() == engine.projections.status()
+    assert client.projections.status(count=True) == engine.projections.status(count=True)
     assert client.projections.rebuild("run_list").rows == engine.list_runs().total
     assert client.projections.verify("run_list").ok
     content = client.audit.export(run.id, format="csv").content

@@ -10,6 +10,7 @@ import pytest
 
 from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.contact import fold_email
 from dee_es.ports import ChannelResult
 from tests.support.engines import (
     BACKENDS,
@@ -117,3 +118,41 @@ def test_what_certainly_did_not_arrive_counts_for_nobody(
         engine.run_until(7_200)
         assert [action.message.to for action in channel.actions] == attempts
         assert_replays(engine)
+
+
+SPELT = ("a@bücher.example", "b@XN--BCHER-KVA.example", "c@Bücher.EXAMPLE")
+
+
+def test_spellings_of_a_domain_share_its_limit(engine: Engine, channel: MemoryChannel) -> None:
+    engine.publish_policy({"limits": {"perDay": {"domain": 1}}})
+    for number, email in enumerate(SPELT):
+        engine.execute(outreach(), Contact(id=f"c{number}", email=email, firstName="Ada"))
+    engine.run_until(DAY - 1)
+    assert len(channel.sent) == 1
+    engine.run_until(2 * DAY)
+    assert len(channel.sent) == 3
+    assert_replays(engine)
+
+
+def test_spellings_of_an_address_share_the_limit(engine: Engine, channel: MemoryChannel) -> None:
+    for number, domain in enumerate(each.partition("@")[2] for each in SPELT):
+        ada = Contact(id=f"c{number}", email=f"Ada@{domain}", firstName="Ada")
+        engine.execute(outreach(), ada)
+    engine.run_until(DAY - 1)
+    assert len(channel.sent) == 1
+    assert_replays(engine)
+
+
+def test_what_was_counted_by_the_spelling_replays_as_it_was(
+    engine: Engine, channel: MemoryChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.publish_policy({"limits": {"perDay": {"domain": 1, "contact": 1}}})
+    with monkeypatch.context() as before:
+        before.setattr("dee_es.engine.contacts.suppression.mailbox_counted", fold_email)
+        for number, email in enumerate(SPELT):
+            engine.execute(outreach(), Contact(id=f"c{number}", email=email, firstName="Ada"))
+        engine.tick()
+        assert len(channel.sent) == 2, "two spellings, two counters"
+    engine.run_until(2 * DAY)
+    assert len(channel.sent) == 3
+    assert_replays(engine)

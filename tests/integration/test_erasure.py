@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dee_es import Contact, Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.channels.twilio import CallRef, ProviderCalls
 from dee_es.core.evidence.signed_note import open_note
+from dee_es.engine.retention.certificate import file_name
 from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
 from dee_es.ports import ChannelResult
 from tests.support.counts import count
@@ -323,6 +325,15 @@ def test_each_contact_has_a_certificate_of_its_own(case: Case) -> None:
         written[contact] = (done.written_to, done.certificate)
     for path, certificate in written.values():
         assert Path(path).read_text(encoding="utf-8") == certificate
+
+
+def test_names_of_certificates_differ_by_more_than_case() -> None:
+    ids = ["jane", "Jane", "JANE", "jAne", "j:ane", "j:Ane", "j.ane", "JANE1", "jane1"]
+    names = {file_name(each) for each in ids}
+    assert len({name.lower() for name in names}) == len(ids)
+    assert file_name("jane") == "erasure-jane.txt", "as it was"
+    assert file_name("Jane") == "erasure-Jane=1.txt"
+    assert all(set(name) <= set(string.ascii_letters + string.digits + "-.=~") for name in names)
 
 
 def test_an_erasure_that_cannot_be_certified_does_not_begin(

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from dee_es import Engine
+from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.adapters.storage.memory.views import MemoryViews
+from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.core.projection import Change
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.projecting.building import code_of
@@ -703,12 +705,36 @@ def test_status(place: Place, engine: Engine) -> None:
     assert status["audit_trail"].rows == status["run_list"].rows
     assert status["run_list"].rows == engine.list_runs(limit=1).total
     assert (status["run_list"].bytes or 0) > 1_000
+    # What the number of runs tells is what is counted, where it says so.
+    counted = {each.name: each for each in engine.projections.status(count=True)}
+    assert all(each.rows_exact for each in counted.values())
+    for name, each in status.items():
+        assert each.rows_exact == (each.lag_events == 0 or each.position == 0)
+        assert each.rows == counted[name].rows
     assert status["run_list"].last_rebuild is None
     engine.projections.rebuild("run_list")
     last = engine.projections.status()[0].last_rebuild
     assert last is not None
     assert last.finished is not None
     assert (last.events, last.rate > 0, len(last.digest)) == (head, True, 64)
+    engine.execute(outreach(), Contact(id="one-more", email="m@example.com", firstName="M"))
+    behind = {each.name: each for each in engine.projections.status()}
+    assert not behind["audit_trail"].rows_exact
+    assert behind["run_list"].rows == status["run_list"].rows + 1
+
+
+def test_status_reads_through_no_table_unless_it_is_asked_to(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size(*_: object) -> tuple[int, int]:
+        raise AssertionError("nobody asked to count")
+
+    for views in (RelationalViews, MemoryViews):
+        monkeypatch.setattr(views, "size", size)
+    served(engine, "audit_trail")
+    assert all(each.rows_exact for each in engine.projections.status())
+    with pytest.raises(AssertionError, match="nobody asked"):
+        engine.projections.status(count=True)
 
 
 def test_an_event_that_newer_code_wrote_is_refused_by_name(

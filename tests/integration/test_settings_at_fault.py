@@ -10,6 +10,7 @@ import pytest
 
 from dee_es import Contact
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core import events as e
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.engines import (
     BACKENDS,
@@ -66,4 +67,28 @@ def test_what_never_left_uses_up_neither_limits_nor_budget(
         sent = [entry for entry in engine.get_timeline(run.id) if entry.action == "step.executed"]
         assert [entry.outcome for entry in sent] == ["delivered"]
         assert engine.get_run(run.id).status != "paused"
+        assert_replays(engine)
+
+
+def test_a_log_of_older_rules_means_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = ChannelResult("failed", error="smtp 535", ours=True)
+    answers = [ChannelResult("delivered", "msg_1")]
+
+    def answer(_: Action, __: SendContext) -> ChannelResult:
+        return answers.pop(0) if answers else refused
+
+    with open_engine(":memory:", channel=MemoryChannel(answer)) as engine:
+        publish_basics(engine)
+        attempts = []
+        for number, rules in enumerate((1, e.RULES)):
+            answers[:] = [ChannelResult("delivered", "msg_1")]
+            monkeypatch.setattr(e, "RULES", rules)
+            ada = Contact(id=f"c{number}", email=f"a{number}@example.com", firstName="Ada")
+            run = engine.execute(outreach(), ada)
+            engine.tick()
+            engine.ingest_event("email.bounced", ada.id, run.id, None, {"kind": "soft"})
+            engine.run_until(engine.now().tick + 30 * 3600)
+            sent = [each for each in engine.get_logs(run.id) if each.action == "step.dispatched"]
+            attempts.append(sum(each.step_id == sent[0].step_id for each in sent))
+        assert attempts == [1 + 3, 1 + 24]
         assert_replays(engine)

@@ -10,6 +10,7 @@ import pytest
 
 from dee_es import Contact, Engine, SuppressionEntry
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.contact import phone_as_written
 from dee_es.core.events import ContactSuppressed
 from dee_es.core.ids import contact_stream
 from dee_es.engine.models import ImportResult
@@ -225,6 +226,40 @@ def test_an_address_that_was_listed_in_both_spellings_is_lifted_in_either(engine
     assert engine.unsuppress(email=both[1], level="regulatory")
     for number, each in enumerate(both):
         engine.execute(outreach(), Contact(id=f"c{number}", email=each, firstName="Jane"))
+
+
+@pytest.mark.parametrize(
+    "listed, known", [("+49 (0)30 1234", "+49 30 1234"), ("+49301234", "0049 (0)30/1234")]
+)
+def test_a_number_is_one_with_the_zero_in_brackets_and_without(
+    engine: Engine, listed: str, known: str
+) -> None:
+    engine.import_suppressions([SuppressionEntry(phone=listed)], level="global")
+    with pytest.raises(Refused):
+        engine.execute(outreach(), Contact(id="c", phone=known, firstName="Jane"))
+    assert engine.contact_id_for(phone=listed) == engine.contact_id_for(phone=known)
+    assert engine.unsuppress(phone=known)
+    engine.execute(outreach(), Contact(id="c", phone=known, firstName="Jane"))
+
+
+def test_who_was_listed_and_known_by_a_zero_in_brackets_before_still_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = "+49 (0)30 1234"
+    with monkeypatch.context() as before:
+        # How numbers were taken in once: all of their digits, and nothing else.
+        old = lambda phone: (phone_as_written(phone),)  # noqa: E731
+        before.setattr("dee_es.engine.contacts.suppression.phone_spellings", old)
+        before.setattr("dee_es.engine.api.contacts.fold_phone", phone_as_written)
+        engine.suppress(phone=number)
+        known = engine.contact_id_for(phone=number)
+        assert known != engine.contact_id_for(phone="+49301234")
+    for each in (number, "+49301234"):
+        with pytest.raises(Refused):
+            engine.execute(outreach(), Contact(id="c", phone=each, firstName="Jane"))
+    assert engine.contact_id_for(phone=number) == known
+    assert engine.unsuppress(phone="+49 30 1234")
+    assert not engine.unsuppress(phone=number)
 
 
 def test_an_address_that_no_mail_can_have_is_refused(engine: Engine) -> None:

@@ -123,7 +123,10 @@ def test_parked_streams_are_shown_and_folded_again() -> None:
         acting = Site(World(engine, plan, {}), client)
         first, *others = engine.projections.parked()
         assert len(others) == 2
+        acting.page("/audit?action=run.started")
         page = acting.page("/projections").text
+        assert "count them" in page, "what is parked is not told by the number of runs"
+        assert "count them" not in acting.page("/projections?count=yes").text
         assert Page(page).forms.count("/projections/run_list/retry") == 4
         job = job_of(acting, acting.send("/projections/run_list/retry"))
         assert job["result"] == {"streams": 0, "parked": 3}, "it is not mended yet"

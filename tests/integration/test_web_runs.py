@@ -128,6 +128,25 @@ def test_bad_filters_are_named(client: Client, query: str, field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "given, problem",
+    [
+        ("24h", "takes a time in full, not how long ago"),
+        ("999999d", "takes a time in full, not how long ago"),
+        ("2026-01-01T00:00:00", "has no time zone"),
+        ("yesterday", "must be a time in ISO 8601 with a zone"),
+        ("2026-13-01T00:00:00Z", "must be a time in ISO 8601 with a zone"),
+        ("1767225600", "must be a time in ISO 8601 with a zone"),
+    ],
+)
+def test_a_time_that_cannot_be_used_is_told_with_one_that_can(
+    client: Client, given: str, problem: str
+) -> None:
+    for path, field in (("runs", "startedBefore"), ("audit", "since")):
+        said = client.get(f"{API}/{path}", params={field: given}).json()
+        assert said["detail"] == f"{field}: {problem}; write for example 2026-01-31T12:00:00Z"
+
+
+@pytest.mark.parametrize(
     "given, field",
     [
         ({"plan": "outreach", "contact": PERSON, "startsAt": "x"}, "startsAt"),

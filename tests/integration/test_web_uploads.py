@@ -232,6 +232,13 @@ def test_what_a_plan_asks_of_text_in_vain_is_said_before_anything_is_done(acting
     send(acting, content, 422, plan="sizes", numbers="nowhere")
 
 
+def test_what_separates_the_columns_is_shown(acting: Site) -> None:
+    place = send(acting, b"id;email;a, b, c\nv1;v1@example.com;12\n").headers["location"]
+    assert "<strong>semicolons</strong> separate the columns" in acting.page(place).text
+    answer = send(acting, b"id|email\nv1|v1@example.com\n", 422)
+    assert "has | between its columns" in answer.text
+
+
 def test_what_is_no_file_of_contacts_is_refused_at_once(acting: Site) -> None:
     for content in (b"", b"name\nJane\n", b"\xff\xfe\0a"):
         assert "Nothing" not in send(acting, content, 422).text

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dee_es.core.contact import Contact, email_spellings, normalize_email, normalize_phone
+from dee_es.core.contact import (
+    Contact,
+    email_spellings,
+    mailbox_counted,
+    normalize_email,
+    normalize_phone,
+    phone_as_written,
+    phone_spellings,
+)
 from dee_es.errors import InvalidInput
 
 
@@ -155,10 +163,39 @@ def test_another_mailbox(other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "one, other", [("+1 (555) 01-00", "+15550100"), ("0043 1 23456", "+43 1/23456")]
+    "one, other",
+    [
+        ("+1 (555) 01-00", "+15550100"),
+        ("0043 1 23456", "+43 1/23456"),
+        ("+49 (0)30 1234", "+49 30 1234"),
+        ("0049(0) 30-1234", "+49301234"),
+        ("(+49) ( 0 ) 30 1234", "+49 30 1234"),
+        ("+49 (030) 1234", "+49 30 1234"),
+        ("+380 (0)44 123456", "+380 44 123456"),
+        # Where the zero is dialled from abroad too, only the brackets go.
+        ("+39 (0)6 123456", "+39 06 123456"),
+        ("+225 (0)7 12345678", "+225 0712345678"),
+    ],
 )
 def test_two_spellings_of_one_number(one: str, other: str) -> None:
     assert normalize_phone(one) == normalize_phone(other)
+
+
+@pytest.mark.parametrize(
+    "given", ["(030) 1234", "030 (0)1234", "+49 30 (0)1234", "+49 030 1234", "49 (0)30 1234"]
+)
+def test_no_other_zero_is_left_out(given: str) -> None:
+    digits = "".join(char for char in given if char.isdigit())
+    assert normalize_phone(given).lstrip("+") == digits
+
+
+@given(st.sampled_from(["+49", "0044", "+380", "+39", "+1"]), st.integers(1000, 10**9))
+def test_a_number_is_listed_under_all_that_it_may_be_written_as(code: str, rest: int) -> None:
+    written = [f"{code} {rest}", f"{code} (0){rest}", f"{code}0{rest}"]
+    one, *others = [set(phone_spellings(each)) for each in written]
+    assert all(other == one for other in others)
+    assert phone_as_written(written[1]) in one
+    assert all(phone_spellings(each)[0] == normalize_phone(each) for each in written)
 
 
 def test_a_national_number_is_not_an_international_one() -> None:
@@ -186,6 +223,25 @@ def test_an_address_with_a_character_that_nobody_sees_is_refused(shape: str, hid
         normalize_email(shape.format(hidden))
     with pytest.raises(InvalidInput, match="character that nobody sees"):
         Contact(id="c", email=shape.format(hidden))
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("jane@bücher.example", "jane@xn--bcher-kva.example"),
+        ("Jane@BÜCHER.example", "JANE@XN--BCHER-KVA.example"),
+        ("jane@mail.bücher.例え", "jane@mail.xn--bcher-kva.xn--r8jz45g"),
+        ("jürgen@bücher.example", "jürgen@xn--bcher-kva.example"),
+    ],
+)
+def test_a_mailbox_is_counted_under_one_form(one: str, other: str) -> None:
+    assert mailbox_counted(one) == mailbox_counted(other) == mailbox_counted(one.upper())
+    assert mailbox_counted(one).rpartition("@")[2].isascii()
+
+
+@pytest.mark.parametrize("other", ["jane@example.com", "jane@xn--a.example"])
+def test_other_mailboxes_are_counted_as_they_are_compared(other: str) -> None:
+    assert mailbox_counted(other) == normalize_email(other)
 
 
 @pytest.mark.parametrize(

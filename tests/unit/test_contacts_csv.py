@@ -61,6 +61,28 @@ class TestHeader:
         text = f'"a;b,c"{delimiter}email\nx{delimiter}a@example.com\n'
         assert only(text) == contact(email="a@example.com", attributes={"aBC": "x"})
 
+    @pytest.mark.parametrize(
+        "header, delimiter",
+        [
+            ("email;Last, first, second name", ";"),
+            ("id\tNotes (a, b; c)", "\t"),
+            ("Notes; more; most,mobile", ","),
+            ("email", ","),
+        ],
+    )
+    def test_a_delimiter_is_what_an_address_stands_between(
+        self, header: str, delimiter: str
+    ) -> None:
+        assert read_contacts(io.BytesIO(header.encode())).columns.delimiter == delimiter
+
+    @pytest.mark.parametrize("foreign", "|^~")
+    def test_a_foreign_delimiter_is_named(self, foreign: str) -> None:
+        file = io.BytesIO(f"Name{foreign}E-mail\n".encode())
+        with pytest.raises(InvalidInput) as raised:
+            read_contacts(file)
+        said = f"has {foreign} between its columns; save it with commas, semicolons or tabs there"
+        assert raised.value.problem == said
+
     def test_mobile_is_an_attribute_beside_a_phone(self) -> None:
         assert only("Mobile,Phone\n+15550101,+15550102") == contact(
             phone="+15550102", attributes={"mobile": "+15550101"}

@@ -120,7 +120,19 @@ EMAIL = "policy.windows.channels.email"
     [
         (None, "policy", "must be a map"),
         ([], "policy", "must be a map"),
-        ({"rate": 1}, "policy.rate", "is not known here"),
+        (
+            {"rate": 1},
+            "policy.rate",
+            "is not known here; there are consent, windows, limits and budget",
+        ),
+        ({"limit": {}}, "policy.limit", "is not known here; did you mean limits?"),
+        ({"windows": {"fax": {}}}, "policy.windows.fax", "is not known here; there is channels"),
+        (windows(holiday=[]), f"{EMAIL}.holiday", "is not known here; did you mean holidays?"),
+        (
+            ramp(begin=3),
+            "policy.limits.warmUp.default.begin",
+            "is not known here; there are start, startTick and perDay",
+        ),
         ({"consent": True}, "policy.consent", "must be a map"),
         ({"consent": {}}, "policy.consent.required", "is missing"),
         ({"consent": {"required": []}}, "policy.consent.required", "is empty"),

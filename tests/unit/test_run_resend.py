@@ -96,6 +96,35 @@ def test_a_refusal_that_can_pass_is_tried_again_at_the_next_of_its_times() -> No
     run.stands("waiting", resume_tick=3 * DAY).due(60 + 5 * HOUR)
 
 
+@pytest.mark.parametrize("rules, most", [(1, 3), (e.RULES, 23)])
+def test_what_our_own_settings_let_fail_uses_up_no_time_under_the_rules_of_now(
+    rules: int, most: int
+) -> None:
+    run = given(PLAN).enrolled(0, pins=e.Pins(rules=rules)).ticked(0).delivered(0)
+    bounced(run)
+    for number in range(most):
+        tick = run.state.resends[0].due_tick
+        run.ticked(tick).failed("smtp 535", tick, ours=True)
+        last = number == most - 1
+        run.then(e.StepFailed if last else e.StepRetried)
+    run.stands("waiting", resume_tick=3 * DAY).due(3 * DAY)
+    assert tick == (60 + HOUR + 16 * HOUR if rules == 1 else 60 + 23 * HOUR)
+
+
+def test_after_a_fault_of_our_own_all_times_are_left() -> None:
+    run, tick, sent = given(PLAN).enrolled(0, pins=e.Pins(rules=e.RULES)).ticked(0), 0, []
+    bounced(run.delivered(0), 1)
+    for _ in range(2):
+        tick = run.state.resends[0].due_tick
+        run.ticked(tick).failed("smtp 535", tick, ours=True).then(e.StepRetried)
+    while run.state.resends:
+        tick = run.state.resends[0].due_tick
+        run.ticked(tick).then(e.StepDispatched).delivered(tick)
+        sent.append(tick)
+        bounced(run, tick + 1)
+    assert sent == [1 + 3 * HOUR, 2 + 7 * HOUR, 3 + 19 * HOUR]
+
+
 def test_a_refusal_for_good_leaves_the_run_alone() -> None:
     run = bounced().ticked(60 + HOUR).failed("no such mailbox", 60 + HOUR)
     run.then(e.StepFailed("intro", "no such mailbox", 2, resend=True))

@@ -68,7 +68,9 @@ def test_a_start_at_the_present_tick_is_now() -> None:
 
 
 def test_a_start_that_has_passed_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"tick 4 has passed.* now tick 5") as caught:
+    with pytest.raises(
+        InvalidInput, match=r"00:00:04 UTC has passed; in this log it is .* 00:00:05 UTC"
+    ) as caught:
         given(PLAN).enrolled(tick=5, start=4)
     assert caught.value.field == "start_at"
 

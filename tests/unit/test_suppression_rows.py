@@ -54,6 +54,12 @@ def test_a_list_without_a_header_has_one_of_them_a_line() -> None:
     ]
 
 
+def test_a_list_with_foreign_separators_is_refused_and_ids_are_none() -> None:
+    with pytest.raises(InvalidInput, match=r"^list dnc\.csv: has \| between its columns"):
+        read(b"email|reason\njane@example.com|asked\n")
+    assert read(b"id:5\n") == [(1, SuppressionEntry(contact_id="id:5"))]
+
+
 def test_what_is_wrong_with_a_line_does_not_show_it() -> None:
     ((_, problem),) = read(b"jane@@example.com\n")
     assert problem == "email: is not one e-mail address such as name@example.com"

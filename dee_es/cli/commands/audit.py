@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +21,7 @@ from dee_es.cli.text import counted
 from dee_es.cli.times import (
     Moment,
     go_on,
+    in_full,
     local,
     moment_option,
     refuse_distances,
@@ -140,7 +141,7 @@ def log(
             cursor=cursor,
             asked_by=session.actor,
         )
-    _show_page(page, shape, zone)
+    _show_page(page, shape, zone, in_full(moments, now))
     if shape is None and page.next_cursor is not None:
         say(f"more: {go_on(page.next_cursor, moments, now)}")
 
@@ -163,9 +164,11 @@ def _at(session: Session, positions: Sequence[str], filtered: bool) -> AuditPage
     return AuditPage(entries=tuple(found), total=len(found))
 
 
-def _show_page(page: AuditPage, shape: str | None, zone: tzinfo) -> None:
+def _show_page(
+    page: AuditPage, shape: str | None, zone: tzinfo, times: Mapping[str, str] | None = None
+) -> None:
     if shape == "json":
-        write_json(page.model_dump(mode="json", by_alias=True))
+        write_json(page.model_dump(mode="json", by_alias=True) | dict(times or {}))
     elif shape == "csv":
         write_csv(_CSV, [entry.model_dump(mode="json", by_alias=True) for entry in page.entries])
     else:

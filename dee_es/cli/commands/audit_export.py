@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from dee_es.cli.options import told_as
 from dee_es.cli.output import say
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -15,6 +16,8 @@ from dee_es.cli.times import Moment, moment_option
 
 if TYPE_CHECKING:
     from dee_es.engine.exporting.manager import Exported, ExportFormat
+
+_OPTIONS: Final = {"since": "--since", "until": "--until", "contact_id": "--contact"}
 
 
 @click.command()
@@ -73,7 +76,11 @@ def export(
     if run_id is not None and contact_id is not None:
         raise click.UsageError("choose one of RUN and --contact")
     _check_target(shape, output, bundle)
-    with session.engine() as engine, Progress("Exporting: entries read") as progress:
+    with (
+        session.engine() as engine,
+        told_as(_OPTIONS),
+        Progress("Exporting: entries read") as progress,
+    ):
         now = engine.now().now
         asked: dict[str, Any] = {
             "run_id": run_id,

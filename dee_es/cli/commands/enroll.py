@@ -86,8 +86,9 @@ def enroll(
 
     PLAN is a file, which is published if it equals no version yet, or a published plan's id or
     id@version. The first line of the CSV names the columns: id, email, phone, timezone; every other
-    one becomes an attribute, as text unless --number or --boolean names it. A row without an id
-    gets one that is derived from its address.
+    one becomes an attribute, as text unless --number or --boolean names it. Commas, semicolons or
+    tabs separate the columns, as the first line has it. A row without an id gets one that is
+    derived from its address.
 
     A row that cannot be used is refused with its line and a reason and never stops the rest. The
     counts of the summary add up to the rows of the file. Refused rows do not make the command
@@ -110,7 +111,8 @@ def enroll(
         refusals = Refusals(stack.enter_context(_errors(errors_file)))
         intake = Intake(engine, rows, dedupe, refusals, batch_size)
         result = _enroll(engine, ready, intake, source, variables, batch_size, dry_run, session)
-    _summary(contacts, intake, result, refusals, dry_run, as_json)
+    between = rows.columns.delimiter
+    _summary(contacts, between, intake, result, refusals, dry_run, as_json)
     _show_refused(contacts, refusals, errors_file)
     if strict and refusals.counts["invalid"]:
         raise click.exceptions.Exit(1)
@@ -179,6 +181,7 @@ def _enroll(
 
 def _summary(
     name: str,
+    delimiter: str,
     intake: Intake,
     result: BulkResult,
     refusals: Refusals,
@@ -209,6 +212,10 @@ def _summary(
     ]
     because = f" ({', '.join(why)})" if why else ""
     begin = "dry run: " if dry_run else ""
+    if delimiter != ",":
+        from dee_es.doors.contacts_header import DELIMITER_NAMES
+
+        name += f" ({DELIMITER_NAMES[delimiter]} between columns, as its first line has them)"
     say(f"{begin}{counted(intake.rows, 'row')} of {name}: {result.created:,} created, "
         f"{skipped:,} skipped{because}, {counted(errors, 'error')}")  # fmt: skip
 

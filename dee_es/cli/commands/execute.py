@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from dee_es.cli.options import json_option, pairs_option, variables_option, without_nones
+from dee_es.cli.options import (
+    json_option,
+    pairs_option,
+    told_as,
+    variables_option,
+    without_nones,
+)
 from dee_es.cli.plan_file import find_plan, publish_bundle
 from dee_es.cli.run_view import show_changed
 from dee_es.cli.session import Session, pass_session
@@ -70,5 +76,6 @@ def execute(
         starts = None if start_at is None else start_at.after(engine.now().now)
         file.require_publishable(engine)
         publish_bundle(engine, file)
-        run = engine.execute(file.plan, person, variables, starts)
+        with told_as({"start_at": "--start-at"}):
+            run = engine.execute(file.plan, person, variables, starts)
     show_changed(run, as_json)

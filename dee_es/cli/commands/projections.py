@@ -66,16 +66,18 @@ def projections() -> None:
 
 
 @projections.command()
+@click.option("--count", is_flag=True, help="Count rows and bytes, which takes a while if many.")
 @json_option
 @pass_session
-def status(session: Session, as_json: bool) -> None:
+def status(session: Session, count: bool, as_json: bool) -> None:
     """Show version, position, lag and size of each projection, and what is parked.
 
-    A lag is no fault: a projection is caught up by the query that needs it. A parked stream is one
-    whose event could not be folded; the others go on.
+    Rows are told by the number of runs, as about so many where a projection is behind. A lag is no
+    fault: a projection is caught up by the query that needs it. A parked stream is one whose event
+    could not be folded; the others go on.
     """
     with session.engine() as engine:
-        found = engine.projections.status()
+        found = engine.projections.status(count)
         parked = engine.projections.parked()
     if as_json:
         rows = [each.model_dump(mode="json", by_alias=True) for each in found]
@@ -83,6 +85,8 @@ def status(session: Session, as_json: bool) -> None:
         write_json({"projections": rows, "parked": held})
         return
     write_table(_STATUS, [_row(each) for each in found])
+    if not count and any(not each.rows_exact or each.bytes is None for each in found):
+        say("rows that are about so many, and sizes, are counted by --count")
     for each in found:
         for other in each.others:
             number = f" (build {other.number})" if other.number > 1 else ""
@@ -117,7 +121,8 @@ def _row(each: ProjectionStatus) -> tuple[str | int | None, ...]:
     if each.wanted != each.version:
         version += f" (code: {each.wanted})"
     size = None if each.bytes is None else _bytes(each.bytes)
-    return each.name, version, each.position, lag, each.rows, size, each.parked, rebuilt
+    rows = f"{each.rows:,}" if each.rows_exact else f"about {each.rows:,}"
+    return each.name, version, each.position, lag, rows, size, each.parked, rebuilt
 
 
 @projections.command()

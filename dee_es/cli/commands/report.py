@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from dee_es.cli.options import told_as
 from dee_es.cli.output import say
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -29,6 +30,7 @@ _SECTIONS: Final = (
     "verification",
 )
 _FORMATS: Final[tuple[ReportFormat, ...]] = ("md", "json", "html", "pdf")
+_OPTIONS: Final = {"since": "--from", "until": "--to", "zone": "--tz", "through": "--through"}
 _WORK: Final = {"counting": "Counting entries", "verifying": "Verifying entries"}
 
 
@@ -99,7 +101,7 @@ def report(
     chosen = format or _by_name(output)
     if chosen == "pdf" and output is None:
         raise click.UsageError("a PDF file needs a place: --output FILE")
-    with session.engine() as engine:
+    with session.engine() as engine, told_as(_OPTIONS):
         now = engine.now().now
         # What is shown is on record with its SHA-256 like a file, and waits for the lines of
         # progress to be gone.

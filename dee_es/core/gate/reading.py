@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dee_es.core.gate.model import Policy
+from dee_es.core.known_fields import unknown_field
 from dee_es.core.values import check_map
 from dee_es.errors import InvalidInput
 
 _WORDS: Final = {
     "dict_type": "must be a map",
-    "extra_forbidden": "is not known here",
     "greater_than_equal": "must not be less than {ge}",
     "int_type": "must be a whole number",
     "less_than_equal": "must not be more than {le}",
@@ -47,7 +47,9 @@ def read_policy(definition: object) -> Policy:
     try:
         return Policy.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        faults = error.errors(include_url=False, include_input=False)
+        # What is missing may be there under a name that is not known.
+        first = min(faults, key=lambda each: each["type"] != "extra_forbidden")
         raise InvalidInput(_field(first), _problem(first)) from None
 
 
@@ -66,6 +68,8 @@ def _field(detail: ErrorDetails) -> str:
 def _problem(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     kind = detail["type"]
+    if kind == "extra_forbidden":
+        return unknown_field(Policy, [part for part in detail["loc"] if part != "[key]"])
     if kind == "refused":
         return f"{context['problem']} ({context['remedy']})"
     if kind == "string_pattern_mismatch":

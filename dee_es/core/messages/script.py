@@ -15,12 +15,15 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from dee_es.core.known_fields import unknown_field
 from dee_es.core.messages.template import TemplateError, parse
 from dee_es.core.steps.base import Id, PlanPart, Text
 from dee_es.core.values import check_map
 from dee_es.errors import InvalidInput
 
+_TYPES: Final = "speak, gather and branch"
 MAX_STEPS: Final = 200
 """Most steps of a script, those inside branches included."""
 MAX_NESTING: Final = 8
@@ -80,9 +83,10 @@ def check_script(definition: object) -> dict[str, Any]:
     try:
         script = Script.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        problem = first["msg"].replace("valid tuple", "list")
-        raise InvalidInput(_field(first["loc"]), problem) from None
+        faults = error.errors(include_url=False, include_input=False)
+        # What is missing may be there under a name that is not known.
+        first = min(faults, key=lambda each: each["type"] != "extra_forbidden")
+        raise InvalidInput(_field(first["loc"]), _problem(first)) from None
     checked = script.model_dump(by_alias=True, mode="json")
     texts_applied(checked, _check_template)
     _check_branches(script.steps, frozenset(), "script.steps")
@@ -116,6 +120,18 @@ def _steps_applied(
             new["default"] = _steps_applied(step["default"], change, f"{at}.default")
         changed.append(new)
     return changed
+
+
+def _problem(fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
+        return unknown_field(Script, fault["loc"])
+    if fault["type"] == "missing":
+        return "is missing"
+    if fault["type"] == "union_tag_not_found":
+        return f"has no type; there are {_TYPES}"
+    if fault["type"] == "union_tag_invalid":
+        return f"is of a type that is not known; there are {_TYPES}"
+    return fault["msg"].replace("valid tuple", "list")
 
 
 def _check_template(field: str, text: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dee_es.core.conditions.condition import ConditionError, Default, lookups, parse
+from dee_es.core.known_fields import nearest
 from dee_es.core.plans.graph import (
     cycles,
     explicit_next,
@@ -15,7 +16,7 @@ from dee_es.core.plans.graph import (
     successors,
 )
 from dee_es.core.plans.model import MAX_STEPS, Edge
-from dee_es.core.plans.reading import Draft, Outline, nearest
+from dee_es.core.plans.reading import Draft, Outline
 from dee_es.errors import PlanFault
 
 _MOST_HINTS = 20

@@ -5,7 +5,6 @@ A part that cannot becomes a fault that names it. So one slip in a step hides no
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dee_es.core.known_fields import keys_of, nearest
 from dee_es.core.plans.model import Edge, ExecutionPlan, ExitCondition, Explicit, Linear, PlanHead
 from dee_es.core.steps import STEP_TYPES, Arm, Duration, Tracking, canonical_type
 from dee_es.errors import PlanFault
@@ -98,11 +98,6 @@ def read_draft(data: object) -> Draft:
     draft.values["transitions"] = _transitions(draft, transitions)
     draft.values["exit_conditions"] = _exits(draft, exits)
     return draft
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` was most likely meant to be, if any comes close."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def _steps(draft: Draft, raw: object) -> list[BaseModel]:
@@ -237,7 +232,9 @@ def _explained(
     if detail["type"] == "missing":
         return f"`{path}` is missing", f"add `{path}`"
     if detail["type"] == "extra_forbidden":
-        keys = tuple(known) or _keys(_NESTED[str(detail["loc"][0])] if detail["loc"][1:] else model)
+        keys = tuple(known) or keys_of(
+            _NESTED[str(detail["loc"][0])] if detail["loc"][1:] else model
+        )
         key = str(detail["loc"][-1])
         remedy = _did_you_mean(key, keys) or f"remove it; the known keys are {', '.join(keys)}"
         return f"unknown key `{path}`", remedy
@@ -248,10 +245,6 @@ def _explained(
         # What is wrong with a whole part has no path of its own.
         return f"`{path}` {problem.format_map(context)}".removeprefix("`` "), remedy
     return f"`{path}`: {detail['msg']}", "correct it"
-
-
-def _keys(model: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(info.alias or name for name, info in model.model_fields.items())
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str | None:

@@ -11,7 +11,15 @@ from dee_es.core import events as e
 from dee_es.core.ids import idempotency_key
 from dee_es.core.runs import send_keys
 from dee_es.core.runs.channel_events import call_outcome
-from dee_es.core.runs.resend_state import dropped, key_of, mailed_after, resent, to_resend, without
+from dee_es.core.runs.resend_state import (
+    again,
+    dropped,
+    key_of,
+    mailed_after,
+    resent,
+    to_resend,
+    without,
+)
 from dee_es.core.runs.state import Hold, Intent, Lost, RunState
 from dee_es.core.views import RunStatus
 
@@ -230,7 +238,7 @@ def _step_failed(state: RunState, event: e.StepFailed, _: e.Meta) -> RunState:
 
 def _step_retried(state: RunState, event: e.StepRetried, meta: e.Meta) -> RunState:
     if event.resend:
-        return to_resend(state, event.step_id, key_of(state, event.step_id), event.retry_tick)
+        return again(state, event)
     reason = f"attempt {event.attempt}: {event.error}"
     state = replace(state, intent=None, excused=state.excused + event.ours)
     return _holding(state, "retry", event.retry_tick, reason, meta.tick)

@@ -11,7 +11,7 @@ from typing import Final
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.advance import Steps
-from dee_es.core.runs.resend_state import WITHIN_MS
+from dee_es.core.runs.resend_state import WITHIN_MS, times_used
 from dee_es.core.runs.state import Intent
 from dee_es.core.views import RunStatus
 
@@ -40,10 +40,11 @@ def _plan(
 ) -> bool:
     """Put the next time on record; False if there is none."""
     mailed = steps.state.mailed[step_id]
-    if mailed.resends >= MAX_RESENDS:
+    used = times_used(steps.state, step_id, ours)
+    if used >= MAX_RESENDS:
         return False
     scale = steps.materials.scale
-    due = steps.tick + max(1, scale.ticks(PAUSES_MS[mailed.resends]))
+    due = steps.tick + max(1, scale.ticks(PAUSES_MS[used]))
     if due > mailed.tick + scale.ticks(WITHIN_MS):
         return False
     steps.record(e.StepRetried(step_id, error, mailed.attempt, due, True, detail, ours))

@@ -14,6 +14,10 @@ WITHIN_MS: Final = 24 * 3600 * 1000
 """For how long after a message first went out it goes out again."""
 
 
+_EXCUSING: Final = 2
+"""The first rules under which an attempt that failed by our own settings does not count."""
+
+
 def mailed_after(state: RunState, event: e.StepDispatched, meta: e.Meta) -> Mailed:
     """What is known of a step's e-mail after this intent to send it."""
     known = state.mailed.get(event.step_id)
@@ -38,6 +42,26 @@ def to_resend(state: RunState, step_id: str, key: str, due_tick: int) -> RunStat
     others = without(state.resends, step_id)
     queue = sorted((*others, Resend(step_id, key, due_tick)), key=lambda each: each.due_tick)
     return replace(resent(state, step_id), resends=tuple(queue))
+
+
+def times_used(state: RunState, step_id: str, ours: bool) -> int:
+    """How often the step's message has gone out again, without the attempt that just failed if the
+    fault was `ours` and the run's rules excuse that."""
+    excused = ours and state.pins.rules >= _EXCUSING
+    return state.mailed[step_id].resends - (1 if excused else 0)
+
+
+def again(state: RunState, event: e.StepRetried) -> RunState:
+    """The state in which the step's message goes out again at the time that was planned.
+
+    An attempt that our own settings let fail has used up none of its times. Runs of older rules
+    keep the count that they had.
+    """
+    step_id = event.step_id
+    if step_id in state.mailed:
+        counted = replace(state.mailed[step_id], resends=times_used(state, step_id, event.ours))
+        state = replace(state, mailed={**state.mailed, step_id: counted})
+    return to_resend(state, step_id, key_of(state, step_id), event.retry_tick)
 
 
 def resent(state: RunState, step_id: str) -> RunState:

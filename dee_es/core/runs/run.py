@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
+from dee_es.core.clock import TimeScale
+from dee_es.core.gate.slots import tick_text
 from dee_es.core.messages.message import message_id
 from dee_es.core.runs.advance import Steps, advance
 from dee_es.core.runs.channel_events import call_outcome, ends_runs, meaning
@@ -40,7 +42,7 @@ def enroll(materials: c.Materials, command: c.Enroll) -> list[e.Event]:
     now = command.meta.tick
     start = now if command.start_tick is None else command.start_tick
     if start < now:
-        raise InvalidInput("start_at", f"tick {start} has passed; it is now tick {now}")
+        raise start_passed(materials.scale, start, now)
     kind = e.RunScheduled if start > now else e.RunStarted
     return [
         kind(
@@ -54,6 +56,12 @@ def enroll(materials: c.Materials, command: c.Enroll) -> list[e.Event]:
             personal=command.contact,
         )
     ]
+
+
+def start_passed(scale: TimeScale, start: int, now: int) -> InvalidInput:
+    """What to say of a start before `now`, both in ticks."""
+    passed = f"{tick_text(scale, start)} has passed"
+    return InvalidInput("start_at", f"{passed}; in this log it is {tick_text(scale, now)}")
 
 
 def decide(materials: c.Materials, state: RunState, command: c.RunCommand) -> list[e.Event]:

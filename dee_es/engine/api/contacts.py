@@ -9,9 +9,11 @@ from itertools import islice
 from typing import Final, Literal
 
 from dee_es.core.clock import require_utc
-from dee_es.core.contact import check_email, check_phone
+from dee_es.core.contact import check_email, check_phone, fold_phone, phone_as_written
 from dee_es.core.events import ConsentGranted, Level
+from dee_es.core.ids import contact_stream
 from dee_es.core.values import check_count, check_id, check_text
+from dee_es.core.views import RunFilter
 from dee_es.engine.api.base import ApiBase, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
@@ -216,11 +218,24 @@ class ContactsApi(ApiBase):
 
     def contact_id_for(self, *, email: str | None = None, phone: str | None = None) -> str:
         """The opaque id of a contact known by an address only: a keyed digest, equal for equal
-        addresses."""
+        addresses. Of a number with a zero in brackets behind its country code, as in +49 (0)30, it
+        is that of the number without, unless a contact is known under the other already."""
         return self._identified(None, email, phone)
 
     def _identified(self, contact_id: str | None, email: str | None, phone: str | None) -> str:
-        return self._known_by(contact_id, email, phone)[0]
+        known = self._known_by(contact_id, email, phone)
+        number = phone if contact_id is None and email is None else None
+        if number is not None and fold_phone(number) != phone_as_written(number):
+            # Such numbers were told apart once: whoever is known by one goes on under that id.
+            return known[1] if self._is_known(known[1]) else known[0]
+        return known[0]
+
+    def _is_known(self, contact_id: str) -> bool:
+        """Whether the log has anything of a contact."""
+        stream = contact_stream(contact_id)
+        if self._parts.store.heads([stream]):
+            return True
+        return bool(self._queries.rows(RunFilter(contact_id=contact_id), limit=1))
 
     def _known_by(
         self, contact_id: str | None, email: str | None, phone: str | None

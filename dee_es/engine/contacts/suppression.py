@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.contact import email_spellings, fold_email, fold_phone
+from dee_es.core.contact import email_spellings, fold_phone, mailbox_counted, phone_spellings
 from dee_es.core.contact_state import ContactState, Listed
 from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import SuppressionFact
@@ -56,15 +56,16 @@ class Contacts:
         """What a suppression may name this contact by: its id and keyed digests of its addresses.
 
         The digests cover a second record of the same person under another id; an international
-        domain has one for each of its spellings, the one that was given first. The addresses were
-        checked when the contact was made.
+        domain has one for each of its spellings, the one that was given first, and so has an
+        international telephone number. The addresses were checked when the contact was made.
         """
         found = [f"id:{contact_id}"]
         if email:
             spellings = email_spellings(email)
             found.extend([f"email:{self._keys.digest('email', each)}" for each in spellings])
         if phone:
-            found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))}")
+            numbers = phone_spellings(phone)
+            found.extend([f"phone:{self._keys.digest('phone', each)}" for each in numbers])
         return tuple(found)
 
     def ids_for_address(self, email: str | None, phone: str | None) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ class Contacts:
         kind, spellings = "email", email_spellings(email) if email else ()
         if not spellings:
             assert phone, "an address is needed"
-            kind, spellings = "phone", (fold_phone(phone),)
+            kind, spellings = "phone", phone_spellings(phone)
         return tuple([_id_of(self._keys.digest(kind, each)) for each in spellings])
 
     def suppressions(
@@ -93,10 +94,21 @@ class Contacts:
         ]
 
     def domain_digest(self, email: str | None) -> str | None:
-        """Keyed digest of the domain of an address, under which its daily limit is counted."""
+        """Keyed digest of the domain of an address, under which its daily limit is counted: the
+        same for all spellings of a domain."""
         if not email:
             return None
-        return self._keys.digest("domain", fold_email(email).rpartition("@")[2])[:32]
+        return self._keys.digest("domain", mailbox_counted(email).rpartition("@")[2])[:32]
+
+    def addresses_counted(self, email: str | None, phone: str | None) -> tuple[str, ...]:
+        """Keyed digests of a contact's addresses, under which its own daily limit is counted: one
+        for each of the two, whatever its spelling. Half a digest, 128 bits, tells them apart."""
+        found = []
+        if email:
+            found.append(f"email:{self._keys.digest('email', mailbox_counted(email))[:32]}")
+        if phone:
+            found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))[:32]}")
+        return tuple(found)
 
     # --- the suppression list ---------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import msgspec
 from dee_es.core import events as e
 from dee_es.core.contact import Contact
 from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.runs.run import start_passed
 from dee_es.core.values import check_map, check_payload_size
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
@@ -97,8 +98,7 @@ class Enrollment:
         """The run that this very command created before; raises `InvalidInput` if it did not."""
         known = self._admission.created(plan.id, person, now.command_id)
         if known is None:
-            text = f"tick {start_tick} has passed; it is now tick {now.tick}"
-            raise InvalidInput("start_at", text)
+            raise start_passed(self._runs.clock.scale, start_tick, now.tick)
         return self._runs.load(known)
 
     def _refusal(self, order: Order, batch: Batch) -> DeeError:

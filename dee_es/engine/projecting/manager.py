@@ -51,9 +51,13 @@ class Projections:
 
     # --- looking ----------------------------------------------------------------------------------
 
-    def status(self) -> tuple[ProjectionStatus, ...]:
-        """How every projection stands. Nothing is caught up for it, so that lag can be seen."""
-        return self._status.all()
+    def status(self, count: bool = False) -> tuple[ProjectionStatus, ...]:
+        """How every projection stands. Nothing is caught up for it, so that lag can be seen.
+
+        With `count` the rows of each table are counted, and bytes too where that takes reading all
+        of them; without it, rows are what the number of runs tells.
+        """
+        return self._status.all(count)
 
     def parked(self, name: str | None = None) -> tuple[ParkedStream, ...]:
         """The streams that could not be folded, with the event and the error of each."""

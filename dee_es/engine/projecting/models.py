@@ -121,10 +121,12 @@ class ProjectionStatus(Answer):
     """How a projection stands.
 
     `version` is the one that the database serves, `wanted` that of this code, `read` the one that
-    this code reads (None: it knows none that is there). `rows` are those of its table: of the audit
-    trail and the contact history, whose entries are in a second one, a row for each run.
-    `lag_seconds` is the age in wall time of the oldest event not folded yet. `bytes` is None where
-    nobody counts them.
+    this code reads (None: it knows none that is there). `lag_seconds` is the age in wall time of
+    the oldest event not folded yet. `rows` are those of its table (of the audit trail and the
+    contact history, whose entries are in a second one, a row for each run): counted if that was
+    asked for, else as many as there are runs, which is what they are (`rows_exact`) while it is
+    level with the list of runs and nothing is parked. `bytes` is None where nobody counts them, or
+    only by reading all of them.
     """
 
     name: str
@@ -135,6 +137,7 @@ class ProjectionStatus(Answer):
     lag_events: int
     lag_seconds: float
     rows: int
+    rows_exact: bool
     bytes: int | None
     parked: int
     last_rebuild: LastRebuild | None

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dee_es.core.projection import Build
+from dee_es.core.views import RunFilter, RunRow
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import (
     LastRebuild,
@@ -24,10 +26,11 @@ _MS = 1000
 class Status(Context):
     """Looks at the projections; catches nothing up, so that lag can be seen."""
 
-    def all(self) -> tuple[ProjectionStatus, ...]:
-        """Every projection of this code, in its order."""
+    def all(self, count: bool = False) -> tuple[ProjectionStatus, ...]:
+        """Every projection of this code, in its order; rows and bytes counted if that is wanted."""
         standing = self.views.standing()
         rebuilds = {(row.name, row.version, row.number): row for row in self.views.rebuilds()}
+        runs = None if count else self._runs(standing.builds)
         found = []
         for wanted in self.projector.projections:
             own = [row for row in standing.builds if row.name == wanted.name]
@@ -36,10 +39,8 @@ class Status(Context):
             shown = read or serving
             build = self.projector.build_of(shown)
             there = build is None or self.views.there(build.tables)
-            rows, size = (0, None)
-            if build is not None and there:
-                rows, size = self.views.size(build.tables)
             lag = standing.head - shown.position
+            rows, exact, size = self._size(build if there else None, shown, runs)
             found.append(
                 ProjectionStatus(
                     name=wanted.name,
@@ -50,6 +51,7 @@ class Status(Context):
                     lag_events=lag,
                     lag_seconds=self._lag_seconds(shown.position) if lag else 0.0,
                     rows=rows,
+                    rows_exact=exact,
                     bytes=size,
                     parked=serving.parked,
                     last_rebuild=_last(rebuilds.get(serving.key)),
@@ -67,6 +69,32 @@ class Status(Context):
                 )
             )
         return tuple(found)
+
+    def _runs(self, rows: Sequence[BuildRow]) -> tuple[int, BuildRow] | None:
+        """How many runs the list has, by its own counts, and how it stands; None if this code
+        cannot read it."""
+        for wanted in self.projector.projections:
+            if issubclass(wanted.table.row_type, RunRow):
+                row = self.reads(wanted, [row for row in rows if row.name == wanted.name])
+                build = None if row is None else self.projector.build_of(row)
+                if row is not None and build is not None and self.views.there(build.tables):
+                    return self.views.list_runs(build.table, RunFilter(), limit=1).total, row
+        return None
+
+    def _size(
+        self, build: Build | None, shown: BuildRow, runs: tuple[int, BuildRow] | None
+    ) -> tuple[int, bool, int | None]:
+        """Rows of the first table, whether exactly, and bytes."""
+        if build is None:
+            return 0, True, None
+        if runs is None or build.table.key != "run_id":
+            rows, size = self.views.size(build.tables)
+            return rows, True, size
+        total, listed = runs
+        # A row is a run whose first event was folded: there cannot be more of them than events.
+        alike = shown.position == listed.position and not (shown.parked or listed.parked)
+        exact = alike or shown.position == 0 or shown.key == listed.key
+        return min(total, shown.position), exact, self.views.bytes_at_hand(build.tables)
 
     def reads(self, wanted: AnyProjection, rows: Sequence[BuildRow]) -> BuildRow | None:
         """The build that this code reads; None if it can read none that is there."""

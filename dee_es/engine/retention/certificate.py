@@ -31,9 +31,13 @@ _NOTE: Final = (
 
 
 def file_name(contact_id: str) -> str:
-    """The name of a certificate's file; no two contacts share one."""
-    # A tilde is in no id, and a colon is in no name that every file system takes.
-    return f"erasure-{contact_id.replace(':', '~')}.txt"
+    """The name of a certificate's file; no two contacts share one, nor do those whose ids differ
+    only by case where a file system makes no difference between such names."""
+    # A tilde or an equals sign is in no id, and a colon is in no name that every file system takes.
+    name = f"erasure-{contact_id.replace(':', '~')}"
+    # Which characters are capitals, as bits from the first one on.
+    capitals = sum(1 << at for at, char in enumerate(contact_id) if char.isupper())
+    return f"{name}={capitals:x}.txt" if capitals else f"{name}.txt"
 
 
 class Certificates:

@@ -65,8 +65,8 @@ class Gatekeeper:
         listed = self._contacts.suppressions(subjects) if epoch else nothing
         consents = self._consents(runs, epoch)
         found = [
-            self._snapshots(run, about, facts, consents, tick)
-            for run, about, facts in zip(runs, subjects, listed, strict=True)
+            self._snapshots(run, facts, consents, tick)
+            for run, facts in zip(runs, listed, strict=True)
         ]
         counted = self._counted(found, runs)
         guards = [SuppressionGuard(about, epoch) for about in subjects]
@@ -84,7 +84,6 @@ class Gatekeeper:
     def _snapshots(
         self,
         run: RunState,
-        subjects: tuple[str, ...],
         listed: tuple[SuppressionFact, ...],
         consents: Mapping[tuple[str, str], Consent],
         tick: int,
@@ -117,7 +116,8 @@ class Gatekeeper:
                 digest = self._contacts.domain_digest(run.contact.email)
                 snapshot = replace(snapshot, domain=digest)
             if needs.addresses:
-                snapshot = replace(snapshot, addresses=_addresses(subjects))
+                counted = self._contacts.addresses_counted(run.contact.email, run.contact.phone)
+                snapshot = replace(snapshot, addresses=counted)
             made[channel] = snapshot
         return made
 
@@ -181,19 +181,6 @@ def given_back(
 def guarded(unit: Unit, guard: SuppressionGuard, uses: tuple[CounterUse, ...]) -> Unit:
     """The unit, refused if what its decision relied on has changed by the time it commits."""
     return replace(unit, guard=guard, counters=uses)
-
-
-def _addresses(subjects: Iterable[str]) -> tuple[str, ...]:
-    """The addresses among the subjects; half a digest, 128 bits, tells them apart as well.
-
-    Of an address with several spellings only the first counts: a send is counted once.
-    """
-    found: dict[str, str] = {}
-    for subject in subjects:
-        kind, _, digest = subject.partition(":")
-        if kind != "id":
-            found.setdefault(kind, f"{kind}:{digest[:32]}")
-    return tuple(found.values())
 
 
 def _fact(consent: Consent | None, tick: int) -> ConsentFact:

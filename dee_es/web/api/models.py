@@ -10,19 +10,23 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     create_model,
 )
 from pydantic.alias_generators import to_camel
 
 from dee_es.core.values import MAX_SAFE_INTEGER
+from dee_es.doors.times import parse_duration
 from dee_es.engine.models import Answer
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.web.problems import in_json
 
+_EXAMPLE: Final = "write for example 2026-01-31T12:00:00Z"
 _ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}$"
 
 
@@ -52,21 +56,30 @@ class EntryFault(Answer):
         return cls(index=index, error=type(error).__name__, field=field, detail=detail)
 
 
-def _iso(value: object) -> object:
-    if isinstance(value, datetime):
-        return value
-    if not isinstance(value, str) or value.replace(".", "").lstrip("+-").isdecimal():
-        raise ValueError("must be a time in ISO 8601 with a zone")
-    return value
-
-
-def _utc(moment: datetime) -> datetime:
+def _time(value: object, read: ValidatorFunctionWrapHandler) -> datetime:
+    """A time in UTC. A distance such as 24h is another time on the next page, and is refused."""
+    if isinstance(value, str) and _is_distance(value):
+        raise ValueError(f"takes a time in full, not how long ago; {_EXAMPLE}")
+    number = isinstance(value, str) and value.replace(".", "").lstrip("+-").isdecimal()
+    if number or not isinstance(value, str | datetime):
+        raise ValueError(f"must be a time in ISO 8601 with a zone; {_EXAMPLE}")
+    try:
+        moment: datetime = read(value)
+    except ValidationError:
+        raise ValueError(f"must be a time in ISO 8601 with a zone; {_EXAMPLE}") from None
     if moment.tzinfo is None:
-        raise ValueError("has no time zone; write for example 2026-01-31T12:00:00Z")
+        raise ValueError(f"has no time zone; {_EXAMPLE}")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("is beyond what can be counted") from None
+
+
+def _is_distance(text: str) -> bool:
+    try:
+        return parse_duration(text.strip()) is not None
+    except ValueError:
+        return True
 
 
 def _filled(text: str) -> str:
@@ -77,7 +90,7 @@ def _filled(text: str) -> str:
     return text
 
 
-UtcTime = Annotated[datetime, BeforeValidator(_iso), AfterValidator(_utc)]
+UtcTime = Annotated[datetime, WrapValidator(_time)]
 """A time in ISO 8601 with a zone."""
 GivenId = Annotated[str, StringConstraints(pattern=_ID_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]

@@ -9,7 +9,7 @@ from functools import partial
 from math import inf
 from typing import Annotated, Final
 
-from fastapi import Path, Response
+from fastapi import Path, Query, Response
 from pydantic import BaseModel, Field
 
 from dee_es.engine.facade import EngineApi
@@ -86,6 +86,12 @@ class Dropped(Answer):
     tables: tuple[str, ...]
 
 
+class Looked(Given):
+    """Whether rows and bytes are counted, which takes as long as the tables are large."""
+
+    count: bool = False
+
+
 class CatchUp(Given):
     """For so many seconds at most; without them until it is level with the log."""
 
@@ -106,9 +112,12 @@ class Retry(Given):
 
 
 @router.get("/projections", openapi_extra=VIEWER, summary="How projections stand")
-def status(engine: EngineDep) -> Standing:
-    """How every projection stands. Nothing is caught up for it, so that lag can be seen."""
-    return Standing(projections=engine.projections.status(), parked=engine.projections.parked())
+def status(engine: EngineDep, given: Annotated[Looked, Query()]) -> Standing:
+    """How every projection stands. Nothing is caught up for it, so that lag can be seen. Unless
+    `count` is given, `rows` follow from the number of runs: `rowsExact` says whether they are so
+    many, or about so many."""
+    found = engine.projections.status(given.count)
+    return Standing(projections=found, parked=engine.projections.parked())
 
 
 @_starts("/projections/{name}/rebuild", openapi_extra=job(ADMIN), summary="Rebuild a projection")

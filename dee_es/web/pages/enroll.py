@@ -10,6 +10,7 @@ from fastapi import Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from dee_es.doors.contacts_csv import CsvContact, CsvRow, read_contacts
+from dee_es.doors.contacts_header import DELIMITER_NAMES
 from dee_es.doors.never_text import never_text
 from dee_es.engine.facade import EngineApi
 from dee_es.web.api import bulk as api
@@ -114,9 +115,10 @@ def _look(
     file, _ = upload.reading()
     with file, closing(read_contacts(file, options.kinds)) as contacts:
         rows: list[CsvRow] = list(islice(contacts, _ROWS))
+    separators = DELIMITER_NAMES[contacts.columns.delimiter]
     in_vain = never_text(plan_of(options.plan, engine), contacts.columns)
     made = _start(engine, jobs, actor, options, upload, None)
-    return HeldFile(upload, options, actor, made, rows, in_vain)
+    return HeldFile(upload, options, actor, made, rows, in_vain, separators)
 
 
 def _start(

@@ -26,12 +26,13 @@ router: Final = page_router()
 @router.get("/projections", openapi_extra=VIEWER)
 def projections(request: Request, engine: EngineDep, jobs: JobsDep) -> Response:
     """How every projection stands. Nothing is caught up for it, so that lag can be seen."""
+    asked = api.Looked(count=inputs.given(request, "count") == "yes")
     under_way = [each.view() for each in jobs.all() if not each.state.ended]
     return rendering.page(
         request,
         engine,
         "projections.html",
-        standing=api.status(engine),
+        standing=api.status(engine, asked),
         jobs=[each for each in under_way if each.kind.startswith(("rebuild", "verify", "retry"))],
     )
 

@@ -238,6 +238,11 @@ class MemoryViews:
         with self._database.reading():
             return len(_table(self._database, tables[0]).rows), None
 
+    def bytes_at_hand(self, tables: Sequence[Table[Any]]) -> int | None:
+        """See `Views.bytes_at_hand`."""
+        del tables
+        return None
+
     def run(self, table: Table[RunRow], run_id: str) -> RunRow | None:
         """See `Views.run`."""
         with self._database.reading():

@@ -123,8 +123,9 @@ class Database(Protocol):
         """Do the housekeeping of tables that were just filled."""
         ...
 
-    def bytes_of(self, tables: Sequence[str]) -> int | None:
-        """Bytes of the tables with their indexes; None if the database cannot tell."""
+    def bytes_of(self, tables: Sequence[str], cheaply: bool = False) -> int | None:
+        """Bytes of the tables with their indexes; None if the database cannot tell, or not
+        `cheaply`, without reading all of them."""
         ...
 
     def query(self, sql: str, params: Sequence[object] = ()) -> list[Any]:

@@ -119,6 +119,11 @@ class RelationalViews:
         rows = self.database.query(_SIZE.format(table=quoted(names[0])))[0][0]
         return int(rows), self.database.bytes_of(names)
 
+    def bytes_at_hand(self, tables: Sequence[Table[Any]]) -> int | None:
+        """See `Views.bytes_at_hand`."""
+        names = [relation.name for relation in relations_of(tables)]
+        return self.database.bytes_of(names, cheaply=True)
+
     def run(self, table: Table[RunRow], run_id: str) -> RunRow | None:
         """See `Views.run`."""
         relation = rows_relation(table)
