@@ -15,6 +15,7 @@ from dee_es.core.gate import Policy, read_policy
 from dee_es.core.ids import definition_stream
 from dee_es.core.plans.plan import ExecutionPlan, missing_references
 from dee_es.core.runs.rendering import unrenderable
+from dee_es.core.runs.rules import RULES
 from dee_es.core.values import check_id
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.timekeeping import EngineClock
@@ -237,7 +238,7 @@ def pins_at(plan: ExecutionPlan, heads: Mapping[str, Head]) -> e.Pins:
         {name: version("script", name) for name in sorted(plan.graph.scripts)},
         version("sender", SENDER_ID),
         version("policy", POLICY_ID),
-        e.RULES,
+        RULES,
     )
 
 

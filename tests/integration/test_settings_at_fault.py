@@ -10,7 +10,8 @@ import pytest
 
 from dee_es import Contact
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.core import events as e
+from dee_es.core.runs.rules import RULES
+from dee_es.engine import definitions
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.engines import (
     BACKENDS,
@@ -80,9 +81,9 @@ def test_a_log_of_older_rules_means_what_it_did(monkeypatch: pytest.MonkeyPatch)
     with open_engine(":memory:", channel=MemoryChannel(answer)) as engine:
         publish_basics(engine)
         attempts = []
-        for number, rules in enumerate((1, e.RULES)):
+        for number, rules in enumerate((1, RULES)):
             answers[:] = [ChannelResult("delivered", "msg_1")]
-            monkeypatch.setattr(e, "RULES", rules)
+            monkeypatch.setattr(definitions, "RULES", rules)
             ada = Contact(id=f"c{number}", email=f"a{number}@example.com", firstName="Ada")
             run = engine.execute(outreach(), ada)
             engine.tick()

@@ -6,6 +6,7 @@ import pytest
 
 from dee_es.core import events as e
 from dee_es.core.builders import transitions
+from dee_es.core.runs.rules import RULES
 from tests.support.given import Story, given, plan_of
 
 HOUR = 3600
@@ -96,7 +97,7 @@ def test_a_refusal_that_can_pass_is_tried_again_at_the_next_of_its_times() -> No
     run.stands("waiting", resume_tick=3 * DAY).due(60 + 5 * HOUR)
 
 
-@pytest.mark.parametrize("rules, most", [(1, 3), (e.RULES, 23)])
+@pytest.mark.parametrize("rules, most", [(1, 3), (RULES, 23)])
 def test_what_our_own_settings_let_fail_uses_up_no_time_under_the_rules_of_now(
     rules: int, most: int
 ) -> None:
@@ -112,7 +113,7 @@ def test_what_our_own_settings_let_fail_uses_up_no_time_under_the_rules_of_now(
 
 
 def test_after_a_fault_of_our_own_all_times_are_left() -> None:
-    run, tick, sent = given(PLAN).enrolled(0, pins=e.Pins(rules=e.RULES)).ticked(0), 0, []
+    run, tick, sent = given(PLAN).enrolled(0, pins=e.Pins(rules=RULES)).ticked(0), 0, []
     bounced(run.delivered(0), 1)
     for _ in range(2):
         tick = run.state.resends[0].due_tick

@@ -6,7 +6,6 @@ contact's key, and is None when there is none or when it was erased.
 """
 
 from dee_es.core.events.base import (
-    RULES,
     Detail,
     Enrolled,
     Event,
@@ -70,7 +69,6 @@ from dee_es.core.events.system import (
 )
 
 __all__ = [
-    "RULES",
     "BranchEvaluated",
     "ChannelEventReceived",
     "CheckpointSigned",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -70,16 +70,10 @@ class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     data: dict[str, Any] = {}
 
 
-RULES: Final = 2
-"""The rules that runs enrolled now decide by. Those of 1 count every attempt at sending a message
-again after a soft bounce; 2 leaves out those that failed by our own settings."""
-
-
 class Pins(msgspec.Struct, frozen=True, omit_defaults=True):
     """The versions a run decides by, so that a later publication cannot change it.
 
-    `rules` are those of this code that it was enrolled under: old logs mean what they did, see
-    `RULES`.
+    `rules` are those of this code that it was enrolled under, see `core/runs/rules.py`.
     """
 
     templates: dict[str, int] = {}

@@ -8,14 +8,11 @@ from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.runs import rules
 from dee_es.core.runs.state import Mailed, Resend, RunState
 
 WITHIN_MS: Final = 24 * 3600 * 1000
 """For how long after a message first went out it goes out again."""
-
-
-_EXCUSING: Final = 2
-"""The first rules under which an attempt that failed by our own settings does not count."""
 
 
 def mailed_after(state: RunState, event: e.StepDispatched, meta: e.Meta) -> Mailed:
@@ -47,7 +44,7 @@ def to_resend(state: RunState, step_id: str, key: str, due_tick: int) -> RunStat
 def times_used(state: RunState, step_id: str, ours: bool) -> int:
     """How often the step's message has gone out again, without the attempt that just failed if the
     fault was `ours` and the run's rules excuse that."""
-    excused = ours and state.pins.rules >= _EXCUSING
+    excused = ours and state.pins.rules >= rules.EXCUSING
     return state.mailed[step_id].resends - (1 if excused else 0)
 
 

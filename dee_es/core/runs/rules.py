@@ -1,0 +1,27 @@
+"""The rules of this code that a run decides by: old logs go on meaning what they did.
+
+A change to how runs decide, or to what their events add up to, takes a new number here, and asks
+for it wherever it makes a difference; `Pins.rules` is the number a run was enrolled under.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dee_es.core import events as e
+from dee_es.errors import UnknownEventVersion
+
+RULES: Final = 2
+"""Those of runs that are enrolled now."""
+EXCUSING: Final = 2
+"""The first under which an attempt to send a message again after a soft bounce does not count if it
+failed by our own settings."""
+
+
+def known(pins: e.Pins) -> e.Pins:
+    """The same pins; raises `UnknownEventVersion` if their rules are those of newer code."""
+    if pins.rules > RULES:
+        raise UnknownEventVersion(
+            f"a run decides by rules {pins.rules}, known up to {RULES}; upgrade dee-es"
+        )
+    return pins
