@@ -64,7 +64,7 @@ def _created(recorded: e.RecordedEvent, event: e.Start) -> RunState:
         plan_version=event.plan_version,
         contact_id=event.contact_id,
         enrollment=event.enrollment,
-        pins=rules.known(event.pins),
+        pins=rules.known(event.pins, recorded.stream_id),
         contact=event.personal or e.Enrolled(),
         status=RunStatus.PENDING if scheduled else RunStatus.ACTIVE,
         version=recorded.version,
@@ -303,7 +303,7 @@ def _run_retried(state: RunState, event: e.RunRetried, _: e.Meta) -> RunState:
         failure=None,
         reenter=not state.hold and state.current_step is not None and not state.step_done,
         acts_at=event.acts_at,
-        pins=rules.known(event.pins or state.pins),
+        pins=rules.known(event.pins or state.pins, state.run_id),
     )
 
 

@@ -18,10 +18,10 @@ EXCUSING: Final = 2
 failed by our own settings."""
 
 
-def known(pins: e.Pins) -> e.Pins:
-    """The same pins; raises `UnknownEventVersion` if their rules are those of newer code."""
+def known(pins: e.Pins, run_id: str) -> e.Pins:
+    """The run's pins; raises `UnknownEventVersion` if their rules are those of newer code."""
     if pins.rules > RULES:
         raise UnknownEventVersion(
-            f"a run decides by rules {pins.rules}, known up to {RULES}; upgrade dee-es"
+            f"{run_id} decides by rules {pins.rules}, known up to {RULES}; upgrade dee-es"
         )
     return pins
