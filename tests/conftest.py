@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.counts import FULL
-from tests.support.postgres import fresh_postgres, postgres_url
+from tests.support.postgres import empty_postgres, fresh_postgres, postgres_url
 
-__all__ = ["fresh_postgres", "postgres_url"]
+__all__ = ["empty_postgres", "fresh_postgres", "postgres_url"]
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would every process that a
 # test starts.

@@ -24,12 +24,23 @@ def disk_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bac
     yield from _backend(request.param, request, tmp_path)
 
 
-def _backend(kind: Kind, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def bare_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """The same before anybody has opened it: there are no tables yet."""
+    yield from _backend(request.param, request, tmp_path, "empty_postgres")
+
+
+def _backend(
+    kind: Kind,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    postgres: str = "fresh_postgres",
+) -> Iterator[Backend]:
     address = ""
     if kind == "sqlite":
         address = str(tmp_path / "dee.db")
     elif kind == "postgres":
-        address = request.getfixturevalue("fresh_postgres")()
+        address = request.getfixturevalue(postgres)()
     backend = Backend(kind, address)
     yield backend
     backend.close()

@@ -108,17 +108,17 @@ def test_each_contact_is_on_the_list_on_its_own_account(store: EventStore) -> No
 
 
 def test_a_list_from_before_keeps_what_is_on_it(
-    disk_backend: Backend, monkeypatch: pytest.MonkeyPatch
+    bare_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opener = import_module(f"dee_es.adapters.storage.{disk_backend.kind}.store")
+    opener = import_module(f"dee_es.adapters.storage.{bare_backend.kind}.store")
     with monkeypatch.context() as before:
         before.setattr(opener, "MIGRATIONS", opener.MIGRATIONS[:6])
-        disk_backend.open()[0].close()
-    disk_backend.raw(
+        bare_backend.open()[0].close()
+    bare_backend.raw(
         "INSERT INTO suppressions (subject, level, scope, contact_id, epoch) "
         f"VALUES ('{JANE_MAIL.subject}', 'channel', 'email', 'jane', 1)"
     )
-    store, _ = disk_backend.open()
+    store, _ = bare_backend.open()
     other = replace(JANE_MAIL, contact_id="duplicate")
     store.commit([unit("contact:duplicate", suppress=(other,))])
     assert suppressed(store, JANE_MAIL.subject) == values(JANE_MAIL, other)

@@ -216,14 +216,14 @@ def test_the_leases_are_listed(backend: Backend, store: EventStore) -> None:
 
 @pytest.mark.parametrize("still_held", [True, False])
 def test_a_database_with_the_former_table_keeps_its_epoch(
-    disk_backend: Backend, monkeypatch: pytest.MonkeyPatch, still_held: bool
+    bare_backend: Backend, monkeypatch: pytest.MonkeyPatch, still_held: bool
 ) -> None:
-    opener = import_module(f"dee_es.adapters.storage.{disk_backend.kind}.store")
+    opener = import_module(f"dee_es.adapters.storage.{bare_backend.kind}.store")
     with monkeypatch.context() as before:
         before.setattr(opener, "MIGRATIONS", opener.MIGRATIONS[:1])
-        disk_backend.open()[0].close()
+        bare_backend.open()[0].close()
     expires = 2**50 if still_held else 0
-    disk_backend.raw(f"INSERT INTO leases VALUES ('0/1', 'former', 7, {expires})")
-    store, _ = disk_backend.open()
+    bare_backend.raw(f"INSERT INTO leases VALUES ('0/1', 'former', 7, {expires})")
+    store, _ = bare_backend.open()
     lease = store.acquire_lease(WHOLE, "a", LONG)
     assert lease == (None if still_held else Lease(WHOLE, "a", 8))

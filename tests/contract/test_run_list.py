@@ -157,20 +157,20 @@ def test_time_ranges_at_every_edge(views: Views, rows: list[RunRow]) -> None:
 
 
 def test_runs_that_came_late_into_a_database_of_before(
-    disk_backend: Backend, monkeypatch: pytest.MonkeyPatch
+    bare_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it took in from elsewhere is known by the record of that alone."""
-    opener = import_module(f"dee_es.adapters.storage.{disk_backend.kind}.store")
+    opener = import_module(f"dee_es.adapters.storage.{bare_backend.kind}.store")
     with monkeypatch.context() as before:
         before.setattr(opener, "MIGRATIONS", opener.MIGRATIONS[:5])
-        disk_backend.open()[0].close()
-    state = "x'00'" if disk_backend.kind == "sqlite" else "'x'"
-    disk_backend.raw(
+        bare_backend.open()[0].close()
+    state = "x'00'" if bare_backend.kind == "sqlite" else "'x'"
+    bare_backend.raw(
         "INSERT INTO stored_events "
         "(notification_id, originator_id, originator_version, topic, state) "
         f"VALUES (1, 'system', 1, 'LogImported', {state})"
     )
-    _, views = disk_backend.open()
+    _, views = bare_backend.open()
     rows = [
         replace(row, created_tick=100 - row.ordinal) for row in some_runs(random.Random(3), 100)
     ]

@@ -12,9 +12,9 @@ from tests.support.postgres import FreshPostgres
 
 
 @pytest.fixture
-def dee(tmp_path: Path, fresh_postgres: FreshPostgres) -> Dee:
+def dee(tmp_path: Path, empty_postgres: FreshPostgres) -> Dee:
     (tmp_path / "plan.yaml").write_text(PLAN, encoding="utf-8")
-    return Dee(tmp_path, {"DEE_DATABASE": fresh_postgres(), "DEE_KEYS": "sqlite:///keys.db"})
+    return Dee(tmp_path, {"DEE_DATABASE": empty_postgres(), "DEE_KEYS": "sqlite:///keys.db"})
 
 
 def test_a_tour(dee: Dee) -> None:
@@ -46,9 +46,9 @@ def test_a_tour(dee: Dee) -> None:
 
 
 def test_init_needs_a_place_for_the_keys_and_shows_no_password(
-    tmp_path: Path, fresh_postgres: FreshPostgres
+    tmp_path: Path, empty_postgres: FreshPostgres
 ) -> None:
-    url = fresh_postgres().replace("postgresql://postgres:@", "postgresql://postgres:hunter2@")
+    url = empty_postgres().replace("postgresql://postgres:@", "postgresql://postgres:hunter2@")
     assert "hunter2" in url
     dee = Dee(tmp_path, {"DEE_DATABASE": url})
     assert "DEE_KEYS" in dee.fault("init")

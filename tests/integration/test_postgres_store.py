@@ -392,7 +392,10 @@ def test_what_a_client_would_speak_otherwise_does_not_matter(
     store.close()
 
 
-def test_a_role_without_rights_is_told_which_and_needs_none_to_make_tables(url: str) -> None:
+def test_a_role_without_rights_is_told_which_and_needs_none_to_make_tables(
+    empty_postgres: FreshPostgres,
+) -> None:
+    url = empty_postgres()
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("DROP ROLE IF EXISTS lowly")
         admin.execute("CREATE ROLE lowly LOGIN")

@@ -28,11 +28,19 @@ NOT_TEXT = "\ud800"
 @pytest.fixture(params=["sqlite", "postgres"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """An empty database that several may open."""
+    yield from _backend(request, tmp_path, "fresh_postgres")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def bare_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """One that nobody has opened yet: there are no tables."""
+    yield from _backend(request, tmp_path, "empty_postgres")
+
+
+def _backend(request: pytest.FixtureRequest, tmp_path: Path, postgres: str) -> Iterator[Backend]:
     kind: Kind = request.param
-    if kind == "sqlite":
-        address = str(tmp_path / "dee.db")
-    else:
-        address = request.getfixturevalue("fresh_postgres")()
+    place = str(tmp_path / "dee.db")
+    address = place if kind == "sqlite" else request.getfixturevalue(postgres)()
     opened = Backend(kind, address)
     yield opened
     opened.close()
@@ -145,9 +153,9 @@ def test_a_database_of_newer_code_is_refused(backend: Backend, store: EventStore
         backend.open()
 
 
-def test_many_may_open_a_new_database_at_once(backend: Backend) -> None:
+def test_many_may_open_a_new_database_at_once(bare_backend: Backend) -> None:
     with ThreadPoolExecutor(6) as threads:
-        opened = list(threads.map(lambda _: backend.open(), range(6)))
+        opened = list(threads.map(lambda _: bare_backend.open(), range(6)))
     for number, (store, views) in enumerate(opened):
         prepare(views, [RUNS])
         assert store.commit([unit(run(number))]) == [committed_at(number + 1)]

