@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -319,7 +320,8 @@ def test_a_server_says_how_long_it_wants_to_be_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept = list[float]()
-    monkeypatch.setattr(sending.time, "sleep", slept.append)
+    # Its own view of the module: threads of others sleep on.
+    monkeypatch.setattr(sending, "time", SimpleNamespace(sleep=slept.append))
     busy = answer_of("429 Busy", PROBLEM, BUSY, "Retry-After: 7")
     with answering(busy, FILE) as url, DeeClient(url) as client:
         assert list(client._http.lines("/jobs/job_1/file")) == [b"a,b\n"]

@@ -16,7 +16,6 @@ from dee_es import Engine, EngineConfig
 from dee_es.adapters.storage.sqlite import SqliteStore, database, open_sqlite
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
-from tests.support.engines import open_engine
 from tests.support.events import committed_at, run, unit
 
 COMMITS = 30
@@ -179,20 +178,6 @@ def test_any_name_is_that_of_a_file(
         assert store.log_head().position == 1
     store.close()
     assert [each.name for each in tmp_path.iterdir()] == [name]
-
-
-def test_a_run_list_whose_table_is_gone_is_told_and_not_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "dee.db"
-    with open_engine(f"sqlite:///{path}") as engine:
-        assert engine.list_runs().total == 0
-        with closing(sqlite3.connect(path)) as other, other:
-            tables = other.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'run_list*'"
-            ).fetchall()
-            for (table,) in tables:
-                other.execute(f'DROP TABLE "{table}"')
-        with pytest.raises(StoreUnavailable, match="no such table"):
-            engine.list_runs()
 
 
 def test_a_claim_that_cannot_be_laid_beside_the_database_is_told(tmp_path: Path) -> None:
