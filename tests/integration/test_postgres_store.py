@@ -427,7 +427,13 @@ def test_a_role_without_the_right_to_make_tables_can_do_a_days_work(
 
     def opened(there: str) -> Engine:
         channels = {"email": MemoryChannel(), "voice": MemoryChannel()}
-        config = EngineConfig(there, clock="manual", keys=there, master_key_file=master)
+        config = EngineConfig(
+            there,
+            clock="manual",
+            keys=there,
+            master_key_file=master,
+            audit_key_file=str(tmp_path / "audit.key"),
+        )
         return Engine(config, channels=channels)
 
     with opened(url) as owner:
