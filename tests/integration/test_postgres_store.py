@@ -369,6 +369,19 @@ def test_a_database_that_cannot_hold_every_text_is_refused(url: str, encoding: s
             admin.execute(dropped.format(psycopg.sql.Identifier(name)))
 
 
+def test_keys_are_counted_in_a_database_of_any_encoding(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE encoded_keys ENCODING SQL_ASCII TEMPLATE template0 "
+            "LC_COLLATE 'C' LC_CTYPE 'C'")  # fmt: skip
+        try:
+            table = PostgresKeyTable(psycopg.conninfo.make_conninfo(url, dbname="encoded_keys"))
+            assert table.bury([b"k" * 16]) == 1
+            assert table.state().destroyed == 1
+            table.close()
+        finally:
+            admin.execute("DROP DATABASE encoded_keys WITH (FORCE)")
+
+
 def test_what_a_client_would_speak_otherwise_does_not_matter(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

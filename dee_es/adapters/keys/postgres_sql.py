@@ -27,6 +27,7 @@ CONNECT: Final[dict[str, Any]] = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "application_name": "dee-es keys",
+    "client_encoding": "UTF8",
 }
 
 # Of the meta table, `store` holds the secret and counts destroyed keys, `generation` counts in its
