@@ -186,7 +186,10 @@ def fold_phone(checked: str) -> str:
     if "(" not in checked or digits.startswith(_ZERO_DIALLED):
         return digits
     code = _COUNTRY.match(digits)
-    before, bracket, _ = _APART_IN_NUMBER.sub("", checked).partition("(0")
+    text = _APART_IN_NUMBER.sub("", checked)
+    # The two zeros of a country code may stand in brackets, too.
+    text = "+" + text[3:] if text.startswith("(00") else text
+    before, bracket, _ = text.partition("(0")
     if code is None or not bracket or phone_as_written(before) != code[0]:
         return digits
     return code[0] + digits[code.end() + 1 :]

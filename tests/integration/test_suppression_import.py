@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dee_es import Contact, Engine, SuppressionEntry
+from dee_es import Contact, Engine, EngineConfig, SuppressionEntry
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.contact import phone_as_written
 from dee_es.core.events import ContactSuppressed
@@ -260,6 +260,28 @@ def test_who_was_listed_and_known_by_a_zero_in_brackets_before_still_is(
     assert engine.contact_id_for(phone=number) == known
     assert engine.unsuppress(phone="+49 30 1234")
     assert not engine.unsuppress(phone=number)
+
+
+@pytest.mark.parametrize("personal_data", ["encrypted", "off"])
+def test_who_has_only_runs_under_a_zero_in_brackets_keeps_that_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, personal_data: Any
+) -> None:
+    number = "+49 (0)30 1234"
+    channels = {"email": MemoryChannel(), "voice": MemoryChannel()}
+    config = EngineConfig(
+        f"sqlite:///{tmp_path / 'dee.db'}", clock="manual", personal_data=personal_data
+    )
+    with Engine(config, channels=channels) as engine:
+        publish_basics(engine)
+        with monkeypatch.context() as before:
+            before.setattr("dee_es.engine.contacts.suppression.fold_phone", phone_as_written)
+            known = engine.contact_id_for(phone=number)
+            engine.execute(outreach(), Contact(id=known, phone=number, firstName="Jane"))
+        assert engine.contact_id_for(phone=number) == known
+        assert engine.contact_id_for(phone="+49 (0)30 5678") != known
+        engine.import_suppressions([SuppressionEntry(phone=number)])
+        listed = engine._parts.store.read_stream(contact_stream(known))
+        assert [row.name for row in listed] == ["ContactSuppressed"]
 
 
 def test_a_list_from_before_numbers_had_spellings_adds_nothing(
