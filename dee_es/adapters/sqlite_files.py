@@ -12,6 +12,11 @@ from dee_es.errors import StoreUnavailable
 _PAUSE_S: Final = 0.01
 
 
+def whole_path(path: str) -> str:
+    """The path from the root on. Its dots stay: what `..` behind a link means the system knows."""
+    return os.path.join(os.getcwd(), path)
+
+
 class OpenedFile:
     """A file by its name, and whether that still means the file that was opened first.
 
@@ -21,7 +26,7 @@ class OpenedFile:
 
     def __init__(self, path: str) -> None:
         self._given = path
-        self.path = os.path.abspath(path)
+        self.path = whole_path(path)
         """Means the same file after the process has gone to another folder."""
         self._opened: os.stat_result | None = None
 

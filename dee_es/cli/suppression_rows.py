@@ -116,12 +116,12 @@ def _from_lines(stream: BinaryIO) -> Generator[NumberedEntry, None, None]:
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
     """The lines, however they end; of one that is too long no more than shows that it is."""
-    # Only to find the ends, which are the same bytes in UTF-8: newline="" knows all three of them.
-    text = io.TextIOWrapper(stream, encoding="latin-1", newline="")
+    # Only to find the ends, which are the same bytes in UTF-8: all three of them are read as \n.
+    text = io.TextIOWrapper(stream, encoding="latin-1", newline=None)
     try:
         while line := text.readline(_MAX_LINE + 1):
             rest = line
-            while len(rest) > _MAX_LINE and not rest.endswith(("\n", "\r")):
+            while len(rest) > _MAX_LINE and not rest.endswith("\n"):
                 rest = text.readline(_MAX_LINE + 1)
             yield line.encode("latin-1")
     finally:

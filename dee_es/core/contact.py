@@ -25,9 +25,9 @@ _PHONE = re.compile(r"\+?[0-9]{5,15}\Z")
 _COUNTRY = re.compile(
     r"\+(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[2-9][0-9]{2})"
 )
-# Where the zero is part of the number from abroad too: Ivory Coast, Congo, San Marino, the Vatican,
-# Italy.
-_ZERO_DIALLED: Final = ("+225", "+242", "+378", "+379", "+39")
+# Where the zero is part of the number from abroad too: Ivory Coast, Benin, Congo, San Marino, the
+# Vatican, Italy.
+_ZERO_DIALLED: Final = ("+225", "+229", "+242", "+378", "+379", "+39")
 _FIELDS = ("id", "email", "phone", "timezone", "attributes")
 
 
@@ -186,7 +186,10 @@ def fold_phone(checked: str) -> str:
     if "(" not in checked or digits.startswith(_ZERO_DIALLED):
         return digits
     code = _COUNTRY.match(digits)
-    before, bracket, _ = _APART_IN_NUMBER.sub("", checked).partition("(0")
+    text = _APART_IN_NUMBER.sub("", checked)
+    # The two zeros of a country code may stand in brackets, too.
+    text = "+" + text[3:] if text.startswith("(00") else text
+    before, bracket, _ = text.partition("(0")
     if code is None or not bracket or phone_as_written(before) != code[0]:
         return digits
     return code[0] + digits[code.end() + 1 :]
@@ -196,11 +199,12 @@ def phone_spellings(checked: str) -> tuple[str, ...]:
     """Every form under which a number that was checked before may be listed.
 
     `fold_phone` comes first, and then `phone_as_written`. An international number is written with a
-    zero behind the country code, in brackets or not, and without it, and is the same both ways.
+    zero behind the country code, in brackets or not, and without it, and is the same both ways;
+    where that zero is dialled from abroad, as in Italy, these are two numbers.
     """
     written = phone_as_written(checked)
     code = _COUNTRY.match(written)
-    if code is None:
+    if code is None or written.startswith(_ZERO_DIALLED):
         return (written,)
     rest = written[code.end() :]
     ways = (code[0] + rest.removeprefix("0"), f"{code[0]}0{rest.removeprefix('0')}")

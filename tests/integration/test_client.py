@@ -12,9 +12,11 @@ import pytest
 
 from dee_es import Engine, create_plan, steps
 from dee_es.client import ApiRefused, DeeClient
+from dee_es.client.reading import read
 from dee_es.client.transport import error_of
 from dee_es.core.contact import Contact
 from dee_es.engine.models import Refusal
+from dee_es.engine.projecting.models import ProjectionStatus
 from dee_es.errors import (
     AlreadyEnrolled,
     ContactSuppressed,
@@ -193,3 +195,10 @@ def test_what_is_no_problem_is_none_of_ours() -> None:
         error = error_of(httpx.Response(502, content=content))
         assert isinstance(error, ApiRefused)
         assert error.status == 502
+
+
+def test_a_server_of_a_former_version_says_nothing_of_exact_rows() -> None:
+    told = {"name": "run_list", "version": 1, "wanted": 1, "read": 1, "position": 7, "rows": 3}
+    more = {"lagEvents": 0, "lagSeconds": 0.0, "bytes": None, "parked": 0, "others": []}
+    found = read(ProjectionStatus, {**told, **more, "lastRebuild": None, "advice": None})
+    assert (found.rows, found.rows_exact) == (3, True)

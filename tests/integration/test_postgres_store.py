@@ -16,12 +16,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dee_es import Contact, Engine, EngineConfig
+from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import postgres_sql
 from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.relational import statements
 from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import Head, LogHead, Situation, Unit
+from tests.support.engines import outreach, publish_basics
 from tests.support.events import committed_at, run, unit
 from tests.support.postgres import FreshPostgres
 from tests.support.postgres import _start as start_postgres
@@ -366,6 +369,19 @@ def test_a_database_that_cannot_hold_every_text_is_refused(url: str, encoding: s
             admin.execute(dropped.format(psycopg.sql.Identifier(name)))
 
 
+def test_keys_are_counted_in_a_database_of_any_encoding(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE encoded_keys ENCODING SQL_ASCII TEMPLATE template0 "
+            "LC_COLLATE 'C' LC_CTYPE 'C'")  # fmt: skip
+        try:
+            table = PostgresKeyTable(psycopg.conninfo.make_conninfo(url, dbname="encoded_keys"))
+            assert table.bury([b"k" * 16]) == 1
+            assert table.state().destroyed == 1
+            table.close()
+        finally:
+            admin.execute("DROP DATABASE encoded_keys WITH (FORCE)")
+
+
 def test_what_a_client_would_speak_otherwise_does_not_matter(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,3 +430,41 @@ def test_a_role_without_rights_is_told_which_and_needs_none_to_make_tables(
             store.close()
         finally:
             admin.execute("DROP OWNED BY lowly; DROP ROLE lowly")
+
+
+def test_a_role_without_the_right_to_make_tables_can_do_a_days_work(
+    url: str, tmp_path: Path
+) -> None:
+    """With its keys in the database, too."""
+    master = str(tmp_path / "master")
+
+    def opened(there: str) -> Engine:
+        channels = {"email": MemoryChannel(), "voice": MemoryChannel()}
+        config = EngineConfig(
+            there,
+            clock="manual",
+            keys=there,
+            master_key_file=master,
+            audit_key_file=str(tmp_path / "audit.key"),
+        )
+        return Engine(config, channels=channels)
+
+    with opened(url) as owner:
+        publish_basics(owner)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("DROP ROLE IF EXISTS daily")
+        admin.execute("CREATE ROLE daily LOGIN")
+        try:
+            admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
+                "TO daily")  # fmt: skip
+            with opened(f"{url}{'&' if '?' in url else '?'}user=daily") as engine:
+                ada = Contact(id="ada", email="ada@example.com", firstName="Ada")
+                run = engine.execute(outreach(), ada)
+                engine.tick()
+                assert engine.list_runs().total == 1
+                assert [each.action for each in engine.get_logs(run.id)]
+                with pytest.raises(StoreUnavailable, match="permission denied for schema"):
+                    engine.projections.verify("audit_trail")
+                engine.erase_contact("ada", reason="asked", certificate=str(tmp_path))
+        finally:
+            admin.execute("DROP OWNED BY daily; DROP ROLE daily")

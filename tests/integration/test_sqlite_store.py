@@ -16,6 +16,7 @@ from dee_es import Engine, EngineConfig
 from dee_es.adapters.storage.sqlite import SqliteStore, database, open_sqlite
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
+from tests.support.engines import open_engine
 from tests.support.events import committed_at, run, unit
 
 COMMITS = 30
@@ -178,6 +179,23 @@ def test_any_name_is_that_of_a_file(
         assert store.log_head().position == 1
     store.close()
     assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_two_dots_behind_a_link_lead_out_of_the_folder_that_it_links_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    for folder in ("releases/1", "releases/shared", "shared"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/1")
+    monkeypatch.chdir(tmp_path)
+    begin = "" if relative else f"{tmp_path}/"
+    with open_engine(f"sqlite:///{begin}current/../shared/dee.db") as engine:
+        engine.suppress(email="jane@example.com")
+        engine.keys.backup(f"{begin}current/../shared/keys.backup")
+    assert not list((tmp_path / "shared").iterdir())
+    found = {each.name for each in (tmp_path / "releases" / "shared").iterdir()}
+    assert {"dee.db", "keys.backup"} <= found
 
 
 def test_a_claim_that_cannot_be_laid_beside_the_database_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dee_es import Contact, Engine, SuppressionEntry
+from dee_es import Contact, Engine, EngineConfig, SuppressionEntry
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.contact import phone_as_written
 from dee_es.core.events import ContactSuppressed
@@ -250,7 +250,7 @@ def test_who_was_listed_and_known_by_a_zero_in_brackets_before_still_is(
         # How numbers were taken in once: all of their digits, and nothing else.
         old = lambda phone: (phone_as_written(phone),)  # noqa: E731
         before.setattr("dee_es.engine.contacts.suppression.phone_spellings", old)
-        before.setattr("dee_es.engine.api.contacts.fold_phone", phone_as_written)
+        before.setattr("dee_es.engine.contacts.suppression.fold_phone", phone_as_written)
         engine.suppress(phone=number)
         known = engine.contact_id_for(phone=number)
         assert known != engine.contact_id_for(phone="+49301234")
@@ -260,6 +260,69 @@ def test_who_was_listed_and_known_by_a_zero_in_brackets_before_still_is(
     assert engine.contact_id_for(phone=number) == known
     assert engine.unsuppress(phone="+49 30 1234")
     assert not engine.unsuppress(phone=number)
+
+
+@pytest.mark.parametrize("personal_data", ["encrypted", "off"])
+def test_who_has_only_runs_under_a_zero_in_brackets_keeps_that_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, personal_data: Any
+) -> None:
+    number = "+49 (0)30 1234"
+    channels = {"email": MemoryChannel(), "voice": MemoryChannel()}
+    config = EngineConfig(
+        f"sqlite:///{tmp_path / 'dee.db'}", clock="manual", personal_data=personal_data
+    )
+    with Engine(config, channels=channels) as engine:
+        publish_basics(engine)
+        with monkeypatch.context() as before:
+            before.setattr("dee_es.engine.contacts.suppression.fold_phone", phone_as_written)
+            known = engine.contact_id_for(phone=number)
+            engine.execute(outreach(), Contact(id=known, phone=number, firstName="Jane"))
+        assert engine.contact_id_for(phone=number) == known
+        assert engine.contact_id_for(phone="+49 (0)30 5678") != known
+        engine.import_suppressions([SuppressionEntry(phone=number)])
+        listed = engine._parts.store.read_stream(contact_stream(known))
+        assert [row.name for row in listed] == ["ContactSuppressed"]
+
+
+def test_a_list_from_before_numbers_had_spellings_adds_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [SuppressionEntry(phone=each) for each in ("+15550100", "+49 30 1234", "030 1234")]
+    with monkeypatch.context() as before:
+        old = lambda phone: (phone_as_written(phone),)  # noqa: E731
+        before.setattr("dee_es.engine.contacts.suppression.phone_spellings", old)
+        engine.import_suppressions(entries, level="global")
+    before_it = position(engine)
+    again = engine.import_suppressions(entries, level="global")
+    assert (again.added, again.already) == (0, 3)
+    assert not engine.suppress(phone="+49 30 1234")
+    assert position(engine) == before_it
+
+
+def test_lifting_one_number_of_italy_leaves_the_one_with_a_zero(engine: Engine) -> None:
+    engine.import_suppressions([SuppressionEntry(phone="+39 0331 123456")], level="global")
+    assert not engine.unsuppress(phone="+39 331 123456")
+    engine.execute(outreach(), Contact(id="a", phone="+39 331 123456", firstName="Ada"))
+    with pytest.raises(Refused):
+        engine.execute(outreach(), Contact(id="b", phone="+39 0331 123456", firstName="Bea"))
+
+
+def test_of_a_whole_list_it_is_asked_at_once_who_is_known_by_a_zero_in_brackets(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [f"+49 (0)30 {number}" for number in range(1000, 1100)]
+    asked: list[str] = []
+    store = engine._parts.store
+
+    def counting(name: str) -> Callable[..., Any]:
+        ask = getattr(store, name)
+        return lambda *given: asked.append(name) or ask(*given)
+
+    for name in ("heads", "situation"):
+        monkeypatch.setattr(store, name, counting(name))
+    engine.import_suppressions([SuppressionEntry(phone=each) for each in numbers])
+    assert len(asked) < 10
+    assert engine.import_suppressions([SuppressionEntry(phone=each) for each in numbers]).added == 0
 
 
 def test_an_address_that_no_mail_can_have_is_refused(engine: Engine) -> None:

@@ -170,6 +170,8 @@ def test_another_mailbox(other: str) -> None:
         ("+49 (0)30 1234", "+49 30 1234"),
         ("0049(0) 30-1234", "+49301234"),
         ("(+49) ( 0 ) 30 1234", "+49 30 1234"),
+        ("(0049) (0)30 1234", "+49 30 1234"),
+        ("(0049) 30 1234", "+49 30 1234"),
         ("+49 (030) 1234", "+49 30 1234"),
         ("+380 (0)44 123456", "+380 44 123456"),
         # Where the zero is dialled from abroad too, only the brackets go.
@@ -189,13 +191,27 @@ def test_no_other_zero_is_left_out(given: str) -> None:
     assert normalize_phone(given).lstrip("+") == digits
 
 
-@given(st.sampled_from(["+49", "0044", "+380", "+39", "+1"]), st.integers(1000, 10**9))
+@given(st.sampled_from(["+49", "0044", "+380", "+1"]), st.integers(1000, 10**9))
 def test_a_number_is_listed_under_all_that_it_may_be_written_as(code: str, rest: int) -> None:
     written = [f"{code} {rest}", f"{code} (0){rest}", f"{code}0{rest}"]
     one, *others = [set(phone_spellings(each)) for each in written]
     assert all(other == one for other in others)
     assert phone_as_written(written[1]) in one
     assert all(phone_spellings(each)[0] == normalize_phone(each) for each in written)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("+39 331 123456", "+39 0331 123456"),
+        ("+229 97 123456", "+229 0 97 123456"),
+        ("0039 6 123456", "+39 (0)6 123456"),
+    ],
+)
+def test_where_the_zero_is_dialled_from_abroad_it_makes_another_number(
+    one: str, other: str
+) -> None:
+    assert not set(phone_spellings(one)) & set(phone_spellings(other))
 
 
 def test_a_national_number_is_not_an_international_one() -> None:

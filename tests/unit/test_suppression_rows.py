@@ -117,3 +117,10 @@ def test_lines_end_as_they_do_anywhere(end: str) -> None:
     found = read(end.join(["", "email", *people]).encode())
     assert [entry for _, entry in found] == expected
     assert found[0][0] == 3
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("length", [4095, 4096, 4097, 2 * 4097 - 1])
+def test_a_line_that_is_cut_right_at_its_end_is_one_line(length: int, end: str) -> None:
+    found = read(end.join(["a@example.com", "x" * length, "b@example.com", ""]).encode())
+    assert [line for line, _ in found] == [1, 2, 3]

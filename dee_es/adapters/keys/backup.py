@@ -18,6 +18,7 @@ from dee_es.adapters.keys.cipher import KEY_ID_BYTES, Wrapper
 from dee_es.adapters.keys.master import sync_directory
 from dee_es.adapters.keys.source import KeyTable, Row, Snapshot, TableState
 from dee_es.adapters.keys.sqlite import COUNTS, INSERT, SCHEMA, SET_META, meta, pages, state
+from dee_es.adapters.sqlite_files import whole_path
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, StoreUnavailable
 from dee_es.ports.keys import LastBackup, OnKeys
 
@@ -223,7 +224,7 @@ def _is_id(key_id: object) -> bool:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # In full, since what follows two slashes is taken for the name of a host.
-    name = f"file://{quote(os.path.abspath(path))}?mode=ro"
+    name = f"file://{quote(whole_path(str(path)))}?mode=ro"
     return sqlite3.connect(name, uri=True, isolation_level=None)
 
 

@@ -271,7 +271,9 @@ def _prepare(connection: Connection) -> None:
     # Two processes that make the same table at once would clash in the catalogue.
     connection.execute(f"SELECT pg_advisory_xact_lock({sql.LOCK})")
     _lock(connection, alone=False)
-    connection.execute(sql.SCHEMA)
+    # What is there is only looked at: a role that may not make tables can work with it.
+    if not (_one(connection, sql.HAS_TABLES)[0] and _one(connection, sql.HAS_ROWS)[0]):
+        connection.execute(sql.SCHEMA)
 
 
 def _lock(connection: Connection, *, alone: bool) -> None:

@@ -27,6 +27,7 @@ CONNECT: Final[dict[str, Any]] = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "application_name": "dee-es keys",
+    "client_encoding": "UTF8",
 }
 
 # Of the meta table, `store` holds the secret and counts destroyed keys, `generation` counts in its
@@ -48,6 +49,11 @@ CREATE TABLE IF NOT EXISTS key_meta (
 INSERT INTO key_meta (name) VALUES ('store'), ('generation') ON CONFLICT DO NOTHING
 """
 
+HAS_TABLES: Final = """
+SELECT to_regclass('keys') IS NOT NULL AND to_regclass('key_stage') IS NOT NULL
+    AND to_regclass('key_meta') IS NOT NULL
+"""
+HAS_ROWS: Final = "SELECT count(*) = 2 FROM key_meta WHERE name IN ('store', 'generation')"
 SECRET: Final = "SELECT secret FROM key_meta WHERE name = 'store' FOR UPDATE"  # noqa: S105
 SET_SECRET: Final = "UPDATE key_meta SET secret = %b WHERE name = 'store'"  # noqa: S105
 COPY: Final = "COPY {} (key_id, wrapped) FROM STDIN (FORMAT BINARY)"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Final, Literal
 
 from dee_es.core.clock import require_utc
-from dee_es.core.contact import check_email, check_phone, fold_phone, phone_as_written
+from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, Level
 from dee_es.core.ids import contact_stream
 from dee_es.core.values import check_count, check_id, check_text
@@ -49,7 +49,7 @@ class ContactsApi(ApiBase):
         """
         scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
-        subjects = self._contacts.subjects(who, email, phone)
+        subjects = self._contacts.listed_as(who, email, phone)
         meta = self._meta("suppress", command_id, actor, reason)
         return self._contacts.suppress(who, subjects, level, scope, meta)
 
@@ -127,18 +127,18 @@ class ContactsApi(ApiBase):
         usable = []
         for number, entry in batch:
             try:
-                usable.append(self._listing(entry, base))
+                given = checked_entry(entry, base)
+                usable.append((given, self._ids_of(given.contact_id, given.email, given.phone)))
             except InvalidInput as error:
                 result.errors += 1
                 if on_error is not None:
                     on_error(number, error)
-        return usable
+        known = self._known([ids[1] for _, ids in usable if len(ids) > 1])
+        return [self._listing(given, _of_these(ids, known)) for given, ids in usable]
 
-    def _listing(self, entry: object, base: SuppressionEntry) -> Listing:
-        """An entry that was checked, with what the list knows it by."""
-        given = checked_entry(entry, base)
-        who = self._identified(given.contact_id, given.email, given.phone)
-        subjects = self._contacts.subjects(who, given.email, given.phone)
+    def _listing(self, given: SuppressionEntry, who: str) -> Listing:
+        """An entry that was checked, with what the list is to know it by."""
+        subjects = self._contacts.listed_as(who, given.email, given.phone)
         return Listing(who, subjects, checked_level(given.level), given.scope or "", given.reason)
 
     def grant_consent(
@@ -223,18 +223,32 @@ class ContactsApi(ApiBase):
         return self._identified(None, email, phone)
 
     def _identified(self, contact_id: str | None, email: str | None, phone: str | None) -> str:
-        known = self._known_by(contact_id, email, phone)
-        number = phone if contact_id is None and email is None else None
-        if number is not None and fold_phone(number) != phone_as_written(number):
-            # Such numbers were told apart once: whoever is known by one goes on under that id.
-            return known[1] if self._is_known(known[1]) else known[0]
-        return known[0]
+        ids = self._ids_of(contact_id, email, phone)
+        return _of_these(ids, self._known(ids[1:]))
 
-    def _is_known(self, contact_id: str) -> bool:
-        """Whether the log has anything of a contact."""
-        stream = contact_stream(contact_id)
-        if self._parts.store.heads([stream]):
-            return True
+    def _ids_of(
+        self, contact_id: str | None, email: str | None, phone: str | None
+    ) -> tuple[str, ...]:
+        """The id meant, and then the former one, if there is one: numbers with a zero in brackets
+        were told apart once, and whoever is known by one goes on under that id."""
+        if contact_id is None and email is None and phone is not None:
+            _check_who(contact_id, email, phone)
+            return self._contacts.ids_for_number(phone)
+        return self._known_by(contact_id, email, phone)[:1]
+
+    def _known(self, contact_ids: Sequence[str]) -> Set[str]:
+        """Those contacts of whom the log has anything."""
+        if not contact_ids:
+            return frozenset()
+        streams = {contact_stream(each): each for each in contact_ids}
+        found = self._parts.store.situation(list(streams), list(contact_ids))
+        known = {streams[stream] for stream in found.heads} | found.keys.keys()
+        if not self._parts.keys.encrypts:
+            # Then whoever was enrolled has no key, and runs alone tell of it.
+            known |= {each for each in set(contact_ids) - known if self._has_runs(each)}
+        return known
+
+    def _has_runs(self, contact_id: str) -> bool:
         return bool(self._queries.rows(RunFilter(contact_id=contact_id), limit=1))
 
     def _known_by(
@@ -245,6 +259,11 @@ class ContactsApi(ApiBase):
         if contact_id is not None:
             return (contact_id,)
         return self._contacts.ids_for_address(email, phone)
+
+
+def _of_these(ids: Sequence[str], known: Set[str]) -> str:
+    """The former id if its contact is known, else the first."""
+    return ids[-1] if ids[-1] in known else ids[0]
 
 
 def checked_entry(entry: object, base: SuppressionEntry) -> SuppressionEntry:

@@ -353,7 +353,7 @@ class ChannelEvents:
         found = {f"id:{contact_id}"}
         for row in working.rows[contact_id]:
             person = working.runs[row.run_id].state.contact
-            found.update(self._contacts.subjects(contact_id, person.email, person.phone))
+            found.update(self._contacts.listed_as(contact_id, person.email, person.phone))
         return tuple(sorted(found))
 
 

@@ -9,7 +9,13 @@ from msgspec.structs import replace
 
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.contact import email_spellings, fold_phone, mailbox_counted, phone_spellings
+from dee_es.core.contact import (
+    email_spellings,
+    fold_phone,
+    mailbox_counted,
+    phone_as_written,
+    phone_spellings,
+)
 from dee_es.core.contact_state import ContactState, Listed
 from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import SuppressionFact
@@ -67,6 +73,22 @@ class Contacts:
             numbers = phone_spellings(phone)
             found.extend([f"phone:{self._keys.digest('phone', each)}" for each in numbers])
         return tuple(found)
+
+    def listed_as(self, contact_id: str, email: str | None, phone: str | None) -> tuple[str, ...]:
+        """What a suppression of this contact is listed under. Of a telephone number that is the
+        number alone, without its other spellings: `subjects`, by which it is looked up, has all."""
+        found = self.subjects(contact_id, email, None)
+        if not phone:
+            return found
+        numbers = _now_and_formerly(phone)
+        return (*found, *[f"phone:{self._keys.digest('phone', each)}" for each in numbers])
+
+    def ids_for_number(self, phone: str) -> tuple[str, ...]:
+        """The id of whoever is known by a telephone number only, and then the former one if there
+        is another: numbers with a zero in brackets were told apart once."""
+        return tuple(
+            [_id_of(self._keys.digest("phone", each)) for each in _now_and_formerly(phone)]
+        )
 
     def ids_for_address(self, email: str | None, phone: str | None) -> tuple[str, ...]:
         """The opaque id of a contact that is known by an address only, and those that it has by
@@ -245,6 +267,11 @@ def on_the_list(
 
 def _listed(entry: Suppression) -> Listed:
     return entry.subject, entry.level, entry.scope
+
+
+def _now_and_formerly(phone: str) -> Iterable[str]:
+    """The number as it is known now, and as former versions took it, if that is another."""
+    return dict.fromkeys((fold_phone(phone), phone_as_written(phone)))
 
 
 def _id_of(digest: str) -> str:

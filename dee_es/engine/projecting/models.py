@@ -126,7 +126,7 @@ class ProjectionStatus(Answer):
     contact history, whose entries are in a second one, a row for each run): counted if that was
     asked for, else as many as there are runs, which is what they are (`rows_exact`) while it is
     level with the list of runs and nothing is parked. `bytes` is None where nobody counts them, or
-    only by reading all of them.
+    only by reading all of them. A server of a former version counts, and says no `rows_exact`.
     """
 
     name: str
@@ -137,7 +137,7 @@ class ProjectionStatus(Answer):
     lag_events: int
     lag_seconds: float
     rows: int
-    rows_exact: bool
+    rows_exact: bool = True
     bytes: int | None
     parked: int
     last_rebuild: LastRebuild | None

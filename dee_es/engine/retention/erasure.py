@@ -186,7 +186,7 @@ class Erasure:
             if isinstance(start, e.Start) and start.personal is not None:
                 people.append(start.personal)
         for person in people:
-            subjects.update(self._contacts.subjects(contact_id, person.email, person.phone))
+            subjects.update(self._contacts.listed_as(contact_id, person.email, person.phone))
         return subjects
 
     def _cancel(self, run_id: str, meta: Callable[[], e.Meta]) -> bool:

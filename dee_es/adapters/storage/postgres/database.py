@@ -298,8 +298,8 @@ class PostgresDatabase(PostgresDatastore):
             ) from error
         except _ALTERED as error:
             raise IntegrityViolation(
-                f"{self._where}: a table is not as it was made ({_state(error)}); rebuild the "
-                "projection that it is of, with --no-compare"
+                f"{self._where}: a table is not as it was made ({_state(error)}); if it is that of "
+                "a projection, rebuild that with --no-compare"
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             # That names what was asked for, and never a value.
