@@ -14,7 +14,8 @@ _PAUSE_S: Final = 0.01
 
 def whole_path(path: str) -> str:
     """The path from the root on. Its dots stay: what `..` behind a link means the system knows."""
-    return os.path.join(os.getcwd(), path)
+    # Whoever names it in full does not need the folder to be there that he stands in.
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
 
 
 class OpenedFile:
