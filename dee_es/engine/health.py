@@ -11,8 +11,8 @@ from dee_es.engine.projecting.manager import Projections
 from dee_es.engine.projecting.models import ParkedStream
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import DeeError
-from dee_es.ports import EventStore
+from dee_es.errors import DeeError, MasterKeyRotated, StoreUnavailable
+from dee_es.ports import EventStore, KeyStore
 
 _SHOWN: Final = 5
 _PATIENCE_S: Final = 60
@@ -20,7 +20,8 @@ _PATIENCE_S: Final = 60
 
 
 class HealthCheck:
-    """Looks at time, the scheduler, the projections that must never lag, and the signing."""
+    """Looks at time, the scheduler, the projections that must never lag, the keys and the
+    signing."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class HealthCheck:
         projections: Projections,
         kept_level: AnyProjection,
         signing: PeriodicSigning,
-        encrypts: bool,
+        keys: KeyStore,
     ) -> None:
         self._backend = backend
         self._store = store
@@ -40,11 +41,11 @@ class HealthCheck:
         self._projections = projections
         self._kept_level = kept_level
         self._signing = signing
-        self._encrypts = encrypts
+        self._keys = keys
 
     def look(self) -> Health:
         """The state as of now, with a sentence for each problem."""
-        found = [self._overdue(), self._backwards(), self._stuck()]
+        found = [self._overdue(), self._backwards(), self._stuck(), self._locked()]
         problems = [problem for problem in found if problem is not None]
         parked = self._projections.parked()
         problems += [_told(each) for each in parked[:_SHOWN]]
@@ -54,7 +55,7 @@ class HealthCheck:
         problems += signing.problems
         advice = [f"projection {name}: {text}" for name, text in self._projections.advice().items()]
         advice += signing.advice
-        if not self._encrypts:
+        if not self._keys.encrypts:
             advice.append(PLAIN)
         lag = self._projections.lag()
         head = self._store.log_head()
@@ -98,6 +99,14 @@ class HealthCheck:
         try:
             self._projector.catch_up(self._kept_level)
         except DeeError as error:
+            return str(error)
+        return None
+
+    def _locked(self) -> str | None:
+        """Keys that this process can no longer use, whatever another one that starts anew can."""
+        try:
+            self._keys.check()
+        except (MasterKeyRotated, StoreUnavailable) as error:
             return str(error)
         return None
 

@@ -123,6 +123,13 @@ class KeyStore(Protocol):
         """The plaintext; None if this is not what was sealed under that name here."""
         ...
 
+    def check(self) -> None:
+        """Ask the store whether it still takes this master key.
+
+        Raises `MasterKeyRotated` if it does not, and `StoreUnavailable`.
+        """
+        ...
+
     def destroy(self, key_id: bytes) -> None:
         """Destroy a key for ever, durably; again changes nothing. Raises `IntegrityViolation` for
         an unknown one."""

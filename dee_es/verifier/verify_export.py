@@ -179,19 +179,19 @@ def verify(path: str, export: Export, kept: list[tuple[str, str]]) -> str:
     return told
 def main() -> int:
     parser, opened = argparse.ArgumentParser(description=__doc__), argparse.FileType()
-    parser.add_argument("export", help="the file to verify")
+    parser.add_argument("export", help="the file to verify: json, jsonl or a bundle (zip)")
     parser.add_argument("--key", help="the public key that you trust, NAME+ID+KEY")
     parser.add_argument("--checkpoint", type=opened, action="append", help="one that you kept")
-    given = parser.parse_args()
-    export = Export(given.key)
+    export = Export((given := parser.parse_args()).key)
     try:
         kept = [(file.name, file.read(LINE)) for file in given.checkpoint or ()]
         told, code = f"VALID: {verify(given.export, export, kept)}", 0
         export.unchecked["whose key it is (none was given)"] = not export.key
         export.unchecked["whether the checkpoint is signed (there is no key)"] = not export.used
     except Exception as error:  # whatever a hostile file brings about
-        why = error if isinstance(error, Bad) else f"malformed ({type(error).__name__})"
+        known, kind = isinstance(error, Bad | OSError), type(error).__name__
         begun = export.kinds or export.where != "the file" or isinstance(error, Bad)
+        why = error if known else f"malformed ({kind})" if begun else f"no JSON or bundle ({kind})"
         told, code = f"NOT VALID: {export.where}: {why}", 1 if begun else 2
     for text in [told, *(f"NOT CHECKED: {x}: {n:d}" for x, n in export.unchecked.items() if n)]:
         print("".join(x if x.isprintable() else "?" for x in text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import sqlite3
 import time
@@ -278,6 +279,20 @@ def test_two_who_rotate_to_the_same_key_help_each_other(
     assert one.describe().rotations == two.describe().rotations == 1
     assert opens(one, ids, one._era.wrapper) == 20
     assert len(holder.candidates()) == 1
+
+
+def test_two_who_begin_a_rotation_at_one_moment_do_the_same_one(tmp_path: Path) -> None:
+    """Who came second was told that the next master key is in the way, as if it had to go."""
+    path = tmp_path / "master"
+    create_master_key(path)
+    first: list[MasterKey] = []
+
+    def source(size: int) -> bytes:
+        first.append(FileHolder(path).successor(None))
+        return os.urandom(size)
+
+    second = FileHolder(path, source).successor(None)
+    assert [key.reveal() for key in first] == [second.reveal()]
 
 
 def test_a_changed_row_stops_a_rotation_and_nothing_is_lost(

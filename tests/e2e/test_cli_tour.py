@@ -115,7 +115,9 @@ def test_a_run_from_execute_to_its_end(dee: Dee) -> None:
     assert entries["total"] == len(entries["entries"]) > 5
     assert entries["entries"][0]["action"] == "run.started"
     assert len(table(dee("history", run["id"], "--csv").stdout)) == entries["total"]
-    assert "is valid" in dee("audit", "verify", run["id"]).stdout
+    said = dee("audit", "verify", run["id"]).stdout
+    assert "is valid" in said
+    assert "none of it is signed yet" in said
     assert "the log is valid" in dee("audit", "verify").stdout
     assert dee.json("audit", "verify")["valid"] is True
 

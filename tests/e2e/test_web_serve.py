@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.cli import ROOT, Dee, environment
+from tests.support.postgres import FreshPostgres
 from tests.support.waiting import eventually
 from tests.support.web import API, MEANT, PASSWORD, bearer, ended
 
@@ -54,6 +55,31 @@ def test_it_serves_says_where_and_stops_cleanly(tmp_path: Path) -> None:
         stop(process, signal.SIGTERM)
     (entry,) = dee.json("audit", "log", "--action", "run.started")["entries"]
     assert (entry["runId"], entry["actor"]) == (run["id"], "robin")
+
+
+def test_on_postgres_it_says_where_nobody_was_found(
+    tmp_path: Path, fresh_postgres: FreshPostgres
+) -> None:
+    """Users who were added in another folder would go unasked, without a word."""
+    settings = {
+        "DEE_DATABASE": fresh_postgres(),
+        "DEE_KEYS": f"sqlite:///{tmp_path / 'keys.db'}",
+        "DEE_MASTER_KEY_FILE": str(tmp_path / "master"),
+    }
+    dee = Dee(tmp_path, settings)
+    dee("init")
+    with serving(dee) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert f"for you alone: there is no {tmp_path / 'dee.users'}; DEE_USERS names" in out
+    token = dee("serve", "token", "ci", "--role", "viewer").stdout.strip()
+    with serving(dee) as (process, url):
+        bearers = {"Authorization": f"Bearer {token}"}
+        assert httpx.get(f"{url}{API}/runs").status_code == 401
+        assert httpx.get(f"{url}{API}/runs", headers=bearers).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert "for you alone" not in out
 
 
 def test_projections_are_brought_level_though_nobody_asks(tmp_path: Path) -> None:

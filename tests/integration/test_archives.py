@@ -208,6 +208,22 @@ def test_an_archived_run_is_taken_out_and_looked_at_elsewhere(case: Case, tmp_pa
         assert scratch.replay(chosen).identical
 
 
+def test_who_asks_for_an_archived_run_is_told_where_it_is(case: Case) -> None:
+    """It was told that nobody had tried to enroll the contact, and that the run had no entry."""
+    engine = case.engine
+    chosen = sorted(case.ended())[0]
+    run = engine.get_run(chosen)
+    left = len(case.ended() & {each.id for each in engine.list_runs(
+        contact_id=run.contact_id, plan_id=run.plan_id).runs})  # fmt: skip
+    case.archive()
+    told = engine.explain_contact(run.contact_id, run.plan_id)
+    assert f" {left} left the log for an archive." in told.now
+    assert f"dee archive export {chosen} FILE" in told.advice
+    assert "nobody tried" not in told.now
+    with pytest.raises(RunArchived):
+        engine.audit.prove(chosen, 1)
+
+
 def test_several_files_where_there_is_much(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = case.ended()
     monkeypatch.setattr(archiving, "RUNS_A_FILE", 7)

@@ -96,3 +96,19 @@ def test_a_lost_key_store_is_not_made_anew_in_silence(tmp_path: Path) -> None:
         assert engine.get_run(run.id).variables == {"n": 1}
     with Engine(config) as engine:
         assert engine.keys.status().rotations == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_health_tells_of_a_rotation_that_this_process_has_not_seen(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    """Until it is restarted it can read and write nothing that is personal."""
+    url = database_url(kind, tmp_path, fresh_postgres)
+    with open_engine(url, keys=tmp_path / "keys.db") as serving:
+        assert serving.health().ok
+        with open_engine(url, keys=tmp_path / "keys.db") as other:
+            other.keys.rotate(new_key_file=str(tmp_path / "new.key"))
+            assert other.health().ok
+        health = serving.health()
+        assert not health.ok
+        assert any("the master key was rotated; restart" in each for each in health.problems)

@@ -417,6 +417,17 @@ def test_hostile_files_are_refused_in_a_line(exported: Path, tmp_path: Path) -> 
         assert said.count("\n") <= 8
 
 
+def test_what_is_no_export_at_all_is_not_called_malformed(tmp_path: Path) -> None:
+    """A name that was mistyped, and the forms that are for reading."""
+    code, said = verify(tmp_path / "nothing.jsonl")
+    assert (code, "No such file or directory" in said) == (2, True), said
+    (tmp_path / "run.csv").write_text("position,stream\n1,run_x\n")
+    assert verify(tmp_path / "run.csv") == (
+        2,
+        "NOT VALID: the file: no JSON or bundle (JSONDecodeError)\n",
+    )
+
+
 def _checkpoint(size: str) -> bytes:
     root = base64.b64encode(bytes(32)).decode()
     note = f"dee-es/x\n{size}\n{root}\n\n"

@@ -125,7 +125,13 @@ class FileHolder:
         """See `MasterHolder.successor`."""
         staged = self.pending()
         if staged is None:
-            return create_master_key(self._next, self._source, given)
+            try:
+                return create_master_key(self._next, self._source, given)
+            except InvalidInput:
+                # Another process may have begun a rotation at this very moment; it is this one.
+                staged = self.pending()
+                if staged is None:
+                    raise
         if given is not None and given.reveal() != staged.reveal():
             raise InvalidInput(
                 "new master key",

@@ -57,6 +57,10 @@ class PlainKeys:
         """See `KeyStore.unseal`: the text as it is."""
         return sealed
 
+    def check(self) -> None:
+        """See `KeyStore.check`."""
+        self._digests.check()
+
     def destroy(self, key_id: bytes) -> None:
         """See `KeyStore.destroy`; raises `InvalidInput`: what is plain cannot be destroyed."""
         raise InvalidInput("personal data", "is stored in plain here: there is no key to destroy")

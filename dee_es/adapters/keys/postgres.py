@@ -43,18 +43,26 @@ class PostgresKeyTable:
         self._lock = Lock()
         self._connection: Connection | None = None
         self._open = True
-        self._run(_prepare)
+        try:
+            self._run(_prepare)
+        except BaseException:
+            self.close()
+            raise
 
     def opening(self, make: Callable[[], bytes] | None) -> Opening:
         """See `KeyTable.opening`; of several processes that open a new store, one makes it."""
 
         def read_or_make(connection: Connection) -> Opening:
-            row = connection.execute(sql.SECRET).fetchone()
-            secret = None if row is None or row[0] is None else bytes(row[0])
+            # Behind a lock which a rotation takes as well.
+            _lock(connection, alone=False)
+            secret = _meta(connection, "store")
             if secret is None and make is not None:
-                secret = make()
-                connection.execute(sql.SET_SECRET, (secret,))
-            # Behind the row's lock, which a rotation takes as well.
+                # Only who makes it needs the row's lock, and with it the right to write.
+                row = connection.execute(sql.SECRET).fetchone()
+                secret = None if row is None or row[0] is None else bytes(row[0])
+                if secret is None:
+                    secret = make()
+                    connection.execute(sql.SET_SECRET, (secret,))
             return Opening(secret, _state(connection))
 
         return self._run(read_or_make)

@@ -10,11 +10,17 @@ ROWS_LOCK: Final = 0x6465656B66
 """Advisory lock of the rows: shared by who adds some, held alone by who destroys or rotates."""
 
 # A key must be durable before anything is encrypted with it, whatever the database's default is.
+# Who waited for a lock has to see what was committed meanwhile: a snapshot from before a rotation
+# would let a key in that is wrapped by the former master key. What a transaction may take as a
+# whole follows from the other limits; a backup's may last.
 SETTINGS: Final = """
 SET synchronous_commit = on;
+SET default_transaction_isolation = 'read committed';
 SET statement_timeout = '10s';
 SET lock_timeout = '10s';
-SET idle_in_transaction_session_timeout = '10s'
+SET idle_in_transaction_session_timeout = '10s';
+SELECT set_config('transaction_timeout', '0', false)
+    WHERE current_setting('server_version_num')::int >= 170000
 """
 # Longer than a statement may take, so that the server is the first to say so.
 PATIENCE_S: Final = 15.0
@@ -86,8 +92,11 @@ UNSTAGED: Final = """
 SELECT key_id, wrapped FROM keys
 WHERE NOT EXISTS (SELECT 1 FROM key_stage WHERE key_stage.key_id = keys.key_id) LIMIT %s
 """
+# The tables change places, so that whoever may use them still may; emptied like this, the former
+# one's rows are gone as with the table.
 SWAP: Final = """
-DROP TABLE keys;
+ALTER TABLE keys RENAME TO key_former;
 ALTER TABLE key_stage RENAME TO keys;
-CREATE TABLE key_stage (key_id bytea PRIMARY KEY, wrapped bytea)
+ALTER TABLE key_former RENAME TO key_stage;
+TRUNCATE key_stage
 """

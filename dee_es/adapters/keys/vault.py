@@ -141,6 +141,10 @@ class KeyVault:
         for start in range(0, len(wanted), _FETCH):
             self._load(wanted[start : start + _FETCH])
 
+    def check(self) -> None:
+        """See `KeyStore.check`."""
+        self._forget_destroyed()
+
     def destroy(self, key_id: bytes) -> None:
         """Destroy the key for ever: what was encrypted with it can never be read again.
 

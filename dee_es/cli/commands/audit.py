@@ -239,8 +239,11 @@ def _run(engine: Engine, run_id: str, as_json: bool) -> bool:
         entries = counted(verdict.entries, "entry", "entries")
         ticks = f"ticks {verdict.first_tick:,} to {verdict.last_tick:,}"
         say(f"{run_id} is valid: {entries}, {ticks}, head {verdict.head}")
-        through = f"signed up to entry {verdict.anchored_through:,}"
-        say(f"{through}, if the whole log verifies, which `dee audit verify` says")
+        if verdict.anchored_through:
+            through = f"signed up to entry {verdict.anchored_through:,}"
+            say(f"{through}, if the whole log verifies, which `dee audit verify` says")
+        else:
+            say("none of it is signed yet; `dee audit checkpoint` signs")
     else:
         say(f"{run_id} is NOT valid: entry {verdict.first_bad_entry}: {verdict.problem}")
     return verdict.valid

@@ -178,4 +178,4 @@ def unsuppress(session: Session, /, reason: str | None, as_json: bool, **given: 
     if as_json:
         write_json({"changed": changed})
     else:
-        say("no longer suppressed" if changed else "was not suppressed; nothing changed")
+        say("no longer suppressed" if changed else "was not suppressed like that; nothing changed")

@@ -33,7 +33,7 @@ def health(session: Session, as_json: bool) -> None:
                 ("database", found.backend),
                 ("clock", f"{found.clock}, tick {found.tick:,}, {iso(found.time)}"),
                 ("events", found.position),
-                ("runs", found.runs),
+                ("runs ever begun", found.runs),
                 ("next due", due),
                 (
                     "not signed yet",

@@ -8,6 +8,7 @@ import webbrowser
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -106,6 +107,8 @@ def serve(
 
     def on_ready(url: str) -> None:
         say(f"serving on {url}; Ctrl-C stops it")
+        if (nobody := _nobody_in_the_working_folder(config)) is not None:
+            say(f"for you alone: there is no {nobody}; DEE_USERS names where users are")
         sys.stdout.flush()
         if open_page:
             webbrowser.open(url)
@@ -199,6 +202,16 @@ def token(session: Session, name: str, role: str) -> None:
     from dee_es.web.security.roles import Role
 
     click.echo(_users(session).add_token(name, Role(role)))
+
+
+def _nobody_in_the_working_folder(config: EngineConfig) -> Path | None:
+    """The file of users that is looked for where the server was started, if it is not there: those
+    who were added in another folder are not known here."""
+    from dee_es.bootstrap import sqlite_path, users_path
+
+    path = users_path(config).absolute()
+    named = config.users is not None or sqlite_path(config.database) is not None
+    return None if named or path.exists() else path
 
 
 def _users(session: Session) -> Users:

@@ -234,7 +234,7 @@ class ApiBase:
             self.projections,
             parts.run_list,
             self._periodic_signing,
-            parts.keys.encrypts,
+            parts.keys,
         )
         anchoring = Anchoring(store, journal, parts.anchors, signed_log)
         self._verification = Verification(store, anchoring, self.clock, scale, parts.share_checks)

@@ -9,6 +9,7 @@ from dee_es.core.ids import contact_stream
 from dee_es.core.runs.run import fold
 from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_run_id
+from dee_es.engine.log.missing import archived_runs
 from dee_es.engine.models import LogEntry, TimelineEntry
 from dee_es.engine.past.debugger import DebugSession
 from dee_es.engine.past.explain import Explanation, Narrator, advice_for, explain_contact
@@ -98,6 +99,7 @@ class HistoryApi(ApiBase):
             plan_id,
             self._journal.open(rows),
             runs,
+            archived_runs(self._parts.store, contact_id, plan_id),
             [str(fact) for fact in standing[0]],
             Narrator(self._parts.scale),
         )

@@ -11,11 +11,11 @@ from dee_es.core.evidence.merkle import Span, SpanRoots
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.log.journal import Journal, checksum_of, place
+from dee_es.engine.log.missing import missing_run
 from dee_es.errors import (
     AnchorUnavailable,
     IntegrityViolation,
     InvalidInput,
-    RunNotFound,
     UnknownEventVersion,
 )
 from dee_es.ports import (
@@ -151,8 +151,8 @@ class Anchoring:
         """
         rows = self._store.read_stream(run_id, entry - 1, entry) if entry > 0 else []
         if not rows:
-            if run_id not in self._store.heads([run_id]):
-                raise RunNotFound.named(run_id)
+            if run_id not in self._store.heads([run_id]) or self._store.tombstones_of([run_id]):
+                raise missing_run(self._store, run_id)
             raise InvalidInput("entry", f"{run_id} has no entry {entry}")
         (row,) = rows
         tail = self._log.tail()

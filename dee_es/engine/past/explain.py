@@ -315,13 +315,14 @@ def explain_contact(
     plan_id: str | None,
     history: Sequence[e.RecordedEvent],
     runs: Sequence[str],
+    archived: Sequence[str],
     standing: Sequence[str],
     narrator: Narrator,
 ) -> Explanation:
     """Why a contact has no run, or which runs it has.
 
     `history` is the contact's own stream, `runs` the ids of its runs of the plan, or of any,
-    `standing` the suppressions that are in force.
+    `archived` those that left the log, `standing` the suppressions that are in force.
     """
     told = tuple(narrator.sentence(recorded) for recorded in history)
     of_plan = f" of the plan {plan_id}" if plan_id is not None else ""
@@ -332,14 +333,13 @@ def explain_contact(
         and plan_id in (None, recorded.event.plan_id)
     ]
     stands = f" It is suppressed now: {', '.join(standing)}." if standing else ""
-    if runs:
-        return Explanation(
-            contact_id,
-            f"Contact {contact_id} has {len(runs)} run{'s' if len(runs) != 1 else ''}{of_plan}."
-            f"{stands}",
-            tuple(f"dee explain {run}" for run in runs[:10]),
-            told,
-        )
+    if runs or archived:
+        has = f"{len(runs)} run{'s' if len(runs) != 1 else ''}" if runs else "no run"
+        left = f" {len(archived)} left the log for an archive." if archived else ""
+        advice = [f"dee explain {run}" for run in runs[:10]]
+        advice += [f"dee archive export {run} FILE" for run in archived[: 10 - len(advice)]]
+        now = f"Contact {contact_id} has {has}{of_plan}.{left}{stands}"
+        return Explanation(contact_id, now, tuple(advice), told)
     if refusals:
         last = refusals[-1]
         when = narrator.when(last.tick)

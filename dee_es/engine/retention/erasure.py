@@ -20,10 +20,11 @@ from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.evidence.checkpoint import origin_of
 from dee_es.core.evidence.signed_note import sign_note
-from dee_es.core.ids import SYSTEM_STREAM, contact_stream, run_id
+from dee_es.core.ids import SYSTEM_STREAM, contact_stream
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.log.journal import checksum_of
+from dee_es.engine.log.missing import archived_runs
 from dee_es.engine.queries import Queries
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.certificate import Certificates, file_name
@@ -85,7 +86,8 @@ class Erasure:
         `AnchorUnavailable` if one of its runs is in an archive that cannot be read.
         """
         key_id = self._store.contact_keys([contact_id]).get(contact_id)
-        if key_id is None and not self._archived(contact_id) and not self._rows(contact_id):
+        archived = () if key_id is not None else archived_runs(self._store, contact_id)
+        if key_id is None and not archived and not self._rows(contact_id):
             stream = contact_stream(contact_id)
             if stream not in self._store.heads([stream]):
                 raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
@@ -129,23 +131,8 @@ class Erasure:
         """All runs of the contact, and of each whether it was archived."""
         listed = [run_id for run_id, _ in self._rows(contact_id)]
         # Looked for after the others: a run may go from the list into an archive, and never back.
-        return dict.fromkeys(listed, False) | dict.fromkeys(self._archived(contact_id), True)
-
-    def _archived(self, contact_id: str) -> list[str]:
-        """The contact's runs that were archived: no list has them, but their ids are computed."""
-        found: list[str] = []
-        after = ""
-        while streams := self._store.stream_ids("plan:", after):
-            after = streams[-1]
-            plans = [stream.removeprefix("plan:") for stream in streams]
-            number = 1
-            while plans:
-                ids = {run_id(plan, contact_id, number): plan for plan in plans}
-                known = self._store.heads(list(ids))
-                found += self._store.tombstones_of(list(known))
-                plans = [ids[each] for each in known]
-                number += 1
-        return found
+        archived = archived_runs(self._store, contact_id)
+        return dict.fromkeys(listed, False) | dict.fromkeys(archived, True)
 
     def _record(self, contact_id: str, meta: Callable[[], e.Meta]) -> None:
         stream = contact_stream(contact_id)

@@ -203,8 +203,8 @@ class Scheduler:
                             on_tick(total)
                         if between is not None:
                             between()
-                except StoreUnavailable:
-                    _log.warning("database_unavailable")
+                except StoreUnavailable as error:
+                    _log.warning("database_unavailable", extra={"problem": str(error)})
                     self._leases.forget()
                 except ConcurrencyConflict:
                     # The lease went to another worker in the middle of a tick.

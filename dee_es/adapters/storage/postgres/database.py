@@ -71,6 +71,7 @@ SET idle_in_transaction_session_timeout = '{idle_ms}ms';
 SELECT set_config('transaction_timeout', '{transaction_ms}ms', false)
     WHERE current_setting('server_version_num')::int >= 170000;
 SET default_transaction_isolation = 'read committed';
+SET array_nulls = on;
 SET client_min_messages = warning;
 SET enable_seqscan = off;
 SET enable_hashjoin = off;
@@ -340,6 +341,10 @@ def _reason(error: psycopg.Error) -> str:
             return "the append lock was not free within the lock timeout; try again"
         case psycopg.errors.QueryCanceled():
             return "a statement took longer than the statement timeout and was cancelled"
+        case psycopg.errors.ReadOnlySqlTransaction():
+            return (
+                "it can only be read from here: its server is a standby, or the role may not write"
+            )
         case Unanswered():
             return f"{error}; a commit under way may or may not have happened"
         case _ if _is_lost(error):
