@@ -256,8 +256,9 @@ def answering(*answers: bytes) -> Iterator[str]:
 
 
 def answer_of(status: str, kind: str, body: bytes, *more: str) -> bytes:
-    head = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *more]
-    return ("\r\n".join(head) + "\r\n\r\n").encode() + body
+    # What is going to be closed says so, or a client may ask the next on it in that very moment.
+    head = [f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close", *more]
+    return "\r\n".join((f"HTTP/1.1 {status}", *head, "", "")).encode() + body
 
 
 @pytest.mark.parametrize(

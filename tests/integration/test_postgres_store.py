@@ -218,7 +218,7 @@ def test_a_server_that_takes_no_changes_is_unavailable(store: PostgresStore, url
     _read_only(url, "on")
     assert store.log_head().position == 0
     for _ in range(2):
-        with pytest.raises(StoreUnavailable, match=r"refused .*SQLSTATE 25006"):
+        with pytest.raises(StoreUnavailable, match="it can only be read from here"):
             store.commit([unit(run())])
     _read_only(url, "off")
     assert store.log_head().position == 0
