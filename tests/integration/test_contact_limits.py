@@ -76,6 +76,14 @@ def test_a_call_counts_for_whoever_has_the_number(engine: Engine, channel: Memor
     assert "the contact's telephone number is reached" in str(engine.get_run(run.id).status_reason)
 
 
+def test_who_explains_a_contact_tells_what_is_listed_of_its_addresses(engine: Engine) -> None:
+    engine.execute(outreach(), ADA)
+    engine.suppress(email="ada@one.example", level="regulatory", reason="asked")
+    engine.suppress(phone="+1 555 0100", reason="asked")
+    assert engine.explain_contact("ada").now.endswith(" It is suppressed now: global, regulatory.")
+    assert "suppressed" not in engine.explain_contact("ben").now
+
+
 def test_what_was_counted_names_no_address(engine: Engine) -> None:
     run = engine.execute(outreach(), ADA)
     engine.tick()

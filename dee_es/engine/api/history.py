@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from dee_es.core.events import RecordedEvent
@@ -14,6 +15,7 @@ from dee_es.engine.models import LogEntry, TimelineEntry
 from dee_es.engine.past.debugger import DebugSession
 from dee_es.engine.past.explain import Explanation, Narrator, advice_for, explain_contact
 from dee_es.engine.past.time_travel import Change, RunAt, changes, run_at, version_at
+from dee_es.errors import DeeError
 
 
 class HistoryApi(ApiBase):
@@ -88,21 +90,29 @@ class HistoryApi(ApiBase):
 
     def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
         """Why a contact has no run (of a plan), or which runs it has; what its suppressions and
-        consents were."""
+        consents were, those of the addresses that its runs began with included."""
         check_id("contact_id", contact_id)
-        chosen = self._queries.filter(contact_id=contact_id, plan_id=plan_id)
-        runs = [row.run_id for row in self._queries.all_rows(chosen)]
+        listed = self._queries.all_rows(self._queries.filter(contact_id=contact_id))
+        runs = [row.run_id for row in listed if plan_id in (None, row.plan_id)]
         rows = self._parts.store.read_stream(contact_stream(contact_id))
-        standing = self._contacts.suppressions([self._contacts.subjects(contact_id, None, None)])
         return explain_contact(
             contact_id,
             plan_id,
             self._journal.open(rows),
             runs,
             archived_runs(self._parts.store, contact_id, plan_id),
-            [str(fact) for fact in standing[0]],
+            self._standing(contact_id, [row.run_id for row in listed]),
             Narrator(self._parts.scale),
         )
+
+    def _standing(self, contact_id: str, runs: Sequence[str]) -> list[str]:
+        """The suppressions of a contact, by its id or by an address that one of these runs has."""
+        subjects = set(self._contacts.subjects(contact_id, None, None))
+        for run in self._runs.load_readable(runs, _left_out).values():
+            person = run.state.contact
+            subjects.update(self._contacts.subjects(contact_id, person.email, person.phone))
+        (facts,) = self._contacts.suppressions([tuple(sorted(subjects))])
+        return list(dict.fromkeys(map(str, facts)))
 
     def debug(self, run_id: str) -> DebugSession:
         """Step through a run, forwards and backwards; raises `RunNotFound`."""
@@ -116,3 +126,7 @@ class HistoryApi(ApiBase):
 
     def _ordinal(self, run_id: str) -> int:
         return self._parts.store.heads([run_id])[run_id].ordinal
+
+
+def _left_out(run_id: str, error: DeeError) -> None:
+    """A run that cannot be read tells no address; whoever explains that run itself is told why."""
