@@ -46,6 +46,13 @@ def stop(process: subprocess.Popen[str], how: signal.Signals) -> None:
     assert (process.returncode, out, err) == (0, "stopped\n", "")
 
 
+def rest_of(process: subprocess.Popen[str]) -> str:
+    """What a server says from here to its end, which is asked for; what was read ahead included."""
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    return process.stdout.read()
+
+
 def test_it_serves_says_where_and_stops_cleanly(tmp_path: Path) -> None:
     dee = Dee(tmp_path, {"DEE_ACTOR": "robin"}).prepared()
     with serving(dee) as (process, url), httpx.Client(base_url=url, headers=MEANT) as client:
@@ -69,16 +76,14 @@ def test_on_postgres_it_says_where_nobody_was_found(
     dee = Dee(tmp_path, settings)
     dee("init")
     with serving(dee) as (process, _):
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
+        out = rest_of(process)
     assert f"for you alone: there is no {tmp_path / 'dee.users'}; DEE_USERS names" in out
     token = dee("serve", "token", "ci", "--role", "viewer").stdout.strip()
     with serving(dee) as (process, url):
         bearers = {"Authorization": f"Bearer {token}"}
         assert httpx.get(f"{url}{API}/runs").status_code == 401
         assert httpx.get(f"{url}{API}/runs", headers=bearers).status_code == 200
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
+        out = rest_of(process)
     assert "for you alone" not in out
 
 

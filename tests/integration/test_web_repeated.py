@@ -190,7 +190,7 @@ def test_an_attempt_under_way_is_told_and_its_answer_is_had_after_it(
 
     monkeypatch.setattr(engine, "publish_template", slow)
     # Short enough for the attempt to count as dead, were it not renewed.
-    monkeypatch.setattr(calls, "ATTEMPT_MS", 400)
+    monkeypatch.setattr(calls, "ATTEMPT_MS", 2_500)
     monkeypatch.setattr("dee_es.web.idempotency.RENEW_S", 0.05)
     given = {"id": "slow", "text": "Hello"}
 
@@ -204,7 +204,7 @@ def test_an_attempt_under_way_is_told_and_its_answer_is_had_after_it(
             answer = publish()
             refused(answer, 409, "CallUnderWay")
             assert answer.headers["retry-after"] == "1"
-            time.sleep(0.3)
+            time.sleep(0.9)
         other = client.post(f"{API}/templates", json={**given, "text": "x"}, headers=key())
         refused(other, 422, "IdempotencyKeyReused")
         go_on.set()
