@@ -185,7 +185,8 @@ def test_a_worker_says_why_it_cannot_work(
     working.start()
     eventually(lambda: any(each.message == "database_unavailable" for each in caplog.records))
     stop.set()
-    working.join(10)
+    working.join(60)
+    assert not working.is_alive()
     told = next(each for each in caplog.records if each.message == "database_unavailable")
     assert "can only be read from here" in told.__dict__["problem"]
     engine.close()

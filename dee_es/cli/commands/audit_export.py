@@ -76,11 +76,8 @@ def export(
     if run_id is not None and contact_id is not None:
         raise click.UsageError("choose one of RUN and --contact")
     _check_target(shape, output, bundle)
-    with (
-        session.engine() as engine,
-        told_as(_OPTIONS),
-        Progress("Exporting: entries read") as progress,
-    ):
+    counting = Progress("Exporting: entries read")
+    with session.engine() as engine, told_as(_OPTIONS), counting as progress:
         now = engine.now().now
         asked: dict[str, Any] = {
             "run_id": run_id,
