@@ -3,111 +3,191 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
-import threading
+import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, suppress
+from functools import cache
+from multiprocessing.connection import Connection
+from operator import length_hint
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, Generic, TypeVar
+
+from dee_es.errors import DeeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_AHEAD = 2
-"""Items that wait for each process, so that none is ever idle."""
-_MOST_KEPT = 4
-"""Results for each process that wait for one before them."""
 
-_TURN_S = 0.0002
-"""How long this process works on before it takes in more of a result that is sent to it."""
+_AHEAD: Final = 3
+"""Items that a process has to do at most, so that it is never idle."""
+_MOST_KEPT: Final = 8
+"""Results for each process that wait for one before them; the first come while others start."""
 
-_lock = threading.Lock()
-_blocks: list[float] = []
-"""One for each block of short turns under way: the interval before the first of them."""
-
-_work: list[Callable[[Any], Any]] = []
-"""In a process that works for another one: what it does with an item."""
+# Not forked: threads and connections of this process do not survive that.
+_SPAWNING: Final = multiprocessing.get_context("spawn")
 
 
 def shared(
-    begin: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
-    """The results for the items. Each process calls `begin` once, and what it returns ever after.
-
-    `begin` is a function of a module, or a `functools.partial` of one with plain arguments.
-    """
-    # Not forked: threads and connections of this process do not survive that.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (begin,)) as pool:
-        under_way: deque[Future[Result]] = deque()
-        for item in items:
-            under_way.append(pool.submit(_do, item))
-            if len(under_way) > _AHEAD * workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-
-
-def helped(
     begin: Callable[[], Callable[[Item], Result]],
-    here: Callable[[Item], Result],
     items: Iterable[Item],
     workers: int,
+    here: Callable[[Item], Result] | None = None,
 ) -> Generator[Result, None, None]:
-    """The results for the items, where this process is one of those that work: it does with an item
-    what `here` does, while the others start and ever after. They are as those of `shared`."""
-    context = multiprocessing.get_context("spawn")
-    others = workers - 1
-    with (
-        _short_turns(),
-        ProcessPoolExecutor(others, context, _begin, (begin,)) as pool,
-    ):
-        started = [pool.submit(_nothing) for _ in range(others)]
-        results: deque[Future[Result]] = deque()
-        for item in items:
-            waiting = sum(not result.done() for result in results)
-            ready = sum(each.done() for each in started)
-            if waiting < _AHEAD * ready:
-                results.append(pool.submit(_do, item))
+    """The results for the items, worked on by so many processes; an error comes in its turn.
+
+    Each of them calls `begin` once, and what it returns ever after: a function of a module, or a
+    `functools.partial` of one with plain arguments. With `here`, this process is one of them, which
+    does that with an item whenever the others have enough; there must be two or more then. A
+    process that cannot begin, fails or is killed costs time alone: its work is done in this one.
+    """
+    own = cache(begin) if here is None else lambda: here
+    with ExitStack() as stack:
+        others = workers if here is None else workers - 1
+        helpers = [stack.enter_context(closing(_Helper(begin, own))) for _ in range(others)]
+        under_way: deque[tuple[Future[Result], _Helper[Item, Result]]] = deque()
+        coming = iter(items)
+        for item in coming:
+            helper = min(helpers, key=_Helper.owes)
+            result: Future[Result] = Future()
+            under_way.append((result, helper))
+            # At the end nobody should wait for what another one still has ahead.
+            if here is None or helper.owes() < min(_AHEAD, length_hint(coming, _AHEAD)):
+                helper.give(item, result)
             else:
-                results.append(_done(here(item)))
-            while results and (results[0].done() or len(results) > _MOST_KEPT * workers):
-                yield results.popleft().result()
-        while results:
-            yield results.popleft().result()
+                _do(here, item, result)
+            for each in helpers:
+                each.take_in()
+            while under_way and (
+                under_way[0][0].done()
+                or len(under_way) > _MOST_KEPT * workers
+                or (here is None and min(each.owes() for each in helpers) >= _AHEAD)
+            ):
+                yield _awaited(*under_way.popleft())
+        # They may leave while the last results are taken in.
+        for each in helpers:
+            each.dismiss()
+        while under_way:
+            yield _awaited(*under_way.popleft())
 
 
-@contextmanager
-def _short_turns() -> Iterator[None]:
-    """Let the thread that takes results in have its turn often: a result may be larger than a pipe,
-    and its sender does nothing else until all of it was taken in. It holds for the whole process;
-    blocks may overlap, and the last to end restores what was before the first."""
-    with _lock:
-        before = _blocks[0] if _blocks else sys.getswitchinterval()
-        _blocks.append(before)
-        sys.setswitchinterval(_TURN_S)
+def _awaited(result: Future[Result], helper: _Helper[Any, Result]) -> Result:
+    while not result.done():
+        helper.take_in(wait=True)
+    return result.result()
+
+
+def _do(work: Callable[[Item], Result], item: Item, result: Future[Result]) -> None:
     try:
-        yield
-    finally:
-        with _lock:
-            _blocks.pop()
-            if not _blocks:
-                sys.setswitchinterval(before)
+        result.set_result(work(item))
+    except Exception as error:
+        result.set_exception(error)
 
 
-def _done(value: Result) -> Future[Result]:
-    result: Future[Result] = Future()
-    result.set_result(value)
-    return result
+class _Helper(Generic[Item, Result]):
+    """A process that works on items in the order in which they are given to it.
+
+    What it leaves undone is done by what `own` returns, in this process.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Callable[[Item], Result]],
+        own: Callable[[], Callable[[Item], Result]],
+    ) -> None:
+        self._own = own
+        self._owed: deque[tuple[Item, Future[Result]]] = deque()
+        self._lost = False
+        items, self._items = _SPAWNING.Pipe(duplex=False)
+        self._answers, answers = _SPAWNING.Pipe(duplex=False)
+        self._process = _SPAWNING.Process(target=_serve, args=(begin, items, answers), daemon=True)
+        self._process.start()
+        # That it is gone shows here only if nobody else holds its ends.
+        items.close()
+        answers.close()
+
+    def owes(self) -> int:
+        """How many items it has not answered."""
+        return len(self._owed)
+
+    def give(self, item: Item, result: Future[Result]) -> None:
+        """Have an item worked on."""
+        self._owed.append((item, result))
+        if not self._lost:
+            try:
+                self._items.send(item)
+            except OSError:
+                self._lost = True
+        self._make_up()
+
+    def take_in(self, wait: bool = False) -> None:
+        """Take in what it has answered; the next answer is waited for if that is asked."""
+        try:
+            while self._owed and not self._lost and (wait or self._answers.poll()):
+                done, value = self._answers.recv()
+                item, result = self._owed.popleft()
+                if done:
+                    result.set_result(value)
+                else:
+                    _do(self._own(), item, result)
+                wait = False
+        except (EOFError, OSError):
+            self._lost = True
+        self._make_up()
+
+    def _make_up(self) -> None:
+        """Do what it owes, if it is lost."""
+        while self._lost and self._owed:
+            item, result = self._owed.popleft()
+            _do(self._own(), item, result)
+
+    def dismiss(self) -> None:
+        """No more items come: it leaves when it has answered."""
+        self._items.close()
+
+    def close(self) -> None:
+        """See it out; nobody waits for what it owes."""
+        self.dismiss()
+        if self._owed:
+            self._process.terminate()
+        self._process.join()
+        self._process.close()
+        self._answers.close()
 
 
-def _nothing() -> None:
-    """What a process is asked first, to see when it has begun."""
+def _serve(
+    begin: Callable[[], Callable[[Any], Any]], items: Connection, answers: Connection
+) -> None:
+    """What a process that works for another one does, until that one has nothing more for it."""
+    # Ctrl-C reaches all processes of a terminal: the one that is worked for decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    outgoing: SimpleQueue[tuple[bool, Any] | None] = SimpleQueue()
+    with answers:
+        try:
+            work = begin()
+        except DeeError:
+            return
+        # An answer may be larger than a pipe: the work goes on while it is taken in.
+        sender = Thread(target=_send, args=(outgoing, answers))
+        sender.start()
+        with suppress(EOFError):
+            while True:
+                outgoing.put(_answer(work, items.recv()))
+        outgoing.put(None)
+        sender.join()
 
 
-def _begin(begin: Callable[[], Callable[[Any], Any]]) -> None:
-    _work.append(begin())
+def _answer(work: Callable[[Item], Result], item: Item) -> tuple[bool, Result | None]:
+    try:
+        return True, work(item)
+    except Exception:
+        # It is done again by the one that is worked for, which then has the error at first hand.
+        return False, None
 
 
-def _do(item: Any) -> Any:
-    return _work[0](item)
+def _send(outgoing: SimpleQueue[tuple[bool, Any] | None], answers: Connection) -> None:
+    # Without its end there is nobody who waits.
+    with answers, suppress(BrokenPipeError):
+        while answer := outgoing.get():
+            answers.send(answer)

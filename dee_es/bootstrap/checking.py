@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from functools import partial
 
-from dee_es.adapters.processes import helped
+from dee_es.adapters.processes import shared
 from dee_es.bootstrap.databases import open_store
 from dee_es.config import EngineConfig
 from dee_es.core.evidence.chunk_check import Chunk, ChunkReport
@@ -20,7 +20,7 @@ def share_checks(
 ) -> Generator[ChunkReport, None, None]:
     """Have the log checked by several processes, this one among them; reports come in order."""
     begin = partial(_checker, replace(config, create=False))
-    return helped(begin, ChunkReader(store).check, chunks, workers)
+    return shared(begin, chunks, workers, ChunkReader(store).check)
 
 
 def _checker(config: EngineConfig) -> Callable[[Chunk], ChunkReport]:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dee_es.config import EngineConfig
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.errors import IntegrityViolation, InvalidInput, StoreUnavailable
-from dee_es.ports import (
-    EventStore,
-    StoredRow,
-    Views,
-)
-
-if TYPE_CHECKING:
-    pass
-
+from dee_es.ports import EventStore, StoredRow, Views
 
 SQLITE: Final = "sqlite:///"
-
-
 POSTGRES: Final = ("postgresql://", "postgres://")
-
-
 MEMORY: Final = ":memory:"
 
 

@@ -19,6 +19,12 @@ from dee_es.adapters.keys import (
 from dee_es.adapters.processes import shared
 from dee_es.adapters.system import RandomIds, SystemWallClock
 from dee_es.adapters.zones import load_zone
+from dee_es.bootstrap.channels import channels_of, forget_calls, links_of
+from dee_es.bootstrap.checking import share_checks
+from dee_es.bootstrap.databases import MEMORY, first_entry, open_store
+from dee_es.bootstrap.evidence import anchors_of, place_at, signers_of
+from dee_es.bootstrap.keys import open_keys
+from dee_es.bootstrap.people import actor_of
 from dee_es.config import EngineConfig, load_config
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import ClockStarted, Meta
@@ -49,12 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dee_es.engine.past.replay_results import ReplayedPage
-from dee_es.bootstrap.channels import channels_of, forget_calls, links_of
-from dee_es.bootstrap.checking import share_checks
-from dee_es.bootstrap.databases import MEMORY, first_entry, open_store
-from dee_es.bootstrap.evidence import anchors_of, place_at, signers_of
-from dee_es.bootstrap.keys import open_keys
-from dee_es.bootstrap.people import actor_of
 
 
 class Engine(EngineApi):

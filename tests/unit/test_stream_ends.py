@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import random
-import struct
 import tracemalloc
+from typing import Any
 
 import pytest
 
 from dee_es.adapters.storage.memory import open_memory
 from dee_es.core.evidence import chain
 from dee_es.core.evidence.chain import Entry
-from dee_es.core.evidence.chunk_check import STREAM_KEY, Chunk, ChunkCheck, stream_key, unpack_spans
+from dee_es.core.evidence.chunk_check import Chunk, ChunkCheck
 from dee_es.core.evidence.merkle import Edge
+from dee_es.core.evidence.spans import link, stream_key, unpack_spans
 from dee_es.core.ids import run_id
 from dee_es.engine.auditing.chunks import ChunkReader
 from dee_es.engine.auditing.stream_ends import StreamEnd, StreamEnds
@@ -186,5 +187,36 @@ def test_the_key_of_one_stream_is_never_that_of_another() -> None:
     assert stream_key("é" * 16) != stream_key("é" * 15)
     both = [stream_key("run_"), stream_key("run_\0"), stream_key(long), stream_key(long + "\0")]
     assert len(set(both)) == 4
-    packed = struct.Struct(STREAM_KEY)
-    assert [packed.unpack(packed.pack(key))[0] for key in both] == both
+    assert len({link(each, 1, chain.GENESIS) for each in (run, long, long + "\0")}) == 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ("plan:1", 2, b"other"),
+        ("plan:1", 3, None),
+        ("plan:1", None, None),
+        ("plan:1", "1", b"\0" * 32),
+        ("plan:1", 2**63 - 1, b"\0" * 32),
+        (b"plan:1", 1, b"\0" * 32),
+        ("plan:\ud800", 1, b"\0" * 32),
+        ("nobody", 1, b"\0" * 32),
+    ],
+)
+def test_a_head_of_any_form_is_told_if_it_is_not_of_the_last_entry(head: Any) -> None:
+    ends = StreamEnds()
+    ends.follow(spans(log(1, 5), 0, 5))
+    assert list(ends.differing([head])) == [(head[0], head[1:])]
+
+
+@pytest.mark.parametrize("cut", [slice(31), slice(None)])
+def test_the_checksum_of_a_head_is_compared_whole(cut: slice) -> None:
+    rows = log(3, 50)
+    ends = StreamEnds()
+    ends.follow(spans(rows, 0, 50))
+    stream, version, state = next(
+        (row[1], row[2], row[4]) for row in reversed(rows) if row[1] == "plan:0"
+    )
+    own = state[36:68]
+    assert list(ends.differing([(stream, version, own)])) == []
+    assert list(ends.differing([(stream, version, own[cut] + b"\0" * 1)])) != []

@@ -9,7 +9,6 @@ in order knows as much as one who read the whole log from beginning to end.
 from __future__ import annotations
 
 import hashlib
-import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Final
 from dee_es.core.evidence import chain
 from dee_es.core.evidence.chain import Entry, Stone
 from dee_es.core.evidence.merkle import Edge
+from dee_es.core.evidence.spans import Began, Ended, pack_spans
 
 MOST_PROBLEMS: Final = 100
 """How many problems are named; behind them, verification gives up."""
@@ -28,12 +28,6 @@ _BEFORE_ALL: Final = -(2**63)
 
 OF_ORDER, OF_VERSION, OF_FORM, OF_LINK, OF_CHECKSUM, OF_TREE = range(6)
 """What is wrong first, where several things are at one position."""
-
-_MOST_OF_STREAM: Final = 30
-_DIGEST: Final = _MOST_OF_STREAM + 1
-STREAM_KEY: Final = f"{_DIGEST + 1}p"
-"""How `struct` packs the key of a stream: behind its length."""
-_SPAN: Final = struct.Struct(f">{STREAM_KEY}qq32sq32s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +66,7 @@ class ChunkReport:
     `first` is the first entry in words and `last` the last position, if there are any. `edge` is of
     the tree over its leaves, up to the first position that is not as it should be (`dense` says
     that there is none); `marks` are the same at each of the chunk's `sizes` that it reached.
-    `spans` are packed, one for each stream: `unpack_spans` reads them.
+    `spans` are packed, one for each stream (`core.evidence.spans`).
     """
 
     chunk: Chunk
@@ -84,21 +78,6 @@ class ChunkReport:
     marks: tuple[Edge, ...]
     problems: tuple[Problem, ...]
     spans: bytes
-
-
-def stream_key(stream: str) -> bytes:
-    """What stands for a stream where there are many: the stream itself if it is no longer than a
-    run's id, else 248 bits of its SHA-256. Such keys are longer, so that none is another's."""
-    name = stream.encode()
-    if len(name) <= _MOST_OF_STREAM:
-        return name
-    return hashlib.sha256(name).digest()[:_DIGEST]
-
-
-def unpack_spans(spans: bytes) -> Iterator[tuple[bytes, int, int, bytes, int, bytes]]:
-    """The key of a stream, position, version and previous checksum of its first entry in a chunk,
-    version and checksum of its last."""
-    return _SPAN.iter_unpack(spans)
 
 
 def missing_before(version: object) -> str:
@@ -140,10 +119,8 @@ class ChunkCheck:
         self._marks: list[Edge] = []
         self._out_of_order: list[Problem] = []
         self._broken: dict[str, Problem] = {}
-        # Of each stream: place, version and previous checksum of its first entry here, and version
-        # and checksum of its last one.
-        self._began: dict[str, tuple[int, int, bytes]] = {}
-        self._ended: dict[str, tuple[int, bytes]] = {}
+        self._began: dict[str, Began] = {}
+        self._ended: dict[str, Ended] = {}
 
     def take(self, entries: Sequence[Entry], stones: Sequence[Stone] = ()) -> None:
         """Take in the next entries of the chunk, and what stays there of those archived."""
@@ -296,10 +273,8 @@ class ChunkCheck:
 
     def report(self) -> ChunkReport:
         """What came out of all that was taken in."""
-        pack, key = _SPAN.pack, stream_key
         # Both have the streams in the order in which they appeared.
-        seen = zip(self._began.items(), self._ended.values(), strict=True)
-        spans = [pack(key(stream), *began, *ended) for (stream, began), ended in seen]
+        seen = zip(self._began, self._began.values(), self._ended.values(), strict=True)
         return ChunkReport(
             self._chunk,
             self._first,
@@ -309,5 +284,5 @@ class ChunkCheck:
             self._edge,
             tuple(self._marks),
             (*self._out_of_order, *self._broken.values()),
-            b"".join(spans),
+            pack_spans(seen),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from itertools import islice
 from typing import Final
 
 from dee_es.core import codec
@@ -113,7 +114,9 @@ class Verification:
             workers = 1
         share = check_here(self._store) if self._share is None or workers == 1 else self._share
         with closing(share(chunks, workers)) as reports:
-            for report in reports:
+            # Not asked for more than there are: others would be seen out before the end is looked
+            # at, and not meanwhile.
+            for report in islice(reports, len(chunks)):
                 course.take(report)
                 if on_progress is not None:
                     on_progress(course.position)
