@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, suppress
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from operator import length_hint
 from queue import SimpleQueue
 from threading import Thread
@@ -19,6 +20,8 @@ from dee_es.errors import DeeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Work = Callable[[Item], Future[Result]]
+"""Begins with an item; the next one may be begun before its result is there."""
 
 _AHEAD: Final = 3
 """Items that a process has to do at most, so that it is never idle."""
@@ -30,59 +33,103 @@ _SPAWNING: Final = multiprocessing.get_context("spawn")
 
 
 def shared(
-    begin: Callable[[], Callable[[Item], Result]],
-    items: Iterable[Item],
+    begin: Callable[[], Work[Item, Result]],
+    items: Iterable[Item | None],
     workers: int,
-    here: Callable[[Item], Result] | None = None,
+    here: Work[Item, Result] | None = None,
+    instead: Work[Item, Result] | None = None,
 ) -> Generator[Result, None, None]:
     """The results for the items, worked on by so many processes; an error comes in its turn.
 
-    Each of them calls `begin` once, and what it returns ever after: a function of a module, or a
-    `functools.partial` of one with plain arguments. With `here`, this process is one of them, which
-    does that with an item whenever the others have enough; there must be two or more then. A
-    process that cannot begin, fails or is killed costs time alone: its work is done in this one.
+    Each of them calls `begin` once, a function of a module or a `functools.partial` of one with
+    plain arguments, and what it returns for every item. With `here`, this process is one of them,
+    which does that with an item whenever the others have enough; there must be two or more then.
+    None among the items is none: what follows is begun when all before it is done.
+
+    A process that cannot begin, fails or is killed costs time alone: this one does what it left,
+    as `instead` has it, which must bear that the item was done and only the answer was lost.
     """
-    own = cache(begin) if here is None else lambda: here
+    instead = instead or here
+    own = cache(begin) if instead is None else lambda: instead
     with ExitStack() as stack:
         others = workers if here is None else workers - 1
         helpers = [stack.enter_context(closing(_Helper(begin, own))) for _ in range(others)]
-        under_way: deque[tuple[Future[Result], _Helper[Item, Result]]] = deque()
+        under_way: deque[_Task[Item, Result]] = deque()
         coming = iter(items)
         for item in coming:
+            while under_way and item is None:
+                yield under_way.popleft().result()
+            if item is None:
+                continue
             helper = min(helpers, key=_Helper.owes)
-            result: Future[Result] = Future()
-            under_way.append((result, helper))
+            task = _Task(item, helper)
+            under_way.append(task)
             # At the end nobody should wait for what another one still has ahead.
             if here is None or helper.owes() < min(_AHEAD, length_hint(coming, _AHEAD)):
-                helper.give(item, result)
+                helper.give(task)
             else:
-                _do(here, item, result)
+                task.begin(here)
             for each in helpers:
                 each.take_in()
             while under_way and (
-                under_way[0][0].done()
+                under_way[0].done()
                 or len(under_way) > _MOST_KEPT * workers
                 or (here is None and min(each.owes() for each in helpers) >= _AHEAD)
             ):
-                yield _awaited(*under_way.popleft())
+                yield under_way.popleft().result()
         # They may leave while the last results are taken in.
         for each in helpers:
             each.dismiss()
         while under_way:
-            yield _awaited(*under_way.popleft())
+            yield under_way.popleft().result()
 
 
-def _awaited(result: Future[Result], helper: _Helper[Any, Result]) -> Result:
-    while not result.done():
-        helper.take_in(wait=True)
-    return result.result()
+class _Task(Generic[Item, Result]):
+    """An item, and what comes of it."""
+
+    def __init__(self, item: Item, helper: _Helper[Item, Result]) -> None:
+        self.item = item
+        self._helper = helper
+        self._outcome: Future[Result] | None = None
+
+    def begin(self, work: Work[Item, Result]) -> None:
+        """Have it worked on in this process."""
+        self._outcome = _begun(work, self.item)
+
+    def end(self, result: Result) -> None:
+        """It was worked on elsewhere."""
+        self._outcome = Future()
+        self._outcome.set_result(result)
+
+    def done(self) -> bool:
+        """Whether the result can be had at once."""
+        return self._outcome is not None and self._outcome.done()
+
+    def result(self) -> Result:
+        """The result, once it is there."""
+        while self._outcome is None:
+            self._helper.take_in(wait=True)
+        return self._outcome.result()
 
 
-def _do(work: Callable[[Item], Result], item: Item, result: Future[Result]) -> None:
+def at_once(work: Callable[[Item], Result]) -> Work[Item, Result]:
+    """Work that has its result when it returns."""
+
+    def begin(item: Item) -> Future[Result]:
+        outcome: Future[Result] = Future()
+        outcome.set_result(work(item))
+        return outcome
+
+    return begin
+
+
+def _begun(work: Work[Item, Result], item: Item) -> Future[Result]:
     try:
-        result.set_result(work(item))
+        return work(item)
     except Exception as error:
-        result.set_exception(error)
+        outcome: Future[Result] = Future()
+        outcome.set_exception(error)
+        return outcome
 
 
 class _Helper(Generic[Item, Result]):
@@ -92,45 +139,45 @@ class _Helper(Generic[Item, Result]):
     """
 
     def __init__(
-        self,
-        begin: Callable[[], Callable[[Item], Result]],
-        own: Callable[[], Callable[[Item], Result]],
+        self, begin: Callable[[], Work[Item, Result]], own: Callable[[], Work[Item, Result]]
     ) -> None:
         self._own = own
-        self._owed: deque[tuple[Item, Future[Result]]] = deque()
+        self._owed: deque[_Task[Item, Result]] = deque()
         self._lost = False
-        items, self._items = _SPAWNING.Pipe(duplex=False)
+        items, given = _SPAWNING.Pipe(duplex=False)
         self._answers, answers = _SPAWNING.Pipe(duplex=False)
         self._process = _SPAWNING.Process(target=_serve, args=(begin, items, answers), daemon=True)
         self._process.start()
         # That it is gone shows here only if nobody else holds its ends.
         items.close()
         answers.close()
+        self._outgoing = _Outgoing(given)
 
     def owes(self) -> int:
         """How many items it has not answered."""
         return len(self._owed)
 
-    def give(self, item: Item, result: Future[Result]) -> None:
-        """Have an item worked on."""
-        self._owed.append((item, result))
-        if not self._lost:
-            try:
-                self._items.send(item)
-            except OSError:
-                self._lost = True
+    def give(self, task: _Task[Item, Result]) -> None:
+        """Have an item worked on; one that cannot be sent is worked on here."""
+        try:
+            message = ForkingPickler.dumps(task.item)
+        except Exception:
+            task.begin(self._own())
+            return
+        self._outgoing.put(lambda: message)
+        self._owed.append(task)
         self._make_up()
 
     def take_in(self, wait: bool = False) -> None:
         """Take in what it has answered; the next answer is waited for if that is asked."""
         try:
             while self._owed and not self._lost and (wait or self._answers.poll()):
-                done, value = self._answers.recv()
-                item, result = self._owed.popleft()
+                done, result = self._answers.recv()
+                task = self._owed.popleft()
                 if done:
-                    result.set_result(value)
+                    task.end(result)
                 else:
-                    _do(self._own(), item, result)
+                    task.begin(self._own())
                 wait = False
         except (EOFError, OSError):
             self._lost = True
@@ -139,12 +186,11 @@ class _Helper(Generic[Item, Result]):
     def _make_up(self) -> None:
         """Do what it owes, if it is lost."""
         while self._lost and self._owed:
-            item, result = self._owed.popleft()
-            _do(self._own(), item, result)
+            self._owed.popleft().begin(self._own())
 
     def dismiss(self) -> None:
         """No more items come: it leaves when it has answered."""
-        self._items.close()
+        self._outgoing.end()
 
     def close(self) -> None:
         """See it out; nobody waits for what it owes."""
@@ -153,41 +199,55 @@ class _Helper(Generic[Item, Result]):
             self._process.terminate()
         self._process.join()
         self._process.close()
+        self._outgoing.join()
         self._answers.close()
 
 
-def _serve(
-    begin: Callable[[], Callable[[Any], Any]], items: Connection, answers: Connection
-) -> None:
+class _Outgoing:
+    """Messages on their way to another process. They may be larger than a pipe, and not be there
+    yet: it is a thread that waits."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: SimpleQueue[Callable[[], memoryview] | None] = SimpleQueue()
+        self._thread = Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def put(self, message: Callable[[], memoryview]) -> None:
+        """Send what this returns, behind what is on its way already."""
+        self._waiting.put(message)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._waiting.put(None)
+
+    def join(self) -> None:
+        """Wait until all was taken in, or nobody is there who would."""
+        self._thread.join()
+
+    def _send(self) -> None:
+        with self._connection, suppress(BrokenPipeError):
+            while (message := self._waiting.get()) is not None:
+                self._connection.send_bytes(message())
+
+
+def _serve(begin: Callable[[], Work[Any, Any]], items: Connection, answers: Connection) -> None:
     """What a process that works for another one does, until that one has nothing more for it."""
     # Ctrl-C reaches all processes of a terminal: the one that is worked for decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    outgoing: SimpleQueue[tuple[bool, Any] | None] = SimpleQueue()
-    with answers:
-        try:
-            work = begin()
-        except DeeError:
-            return
-        # An answer may be larger than a pipe: the work goes on while it is taken in.
-        sender = Thread(target=_send, args=(outgoing, answers))
-        sender.start()
-        with suppress(EOFError):
-            while True:
-                outgoing.put(_answer(work, items.recv()))
-        outgoing.put(None)
-        sender.join()
+    outgoing = _Outgoing(answers)
+    with suppress(DeeError, EOFError):
+        work = begin()
+        while True:
+            outgoing.put(partial(_answer, _begun(work, items.recv())))
+    outgoing.end()
+    outgoing.join()
 
 
-def _answer(work: Callable[[Item], Result], item: Item) -> tuple[bool, Result | None]:
+def _answer(outcome: Future[Any]) -> memoryview:
+    """Whether an item was done, and its result."""
     try:
-        return True, work(item)
+        return ForkingPickler.dumps((True, outcome.result()))
     except Exception:
         # It is done again by the one that is worked for, which then has the error at first hand.
-        return False, None
-
-
-def _send(outgoing: SimpleQueue[tuple[bool, Any] | None], answers: Connection) -> None:
-    # Without its end there is nobody who waits.
-    with answers, suppress(BrokenPipeError):
-        while answer := outgoing.get():
-            answers.send(answer)
+        return ForkingPickler.dumps((False, None))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from functools import partial
 
-from dee_es.adapters.processes import shared
+from dee_es.adapters.processes import Work, at_once, shared
 from dee_es.bootstrap.databases import open_store
 from dee_es.config import EngineConfig
 from dee_es.core.evidence.chunk_check import Chunk, ChunkReport
@@ -20,11 +20,11 @@ def share_checks(
 ) -> Generator[ChunkReport, None, None]:
     """Have the log checked by several processes, this one among them; reports come in order."""
     begin = partial(_checker, replace(config, create=False))
-    return shared(begin, chunks, workers, ChunkReader(store).check)
+    return shared(begin, chunks, workers, at_once(ChunkReader(store).check))
 
 
-def _checker(config: EngineConfig) -> Callable[[Chunk], ChunkReport]:
+def _checker(config: EngineConfig) -> Work[Chunk, ChunkReport]:
     """What a process that verifies for another one does with a chunk."""
     _, store, _ = open_store(config)
     atexit.register(store.close)
-    return ChunkReader(store).check
+    return at_once(ChunkReader(store).check)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dee_es.adapters.channels.lazy import LazyChannel
 from dee_es.adapters.documents import Documents
-from dee_es.adapters.keys import (
-    PlainKeys,
-)
-from dee_es.adapters.processes import shared
+from dee_es.adapters.keys import PlainKeys
+from dee_es.adapters.processes import Work, at_once, shared
 from dee_es.adapters.system import RandomIds, SystemWallClock
 from dee_es.adapters.zones import load_zone
 from dee_es.bootstrap.channels import channels_of, forget_calls, links_of
@@ -52,8 +50,9 @@ from dee_es.ports import (
 from projections import AUDIT_TRAIL, CONTACT_HISTORY, INLINE, LAZY, RUN_LIST, STEP_FUNNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
+    from dee_es.engine.enrolling.parts import BulkOrder, Part, PartDone
     from dee_es.engine.past.replay_results import ReplayedPage
 
 
@@ -96,6 +95,20 @@ class Engine(EngineApi):
         config = replace(self._shareable, create=False)
         yield from shared(partial(_replayer, config), pages, workers)
 
+    def _enrolled_parts(
+        self, parts: Iterable[Part | None], order: BulkOrder, workers: int
+    ) -> Generator[PartDone, None, None]:
+        """Share the parts among processes, likewise; this one takes part."""
+        if workers == 1 or self._shareable is None:
+            yield from super()._enrolled_parts(parts, order, workers)
+            return
+        config = replace(self._shareable, create=False)
+        # What another left may have been committed already.
+        again = replace(order, take_over=True)
+        with closing(self.enrolling(order)) as here, closing(self.enrolling(again)) as instead:
+            begin = partial(_enroller, config, order)
+            yield from shared(begin, parts, workers, here.enroll, instead.enroll)
+
     def worker(
         self,
         stop: threading.Event | None = None,
@@ -113,11 +126,18 @@ class Engine(EngineApi):
         return super().worker(stop, on_tick, on_begin, on_checkpoint)
 
 
-def _replayer(config: EngineConfig) -> Callable[[list[str]], ReplayedPage]:
+def _replayer(config: EngineConfig) -> Work[list[str], ReplayedPage]:
     """What a process that replays for another one does with a page."""
     engine = Engine(config)
     atexit.register(engine.close)
-    return engine.replay_page
+    return at_once(engine.replay_page)
+
+
+def _enroller(config: EngineConfig, order: BulkOrder) -> Work[Part, PartDone]:
+    """What a process that enrolls for another one does with a part."""
+    engine = Engine(config)
+    atexit.register(engine.close)
+    return engine.enrolling(order).enroll
 
 
 def _config(database: str | EngineConfig | None) -> EngineConfig:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def tick_line(report: TickReport) -> str:
-    """Events, the runs they advanced, and sends by outcome."""
+    """Events, how often runs went on by them, and sends by outcome."""
     if not report.events:
         return "nothing was due"
     sends = [
@@ -25,4 +25,6 @@ def tick_line(report: TickReport) -> str:
         if count
     ]
     sent = f"; sends: {', '.join(sends)}" if sends else ""
-    return f"{counted(report.runs, 'run')} advanced, {counted(report.events, 'event')}{sent}"
+    # A run counts once for each pass that it goes on in: of several ticks it is no number of runs.
+    went_on = f"runs advanced {counted(report.runs, 'time')}"
+    return f"{went_on}, {counted(report.events, 'event')}{sent}"

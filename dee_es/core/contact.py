@@ -28,6 +28,9 @@ _COUNTRY = re.compile(
 # Where the zero is part of the number from abroad too: Ivory Coast, Benin, Congo, San Marino, the
 # Vatican, Italy.
 _ZERO_DIALLED: Final = ("+225", "+229", "+242", "+378", "+379", "+39")
+# Where numbers neither begin with a zero nor are dialled with one in front at home: North America,
+# Russia and Kazakhstan.
+_ZERO_UNKNOWN: Final = ("+1", "+7")
 _FIELDS = ("id", "email", "phone", "timezone", "attributes")
 
 
@@ -200,13 +203,16 @@ def phone_spellings(checked: str) -> tuple[str, ...]:
 
     `fold_phone` comes first, and then `phone_as_written`. An international number is written with a
     zero behind the country code, in brackets or not, and without it, and is the same both ways;
-    where that zero is dialled from abroad, as in Italy, these are two numbers.
+    where that zero is dialled from abroad, as in Italy, these are two numbers. Where there are no
+    such zeros, as in North America, a number without one has no other form.
     """
     written = phone_as_written(checked)
     code = _COUNTRY.match(written)
     if code is None or written.startswith(_ZERO_DIALLED):
         return (written,)
     rest = written[code.end() :]
+    if written.startswith(_ZERO_UNKNOWN) and not rest.startswith("0"):
+        return (written,)
     ways = (code[0] + rest.removeprefix("0"), f"{code[0]}0{rest.removeprefix('0')}")
     return tuple(dict.fromkeys((fold_phone(checked), written, *ways)))
 

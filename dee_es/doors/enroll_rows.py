@@ -41,12 +41,15 @@ class Intake:
         dedupe: Dedupe,
         refusals: Refused,
         batch_size: int,
+        workers: int = 1,
     ) -> None:
         self._engine = engine
         self._rows = rows
         self._seen: dict[bytes, int] | None = {} if dedupe == "address" else None
         self._refusals = refusals
-        self._lines = _Lines(3 * batch_size)
+        # Batches that the engine may have taken in before it tells what became of the first.
+        under_way = 3 if workers == 1 else 10 * workers
+        self._lines = _Lines(under_way * batch_size)
         self.rows = 0
         self.refused = 0
         """Rows that are not valid and that the engine never saw."""

@@ -187,7 +187,8 @@ OnChange = Callable[[BulkChange], None]
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """What the scheduler did: ticks and passes, runs advanced, and sends by outcome."""
+    """What the scheduler did: its passes, events, and sends by outcome; a run counts once for each
+    pass in which it went on."""
 
     tick: int
     passes: int = 0

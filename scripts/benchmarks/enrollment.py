@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -21,6 +23,8 @@ COPY_BAR: Final = 60
 """Per cent of a COPY of the same rows, at batches of 1,000."""
 PEERS_AT_MOST: Final = 20_000
 """Workflows that peers enqueue: their rate does not grow with the number."""
+WORTH_SHARING: Final = 50_000
+"""Contacts from which on a second process has more to do than to start."""
 ENOUGH: Final = 100_000
 """Contacts up to which all is measured; of more only what is enrolled in large batches."""
 
@@ -66,6 +70,11 @@ def _on_postgres(
     )
     bar = COPY_BAR if batch == 1_000 else None
     yield ratio(f"bulk_execute to the COPY, {work}", rates, limits, bar, unit="%")
+    if contacts >= WORTH_SHARING:
+        names = [f"shared_{batch}_{repetition}" for repetition in range(repeats)]
+        shared = [_enroll_shared(url, folder, name, contacts, batch) for name in names]
+        yield measured(f"bulk_execute, {work}, 2 processes", shared, "contacts/s", BARS[batch])
+        yield ratio(f"2 processes to the COPY, {work}", shared, limits, bar, unit="%")
     return rates
 
 
@@ -76,6 +85,45 @@ def _enroll(engine: Engine, contacts: int, batch: int) -> float:
     if result.created != contacts:
         raise SystemExit(f"enrolled {result.created} of {contacts} contacts")
     return rate
+
+
+def _enroll_shared(url: str, folder: Path, name: str, contacts: int, batch: int) -> float:
+    """Shared with another process, from a process of its own: whoever helps one begins with what
+    stands in its file, and from here would take in all of the benchmarks first."""
+    with engine_on(url, folder, name):
+        pass
+    script = folder / "enroll_shared.py"
+    script.write_text(_SHARED, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), url, str(folder), name, str(contacts), str(batch)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    return float(done.stdout)
+
+
+_SHARED = """
+import sys, time
+from pathlib import Path
+
+def main():
+    from dee_es import Engine
+    from scripts.benchmarks.harness import config_of, people, plan
+
+    url, folder, name, contacts, batch = sys.argv[1:]
+    count = int(contacts)
+    with Engine(config_of(url, Path(folder), name)) as engine:
+        start = time.perf_counter()
+        done = engine.bulk_execute(plan("bench"), people(count), batch_size=int(batch), workers=2)
+        took = time.perf_counter() - start
+    assert done.created == count, done
+    print(count / took)
+
+if __name__ == "__main__":
+    main()
+"""
 
 
 def _peers(url: str, contacts: int, repeats: int, ours: list[float]) -> Iterator[Finding]:

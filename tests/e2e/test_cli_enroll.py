@@ -102,6 +102,21 @@ def test_many_bad_rows_do_not_flood_the_terminal(dee: Dee) -> None:
     assert "30 more" in done.stderr
 
 
+def test_several_processes_give_the_account_of_one(dee: Dee) -> None:
+    rows = [f"c-{n},p{n}@example.com,P" for n in range(300)]
+    # Refused by the engine, which knows no lines: one given before, and one on the list.
+    rows[250], rows[270] = "c-7,other@example.com,P", "c-270,unwanted@example.com,P"
+    dee("contact", "suppress", "--email", "unwanted@example.com")
+    dee.contacts(*rows)
+    shared = ("--workers", "2", "--batch-size", "10", "--errors", "refused.csv")
+    done = dee("enroll", "plan.yaml", "contacts.csv", *shared)
+    assert "298 created, 2 skipped (1 already enrolled, 1 suppressed)" in done.stdout
+    with open(dee.folder / "refused.csv", encoding="utf-8", newline="") as file:
+        refused = {(row["line"], row["contactId"]) for row in csv.DictReader(file)}
+    assert refused == {("252", "c-7"), ("272", "c-270")}
+    assert dee.json("runs", "list")["total"] == 298
+
+
 def test_from_a_pipe_with_variables(dee: Dee) -> None:
     rows = "email,first name\nada@example.com,Ada\n"
     done = dee("enroll", "plan.yaml", "-", "--var", "place=here", given=rows)

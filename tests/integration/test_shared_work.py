@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dee_es.adapters.processes import shared
+from dee_es.adapters.processes import Work, at_once, shared
 from dee_es.errors import StoreUnavailable
 from tests.support.waiting import PATIENCE_S
 
@@ -23,50 +23,50 @@ Told = tuple[int, int]
 """An item, and the process that worked on it."""
 
 
-def telling() -> Callable[[int], Told]:
-    return lambda item: (item, os.getpid())
+def telling() -> Work[int, Told]:
+    return at_once(lambda item: (item, os.getpid()))
 
 
-def failing_at(bad: int) -> Callable[[int], Told]:
+def failing_at(bad: int) -> Work[int, Told]:
     def work(item: int) -> Told:
         if item == bad:
             raise StoreUnavailable(f"item {item}")
         return item, os.getpid()
 
-    return work
+    return at_once(work)
 
 
-def unable(parent: int) -> Callable[[int], Told]:
+def unable(parent: int) -> Work[int, Told]:
     if os.getpid() != parent:
         raise StoreUnavailable("no more connections")
     return telling()
 
 
-def dying_at(bad: int, parent: int) -> Callable[[int], Told]:
+def dying_at(bad: int, parent: int) -> Work[int, Told]:
     def work(item: int) -> Told:
         if item == bad and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
         return item, os.getpid()
 
-    return work
+    return at_once(work)
 
 
-def large() -> Callable[[int], bytes]:
-    return lambda item: bytes([item]) * 3_000_000
+def large() -> Work[int, bytes]:
+    return at_once(lambda item: bytes([item]) * 3_000_000)
 
 
-def secretive(parent: int) -> Callable[[int], object]:
-    return lambda item: item if os.getpid() == parent else threading.Lock()
+def secretive(parent: int) -> Work[int, object]:
+    return at_once(lambda item: item if os.getpid() == parent else lambda: item)
 
 
-def endless_after(first: int, finished: str) -> Callable[[int], int]:
+def endless_after(first: int, finished: str) -> Work[int, int]:
     def work(item: int) -> int:
         if item > first:
             time.sleep(PATIENCE_S)
             Path(finished).touch()
         return item
 
-    return work
+    return at_once(work)
 
 
 @pytest.fixture(autouse=True)
@@ -121,10 +121,37 @@ def test_results_may_be_larger_than_a_pipe() -> None:
         assert result == bytes([item]) * 3_000_000
 
 
-def test_a_result_that_cannot_be_sent_is_made_here(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_sent_is_made_here() -> None:
     begin = partial(secretive, os.getpid())
     assert list(shared(begin, range(10), 2, begin())) == list(range(10))
-    assert "cannot pickle" in capfd.readouterr().err
+    items = [0, threading.Lock(), 2]
+    told = list(shared(telling, iter(items), 2, telling()))
+    assert [item for item, _ in told] == items
+    assert told[1][1] == os.getpid()
+
+
+@pytest.mark.parametrize("with_this_one", [True, False])
+def test_what_follows_a_barrier_is_begun_when_all_before_is_done(with_this_one: bool) -> None:
+    done: list[int] = []
+
+    def items() -> Iterator[int | None]:
+        for item in range(60):
+            if item % 7 == 0:
+                yield None
+                assert done == list(range(item))
+            yield item
+        yield None
+
+    for item, _ in shared(telling, items(), 3, telling() if with_this_one else None):
+        done.append(item)
+    assert done == list(range(60))
+
+
+def test_what_is_done_instead_may_differ() -> None:
+    begin = partial(dying_at, 0, os.getpid())
+    told = list(shared(begin, range(8), 2, begin(), at_once(lambda item: (-item, os.getpid()))))
+    assert [abs(item) for item, _ in told] == list(range(8))
+    assert told[1] == (-1, os.getpid())
 
 
 def test_nobody_waits_for_what_is_not_asked_for(tmp_path: Path) -> None:

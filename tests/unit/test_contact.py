@@ -191,13 +191,22 @@ def test_no_other_zero_is_left_out(given: str) -> None:
     assert normalize_phone(given).lstrip("+") == digits
 
 
-@given(st.sampled_from(["+49", "0044", "+380", "+1"]), st.integers(1000, 10**9))
+@given(st.sampled_from(["+49", "0044", "+380"]), st.integers(1000, 10**9))
 def test_a_number_is_listed_under_all_that_it_may_be_written_as(code: str, rest: int) -> None:
     written = [f"{code} {rest}", f"{code} (0){rest}", f"{code}0{rest}"]
     one, *others = [set(phone_spellings(each)) for each in written]
     assert all(other == one for other in others)
     assert phone_as_written(written[1]) in one
     assert all(phone_spellings(each)[0] == normalize_phone(each) for each in written)
+
+
+@pytest.mark.parametrize("code", ["+1", "001", "+7"])
+def test_where_no_number_has_such_a_zero_it_has_one_form(code: str) -> None:
+    number = normalize_phone(f"{code} 5550100")
+    assert phone_spellings(f"{code} 555-0100") == (number,)
+    # Who writes one nevertheless means the same number.
+    for written in (f"{code} (0)555 0100", f"{code} 0555 0100"):
+        assert number in phone_spellings(written)
 
 
 @pytest.mark.parametrize(

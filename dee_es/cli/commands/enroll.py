@@ -41,6 +41,13 @@ _INTERRUPTED: Final = (
     help="Contacts of one transaction.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that share the batches; with several, runs are not in the order of the rows.",
+)
+@click.option(
     "--dedupe",
     type=click.Choice(["address", "id"]),
     default="address",
@@ -73,6 +80,7 @@ def enroll(
     plan: str,
     contacts: str,
     batch_size: int,
+    workers: int,
     dedupe: Dedupe,
     numbers: tuple[str, ...],
     booleans: tuple[str, ...],
@@ -109,8 +117,8 @@ def enroll(
         ready = _ready(engine, plan, dry_run)
         _warn(ready, rows.columns)
         refusals = Refusals(stack.enter_context(_errors(errors_file)))
-        intake = Intake(engine, rows, dedupe, refusals, batch_size)
-        result = _enroll(engine, ready, intake, source, variables, batch_size, dry_run, session)
+        intake = Intake(engine, rows, dedupe, refusals, batch_size, workers)
+        result = _enroll(engine, ready, intake, source, variables, batch_size, workers, dry_run)
     between = rows.columns.delimiter
     _summary(contacts, between, intake, result, refusals, dry_run, as_json)
     _show_refused(contacts, refusals, errors_file)
@@ -152,8 +160,8 @@ def _enroll(
     source: BinaryIO,
     variables: dict[str, Any],
     batch_size: int,
+    workers: int,
     dry_run: bool,
-    session: Session,
 ) -> BulkResult:
     size = os.fstat(source.fileno()).st_size
     with Progress("Enrolling") as progress:
@@ -172,6 +180,7 @@ def _enroll(
                 on_progress,
                 intake.on_refusal,
                 dry_run,
+                workers=workers,
             )
         except KeyboardInterrupt:
             progress.clear()

@@ -10,7 +10,7 @@ from dee_es.core.clock import require_utc
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason, checked_run_id
-from dee_es.engine.enrolling.enroll import Given
+from dee_es.engine.enrolling.parts import Given
 from dee_es.engine.lifecycle import Keep
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.errors import InvalidInput

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -17,6 +15,16 @@ from dee_es.core.runs.run import start_passed
 from dee_es.core.values import check_map, check_payload_size
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
+from dee_es.engine.enrolling.parts import (
+    BulkOrder,
+    Given,
+    Parts,
+    ShareParts,
+    batched,
+    contact_of,
+    contacts_of,
+)
+from dee_es.engine.enrolling.pipeline import Pipeline
 from dee_es.engine.garbage import seldom_collected
 from dee_es.engine.log.committing import Proposal
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
@@ -26,13 +34,9 @@ from dee_es.errors import (
     ConcurrencyConflict,
     ContactSuppressed,
     DeeError,
-    InvalidInput,
     StoreUnavailable,
 )
-from dee_es.ports import Committed, Conflict, KeyStore, Situation, Unit
-
-Given = Contact | Mapping[str, Any]
-Commits = Future[list[Committed | Conflict]]
+from dee_es.ports import Committed, KeyStore, Situation, Unit
 
 
 class Enrollment:
@@ -57,7 +61,7 @@ class Enrollment:
 
         Raises `AlreadyEnrolled`, `ContactSuppressed` (which is recorded), `InvalidInput`.
         """
-        person = _contact(contact)
+        person = contact_of(contact)
         checked = check_map("variables", variables or {})
         _check_size(person, checked)
         now = meta()
@@ -121,33 +125,38 @@ class Enrollment:
         on_progress: OnProgress | None,
         on_refusal: OnRefusal | None,
         take_over: bool,
+        share: ShareParts,
     ) -> BulkResult:
-        """Enroll in batches of one transaction each, preparing one while another commits."""
-        order = self._order(
-            plan,
-            check_map("variables", variables or {}),
-            meta,
-            None,
-            take_over=take_over,
-            fixed=True,
+        """Enroll in batches of one transaction each, which `share` may have others work on."""
+        checked = check_map("variables", variables or {})
+        order = self._order(plan, checked, meta, None, take_over=take_over, fixed=True)
+        actor = order.meta().actor
+        assert order.pins is not None
+        assert actor is not None
+        shared = BulkOrder(
+            order.plan, order.pins, checked, order.command_id, actor, order.take_over
         )
-        tally = _Tally(on_refusal)
-        with ThreadPoolExecutor(1, "dee-commit") as pool:
-            pending: tuple[Commits, Batch] | None = None
-            for people in _batches(contacts, batch_size, tally):
-                if pending is not None and _overlap(pending[1], people):
-                    # What becomes of a contact given twice must not depend on who is faster.
-                    self._settle(order, pending, tally)
-                    pending = None
-                batch = self._admission.prepare(order, people)
-                if pending is not None:
-                    self._settle(order, pending, tally)
+        tally, parts = _Tally(on_refusal), Parts(contacts, batch_size)
+        with closing(share(parts, shared)) as results:
+            for done in results:
+                parts.done()
+                tally.result.created += done.created
+                for refusal in done.refusals:
+                    tally.refuse(refusal)
                 _report(on_progress, tally)
-                pending = (pool.submit(self._runs.committer.commit, batch.units), batch)
-            if pending is not None:
-                self._settle(order, pending, tally)
-            _report(on_progress, tally)
         return tally.result
+
+    def pipeline(self, shared: BulkOrder, meta: Callable[[], e.Meta]) -> Pipeline:
+        """What enrolls the parts of a call, whose `meta` is given."""
+        order = Order(
+            shared.plan,
+            shared.pins,
+            shared.variables,
+            shared.command_id,
+            meta,
+            take_over=shared.take_over,
+        )
+        return Pipeline(self._runs, self._admission, self._record_refusals, order)
 
     def rehearse(
         self,
@@ -166,7 +175,8 @@ class Enrollment:
         order = Order(plan, e.Pins(), {}, "", meta)
         tally = _Tally(on_refusal)
         would_exist: set[str] = set()
-        for people in _batches(contacts, batch_size, tally):
+        for part in batched(contacts, batch_size):
+            people = contacts_of(part, tally.refuse)
             _, admitted, refusals = self._admission.assess(order, people)
             for each in admitted:
                 if each.person.id in would_exist:
@@ -179,50 +189,6 @@ class Enrollment:
                 tally.refuse(refusal)
             _report(on_progress, tally)
         return tally.result
-
-    def _settle(self, order: Order, pending: tuple[Commits, Batch], tally: _Tally) -> None:
-        """Count a batch that was committed; enroll anew those whose circumstances had moved."""
-        future, batch = pending
-        try:
-            results = future.result()
-        except StoreUnavailable:
-            results = self._after_lost_answer(order, batch)
-        for attempt in range(MAX_ATTEMPTS + 1):
-            self._record_refusals(order, batch.refusals)
-            for _, refusal in batch.refusals:
-                tally.refuse(refusal)
-            tally.result.created += len(batch.taken_over)
-            again = [
-                person
-                for person, result in zip(batch.people, results, strict=True)
-                if isinstance(result, Conflict)
-            ]
-            tally.result.created += len(results) - len(again)
-            if not again:
-                return
-            if attempt == MAX_ATTEMPTS:
-                break
-            self._runs.clock.refresh()
-            batch = self._admission.prepare(order, again)
-            results = self._runs.committer.commit(batch.units) if batch.units else []
-        for person in again:
-            tally.refuse(Refusal(person.id, "invalid", "others kept changing it; try again"))
-
-    def _after_lost_answer(self, order: Order, batch: Batch) -> list[Committed | Conflict]:
-        """What became of a commit whose answer was lost: all of it, or nothing of it.
-
-        Raises `StoreUnavailable` if nothing was committed.
-        """
-        own = self._admission.prepare(replace(order, take_over=True), batch.people)
-        created = set(own.taken_over)
-        if batch.units and not created & {run.state.run_id for run in batch.runs}:
-            raise StoreUnavailable(
-                "the database did not take a batch; the same call again enrolls what is missing"
-            )
-        return [
-            Committed(0) if run.state.run_id in created else Conflict("version", run.state.run_id)
-            for run in batch.runs
-        ]
 
     # --- shared -----------------------------------------------------------------------------------
 
@@ -274,40 +240,12 @@ class _Tally:
             self._on_refusal(refusal)
 
 
-def _overlap(batch: Batch, people: Sequence[Contact]) -> bool:
-    under_way = {person.id for person in batch.people}
-    return any(person.id in under_way for person in people)
-
-
 def _report(on_progress: OnProgress | None, tally: _Tally) -> None:
     if on_progress is not None:
         on_progress(tally.result)
-
-
-def _contact(given: Given) -> Contact:
-    if isinstance(given, Contact):
-        return given
-    if not isinstance(given, Mapping):
-        raise InvalidInput("contact", f"must be a Contact or a map, not {type(given).__name__}")
-    return Contact.model_validate(dict(given))
 
 
 def _check_size(person: Contact, variables: dict[str, Any]) -> None:
     # Before the plan is published: what is refused here leaves no trace at all.
     personal = e.Enrolled(person.email, person.phone, person.timezone, person.attributes, variables)
     check_payload_size("contact payload", len(msgspec.json.encode(personal)))
-
-
-def _batches(contacts: Iterable[Given], size: int, tally: _Tally) -> Iterator[list[Contact]]:
-    """Read the contacts in batches; what is no contact is counted and left out."""
-    source = iter(contacts)
-    while chunk := list(islice(source, size)):
-        people = []
-        for given in chunk:
-            try:
-                people.append(_contact(given))
-            except DeeError as error:
-                who = given.get("id") if isinstance(given, Mapping) else None
-                known = who if isinstance(who, str) and len(who) <= 128 else None
-                tally.refuse(Refusal(known, "invalid", str(error)))
-        yield people

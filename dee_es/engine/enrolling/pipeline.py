@@ -1,0 +1,96 @@
+"""A pipeline of enrolments: while a part of the contacts is committed, the next one is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final
+
+from dee_es.core.contact import Contact
+from dee_es.engine.enrolling.admission import Admission, Batch, Order
+from dee_es.engine.enrolling.parts import Part, PartDone, contacts_of
+from dee_es.engine.garbage import seldom_collected
+from dee_es.engine.models import Refusal
+from dee_es.engine.transact import MAX_ATTEMPTS, Runs
+from dee_es.errors import StoreUnavailable
+from dee_es.ports import Committed, Conflict
+
+_MOVED: Final = "others kept changing it; try again"
+RecordRefusals = Callable[[Order, Sequence[tuple[Contact, Refusal]]], None]
+
+
+class Pipeline:
+    """Enrolls one part of a call after another, each in one transaction."""
+
+    def __init__(
+        self, runs: Runs, admission: Admission, record: RecordRefusals, order: Order
+    ) -> None:
+        self._runs = runs
+        self._admission = admission
+        self._record = record
+        self._order = order
+        self._pool = ThreadPoolExecutor(1, "dee-commit")
+        self._before: Future[PartDone] | None = None
+
+    @seldom_collected()
+    def enroll(self, part: Part) -> Future[PartDone]:
+        """Prepare a part, and commit it behind the one before; raises what became of that if it
+        could not be committed."""
+        refusals: list[Refusal] = []
+        people = contacts_of(part, refusals.append)
+        batch = self._admission.prepare(self._order, people)
+        if self._before is not None:
+            self._before.result()
+        self._before = self._pool.submit(self._settle, batch, refusals)
+        return self._before
+
+    def close(self) -> None:
+        """Wait for what is being committed."""
+        self._pool.shutdown()
+
+    def _settle(self, batch: Batch, refusals: list[Refusal]) -> PartDone:
+        """Commit a part; enroll anew those whose circumstances have moved."""
+        created = 0
+        for attempt in range(MAX_ATTEMPTS + 1):
+            results = self._commit(batch, first=attempt == 0)
+            self._record(self._order, batch.refusals)
+            refusals += [refusal for _, refusal in batch.refusals]
+            again = [
+                person
+                for person, result in zip(batch.people, results, strict=True)
+                if isinstance(result, Conflict)
+            ]
+            created += len(batch.taken_over) + len(results) - len(again)
+            if not again:
+                break
+            if attempt < MAX_ATTEMPTS:
+                self._runs.clock.refresh()
+                batch = self._admission.prepare(self._order, again)
+            else:
+                refusals += [Refusal(person.id, "invalid", _MOVED) for person in again]
+        return PartDone(created, tuple(refusals))
+
+    def _commit(self, batch: Batch, *, first: bool) -> list[Committed | Conflict]:
+        try:
+            return self._runs.committer.commit(batch.units) if batch.units else []
+        except StoreUnavailable:
+            if not first:
+                raise
+            return self._after_lost_answer(batch)
+
+    def _after_lost_answer(self, batch: Batch) -> list[Committed | Conflict]:
+        """What became of a commit whose answer was lost: all of it, or nothing of it.
+
+        Raises `StoreUnavailable` if nothing was committed.
+        """
+        own = self._admission.prepare(replace(self._order, take_over=True), batch.people)
+        created = set(own.taken_over)
+        if batch.units and not created & {run.state.run_id for run in batch.runs}:
+            raise StoreUnavailable(
+                "the database did not take a batch; the same call again enrolls what is missing"
+            )
+        return [
+            Committed(0) if run.state.run_id in created else Conflict("version", run.state.run_id)
+            for run in batch.runs
+        ]
