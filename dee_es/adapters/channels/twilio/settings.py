@@ -30,7 +30,8 @@ class TwilioSettings:
     `callback_secret`, 16 characters or more, signs the state in those URLs and is not Twilio's.
     `from_number` (E.164) is shown where a step names no caller id.
 
-    `timeout_s` bounds each single network operation of a request, `ring_s` how long it rings.
+    `timeout_s` bounds the connection to Twilio, and all of the exchange behind it; `ring_s` is how
+    long it rings.
     `max_duration_s` ends a call whose step sets no limit. `record` has Twilio record every call.
     `voice` and `language` are those of `<Say>`; None leaves them to the account. `ca_file` replaces
     the system's authorities.
