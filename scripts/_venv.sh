@@ -83,3 +83,10 @@ if [ -z "${DEE_PYTHON:-}" ]; then
     _dee_ensure_venv || exit 1
     DEE_PYTHON="$DEE_ROOT/.venv/bin/python"
 fi
+
+# Where Python may not keep what it compiles, every process that a test, a measurement or the engine
+# itself starts would compile all of the project anew. pip compiles what it installs; this is the
+# rest. It takes a moment when nothing has changed.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ] && [ -w "$DEE_ROOT/dee_es" ]; then
+    (cd -- "$DEE_ROOT" && "$DEE_PYTHON" -m compileall -q dee_es projections scripts tests) || true
+fi
