@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dee_es.adapters.channels.lazy import LazyChannel
 from dee_es.adapters.documents import Documents
 from dee_es.adapters.keys import PlainKeys
-from dee_es.adapters.processes import Work, at_once, shared
 from dee_es.adapters.system import RandomIds, SystemWallClock
 from dee_es.adapters.zones import load_zone
 from dee_es.bootstrap.channels import channels_of, forget_calls, links_of
@@ -52,6 +51,7 @@ from projections import AUDIT_TRAIL, CONTACT_HISTORY, INLINE, LAZY, RUN_LIST, ST
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from dee_es.adapters.processes import Work
     from dee_es.engine.enrolling.parts import BulkOrder, Part, PartDone
     from dee_es.engine.past.replay_results import ReplayedPage
 
@@ -92,6 +92,8 @@ class Engine(EngineApi):
         if workers == 1 or self._shareable is None:
             yield from super()._replayed_pages(pages, workers)
             return
+        from dee_es.adapters.processes import shared
+
         config = replace(self._shareable, create=False)
         yield from shared(partial(_replayer, config), pages, workers)
 
@@ -102,6 +104,8 @@ class Engine(EngineApi):
         if workers == 1 or self._shareable is None:
             yield from super()._enrolled_parts(parts, order, workers)
             return
+        from dee_es.adapters.processes import shared
+
         config = replace(self._shareable, create=False)
         # What another left may have been committed already.
         again = replace(order, take_over=True)
@@ -128,6 +132,8 @@ class Engine(EngineApi):
 
 def _replayer(config: EngineConfig) -> Work[list[str], ReplayedPage]:
     """What a process that replays for another one does with a page."""
+    from dee_es.adapters.processes import at_once
+
     engine = Engine(config)
     atexit.register(engine.close)
     return at_once(engine.replay_page)
