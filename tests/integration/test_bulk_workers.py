@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dee_es import BulkResult, Engine, EngineConfig
+from dee_es.core.events import Pins
+from dee_es.engine.enrolling.parts import BulkOrder, PartDone
 from dee_es.engine.models import Refusal
 from dee_es.errors import InvalidInput, StoreUnavailable
+from dee_es.ports import Committed, Conflict
 from tests.support.engines import EPOCH, database_url, open_engine, outreach, publish_basics
 
 Fresh = Callable[[], str]
@@ -143,3 +147,24 @@ def test_in_memory_this_process_does_it_all() -> None:
         as_by_one(engine, result, 30)
         with pytest.raises(InvalidInput, match="workers"):
             engine.bulk_execute(outreach(), [], workers=0)
+
+
+def test_one_part_that_was_not_taken_stops_the_next_one_and_no_more() -> None:
+    with open_engine(":memory:") as engine, pytest.MonkeyPatch.context() as patch:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        order = BulkOrder(engine.get_plan("outreach"), Pins(), {}, "command_1", "tester", False)
+        with closing(engine.enrolling(order)) as pipeline:
+            patch.setattr(engine._committer, "commit", _unavailable)
+            failed = pipeline.enroll([person(1)])
+            with pytest.raises(StoreUnavailable):
+                pipeline.enroll([person(2)])
+            with pytest.raises(StoreUnavailable, match="did not take a batch"):
+                failed.result()
+            patch.undo()
+            assert pipeline.enroll([person(3)]).result() == PartDone(1, ())
+        assert [run.contact_id for run in engine.list_runs().runs] == ["contact_3"]
+
+
+def _unavailable(units: object) -> list[Committed | Conflict]:
+    raise StoreUnavailable("the connection is gone")

@@ -45,9 +45,9 @@ def link(stream: str, version: int, checksum: bytes) -> bytes:
     return _LINK.pack(stream_key(stream), version + 1 & _UNSIGNED, checksum)
 
 
-def next_of(link: bytes) -> tuple[int, bytes]:
+def next_of(packed: bytes) -> tuple[int, bytes]:
     """The version that comes next by a link, and the checksum before it."""
-    _, version, checksum = _LINK.unpack(link)
+    _, version, checksum = _LINK.unpack(packed)
     return version, checksum
 
 

@@ -144,6 +144,8 @@ class Enrollment:
                 for refusal in done.refusals:
                     tally.refuse(refusal)
                 _report(on_progress, tally)
+        if not tally.result.done:
+            _report(on_progress, tally)
         return tally.result
 
     def pipeline(self, shared: BulkOrder, meta: Callable[[], e.Meta]) -> Pipeline:

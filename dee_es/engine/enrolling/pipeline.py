@@ -40,8 +40,9 @@ class Pipeline:
         refusals: list[Refusal] = []
         people = contacts_of(part, refusals.append)
         batch = self._admission.prepare(self._order, people)
-        if self._before is not None:
-            self._before.result()
+        before, self._before = self._before, None
+        if before is not None:
+            before.result()
         self._before = self._pool.submit(self._settle, batch, refusals)
         return self._before
 
