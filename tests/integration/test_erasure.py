@@ -155,7 +155,7 @@ def test_what_arrives_about_somebody_without_a_key_is_not_kept_either(case: Case
     (*_, last) = engine.get_contact_logs("only-listed")
     assert last.action == "event.received"
     assert last.data.get("personal") is None
-    assert not any(PERSONAL.search(path.read_bytes()) for path in files_of(case))
+    assert not any(PERSONAL.search(content_of(path)) for path in files_of(case))
 
 
 def test_an_erasure_can_be_repeated(case: Case) -> None:
