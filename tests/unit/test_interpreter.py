@@ -1,60 +1,72 @@
-"""How often the collector looks, while work that makes many objects is under way."""
+"""How the interpreter is set while work in bulk is under way, and that it is set back."""
 
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from dee_es.engine.garbage import seldom_collected
+from dee_es.engine.interpreter import in_bulk
 
 
 @pytest.fixture(autouse=True)
 def ordinary() -> Iterator[tuple[int, int, int]]:
-    before = gc.get_threshold()
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(700, 10, 10)
+    sys.setswitchinterval(0.25)
     yield (700, 10, 10)
     gc.set_threshold(*before)
+    sys.setswitchinterval(interval)
 
 
-def test_the_thresholds_are_restored_whatever_happens() -> None:
+def test_the_settings_are_restored_whatever_happens() -> None:
     seen = []
 
-    @seldom_collected()
+    @in_bulk()
     def fail() -> None:
-        seen.append(gc.get_threshold())
+        seen.append((*gc.get_threshold(), sys.getswitchinterval()))
         raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert seen[0][0] > 10_000
-    assert seen[0][1:] == (10, 10)
+    ((made, *others, interval),) = seen
+    assert made > 10_000
+    assert others == [10, 10]
+    assert interval < 0.005
     assert gc.get_threshold() == (700, 10, 10)
+    assert sys.getswitchinterval() == 0.25
 
 
 def test_blocks_may_end_in_another_order() -> None:
     begun, end = threading.Event(), threading.Event()
 
     def other() -> None:
-        with seldom_collected():
+        with in_bulk():
             begun.set()
             end.wait()
 
     thread = threading.Thread(target=other)
-    with seldom_collected():
+    with in_bulk():
         thread.start()
         begun.wait()
     assert gc.get_threshold()[0] > 10_000
+    assert sys.getswitchinterval() < 0.005
     end.set()
     thread.join()
     assert gc.get_threshold() == (700, 10, 10)
+    assert sys.getswitchinterval() == 0.25
 
 
 @pytest.mark.parametrize("given", [0, 1_000_000])
-def test_who_collects_less_already_is_left_alone(given: int) -> None:
+def test_who_collects_less_or_hands_over_sooner_already_is_left_alone(given: int) -> None:
     gc.set_threshold(given, 10, 10)
-    with seldom_collected():
+    sys.setswitchinterval(0.0001)
+    before = sys.getswitchinterval()
+    with in_bulk():
         assert gc.get_threshold() == (given, 10, 10)
+        assert sys.getswitchinterval() == before
     assert gc.get_threshold() == (given, 10, 10)
+    assert sys.getswitchinterval() == before
