@@ -6,10 +6,14 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from dee_es import Engine
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.ports import ChannelResult
 from tests.support.cli import ROOT, environment
 from tests.support.engines import open_engine, outreach, publish_basics
 
@@ -67,20 +71,50 @@ def _log_of_pages(slowness: int) -> list[tuple[Any, ...]]:
     with open_engine(":memory:", seed=7, page=3) as engine:
         publish_basics(engine)
         engine.publish_policy({"limits": {"perDay": {"contact": 2, "channel": {"email": 9}}}})
-        store = engine._parts.store
-        commit = store.commit
-
-        def slow(*given: Any, **named: Any) -> Any:
-            if slowness:
-                time.sleep(chance.choice((0, 0.003, 0.006)))
-            return commit(*given, **named)
-
-        store.commit = slow  # type: ignore[method-assign]
+        if slowness:
+            _slow_down(engine, lambda: time.sleep(chance.choice((0, 0.003, 0.006))))
         people = [
             {"id": f"c{n}", "email": f"c{n}@example.com", "firstName": "A"} for n in range(20)
         ]
         engine.bulk_execute(outreach(), people)
         engine.run_until(86_400 * 3)
+        store = engine._parts.store
         entries = store.read_entries(0, store.log_head().position)
         assert len(entries) > 150
         return [tuple(entry) for entry in entries]
+
+
+def test_what_a_failed_send_gives_back_is_there_for_the_next_page() -> None:
+    """Two records of one person, of whose daily limit of one the first one's send uses nothing."""
+    assert _statuses_of_records(0) == _statuses_of_records(0.05) == ["failed", "failed"]
+
+
+def _statuses_of_records(slowness_s: float) -> list[str]:
+    """What becomes of the records, looked at one after the other, where commits take so long."""
+    channel = MemoryChannel(lambda *_: ChannelResult("failed", error="no such mailbox"))
+    with open_engine(":memory:", seed=7, page=1, channel=channel) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"limits": {"perDay": {"contact": 1}}})
+        _slow_down(engine, lambda: time.sleep(slowness_s))
+        records = [
+            {"id": name, "email": "ada@example.com", "firstName": "Ada"} for name in ("a1", "a2")
+        ]
+        engine.bulk_execute(outreach(), records)
+        engine.tick()
+        return sorted(run.status.value for run in engine.list_runs().runs)
+
+
+def _slow_down(engine: Engine, wait: Callable[[], object]) -> None:
+    """Have every commit of the engine wait first, whichever way it takes."""
+    store = engine._parts.store
+    commit, decide = store.commit, store.decide
+
+    def slowly(method: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*given: Any, **named: Any) -> Any:
+            wait()
+            return method(*given, **named)
+
+        return slow
+
+    store.commit = slowly(commit)  # type: ignore[method-assign]
+    store.decide = slowly(decide)  # type: ignore[method-assign]

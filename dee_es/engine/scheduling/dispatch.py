@@ -149,8 +149,13 @@ class Dispatcher:
         """Have the outcomes that are known recorded while the caller goes on."""
         self.finish_recording()
         known = self._outcomes()
-        if known.units:
-            self._recording = known, self._runs.committer.begin(known.units)
+        if not known.units:
+            return
+        self._recording = known, self._runs.committer.begin(known.units)
+        if any(unit.counters for unit in known.units):
+            # What they give back to the policy's counters is to be found by the caller's next look,
+            # however long this takes.
+            self.finish_recording()
 
     def finish_recording(self) -> None:
         """Wait for what was begun; what it could not record is left to `record_rest`."""
