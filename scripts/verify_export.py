@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Verifies an export of dee-es (json, jsonl, bundle.zip) or a proof of one entry, all by itself.
-
-Needs Python 3.11 and `cryptography`. Exits with 0 if the file is valid, 1 if it is not (the first
-bad entry is named), 2 if this was called wrongly or the file is none of these."""
+Needs Python 3.11 and `cryptography`. Exits with 0 if it is valid, 1 if it is not (the first bad
+entry is named), 2 if this was called wrongly or the file is none of these."""
 import argparse, base64, bisect, functools, hashlib, json, re, sys, typing, zipfile  # noqa: E401, I001
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
@@ -82,9 +81,8 @@ class Export:
         need(position - 1 not in self.leaves, "another entry stands at its position")
         self.unchecked["entries that follow one which is not in this file"] += gap
         self.heads[stream], self.leaves[position - 1] = (version, own), own
-        size = 4 + int.from_bytes(payload[:4], "big")
-        stored, shown, erased = parse(payload[4:size]), record["personal"], record["erased"]
-        self.origin = self.origin or f"dee-es/{own.hex()[:32]}"
+        size, shown, erased = 4 + int.from_bytes(payload[:4]), record["personal"], record["erased"]
+        stored, self.origin = parse(payload[4:size]), self.origin or f"dee-es/{own.hex()[:32]}"
         self.clock = self.clock or stored["data"]
         ms = self.clock["epoch_ms"] + stored["meta"]["tick"] * self.clock["resolution_ms"]
         action = ".".join(re.findall("[A-Z][a-z]+", record["name"])).lower()
@@ -97,9 +95,8 @@ class Export:
         need(payload[size:] or (shown is None and not erased), "it has no personal data to show")
         self.unchecked["entries called erased, which only the key store knows"] += bool(erased)
         if shown is not None and record["name"] == "StepDispatched":
-            gate, message = shown.pop("gate", None), sha(plain(shown).encode())
+            shown, message = shown.pop("gate", None), sha(plain(shown).encode())  # gate: no part
             need(message.hex() == stored["data"]["digest"], "the message shown is not the one sent")
-            shown = gate  # what the policy read, which is no part of the message
         self.unchecked["entries with personal data stored as ciphertext alone"] += shown is not None
     def finish(self, roots: dict[int, bytes]) -> str:
         """Hold the entries against the checkpoints, whose roots are noted; says what was found."""
@@ -180,9 +177,12 @@ def verify(path: str, export: Export, kept: list[tuple[str, str]]) -> str:
 def main() -> int:
     parser, opened = argparse.ArgumentParser(description=__doc__), argparse.FileType()
     parser.add_argument("export", help="the file to verify: json, jsonl or a bundle (zip)")
-    parser.add_argument("--key", help="the public key that you trust, NAME+ID+KEY")
+    parser.add_argument("--key", help="the public key that you trust, NAME+ID+KEY, or its file",
+                        type=lambda given: given if "+" in given else opened(given).read(LINE))
     parser.add_argument("--checkpoint", type=opened, action="append", help="one that you kept")
-    export = Export((given := parser.parse_args()).key)
+    export = Export(key := (given := parser.parse_args()).key)
+    if key is not None and not re.fullmatch(r"\s*[^+\s]+\+[0-9a-f]{8}\+[\w+/]{44}\s*", key):
+        parser.error("argument --key: it is neither NAME+ID+KEY nor a file that holds that")
     try:
         kept = [(file.name, file.read(LINE)) for file in given.checkpoint or ()]
         told, code = f"VALID: {verify(given.export, export, kept)}", 0

@@ -439,7 +439,31 @@ def test_calls_that_make_no_sense(exported: Path, tmp_path: Path) -> None:
     assert verify(exported, "--key-file", tmp_path / "nowhere")[0] == 2
     assert verify(exported, "--checkpoint", tmp_path / "nowhere")[0] == 2
     assert verify(exported, "--unknown")[0] == 2
-    assert verify(exported, "--key", "no key at all")[0] == 1
+
+
+def test_the_key_is_given_as_text_or_as_its_file(
+    still: Log, exported: Path, tmp_path: Path
+) -> None:
+    for key in (still.key, f"{still.key}\n", still.folder / "audit.key.pub"):
+        assert verify(exported, "--key", key)[0] == 0
+    create_signer(tmp_path / "other", "dee-es/other")
+    other = tmp_path / "other.pub"
+    for given in (other, other.read_text()):
+        code, said = verify(exported, "--key", given)
+        assert (code, "is not signed by" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "given", ["", "nowhere.pub", "no key", "a+b", "name+12345678", f"name+1234567g+{'A' * 44}"]
+)
+def test_what_is_no_key_is_a_wrong_call_and_no_verdict(given: str, exported: Path) -> None:
+    assert verify(exported, "--key", given) == (2, "")
+
+
+def test_a_file_that_holds_no_key_is_a_wrong_call(exported: Path, tmp_path: Path) -> None:
+    for content in (b"", b"-----BEGIN PRIVATE KEY-----", b"\xff\xfe"):
+        (tmp_path / "key").write_bytes(content)
+        assert verify(exported, "--key", tmp_path / "key") == (2, "")
 
 
 # --- bundles --------------------------------------------------------------------------------------
