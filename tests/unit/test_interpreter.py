@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected, soon_handed_over
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,8 @@ def ordinary() -> Iterator[tuple[int, int, int]]:
 def test_the_settings_are_restored_whatever_happens() -> None:
     seen = []
 
-    @in_bulk()
+    @seldom_collected()
+    @soon_handed_over()
     def fail() -> None:
         seen.append((*gc.get_threshold(), sys.getswitchinterval()))
         raise KeyError
@@ -44,12 +45,12 @@ def test_blocks_may_end_in_another_order() -> None:
     begun, end = threading.Event(), threading.Event()
 
     def other() -> None:
-        with in_bulk():
+        with seldom_collected(), soon_handed_over():
             begun.set()
             end.wait()
 
     thread = threading.Thread(target=other)
-    with in_bulk():
+    with seldom_collected(), soon_handed_over():
         thread.start()
         begun.wait()
     assert gc.get_threshold()[0] > 10_000
@@ -65,7 +66,7 @@ def test_who_collects_less_or_hands_over_sooner_already_is_left_alone(given: int
     gc.set_threshold(given, 10, 10)
     sys.setswitchinterval(0.0001)
     before = sys.getswitchinterval()
-    with in_bulk():
+    with seldom_collected(), soon_handed_over():
         assert gc.get_threshold() == (given, 10, 10)
         assert sys.getswitchinterval() == before
     assert gc.get_threshold() == (given, 10, 10)

@@ -11,7 +11,7 @@ from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_id
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
 from dee_es.engine.api.runs import Status
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.past.replay import Against
 from dee_es.engine.past.replay_results import (
     OnDivergence,
@@ -113,7 +113,7 @@ class ReplaysApi(ApiBase):
                 on_progress(total)
         return total
 
-    @in_bulk()
+    @seldom_collected()
     def replay_page(self, run_ids: list[str]) -> ReplayedPage:
         """Replay these runs; one that does not exist or cannot be read counts as unreadable."""
         return self._replays.page([checked_run_id(run_id) for run_id in run_ids])

@@ -7,7 +7,7 @@ from typing import Final
 
 from dee_es.core.evidence.chain import Entry, Stone
 from dee_es.core.evidence.chunk_check import Chunk, ChunkCheck, ChunkReport
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.ports import EventStore
 
 CHUNK: Final = 1 << 14
@@ -34,7 +34,7 @@ class ChunkReader:
         self._store = store
         self._rows = _MOST_ROWS // 8
 
-    @in_bulk()
+    @seldom_collected()
     def check(self, chunk: Chunk) -> ChunkReport:
         """Read a chunk and check it; raises `StoreUnavailable`."""
         return self._whole(chunk) or self._report(chunk, self._read)

@@ -25,7 +25,7 @@ from dee_es.engine.auditing.archived import archive_faults
 from dee_es.engine.auditing.chunks import CHUNK, ShareChecks, check_here
 from dee_es.engine.auditing.roots import Roots
 from dee_es.engine.auditing.stream_ends import StreamEnds
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.missing import missing_run
 from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.timekeeping import EngineClock
@@ -100,7 +100,7 @@ class Verification:
         """How many entries the log has, by its head."""
         return self._store.log_head().position
 
-    @in_bulk()
+    @seldom_collected()
     def verify_log(self, on_progress: OnVerified | None = None, workers: int = 1) -> LogVerdict:
         """Check every chain and that positions have no gap, up to the end of the log as it stands
         when this begins. Raises `InvalidInput` unless there is at least one worker."""

@@ -10,7 +10,7 @@ from typing import Final
 from dee_es.core.contact import Contact
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
 from dee_es.engine.enrolling.parts import Part, PartDone, contacts_of
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected, soon_handed_over
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import StoreUnavailable
@@ -33,7 +33,8 @@ class Pipeline:
         self._pool = ThreadPoolExecutor(1, "dee-commit")
         self._before: Future[PartDone] | None = None
 
-    @in_bulk()
+    @seldom_collected()
+    @soon_handed_over()
     def enroll(self, part: Part) -> Future[PartDone]:
         """Prepare a part, and commit it behind the one before; raises what became of that if it
         could not be committed."""

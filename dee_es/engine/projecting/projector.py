@@ -15,7 +15,7 @@ import msgspec
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.projection import Build, Projection, Table, former_of
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.folding import Page, advance, open_page
 from dee_es.errors import ProjectionUnavailable, TableGone, UnknownEventVersion
@@ -164,7 +164,7 @@ class Projector:
                 page = Page(events, events[-1].position, max(last, row.ordinal))
             advance(tx, build, row, page, self._wall.now_ms())
 
-    @in_bulk()
+    @seldom_collected()
     def catch_up(self, wanted: AnyProjection) -> Build:
         """Fold everything that the build at hand has not seen yet; returns that build.
 

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from dee_es.core.projection import Build
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.projecting.building import Began, Work, code_of
 from dee_es.engine.projecting.comparison import Comparison
 from dee_es.engine.projecting.context import Context
@@ -46,7 +46,7 @@ class Rebuilder(Context):
 
     # --- the whole of it --------------------------------------------------------------------------
 
-    @in_bulk()
+    @seldom_collected()
     def rebuild(self, wanted: AnyProjection, options: Options, on_progress: OnRebuild) -> Rebuilt:
         """Build the version this code wants, compare it and swap it in."""
         pace = Pace(options.throttle, options.page)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from dee_es.core import commands as c
 from dee_es.core.events import Event, StepDispatched
-from dee_es.engine.interpreter import in_bulk
+from dee_es.engine.interpreter import seldom_collected, soon_handed_over
 from dee_es.engine.models import TickReport
 from dee_es.engine.scheduling.dispatch import Dispatcher
 from dee_es.engine.scheduling.gatekeeping import Gatekeeper, counter_uses, guarded
@@ -61,7 +61,7 @@ class Scheduler:
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Hold the lease for as long as the block takes, and let go of it afterwards."""
-        with self._busy, in_bulk():
+        with self._busy, seldom_collected(), soon_handed_over():
             self._held_up = {}
             self._leases.start_renewing()
             try:
