@@ -95,7 +95,7 @@ class Export:
         need(payload[size:] or (shown is None and not erased), "it has no personal data to show")
         self.unchecked["entries called erased, which only the key store knows"] += bool(erased)
         if shown is not None and record["name"] == "StepDispatched":
-            shown, message = shown.pop("gate", None), sha(plain(shown).encode())  # gate: no part
+            shown, message = shown.pop("gate", None), sha(plain(shown).encode())  # gate: not sent
             need(message.hex() == stored["data"]["digest"], "the message shown is not the one sent")
         self.unchecked["entries with personal data stored as ciphertext alone"] += shown is not None
     def finish(self, roots: dict[int, bytes]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _MADE: Final = 50_000
 """Objects between two looks of the collector; what lies about meanwhile takes a few MiB."""
@@ -18,19 +18,19 @@ _INTERVAL_S: Final = 0.0005
 """How long a thread may keep the interpreter from others. Shorter ones cost more than they save."""
 
 
-class _Setting(Generic[T]):
+class _Setting(Generic[_T]):
     """A setting of the interpreter that blocks change. They may overlap, in threads too: the last
     to end restores what was before the first."""
 
-    def __init__(self, read: Callable[[], T], write: Callable[[T], object]) -> None:
+    def __init__(self, read: Callable[[], _T], write: Callable[[_T], object]) -> None:
         self._read = read
         self._write = write
         self._lock = threading.Lock()
-        self._before: list[T] = []
+        self._before: list[_T] = []
         """One for each block under way: how it was set before the first of them."""
 
     @contextmanager
-    def changed(self, change: Callable[[T], T]) -> Iterator[None]:
+    def changed(self, change: Callable[[_T], _T]) -> Iterator[None]:
         """Have it as `change` makes it of what was before the first block."""
         with self._lock:
             before = self._before[0] if self._before else self._read()
