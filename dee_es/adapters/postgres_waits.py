@@ -26,6 +26,8 @@ class PatientConnection(psycopg.Connection[Row]):
     """A connection that waits for each sign of life for `patience_s` seconds, or for ever."""
 
     patience_s: float | None = None
+    stages: frozenset[str] = frozenset()
+    """Temporary tables that are there for certain, since what made them was committed."""
 
     def wait(
         self,

@@ -147,7 +147,10 @@ def email_spellings(checked: str) -> tuple[str, ...]:
 def mailbox_counted(checked: str) -> str:
     """The one form under which sends to a mailbox, and to its domain, are counted, for an address
     that was checked before: `fold_email` with an international domain as `xn--` and Punycode."""
-    local, _, domain = fold_email(checked).rpartition("@")
+    folded = fold_email(checked)
+    if folded.isascii() and _ENCODED not in folded:
+        return folded.rstrip(".")
+    local, _, domain = folded.rpartition("@")
     labels = [_encoded(_in_letters(label)) for label in domain.rstrip(".").split(".")]
     return f"{local}@{'.'.join(labels)}"
 

@@ -150,9 +150,7 @@ class Runs:
         sealed = self.journal.seal(
             state.run_id, state.version, loaded.checksum, events, command.meta, loaded.key_id
         )
-        if any(
-            each.recorded.event is not event for each, event in zip(sealed, events, strict=True)
-        ):
+        if [each.recorded.event for each in sealed] != events:
             # The contact was erased meanwhile: what is recorded has nothing personal any more.
             after = state
             for each in sealed:

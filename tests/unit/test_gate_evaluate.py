@@ -13,7 +13,6 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.gate import (
     Allow,
     ConsentFact,
-    CounterKey,
     Denial,
     Required,
     Snapshot,
@@ -41,7 +40,7 @@ POLICY = read_policy(
 )
 ZONE = load_zone("Europe/Berlin", BEGIN, BEGIN + 401 * 86_400_000)
 DAY = BEGIN // 86_400_000
-CONTACT, BUDGET = CounterKey("contact:c1", DAY), CounterKey("budget:day:EUR", DAY)
+CONTACT, BUDGET = ("contact:c1", DAY), ("budget:day:EUR", DAY)
 WRONG = Snapshot(
     0,
     SCALE,

@@ -12,7 +12,6 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.gate import (
     Allow,
     Counter,
-    CounterKey,
     Denial,
     Snapshot,
     counters,
@@ -47,7 +46,7 @@ NAMES = ("channel:email", "sender:default", "domain:d1", "contact:c1")
 
 def test_each_limit_names_the_counter_it_needs() -> None:
     assert counters(limited(ALL), send()) == tuple(
-        Counter(CounterKey(name, NEW_YEAR), limit)
+        Counter((name, NEW_YEAR), limit)
         for name, limit in zip(NAMES, (50, 40, 30, 20), strict=True)
     )
 
@@ -77,7 +76,7 @@ def test_a_send_that_is_allowed_says_which_counters_it_uses() -> None:
     ],
 )
 def test_a_limit_holds_exactly(name: str, limit: int, whose: str) -> None:
-    key = CounterKey(name, NEW_YEAR)
+    key = (name, NEW_YEAR)
     assert isinstance(evaluate(limited(ALL), send(used={key: limit - 1})), Allow)
     denial = deny(limited(ALL), send(used={key: limit}))
     assert (denial.rule, denial.effect, denial.until_tick) == ("limits", "defer", HALF_DAY)
@@ -90,7 +89,7 @@ def test_a_limit_holds_exactly(name: str, limit: int, whose: str) -> None:
 
 
 def test_the_denial_names_neither_contact_nor_domain() -> None:
-    used = {CounterKey(name, NEW_YEAR): 99 for name in NAMES}
+    used = {(name, NEW_YEAR): 99 for name in NAMES}
     denial = deny(limited(ALL), send(used=used))
     told = f"{denial.detail} {denial.reads}"
     assert "c1" not in told
@@ -106,7 +105,7 @@ ADDRESS_NAMES = ("contact:c1", "contact.email:e1", "contact.phone:p1")
 
 
 def test_a_contact_is_counted_by_its_id_and_by_each_address() -> None:
-    expected = tuple([Counter(CounterKey(name, NEW_YEAR), 2) for name in ADDRESS_NAMES])
+    expected = tuple([Counter((name, NEW_YEAR), 2) for name in ADDRESS_NAMES])
     assert counters(TWICE, send(addresses=ADDRESSES)) == expected
     allowed = evaluate(TWICE, send(addresses=ADDRESSES))
     assert isinstance(allowed, Allow)
@@ -128,7 +127,7 @@ def test_a_contact_is_counted_by_its_id_and_by_each_address() -> None:
     ],
 )
 def test_whatever_a_contact_is_counted_by_has_to_have_room(name: str, whose: str) -> None:
-    key = CounterKey(name, NEW_YEAR)
+    key = (name, NEW_YEAR)
     assert isinstance(evaluate(TWICE, send(used={key: 1}, addresses=ADDRESSES)), Allow)
     denial = deny(TWICE, send(used={key: 2}, addresses=ADDRESSES))
     assert denial.detail == (
@@ -139,7 +138,7 @@ def test_whatever_a_contact_is_counted_by_has_to_have_room(name: str, whose: str
 
 
 def test_a_contact_that_is_full_itself_is_named_once() -> None:
-    used = {CounterKey(name, NEW_YEAR): 2 for name in ADDRESS_NAMES}
+    used = {(name, NEW_YEAR): 2 for name in ADDRESS_NAMES}
     denial = deny(TWICE, send(used=used, addresses=ADDRESSES))
     assert denial.detail.count("reached") == 1
     assert "to the contact is" in denial.detail
@@ -155,7 +154,7 @@ def test_no_limit_per_contact_counts_no_address() -> None:
 
 
 def test_all_limits_that_are_full_are_named() -> None:
-    used = {CounterKey("channel:email", NEW_YEAR): 50, CounterKey("domain:d1", NEW_YEAR): 31}
+    used = {("channel:email", NEW_YEAR): 50, ("domain:d1", NEW_YEAR): 31}
     denial = deny(limited(ALL), send(used=used))
     assert denial.detail == (
         "the limit of 50 sends a day of the email channel is reached (50 used), and "
@@ -168,7 +167,7 @@ def test_a_step_waits_for_the_last_of_the_limits_that_are_full() -> None:
     ramp = {"default": {"start": "2026-01-05", "perDay": [2]}}
     policy = limited({"channel": {"email": 1}, "contact": 1}, warmUp=ramp)
     names = ("channel:email", "contact:c1")
-    denial = deny(policy, send(used={CounterKey(name, NEW_YEAR): 1 for name in names}))
+    denial = deny(policy, send(used={(name, NEW_YEAR): 1 for name in names}))
     assert denial.until_tick == HALF_DAY + 3 * DAY
     assert denial.detail == (
         "the limit of 1 sends a day of the email channel is reached (1 used), and "
@@ -193,10 +192,10 @@ def test_a_step_waits_for_the_last_of_the_limits_that_are_full() -> None:
 )
 def test_slots_are_utc_days(tick: int, day: int, until: int) -> None:
     policy = limited({"contact": 1})
-    key = CounterKey("contact:c1", NEW_YEAR + day)
+    key = ("contact:c1", NEW_YEAR + day)
     assert [counter.key for counter in counters(policy, send(tick))] == [key]
     assert deny(policy, send(tick, {key: 1})).until_tick == until
-    others = {CounterKey("contact:c1", NEW_YEAR + day + step): 1 for step in (-1, 1)}
+    others = {("contact:c1", NEW_YEAR + day + step): 1 for step in (-1, 1)}
     assert isinstance(evaluate(policy, send(tick, others)), Allow)
 
 
@@ -204,7 +203,7 @@ def test_slots_are_utc_days(tick: int, day: int, until: int) -> None:
 def test_the_next_slot_begins_with_the_first_tick_of_the_day(resolution: int, until: int) -> None:
     scale = TimeScale(SCALE.epoch, resolution)
     snapshot = Snapshot(
-        0, scale, "email", "plan", counters={CounterKey("channel:email", NEW_YEAR): 1}
+        0, scale, "email", "plan", counters={("channel:email", NEW_YEAR): 1}
     )
     assert deny(limited({"channel": {"email": 1}}), snapshot).until_tick == until
 
@@ -221,7 +220,7 @@ def test_a_channel_without_domains_has_no_limit_per_domain() -> None:
 
 @pytest.mark.parametrize("effect", ["skip", "pause", "fail"])
 def test_the_policy_says_what_becomes_of_a_step_over_a_limit(effect: str) -> None:
-    key = CounterKey("contact:c1", NEW_YEAR)
+    key = ("contact:c1", NEW_YEAR)
     denial = deny(limited({"contact": 1}, effect=effect), send(used={key: 1}))
     assert (denial.effect, denial.until_tick) == (effect, None)
     assert denial.detail.endswith("it opens at 2026-01-02 00:00 UTC")
@@ -264,7 +263,7 @@ def test_before_its_ramp_a_sender_waits_for_the_first_day() -> None:
 
 
 def test_on_its_ramp_a_sender_waits_for_the_next_day() -> None:
-    key = CounterKey("sender:default", NEW_YEAR + 1)
+    key = ("sender:default", NEW_YEAR + 1)
     denial = deny(limited({}, warmUp=RAMP), send(DAY, {key: 2}))
     assert denial.until_tick == HALF_DAY + DAY
 
@@ -279,8 +278,8 @@ def budget(**given: Any) -> Any:
     )
 
 
-DAILY = CounterKey("budget:day:EUR", NEW_YEAR)
-TOTAL = CounterKey("budget:total:EUR", 0)
+DAILY = ("budget:day:EUR", NEW_YEAR)
+TOTAL = ("budget:total:EUR", 0)
 
 
 def test_a_send_is_paid_for_by_its_channel_s_price() -> None:

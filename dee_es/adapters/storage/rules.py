@@ -3,7 +3,7 @@ unit is over a limit. They stand in one place, so that the backends cannot drift
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from dee_es.errors import ConcurrencyConflict, InvalidInput
@@ -89,9 +89,11 @@ def totals(uses: Sequence[CounterUse]) -> dict[Place, int]:
     return added
 
 
-def over_limit(uses: Sequence[CounterUse], stands_at: Callable[[Place], int]) -> str | None:
-    """The key of the first counter that a unit with these uses would take beyond its limit."""
-    added = totals(uses)
+def over_limit(
+    uses: Sequence[CounterUse], added: Mapping[Place, int], stands_at: Callable[[Place], int]
+) -> str | None:
+    """The key of the first counter that a unit with these uses, which add so much to each, would
+    take beyond its limit."""
     for use in uses:
         place = (use.key, use.slot)
         if use.limit is not None and stands_at(place) + added[place] > use.limit:

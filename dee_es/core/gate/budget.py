@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dee_es.core.gate.model import Policy
 from dee_es.core.gate.slots import day_of, day_tick, tick_text
-from dee_es.core.gate.snapshot import Counter, CounterKey, Denial, Notes, Snapshot
+from dee_es.core.gate.snapshot import Counter, Denial, Notes, Snapshot
 
 
 def prices(policy: Policy, channel: str) -> bool:
@@ -26,7 +26,7 @@ def counter(policy: Policy, snapshot: Snapshot) -> Counter | None:
     if budget is None or cost == 0:
         return None
     slot = day_of(snapshot.scale, snapshot.tick) if budget.per == "day" else 0
-    return Counter(CounterKey(f"budget:{budget.per}:{budget.currency}", slot), budget.amount, cost)
+    return Counter((f"budget:{budget.per}:{budget.currency}", slot), budget.amount, cost)
 
 
 def check(policy: Policy, snapshot: Snapshot, notes: Notes) -> Denial | None:
@@ -45,7 +45,7 @@ def check(policy: Policy, snapshot: Snapshot, notes: Notes) -> Denial | None:
     if budget.per == "total":
         detail = f"the budget is used up: {spent} are spent and {price}; it needs to be raised"
         return notes.deny("budget", detail, budget.effect)
-    until = day_tick(snapshot.scale, paid_from.key.slot + 1)
+    until = day_tick(snapshot.scale, paid_from.slot + 1)
     again = f"it opens at {tick_text(snapshot.scale, until)}"
     detail = f"the day's budget is used up: {spent} are spent and {price}; {again}"
     return notes.deny("budget", detail, budget.effect, until)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from dee_es.core.clock import TimeScale
 from dee_es.core.gate.model import Policy, Ramp
 from dee_es.core.gate.slots import day_of, day_tick, tick_text
-from dee_es.core.gate.snapshot import Counter, CounterKey, Denial, Notes, Snapshot
+from dee_es.core.gate.snapshot import Counter, Denial, Notes, Snapshot
 
 _WHOSE: Final = {
     "sender": "of the sender",
@@ -40,18 +40,23 @@ def counters(policy: Policy, snapshot: Snapshot) -> tuple[Counter, ...]:
     limits = policy.limits
     if limits is None:
         return ()
-    scale, per_day = snapshot.scale, limits.per_day
-    slot = day_of(scale, snapshot.tick)
-    limited = (
-        (f"channel:{snapshot.channel}", per_day.of_channel(snapshot.channel)),
-        (f"sender:{snapshot.sender}", _of_sender(policy, snapshot, slot)),
-        (f"domain:{snapshot.domain}", per_day.domain if snapshot.domain else None),
-        (f"contact:{snapshot.contact_id}", per_day.contact),
-        *[(f"contact.{address}", per_day.contact) for address in snapshot.addresses],
-    )
-    return tuple(
-        [Counter(CounterKey(name, slot), limit) for name, limit in limited if limit is not None]
-    )
+    per_day, slot = limits.per_day, day_of(snapshot.scale, snapshot.tick)
+    found = []
+    limit = per_day.of_channel(snapshot.channel)
+    if limit is not None:
+        found.append(Counter((f"channel:{snapshot.channel}", slot), limit))
+    limit = _of_sender(policy, snapshot, slot)
+    if limit is not None:
+        found.append(Counter((f"sender:{snapshot.sender}", slot), limit))
+    limit = per_day.domain
+    if limit is not None and snapshot.domain:
+        found.append(Counter((f"domain:{snapshot.domain}", slot), limit))
+    limit = per_day.contact
+    if limit is not None:
+        found.append(Counter((f"contact:{snapshot.contact_id}", slot), limit))
+        for address in snapshot.addresses:
+            found.append(Counter((f"contact.{address}", slot), limit))
+    return tuple(found)
 
 
 def bounds(policy: Policy, channel: str) -> bool:
@@ -81,7 +86,7 @@ def check(policy: Policy, snapshot: Snapshot, notes: Notes) -> Denial | None:
             notes.reads["sender"] = snapshot.sender
         notes.counters.append(counter)
         if not counter.admits(used):
-            until = _reopens(policy, snapshot, kind, counter.key.slot)
+            until = _reopens(policy, snapshot, kind, counter.slot)
             full[kind] = _Full(kind, counter.limit, used, until)
     if not full:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -39,19 +39,16 @@ class ConsentFact:
     expires_tick: int | None = None
 
 
-class CounterKey(NamedTuple):
-    """One counter in one slot.
+CounterKey = tuple[str, int]
+"""One counter in one slot, by name and slot.
 
-    `name` is `channel:`, `sender:`, `domain:`, `contact:`, `contact.email:`, `contact.phone:` or
-    `budget:` with the subject behind it; `slot` is a UTC day counted from 1970-01-01, or 0 for what
-    is never reset.
-    """
-
-    name: str
-    slot: int
+The name is `channel:`, `sender:`, `domain:`, `contact:`, `contact.email:`, `contact.phone:` or
+`budget:` with the subject behind it; the slot is a UTC day counted from 1970-01-01, or 0 for what
+is never reset.
+"""
 
 
-class Counter(NamedTuple):
+class Counter(msgspec.Struct, frozen=True):
     """A counter that a send adds `amount` to, if that does not carry it over `limit`."""
 
     key: CounterKey
@@ -61,7 +58,12 @@ class Counter(NamedTuple):
     @property
     def kind(self) -> str:
         """What is counted: the counter's name without its subject."""
-        return self.key.name.partition(":")[0]
+        return self.key[0].partition(":")[0]
+
+    @property
+    def slot(self) -> int:
+        """The UTC day that is counted in, 0 for what is never reset."""
+        return self.key[1]
 
     def admits(self, used: int) -> bool:
         """Whether there is room for the send when `used` are gone."""

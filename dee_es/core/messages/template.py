@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import ChainMap
 from collections.abc import Mapping
 from typing import Final
 
@@ -114,8 +113,7 @@ def message_scope(
         "run": run,
         "unsubscribeUrl": unsubscribe_url,
     }
-    # A ChainMap only ever writes to its first map, and nobody writes here at all.
-    return ChainMap(roots, variables, attributes)  # type: ignore[arg-type]
+    return {**attributes, **variables, **roots}
 
 
 class _Item:

@@ -55,6 +55,18 @@ def advance(materials: c.Materials, state: RunState, command: c.Advance) -> Step
     return steps
 
 
+def may_send(state: RunState, tick: int) -> bool:
+    """Whether `advance` could come to a send at this tick, and so would ask the policy gate.
+
+    A run that ends a wait has done something by that, and a send behind it waits for the next tick.
+    """
+    if state.intent is not None or state.failure is not None:
+        return False
+    if state.resends and tick >= state.resends[0].due_tick:
+        return True
+    return state.hold not in ("wait", "pending")
+
+
 class Steps:
     """One decision in the making: the events so far, and the state they lead to."""
 

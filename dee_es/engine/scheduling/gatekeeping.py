@@ -11,7 +11,8 @@ from dee_es.core.commands import Materials
 from dee_es.core.gate import (
     SEARCH_DAYS,
     ConsentFact,
-    CounterKey,
+    Policy,
+    Required,
     Snapshot,
     SuppressionFact,
     ZoneRules,
@@ -52,10 +53,13 @@ class Gatekeeper:
         self._contacts = contacts
         self._definitions = definitions
         self._zones = zones
+        self._required: dict[tuple[int, str], Required] = {}
 
     def look(self, runs: Sequence[RunState], tick: int) -> list[tuple[Snapshots, SuppressionGuard]]:
         """For each run a snapshot for each channel of its plan, and the guard that its decision
         is to be committed under. Snapshots that hold nothing are left out."""
+        if not runs:
+            return []
         epoch = self._store.log_head().suppression_epoch
         subjects = [
             self._contacts.subjects(run.contact_id, run.contact.email, run.contact.phone)
@@ -64,11 +68,12 @@ class Gatekeeper:
         nothing: Sequence[tuple[SuppressionFact, ...]] = [()] * len(runs)
         listed = self._contacts.suppressions(subjects) if epoch else nothing
         consents = self._consents(runs, epoch)
+        materials = [self._materials(run) for run in runs]
         found = [
-            self._snapshots(run, facts, consents, tick)
-            for run, facts in zip(runs, listed, strict=True)
+            self._snapshots(run, own, facts, consents, tick)
+            for run, own, facts in zip(runs, materials, listed, strict=True)
         ]
-        counted = self._counted(found, runs)
+        counted = self._counted(found, [own.policy for own in materials])
         guards = [SuppressionGuard(about, epoch) for about in subjects]
         return list(zip(counted, guards, strict=True))
 
@@ -84,17 +89,17 @@ class Gatekeeper:
     def _snapshots(
         self,
         run: RunState,
+        materials: Materials,
         listed: tuple[SuppressionFact, ...],
         consents: Mapping[tuple[str, str], Consent],
         tick: int,
     ) -> Snapshots:
-        materials = self._materials(run)
         policy = materials.policy
         if policy is None and not listed:
             return _NOTHING
         made: dict[str, Snapshot] = {}
         for channel in materials.plan.graph.channels:
-            needs = required(policy, channel)
+            needs = self._needs(policy, run.pins.policy, channel)
             snapshot = Snapshot(
                 tick,
                 materials.scale,
@@ -121,28 +126,34 @@ class Gatekeeper:
             made[channel] = snapshot
         return made
 
+    def _needs(self, policy: Policy | None, version: int, channel: str) -> Required:
+        """What `required` says of a version of the policy, which it says but once."""
+        needs = self._required.get((version, channel))
+        if needs is None:
+            needs = self._required[version, channel] = required(policy, channel)
+        return needs
+
     def _zone(self, name: str | None, materials: Materials, tick: int) -> ZoneRules | None:
         if not name:
             return None
         now = int(materials.scale.time(tick).timestamp() * 1000)
         return self._zones(name, now, now + (SEARCH_DAYS + 1) * _DAY_MS)
 
-    def _counted(self, found: Sequence[Snapshots], runs: Sequence[RunState]) -> list[Snapshots]:
+    def _counted(
+        self, found: Sequence[Snapshots], policies: Sequence[Policy | None]
+    ) -> list[Snapshots]:
         """The snapshots with what is used of the counters they need, asked for all at once."""
         needed = [
             {
                 channel: [counter.key for counter in counters(policy, snapshot)]
                 for channel, snapshot in snapshots.items()
             }
-            for policy, snapshots in zip(
-                [self._materials(run).policy for run in runs], found, strict=True
-            )
+            for policy, snapshots in zip(policies, found, strict=True)
         ]
-        wanted = {key for channels in needed for keys in channels.values() for key in keys}
+        wanted = {key: None for channels in needed for keys in channels.values() for key in keys}
         if not wanted:
             return list(found)
-        asked = [(key.name, key.slot) for key in sorted(wanted)]
-        used = {CounterKey(*key): n for key, n in self._store.counters(asked).items()}
+        used = self._store.counters(list(wanted))
         return [
             {
                 channel: replace(

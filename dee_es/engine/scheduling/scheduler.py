@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from dee_es.core import commands as c
 from dee_es.core.events import Event, StepDispatched
+from dee_es.core.runs.advance import may_send
 from dee_es.engine.interpreter import seldom_collected, soon_handed_over
 from dee_es.engine.models import TickReport
 from dee_es.engine.scheduling.dispatch import Dispatcher
@@ -310,18 +311,25 @@ class Scheduler:
     ) -> list[_Decided]:
         """What each run does at the tick; runs that do nothing are left out."""
         meta = self._runs.meta("tick", f"tick_{tick}", tick=tick, actor=actor)
-        seen = self._gatekeeper.look([run.state for run in runs], tick)
+        asking = [run.state for run in runs if may_send(run.state, tick)]
+        seen = iter(self._gatekeeper.look(asking, tick))
         decided = []
-        for run, (snapshots, guard) in zip(runs, seen, strict=True):
-            abandoned = run.state.intent is not None and self._dispatcher.abandoned(run, lease)
+        for run in runs:
+            state = run.state
+            snapshots, guard = next(seen) if may_send(state, tick) else ({}, None)
+            abandoned = state.intent is not None and self._dispatcher.abandoned(run, lease)
             command = c.Advance(meta, snapshots, lease.epoch, abandoned)
             decision = self._runs.decide(run, command)
             if decision is None:
                 continue
             unit, after, events = decision
             last = events[-1]
-            uses = counter_uses(last.counted) if isinstance(last, StepDispatched) else ()
-            decided.append(_Decided(guarded(unit, guard, uses), after, events))
+            if isinstance(last, StepDispatched):
+                assert guard is not None, "nothing is sent that the gate was not asked about"
+                unit = guarded(unit, guard, counter_uses(last.counted))
+            elif guard is not None:
+                unit = guarded(unit, guard, ())
+            decided.append(_Decided(unit, after, events))
         return decided
 
 

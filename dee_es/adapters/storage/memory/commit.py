@@ -87,7 +87,9 @@ class Commit:
         for event_id in unit.event_ids:
             if event_id in database.event_ids:
                 return Conflict("event_id", event_id)
-        full = over_limit(unit.counters, lambda counter: database.counts.get(counter, 0))
+        full = over_limit(
+            unit.counters, totals(unit.counters), lambda counter: database.counts.get(counter, 0)
+        )
         return Conflict("limit", full) if full is not None else None
 
     def _changed_since(self, guard: SuppressionGuard) -> str | None:

@@ -267,9 +267,10 @@ class PostgresDatabase(PostgresDatastore):
             return PostgresSession(connection, pipelined=False).ask(sql, params).fetchall()
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[DictRow]]:
+    def _connection(self) -> Iterator[PatientConnection[DictRow]]:
         self.pool.open()
         with self.pool.connection(self._bounds.connect_timeout_s) as connection:
+            assert isinstance(connection, PatientConnection), "the pool makes no others"
             yield connection
 
     @contextmanager
@@ -316,9 +317,8 @@ class PostgresDatabase(PostgresDatastore):
 
 
 @contextmanager
-def _unhurried(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def _unhurried(connection: PatientConnection[Any]) -> Iterator[None]:
     """What is done inside may take as long as it takes."""
-    assert isinstance(connection, PatientConnection), "the pool makes no others"
     patience_s, connection.patience_s = connection.patience_s, None
     try:
         yield

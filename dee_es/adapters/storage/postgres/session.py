@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import psycopg
 from psycopg.rows import tuple_row
 
+from dee_es.adapters.postgres_waits import PatientConnection
 from dee_es.adapters.storage.relational.session import Relation, Values, quoted
 from dee_es.core.projection import ColumnKind
 
@@ -38,11 +39,12 @@ _TYPES: Final[dict[ColumnKind, str]] = {
 class PostgresSession:
     """Implements `Session` on a connection that is in no transaction."""
 
-    def __init__(self, connection: psycopg.Connection[Any], *, pipelined: bool) -> None:
+    def __init__(self, connection: PatientConnection[Any], *, pipelined: bool) -> None:
         self._connection = connection
         self._pipelined = pipelined
         self._pipeline = ExitStack()
         self._explicit = False
+        self._stages: set[str] = set()
         # What is yet to be written, by table: of one statement's parts none sees another's rows.
         self._later: dict[str, tuple[str, Sequence[object]]] = {}
 
@@ -64,6 +66,7 @@ class PostgresSession:
                 raise
             if self._explicit:
                 self.run(_COMMIT)
+                self._connection.stages |= self._stages
 
     def _break_off(self) -> None:
         """After an error: nothing of this transaction may be committed."""
@@ -138,11 +141,15 @@ class PostgresSession:
             self._few(relation, rows, statement)
             return
         self._leave_pipeline()
-        self._execute(_stage(relation))
-        self._copy(relation, _stage_name(relation), rows)
+        stage = _stage_name(relation)
+        if stage in self._stages:
+            # Another batch of the same transaction starts from an empty stage.
+            self._execute(_empty_stage(relation))
+        elif stage not in self._connection.stages:
+            self._execute(_stage(relation))
+        self._stages.add(stage)
+        self._copy(relation, stage, rows)
         self._execute(_numbered(statement(relation, "stage")))
-        # Another batch of the same transaction starts from an empty stage.
-        self._execute(_empty_stage(relation))
 
     def _few(self, relation: Relation, rows: Sequence[Values], statement: _Statement) -> None:
         if len(rows) == 1:
@@ -249,7 +256,8 @@ def _stage_name(relation: Relation) -> str:
 
 @lru_cache(maxsize=256)
 def _stage(relation: Relation) -> bytes:
-    # Made once on each connection, and emptied by every commit.
+    # Made once on each connection, and emptied by every commit. It may be there already, made by a
+    # transaction of which nobody knows whether it was committed.
     columns = f"SELECT {relation.listed} FROM {quoted(relation.name)}"  # noqa: S608
     stage = f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(_stage_name(relation))}"
     return f"{stage} ON COMMIT DELETE ROWS AS {columns} WITH NO DATA".encode()

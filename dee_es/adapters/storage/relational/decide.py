@@ -80,7 +80,8 @@ class Decider:
 
     def take(self, unit: Unit) -> None:
         """Accept the unit and note its rows, or note why it was refused."""
-        conflict = self._conflict(unit)
+        added = totals(unit.counters) if unit.counters else {}
+        conflict = self._conflict(unit, added)
         if conflict is not None:
             self.batch.outcomes.append(conflict)
             return
@@ -89,11 +90,11 @@ class Decider:
             if append.events:
                 self._append(append)
                 last = self._position
-        self._index(unit)
+        self._index(unit, added)
         created = self._ordinal if self._ordinal != ordinal else 0
         self.batch.outcomes.append(Committed(last, created))
 
-    def _conflict(self, unit: Unit) -> Conflict | None:
+    def _conflict(self, unit: Unit, added: Mapping[Place, int]) -> Conflict | None:
         moved = self._moved(unit.appends)
         if moved is not None:
             return Conflict("version", moved)
@@ -109,7 +110,7 @@ class Decider:
         for event_id in unit.event_ids:
             if event_id in self._known.event_ids:
                 return Conflict("event_id", event_id)
-        full = over_limit(unit.counters, self._stands_at) if unit.counters else None
+        full = over_limit(unit.counters, added, self._stands_at) if added else None
         return Conflict("limit", full) if full is not None else None
 
     def _moved(self, appends: Sequence[StreamAppend]) -> str | None:
@@ -182,7 +183,7 @@ class Decider:
         self._known.heads[stream_id] = head
         (batch.moved_heads if stream_id in self._existing else batch.new_heads)[stream_id] = head
 
-    def _index(self, unit: Unit) -> None:
+    def _index(self, unit: Unit, added: Mapping[Place, int]) -> None:
         known, batch = self._known, self.batch
         for contact_id, key_id in unit.contact_keys:
             if contact_id not in known.keys:
@@ -196,9 +197,8 @@ class Decider:
             self._epoch += 1
             self._suppress(unit.suppress, unit.unsuppress)
             self._consent(unit.consents)
-        if unit.counters:
-            for counter, added in totals(unit.counters).items():
-                batch.counts[counter] = batch.counts.get(counter, 0) + added
+        for counter, more in added.items():
+            batch.counts[counter] = batch.counts.get(counter, 0) + more
 
     def _suppress(self, added: Sequence[Suppression], lifted: Sequence[Suppression]) -> None:
         for gone in lifted:
@@ -255,10 +255,12 @@ def limited(units: Sequence[Unit]) -> tuple[list[int], list[str]]:
     return list({use.slot: None for use in uses}), list({use.key: None for use in uses})
 
 
-def weight(units: Sequence[Unit]) -> tuple[int, int]:
-    """How many events the units hold, and how many bytes of state."""
+def is_small(units: Sequence[Unit], most_events: int, most_bytes: int) -> bool:
+    """Whether the units hold no more events, and no more bytes of state, than these."""
+    if len(units) > most_events:
+        return False
     sizes = [len(e.state) for unit in units for append in unit.appends for e in append.events]
-    return len(sizes), sum(sizes)
+    return len(sizes) <= most_events and sum(sizes) <= most_bytes
 
 
 def head_values(heads: Mapping[str, Head]) -> list[Values]:

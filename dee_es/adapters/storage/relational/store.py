@@ -67,8 +67,8 @@ class RelationalStore(RelationalCalls):
         """See `EventStore.commit`. An exception of `inline` rolls everything back."""
         if not units:
             return []
-        events, size = decide.weight(units)
-        with self.database.appending(events <= SMALL_EVENTS and size <= SMALL_BYTES) as session:
+        small = decide.is_small(units, SMALL_EVENTS, SMALL_BYTES)
+        with self.database.appending(small) as session:
             asked = session.ask(
                 sql.READ_SITUATION, (decide.stream_ids(units), decide.contact_ids(units))
             )
