@@ -32,6 +32,7 @@ _APPEND_LOCK: Final = b"""
 SELECT pg_advisory_xact_lock(4466543286),
     set_config('plan_cache_mode', 'force_generic_plan', true)
 """
+_BEGIN_APPENDING: Final = BEGIN + b";" + _APPEND_LOCK
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PREPARED: Final = 400
 _LOST_CONNECTIONS: Final = 2
@@ -187,9 +188,9 @@ class PostgresDatabase(PostgresDatastore):
         """See `Database.appending`. A small one is sent in a pipeline, with few round trips."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=small)
-            with self._rollback(connection), session.open(None if small else BEGIN):
-                # A statement of its own: what follows must see what the last holder committed.
-                session.run(_APPEND_LOCK)
+            # A statement of its own: what follows must see what the last holder committed.
+            first = _APPEND_LOCK if small else _BEGIN_APPENDING
+            with self._rollback(connection), session.open(first, begins=not small):
                 yield session
 
     @contextmanager

@@ -49,23 +49,26 @@ class PostgresSession:
         self._later: dict[str, tuple[str, Sequence[object]]] = {}
 
     @contextmanager
-    def open(self, begin: bytes | None = None) -> Iterator[None]:
-        """A transaction around what is done inside, begun by this statement, or by none in a
-        pipeline. After an error the connection has one that is to be rolled back."""
-        self._explicit = begin is not None
+    def open(self, first: bytes, *, begins: bool = True) -> Iterator[None]:
+        """A transaction around what is done inside, with this as its first statement, which begins
+        it unless it is to be one by its pipeline alone. After an error the connection has one that
+        is to be rolled back."""
+        self._explicit = begins
         with self._pipeline:
             if self._pipelined:
                 self._pipeline.enter_context(self._connection.pipeline())
-            if begin is not None:
-                self.run(begin)
+            self.run(first)
             try:
                 yield
-                self._write_now()
+                if not self._explicit:
+                    self._write_now()
             except BaseException:
                 self._break_off()
                 raise
             if self._explicit:
-                self.run(_COMMIT)
+                # What is still to be written goes along with it.
+                with self._connection.pipeline():
+                    self.run(_COMMIT)
                 self._connection.stages |= self._stages
 
     def _break_off(self) -> None:
@@ -87,9 +90,10 @@ class PostgresSession:
             self._explicit = True
 
     def run(self, statement: bytes) -> None:
-        """Send a statement that has no values and no result of interest."""
+        """Send a statement that has no values and no result of interest; outside of a pipeline it
+        may be several."""
         self._write_now()
-        self._cursor().execute(statement)
+        psycopg.RawCursor(self._connection).execute(statement)
 
     def ask(self, sql: str, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:
         """See `Session.ask`; in a pipeline the statement is only under way when this returns."""
@@ -98,16 +102,12 @@ class PostgresSession:
 
     def change(self, table: str, sql: str, params: Sequence[object]) -> None:
         """See `Session.change`."""
-        if not self._pipelined:
-            self._execute(_numbered(sql), params)
-            return
-        if table in self._later:
-            self._write_now()
+        self._write_now(table)
         self._later[table] = (sql, params)
 
-    def _write_now(self) -> None:
-        """Send what was put off."""
-        if self._later:
+    def _write_now(self, table: str | None = None) -> None:
+        """Send what was put off; with a table, only if something of that is among it."""
+        if self._later and (table is None or table in self._later):
             statements, values = zip(*self._later.values(), strict=True)
             self._later = {}
             self._execute(_together(statements), list(chain.from_iterable(values)))
@@ -140,6 +140,7 @@ class PostgresSession:
         if len(rows) < COPY_ROWS:
             self._few(relation, rows, statement)
             return
+        self._write_now(relation.name)
         self._leave_pipeline()
         stage = _stage_name(relation)
         if stage in self._stages:
@@ -158,6 +159,7 @@ class PostgresSession:
             self.change(relation.name, statement(relation, "arrays"), _arrays(rows))
 
     def _copy(self, relation: Relation, target: str, rows: Sequence[Values]) -> None:
+        self._write_now(target)
         self._leave_pipeline()
         with self._cursor().copy(_copy_statement(relation, target)) as copy:
             copy.set_types([_TYPES[kind] for _, kind in relation.columns])
@@ -167,7 +169,6 @@ class PostgresSession:
 
     def _leave_pipeline(self) -> None:
         """COPY cannot travel in a pipeline: wait for what is under way and go on without one."""
-        self._write_now()
         self._make_explicit()
         self._pipeline.close()
 
