@@ -21,6 +21,7 @@ from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, Store
 from dee_es.ports import (
     Committed,
     EventStore,
+    Head,
     StoredRow,
     StreamAppend,
     Unit,
@@ -38,6 +39,7 @@ class LoadedRun:
     state: RunState
     checksum: bytes
     key_id: bytes | None
+    slice: int
 
 
 class Runs:
@@ -84,14 +86,19 @@ class Runs:
 
     def load_many(self, run_ids: Sequence[str]) -> dict[str, LoadedRun]:
         """The runs that exist, as of now; folded states that are still current are reused."""
-        heads = self.store.heads(run_ids)
+        return self.load_at(self.store.heads(run_ids).values())
+
+    def load_at(self, heads: Iterable[Head]) -> dict[str, LoadedRun]:
+        """Runs whose streams had these heads a moment ago, at those or later ones."""
         found: dict[str, LoadedRun] = {}
+        missing: list[str] = []
         with self._cache_lock:
-            for run_id, head in heads.items():
-                kept = self._cache.get(run_id)
+            for head in heads:
+                kept = self._cache.get(head.stream_id)
                 if kept is not None and kept.checksum == head.checksum:
-                    found[run_id] = kept
-        missing = [run_id for run_id in heads if run_id not in found]
+                    found[head.stream_id] = kept
+                else:
+                    missing.append(head.stream_id)
         if missing:
             streams = self.store.read_streams(missing)
             self.journal.preload(rows[0] for rows in streams.values())
@@ -121,7 +128,8 @@ class Runs:
     def _open(self, rows: Sequence[StoredRow]) -> LoadedRun:
         state = fold(self.journal.open(rows))
         assert state is not None
-        return LoadedRun(state, checksum_of(rows[-1]), key_id_of(rows[0]))
+        own = slice_of(state.contact_id)
+        return LoadedRun(state, checksum_of(rows[-1]), key_id_of(rows[0]), own)
 
     def remember(self, loaded: Iterable[LoadedRun]) -> None:
         """Keep states that were just committed."""
@@ -161,9 +169,10 @@ class Runs:
             sealed,
             after.due_tick,
             after.status.ended,
-            slice_of(state.contact_id),
+            loaded.slice,
         )
-        return Unit((append,)), LoadedRun(after, sealed[-1].checksum, loaded.key_id), events
+        then = LoadedRun(after, sealed[-1].checksum, loaded.key_id, loaded.slice)
+        return Unit((append,)), then, events
 
     def change(
         self,

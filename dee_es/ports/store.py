@@ -134,9 +134,9 @@ class EventStore(CallStore, Protocol):
         """Ids of streams that begin with `prefix`, in order, behind `after`."""
         ...
 
-    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
-        """Up to `limit` runs with `due_tick <= tick`, oldest first, then by id; of partition
-        `(i, n)` only those whose slice modulo `n` is `i`."""
+    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[Head]:
+        """The heads of up to `limit` runs with `due_tick <= tick`, oldest first, then by id; of
+        partition `(i, n)` only those whose slice modulo `n` is `i`."""
         ...
 
     def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:

@@ -7,7 +7,7 @@ import pytest
 from dee_es.core.events import PlanPublished, RunScheduled, WaitCompleted
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Head, LogHead, Unit
-from tests.support.events import append, committed_at, index_unit, run, sealed, unit
+from tests.support.events import append, committed_at, due_runs, index_unit, run, sealed, unit
 
 
 def test_an_empty_store_is_at_zero(store: EventStore) -> None:
@@ -97,7 +97,7 @@ def test_later_units_see_what_earlier_ones_did(store: EventStore) -> None:
     outcomes = store.commit([unit(run(), 0, 2), unit(run(), 2, 1, due_tick=3), unit(run(), 2, 1)])
     assert outcomes == [committed_at(2), committed_at(3), Conflict("version", run())]
     assert store.heads([run()])[run()].version == 3
-    assert store.due(3, 9) == [run()]
+    assert due_runs(store, 3, 9) == [run()]
 
 
 def test_a_unit_may_append_to_one_stream_twice(store: EventStore) -> None:

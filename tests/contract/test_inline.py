@@ -17,7 +17,7 @@ from dee_es.ports import (
     TableTransaction,
     Views,
 )
-from tests.support.events import committed_at, run, unit
+from tests.support.events import committed_at, due_runs, run, unit
 from tests.support.rows import RUNS, add_runs, key_of, listed, place, position, prepare, run_row
 
 
@@ -119,7 +119,7 @@ def test_its_failure_undoes_everything(store: EventStore, views: Views) -> None:
     assert (store.log_head(), store.heads([run(1)]), store.read_log(0, 9)) == before
     assert before[0] == LogHead(2, 1, 5, 1)
     assert store.heads([run(2)]) == {}
-    assert store.due(99, 9) == [run(1)]
+    assert due_runs(store, 99, 9) == [run(1)]
     assert store.next_due() == 6
     assert store.known_event_ids(["kept", "lost"]) == {"kept"}
     assert store.contact_keys(["lost"]) == {}

@@ -9,7 +9,15 @@ from dee_es.core import codec
 from dee_es.core.events import Event, Meta, PlanPublished, RecordedEvent, RunStarted, WaitCompleted
 from dee_es.core.evidence import chain
 from dee_es.core.ids import is_run, run_id
-from dee_es.ports import Committed, Consent, CounterUse, SealedEvent, StreamAppend, Unit
+from dee_es.ports import (
+    Committed,
+    Consent,
+    CounterUse,
+    EventStore,
+    SealedEvent,
+    StreamAppend,
+    Unit,
+)
 
 COMMAND_ID = "cmd_test"
 
@@ -98,6 +106,16 @@ def consent(
 def use(key: str, limit: int | None = None, *, add: int = 1, slot: int = 1) -> CounterUse:
     """One use of a counter, in slot 1 and without limit unless told otherwise."""
     return CounterUse(key, slot, add, limit)
+
+
+def due_runs(
+    store: EventStore, tick: int, limit: int, partition: tuple[int, int] = (0, 1)
+) -> list[str]:
+    """The runs that are due, in order; what the store says of each is what its head says."""
+    found = store.due(tick, limit, partition)
+    ids = [head.stream_id for head in found]
+    assert {head.stream_id: head for head in found} == store.heads(ids)
+    return ids
 
 
 class _At:

@@ -12,6 +12,7 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.gate import (
     Allow,
     Counter,
+    CounterKey,
     Denial,
     Snapshot,
     counters,
@@ -202,9 +203,7 @@ def test_slots_are_utc_days(tick: int, day: int, until: int) -> None:
 @pytest.mark.parametrize("resolution, until", [(1, 43_200_000), (7_000_000, 7), (10**9, 1)])
 def test_the_next_slot_begins_with_the_first_tick_of_the_day(resolution: int, until: int) -> None:
     scale = TimeScale(SCALE.epoch, resolution)
-    snapshot = Snapshot(
-        0, scale, "email", "plan", counters={("channel:email", NEW_YEAR): 1}
-    )
+    snapshot = Snapshot(0, scale, "email", "plan", counters={("channel:email", NEW_YEAR): 1})
     assert deny(limited({"channel": {"email": 1}}), snapshot).until_tick == until
 
 

@@ -54,8 +54,7 @@ def counters(policy: Policy, snapshot: Snapshot) -> tuple[Counter, ...]:
     limit = per_day.contact
     if limit is not None:
         found.append(Counter((f"contact:{snapshot.contact_id}", slot), limit))
-        for address in snapshot.addresses:
-            found.append(Counter((f"contact.{address}", slot), limit))
+        found += [Counter((f"contact.{each}", slot), limit) for each in snapshot.addresses]
     return tuple(found)
 
 

@@ -216,8 +216,9 @@ class Admission:
         events = enroll(materials, command)
         sealed = self._runs.journal.seal(each.run_id, 0, GENESIS, events, meta, key_id)
         state = evolve(None, sealed[0].recorded)
-        append = StreamAppend(each.run_id, 0, sealed, state.due_tick, False, slice_of(person.id))
-        return append, LoadedRun(state, sealed[0].checksum, key_id)
+        own = slice_of(person.id)
+        append = StreamAppend(each.run_id, 0, sealed, state.due_tick, False, own)
+        return append, LoadedRun(state, sealed[0].checksum, key_id, own)
 
     def created(self, plan_id: str, person: Contact, command_id: str) -> str | None:
         """The contact's last run of the plan that this very command created before."""

@@ -300,7 +300,7 @@ class Dispatcher:
                 continue
             if decision is None:
                 # The run knows this outcome, or has no use for it any more.
-                self._settled(outcome)
+                self._settled([outcome])
                 continue
             unit, after, _ = decision
             counters = given_back(outcome.intent.counted, outcome.result)
@@ -323,19 +323,23 @@ class Dispatcher:
         without one, and is abandoned: its run fails closed, if it can be read at all."""
         about = {"run": outcome.run.state.run_id, "step": outcome.intent.step_id}
         _log.error("outcome_not_recorded", extra={**about, "error": type(error).__name__})
-        self._settled(outcome)
+        self._settled([outcome])
 
     def _recorded(self, known: _Known, results: Sequence[Committed | Conflict]) -> None:
         """Note which of them were committed; the others are still to be recorded."""
-        for (outcome, after), result in zip(known.decided, results, strict=True):
-            if isinstance(result, Committed):
-                self._runs.remember([after])
-                self._settled(outcome)
+        done = [
+            pair
+            for pair, result in zip(known.decided, results, strict=True)
+            if isinstance(result, Committed)
+        ]
+        self._runs.remember([after for _, after in done])
+        self._settled([outcome for outcome, _ in done])
 
-    def _settled(self, outcome: _Outcome) -> None:
-        del self._unrecorded[outcome.run.state.run_id]
+    def _settled(self, outcomes: Sequence[_Outcome]) -> None:
+        for outcome in outcomes:
+            del self._unrecorded[outcome.run.state.run_id]
         with self._lock:
-            self._under_way.discard(_attempt_of(outcome.intent))
+            self._under_way.difference_update([_attempt_of(each.intent) for each in outcomes])
 
     def _command(self, outcome: _Outcome) -> c.RecordResult:
         intent, result = outcome.intent, outcome.result

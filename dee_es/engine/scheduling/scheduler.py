@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from dee_es.core import commands as c
@@ -26,7 +27,7 @@ from dee_es.errors import (
     MasterKeyRotated,
     StoreUnavailable,
 )
-from dee_es.ports import Committed, Lease, Unit
+from dee_es.ports import Committed, Head, Lease, Unit
 
 _log: Final = logging.getLogger(__name__)
 POLL_S: Final = 0.5
@@ -101,7 +102,8 @@ class Scheduler:
             self._dispatcher.record_rest()
             report, moved = TickReport(tick), {run_id}
             while moved:
-                done, moved = self._pass(tick, [run_id], self._leases.require(), actor)
+                head = list(self._store.heads([run_id]).values())
+                done, moved = self._pass(tick, head, self._leases.require(), actor)
                 self._dispatcher.record_rest()
                 report = report.plus(done)
             self._tell_held_up()
@@ -146,8 +148,7 @@ class Scheduler:
         if not self._held_up:
             return self._store.next_due(self._leases.partition)
         due = self._store.due(_ANY_TICK, len(self._held_up) + 1, self._leases.partition)
-        first = next((run for run in due if run not in self._held_up), None)
-        return None if first is None else self._store.heads([first])[first].due_tick
+        return next((head.due_tick for head in due if head.stream_id not in self._held_up), None)
 
     def _drive(self, advance: Callable[[], bool], on_tick: OnTick | None) -> TickReport:
         total = TickReport(self._clock.now())
@@ -230,12 +231,13 @@ class Scheduler:
                 busy = self._dispatcher.recording
                 looked = self._page + len(idle) + len(busy)
                 due = self._store.due(tick, looked, self._leases.partition)
-                chosen = [run for run in due if run not in idle and run not in busy]
+                waiting = idle | busy
+                chosen = [head for head in due if head.stream_id not in waiting]
                 if chosen:
-                    chosen = sorted(chosen[: self._page])
+                    chosen = sorted(chosen[: self._page], key=_run_id)
                     done, moved = self._pass(tick, chosen, lease)
                     report = report.plus(done)
-                    idle |= set(chosen) - moved
+                    idle |= {head.stream_id for head in chosen} - moved
                 elif busy:
                     self._dispatcher.record_rest()
                 else:
@@ -244,7 +246,7 @@ class Scheduler:
             self._dispatcher.finish_recording()
 
     def _pass(
-        self, tick: int, chosen: Sequence[str], lease: Lease, actor: str | None = None
+        self, tick: int, chosen: Sequence[Head], lease: Lease, actor: str | None = None
     ) -> tuple[TickReport, set[str]]:
         """Advance these runs once; returns what was done, and the runs for which anything was.
 
@@ -275,13 +277,13 @@ class Scheduler:
         return TickReport(tick, 1, len(done), events, **count), moved
 
     def _decide_each(
-        self, tick: int, chosen: Sequence[str], lease: Lease, actor: str | None
+        self, tick: int, chosen: Sequence[Head], lease: Lease, actor: str | None
     ) -> list[_Decided]:
         """What each of these runs does at the tick; one for which that cannot be told is put aside,
         and holds up none of the others."""
         try:
-            loaded = self._runs.load_many(chosen)
-            runs = [loaded[run] for run in chosen if run in loaded]
+            loaded = self._runs.load_at(chosen)
+            runs = [loaded[head.stream_id] for head in chosen if head.stream_id in loaded]
             # What others recorded of a run at a later tick comes before what it does: it waits for
             # a tick that is as late, since a run's own ticks never go back.
             runs = [run for run in runs if run.state.last_tick <= tick]
@@ -290,7 +292,7 @@ class Scheduler:
             raise
         except Exception as error:
             if len(chosen) == 1:
-                self._put_aside(chosen[0], error)
+                self._put_aside(chosen[0].stream_id, error)
                 return []
         half = len(chosen) // 2
         parts = (chosen[:half], chosen[half:])
@@ -331,6 +333,9 @@ class Scheduler:
                 unit = guarded(unit, guard, ())
             decided.append(_Decided(unit, after, events))
         return decided
+
+
+_run_id: Final = attrgetter("stream_id")
 
 
 class _Decided(NamedTuple):

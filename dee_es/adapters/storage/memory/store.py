@@ -185,15 +185,15 @@ class MemoryStore(MemoryCalls):
             page = ids[start : start + max(limit, 0)]
             return [stream_id for stream_id in page if stream_id.startswith(prefix)]
 
-    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
+    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[Head]:
         """See `EventStore.due`."""
-        found: list[str] = []
+        found: list[Head] = []
         with self._database.reading():
             for due_tick, stream_id in self._database.due.entries:
                 if due_tick > tick or len(found) >= limit:
                     break
                 if self._belongs(stream_id, partition):
-                    found.append(stream_id)
+                    found.append(self._database.heads[stream_id])
         return found
 
     def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:

@@ -198,7 +198,7 @@ WHERE stream_id > ? AND stream_id >= ? AND stream_id < ?
 ORDER BY stream_id LIMIT ?
 """
 DUE: Final = """
-SELECT stream_id FROM heads
+SELECT stream_id, version, checksum, due_tick, ended, slice, ordinal FROM heads
 WHERE due_tick IS NOT NULL AND due_tick <= ? AND slice % ? = ?
 ORDER BY due_tick, stream_id LIMIT ?
 """

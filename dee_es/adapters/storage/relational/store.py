@@ -263,10 +263,10 @@ class RelationalStore(RelationalCalls):
         bounds = (after, prefix, prefix + _LAST_CHARACTER, limit)
         return [row[0] for row in self._query(sql.STREAM_IDS, bounds)]
 
-    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[str]:
+    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[Head]:
         """See `EventStore.due`."""
         index, count = partition
-        return [row[0] for row in self._query(sql.DUE, (tick, count, index, limit))]
+        return list(_heads(self._query(sql.DUE, (tick, count, index, limit))).values())
 
     def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:
         """See `EventStore.next_due`."""
