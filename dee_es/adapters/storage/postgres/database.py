@@ -20,6 +20,7 @@ from psycopg.types.string import StrBinaryDumper
 from psycopg_pool import PoolClosed
 
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
+from dee_es.adapters.storage.postgres.arrays import Integers, IntegersDumper, Texts, TextsDumper
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.adapters.storage.rules import claimed
@@ -60,6 +61,8 @@ _DUMPERS: Final = (
     (int, Int8BinaryDumper),
     (str, StrBinaryDumper),
     (list, ListBinaryDumper),
+    (Texts, TextsDumper),
+    (Integers, IntegersDumper),
 )
 
 # Look-ups must go by key even where a plan was made while the tables were empty, so whole-table

@@ -17,6 +17,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from dee_es.adapters.postgres_waits import PatientConnection
+from dee_es.adapters.storage.postgres.arrays import as_arrays
 from dee_es.adapters.storage.relational.session import Relation, Values, quoted
 from dee_es.core.projection import ColumnKind
 
@@ -173,7 +174,7 @@ class PostgresSession:
         self._pipeline.close()
 
     def _execute(self, sql: bytes, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:
-        return self._cursor().execute(sql, params, prepare=True)
+        return self._cursor().execute(sql, as_arrays(params), prepare=True)
 
     def _cursor(self) -> psycopg.Cursor[Any]:
         # Places for values are numbered here, so that nobody else has to look for them.
