@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import getpass
 import os
 import time
 from typing import Final
 
-_ID_BYTES: Final = 17
-"""136 random bits: the first 26 base32 characters hold 130 of them."""
+_ID_CHARACTERS: Final = 26
+_BASE32: Final = b"abcdefghijklmnopqrstuvwxyz234567" * 8
+"""For each value of a byte a character; each of the 32 stands for as many values."""
 
 
 class SystemWallClock:
@@ -25,7 +25,7 @@ class RandomIds:
 
     def command_id(self) -> str:
         """A new command id."""
-        return "cmd_" + base64.b32encode(os.urandom(_ID_BYTES)).decode()[:26].lower()
+        return "cmd_" + os.urandom(_ID_CHARACTERS).translate(_BASE32).decode()
 
 
 def current_user() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import Detail, Enrolled, Meta, Pins
@@ -24,8 +26,7 @@ class Materials:
     policy: Policy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Enroll:
+class Enroll(msgspec.Struct, frozen=True):
     """Create the run. `start_tick` None means now; a later tick leaves it pending until then."""
 
     meta: Meta
@@ -37,8 +38,7 @@ class Enroll:
     start_tick: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(msgspec.Struct, frozen=True):
     """Do whatever is due at the tick.
 
     `snapshots` holds, for each channel, what the gate may read; a channel that is not there has
@@ -48,13 +48,12 @@ class Advance:
     """
 
     meta: Meta
-    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    snapshots: Mapping[str, Snapshot] = {}
     lease_epoch: int = 0
     abandoned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RecordResult:
+class RecordResult(msgspec.Struct, frozen=True):
     """What a channel said about the attempt with this key; `ours` as in `StepRetried`."""
 
     meta: Meta
@@ -68,8 +67,7 @@ class RecordResult:
     ours: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiveEvent:
+class ReceiveEvent(msgspec.Struct, frozen=True):
     """A channel event of the run's contact."""
 
     meta: Meta
@@ -80,16 +78,14 @@ class ReceiveEvent:
     detail: Detail | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """Stop acting until resumed. Waits keep their `deadline` or their `remaining` ticks."""
 
     meta: Meta
     keep: Literal["deadline", "remaining"] = "deadline"
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(msgspec.Struct, frozen=True):
     """Go on after a pause, `after` ticks from now. `policy` is the version published by now, which
     a run that its policy had paused takes in the place of its own; 0 if there is none."""
 
@@ -98,24 +94,21 @@ class Resume:
     policy: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """End the run; `cause` says what kind of cancellation it is."""
 
     meta: Meta
     cause: str = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """Enter a failed run's step again; `pins` takes definitions anew."""
 
     meta: Meta
     pins: Pins | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(msgspec.Struct, frozen=True):
     """Settle a send whose outcome is unknown."""
 
     meta: Meta

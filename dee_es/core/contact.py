@@ -61,7 +61,8 @@ class Contact(BaseModel):
             attributes = check_map("contact.attributes", given["attributes"])
         extra = {key: value for key, value in given.items() if key not in _FIELDS}
         if extra:
-            attributes = {**attributes, **check_map("contact.attributes", extra)}
+            checked = check_map("contact.attributes", extra)
+            attributes = {**attributes, **checked} if attributes else checked
         return {
             "id": contact_id,
             "email": _optional(check_email, "contact.email", given.get("email")),

@@ -122,9 +122,14 @@ def check_map(field: str, value: object) -> dict[str, JsonValue]:
     """
     if type(value) is not dict and not isinstance(value, Mapping):
         raise InvalidInput(field, f"must be a map, not {type(value).__name__}")
+    plain = _TEXT.issuperset(map(type, value))
+    texts = plain and _TEXT.issuperset(map(type, value.values()))
+    # Nearly all there is, looked at in one go: what is wrong, and where, is told below.
+    if texts and _harmless("".join((*value, *value.values()))):
+        return dict(value)
     check_value(field, value)
-    if _TEXT.issuperset(map(type, value)) and _SCALARS.issuperset(map(type, value.values())):
-        return dict(value)  # nearly all there is: nothing in it has to be made plain
+    if plain and _SCALARS.issuperset(map(type, value.values())):
+        return dict(value)  # nothing in it has to be made plain
     return {_plain(key): _plain(item) for key, item in value.items()}
 
 

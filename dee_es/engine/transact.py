@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
@@ -32,8 +33,7 @@ MAX_ATTEMPTS: Final = 10
 _CACHED_RUNS: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedRun:
+class LoadedRun(msgspec.Struct, frozen=True):
     """A run's state with what is needed to append to it."""
 
     state: RunState

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from dee_es.core.ids import length_prefixed
 from dee_es.errors import IntegrityViolation
@@ -40,8 +41,7 @@ NOT_TYPED: Final = "a column of it holds what the engine never writes"
 _SMALL: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class SealedState:
+class SealedState(msgspec.Struct, frozen=True):
     """A stored state taken apart; nothing in it has been verified yet."""
 
     previous: bytes

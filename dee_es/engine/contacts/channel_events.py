@@ -9,8 +9,10 @@ they were given; if one of them is refused by the store, so are those that were 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from dee_es.core import commands as c
 from dee_es.core import contact_state

@@ -46,6 +46,14 @@ class Order:
     take_over: bool = False
 
 
+class Concerned(NamedTuple):
+    """What has to be known about contacts: how these streams, and the keys of these contacts,
+    stand. The streams of the contacts' first runs come first."""
+
+    streams: list[str]
+    contacts: list[str]
+
+
 class Admitted(NamedTuple):
     """A contact that may be enrolled: as which run, and by what a suppression could name it."""
 
@@ -79,30 +87,29 @@ class Admission:
         self._keys = keys
         self._store = runs.store
 
-    def concerns(self, order: Order, people: Sequence[Contact]) -> tuple[list[str], list[str]]:
-        """The streams and the contacts whose situation decides."""
+    def concerns(self, order: Order, people: Sequence[Contact]) -> Concerned:
+        """What decides whether these contacts may be enrolled."""
         first = [run_id(order.plan.id, person.id, 1) for person in people]
         pinned = [] if order.pins is not None else pinned_streams(order.plan)
-        return first + pinned, [person.id for person in people]
+        return Concerned(first + pinned, [person.id for person in people])
 
     def assess(
-        self, order: Order, people: Sequence[Contact], now: Situation | None = None
+        self, order: Order, people: Sequence[Contact]
     ) -> tuple[Situation, list[Admitted], list[tuple[Contact, Refusal]]]:
-        """What is so, who may be enrolled by that, and who may not and why.
-
-        `now` is asked for unless it is given; it has to have what `concerns` names.
-        """
-        now, _, free, refused = self._assess(order, people, now)
+        """What is so, who may be enrolled by that, and who may not and why."""
+        now, _, free, refused = self._assess(order, people, None)
         return now, free, refused
 
     def _assess(
-        self, order: Order, people: Sequence[Contact], now: Situation | None
+        self, order: Order, people: Sequence[Contact], known: tuple[Concerned, Situation] | None
     ) -> tuple[Situation, dict[str, list[Head]], list[Admitted], list[tuple[Contact, Refusal]]]:
         """As `assess`, with the runs of the plan that contacts have."""
-        streams, contacts = self.concerns(order, people)
-        first = streams[: len(people)]
-        if now is None:
-            now = self._store.situation(streams, contacts)
+        if known is None:
+            concerned = self.concerns(order, people)
+            now = self._store.situation(*concerned)
+        else:
+            concerned, now = known
+        first = concerned.streams[: len(people)]
         standing = self._standing(order.plan.id, people, first, now.heads)
         subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
         listed = now.end.suppression_epoch > 0
@@ -163,10 +170,16 @@ class Admission:
         return found
 
     def prepare(
-        self, order: Order, people: Sequence[Contact], now: Situation | None = None
+        self,
+        order: Order,
+        people: Sequence[Contact],
+        known: tuple[Concerned, Situation] | None = None,
     ) -> Batch:
-        """The first events of those who may be enrolled, ready to commit; `now` as for `assess`."""
-        now, standing, free, refused = self._assess(order, people, now)
+        """The first events of those who may be enrolled, ready to commit.
+
+        `known` is what `concerns` names and how it stands; it is asked for unless it is given.
+        """
+        now, standing, free, refused = self._assess(order, people, known)
         epoch = now.end.suppression_epoch
         mine = self._created(order.command_id, standing) if order.take_over else {}
         free = [each for each in free if each.person.id not in mine]
@@ -182,14 +195,14 @@ class Admission:
         materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
         pins = order.pins if order.pins is not None else pins_at(order.plan, now.heads)
         for each in free:
-            known = key_ids.get(each.person.id)
-            key_id = known if known is not None else next(fresh)
+            own = key_ids.get(each.person.id)
+            key_id = own if own is not None else next(fresh)
             append, loaded = self._first(order, pins, materials, meta, each, key_id)
             batch.units.append(
                 Unit(
                     (append,),
                     min_tick=meta.tick,
-                    contact_keys=((each.person.id, key_id),) if known is None and keyed else (),
+                    contact_keys=((each.person.id, key_id),) if own is None and keyed else (),
                     guard=SuppressionGuard(each.subjects, epoch),
                 )
             )

@@ -74,7 +74,7 @@ class Enrollment:
 
             def units_of(now: Situation) -> Sequence[Unit]:
                 nonlocal batch
-                batch = self._admission.prepare(order, [person], now)
+                batch = self._admission.prepare(order, [person], (concerned, now))
                 return batch.units
 
             try:

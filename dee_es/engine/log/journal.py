@@ -69,20 +69,23 @@ class Journal:
                 problem = f"entry {expected} is missing before it"
             if problem is not None:
                 raise IntegrityViolation(f"{place(row)}: {problem}; run `dee audit verify`")
-            sealed = chain.unseal(row.state, place(row))
+            where = place(row)
+            sealed = chain.unseal(row.state, where)
             previous = sealed.checksum
-            opened.append(self._open(row, sealed.payload, personal=True))
+            opened.append(self._revealed(row, *codec.split(sealed.payload, where), where))
         return opened
 
     def open_one(self, row: StoredRow) -> RecordedEvent:
         """Read a single row, personal data included; its place in the chain is not checked."""
-        return self._open(row, chain.unseal(row.state, place(row)).payload, personal=True)
+        where = place(row)
+        payload = chain.unseal(row.state, where).payload
+        return self._revealed(row, *codec.split(payload, where), where)
 
     def open_each(self, rows: Iterable[StoredRow]) -> list[RecordedEvent]:
         """Read many single rows like `open_one`, with their keys fetched at once."""
         parts = [(row, *codec.split(payload_of(row), place(row))) for row in rows]
         self._keys.preload({hidden[:KEY_ID_BYTES] for _, _, hidden in parts if hidden})
-        return [self._revealed(row, public, hidden) for row, public, hidden in parts]
+        return [self._revealed(row, public, hidden, place(row)) for row, public, hidden in parts]
 
     def reveal(self, row: StoredRow) -> tuple[bytes, bytes | None, bool]:
         """A row's parts as they were encoded, whatever event it is of: the public one, the personal
@@ -103,18 +106,14 @@ class Journal:
         found = (key_id_of(row) for row in rows)
         self._keys.preload({key_id for key_id in found if key_id is not None})
 
-    def _open(self, row: StoredRow, payload: bytes, *, personal: bool) -> RecordedEvent:
-        public, hidden = codec.split(payload, place(row))
-        return self._revealed(row, public, hidden if personal else b"")
-
-    def _revealed(self, row: StoredRow, public: bytes, hidden: bytes) -> RecordedEvent:
+    def _revealed(self, row: StoredRow, public: bytes, hidden: bytes, where: str) -> RecordedEvent:
         """The event of a row's parts, with what is hidden decrypted."""
         plain, erased = None, False
         if hidden:
             key_id, ciphertext = hidden[:KEY_ID_BYTES], hidden[KEY_ID_BYTES:]
             plain = self._keys.decrypt(key_id, row.stream_id, row.version, ciphertext)
             erased = plain is None
-        event, meta = codec.decode(row.name, public, plain, place(row))
+        event, meta = codec.decode(row.name, public, plain, where)
         return RecordedEvent(
             row.stream_id, row.version, row.name, row.position, meta, event, 0, erased
         )
