@@ -27,10 +27,11 @@ class RunStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    @property
-    def ended(self) -> bool:
+    def __init__(self, value: str) -> None:
+        self.ended = value in ("completed", "cancelled")
         """Whether nothing can leave this status any more."""
-        return self in (RunStatus.COMPLETED, RunStatus.CANCELLED)
+        self.moves = value in ("active", "waiting")
+        """Whether a run in this status goes on by itself."""
 
 
 class RunRow(Row, frozen=True):

@@ -19,7 +19,6 @@ from dee_es.core.runs.sending import Attempt, attempt_to_send
 from dee_es.core.runs.state import Resend, RunState
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
 from dee_es.core.values import JsonScalar
-from dee_es.core.views import RunStatus
 
 
 def advance(materials: c.Materials, state: RunState, command: c.Advance) -> Steps:
@@ -187,7 +186,7 @@ class Steps:
             self._do(self._graph.step(str(self.state.current_step)))
 
     def _moves(self) -> bool:
-        return self.state.status in (RunStatus.ACTIVE, RunStatus.WAITING)
+        return self.state.status.moves
 
     def _acts_later(self) -> bool:
         return self.state.acts_at is None or self.state.acts_at > self.tick

@@ -111,7 +111,7 @@ def _holding(state: RunState, hold: Hold, until: int, reason: str | None, tick: 
 
 def _active(state: RunState, acts_at: int, **changes: Any) -> RunState:
     """The state that acts from `acts_at` on, with these changes beside."""
-    if state.status in (RunStatus.ACTIVE, RunStatus.WAITING):
+    if state.status.moves:
         changes |= {"status": RunStatus.ACTIVE, "status_reason": None}
     return replace(state, hold="", acts_at=acts_at, **changes)
 
