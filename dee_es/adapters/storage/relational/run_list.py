@@ -28,22 +28,23 @@ _WIDER: Final = 8
 before next: pages far down are found in one look, rare runs in a few."""
 
 # Creation ticks never fall with the ordinal, so the first run at or behind a tick is found by
-# halving, without an index on ticks that every enrolment would have to pay for. Gaps are harmless:
-# each probe looks at the next run there is. Only runs that were brought in from another database
-# can be late: where there are such, every run is looked at, which is for a scratch database.
+# halving, without an index on ticks that every enrolment would have to pay for. It is one of `n`
+# ordinals from `low` on; how many are left does not depend on what a probe finds, so that each step
+# needs but one. Gaps are harmless: each probe looks at the next run there is. Only runs that were
+# brought in from another database can be late: where there are such, every run is looked at, which
+# is for a scratch database.
 _FIRST_AT: Final = """
-WITH RECURSIVE bound (low, high) AS (
+WITH RECURSIVE bound (low, n) AS (
     SELECT CAST(1 AS bigint),
         CAST(coalesce((SELECT ordinal FROM {table} ORDER BY ordinal DESC LIMIT 1), 0) + 1 AS bigint)
     UNION ALL
     SELECT
-        CASE WHEN (SELECT created_tick FROM {table} WHERE ordinal >= (low + high) / 2
-            ORDER BY ordinal LIMIT 1) < ? THEN (low + high) / 2 + 1 ELSE low END,
-        CASE WHEN (SELECT created_tick FROM {table} WHERE ordinal >= (low + high) / 2
-            ORDER BY ordinal LIMIT 1) < ? THEN high ELSE (low + high) / 2 END
-    FROM bound WHERE low < high
+        low + CASE WHEN (SELECT created_tick FROM {table} WHERE ordinal >= low + n / 2 - 1
+            ORDER BY ordinal LIMIT 1) < ? THEN n / 2 ELSE 0 END,
+        n - n / 2
+    FROM bound WHERE n > 1
 )
-SELECT low, EXISTS (SELECT 1 FROM late_runs) FROM bound WHERE low = high
+SELECT low, EXISTS (SELECT 1 FROM late_runs) FROM bound WHERE n = 1
 """
 _PAGE: Final = """
 SELECT {columns} FROM {table} WHERE {where}
@@ -287,7 +288,7 @@ class RunPages:
         """The ordinals from and before which runs were created in the ticks chosen."""
         statement = _FIRST_AT.format(**self._names)
         ticks = (chosen.created_from, chosen.created_before)
-        asked = [None if t is None else self._session.ask(statement, (t, t)) for t in ticks]
+        asked = [None if t is None else self._session.ask(statement, (t,)) for t in ticks]
         low, high = (None if a is None else a.fetchall()[0] for a in asked)
         late = any(found is not None and found[1] for found in (low, high))
         if late:
