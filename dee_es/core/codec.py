@@ -18,13 +18,13 @@ from dee_es.core.values import check_payload_size
 from dee_es.errors import IntegrityViolation
 
 
-class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Stored(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     schema: int
     meta: Meta
     data: Any
 
 
-class _Envelope(msgspec.Struct, frozen=True):
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
     schema: int
     meta: Meta
     data: msgspec.Raw

@@ -26,7 +26,7 @@ class Materials:
     policy: Policy | None = None
 
 
-class Enroll(msgspec.Struct, frozen=True):
+class Enroll(msgspec.Struct, frozen=True, gc=False):
     """Create the run. `start_tick` None means now; a later tick leaves it pending until then."""
 
     meta: Meta
@@ -38,7 +38,7 @@ class Enroll(msgspec.Struct, frozen=True):
     start_tick: int | None = None
 
 
-class Advance(msgspec.Struct, frozen=True):
+class Advance(msgspec.Struct, frozen=True, gc=False):
     """Do whatever is due at the tick.
 
     `snapshots` holds, for each channel, what the gate may read; a channel that is not there has
@@ -53,7 +53,7 @@ class Advance(msgspec.Struct, frozen=True):
     abandoned: bool = False
 
 
-class RecordResult(msgspec.Struct, frozen=True):
+class RecordResult(msgspec.Struct, frozen=True, gc=False):
     """What a channel said about the attempt with this key; `ours` as in `StepRetried`."""
 
     meta: Meta
@@ -67,7 +67,7 @@ class RecordResult(msgspec.Struct, frozen=True):
     ours: bool = False
 
 
-class ReceiveEvent(msgspec.Struct, frozen=True):
+class ReceiveEvent(msgspec.Struct, frozen=True, gc=False):
     """A channel event of the run's contact."""
 
     meta: Meta
@@ -78,14 +78,14 @@ class ReceiveEvent(msgspec.Struct, frozen=True):
     detail: Detail | None = None
 
 
-class Pause(msgspec.Struct, frozen=True):
+class Pause(msgspec.Struct, frozen=True, gc=False):
     """Stop acting until resumed. Waits keep their `deadline` or their `remaining` ticks."""
 
     meta: Meta
     keep: Literal["deadline", "remaining"] = "deadline"
 
 
-class Resume(msgspec.Struct, frozen=True):
+class Resume(msgspec.Struct, frozen=True, gc=False):
     """Go on after a pause, `after` ticks from now. `policy` is the version published by now, which
     a run that its policy had paused takes in the place of its own; 0 if there is none."""
 
@@ -94,21 +94,21 @@ class Resume(msgspec.Struct, frozen=True):
     policy: int = 0
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class Cancel(msgspec.Struct, frozen=True, gc=False):
     """End the run; `cause` says what kind of cancellation it is."""
 
     meta: Meta
     cause: str = "cancelled"
 
 
-class Retry(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True, gc=False):
     """Enter a failed run's step again; `pins` takes definitions anew."""
 
     meta: Meta
     pins: Pins | None = None
 
 
-class Resolve(msgspec.Struct, frozen=True):
+class Resolve(msgspec.Struct, frozen=True, gc=False):
     """Settle a send whose outcome is unknown."""
 
     meta: Meta

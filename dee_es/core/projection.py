@@ -17,7 +17,7 @@ import msgspec
 from dee_es.core.events import RecordedEvent
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """Base of all rows; a row's fields are its table's columns, in this order."""
 
 

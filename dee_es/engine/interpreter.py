@@ -60,7 +60,8 @@ def seldom_collected() -> Iterator[None]:
 
     The engine's objects make no cycles, so that nearly all of them go by reference counting. The
     collector still looks through them once for every 700 that are made: a fifth of the time of a
-    tick or an enrolment went into that.
+    tick or an enrolment went into that. Structs that are made by the thousand are hidden from it
+    altogether (`gc=False`): they are frozen, so that none can hold what holds it.
     """
 
     def seldom(before: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -33,7 +33,7 @@ MAX_ATTEMPTS: Final = 10
 _CACHED_RUNS: Final = 20_000
 
 
-class LoadedRun(msgspec.Struct, frozen=True):
+class LoadedRun(msgspec.Struct, frozen=True, gc=False):
     """A run's state with what is needed to append to it."""
 
     state: RunState

@@ -10,7 +10,7 @@ import msgspec
 from dee_es.core.events import Message
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True, gc=False):
     """One attempt to send: what, for which run and step, and under which idempotency key."""
 
     run_id: str
@@ -21,7 +21,7 @@ class Action(msgspec.Struct, frozen=True):
     message: Message
 
 
-class SendContext(msgspec.Struct, frozen=True):
+class SendContext(msgspec.Struct, frozen=True, gc=False):
     """What a channel may need besides the message: who sends, and the time of the tick in ms since
     1970 UTC (dates in messages come from it, never from the wall clock)."""
 
@@ -36,7 +36,7 @@ ForgetRuns = Callable[[Sequence[str]], None]
 """Forgets what channels keep of runs outside the log; nothing if they keep nothing of them."""
 
 
-class ChannelResult(msgspec.Struct, frozen=True):
+class ChannelResult(msgspec.Struct, frozen=True, gc=False):
     """What the channel says about an attempt.
 
     `failed` with `retryable` may pass by itself; with `ours` nothing was handed over because of
@@ -54,7 +54,7 @@ class ChannelResult(msgspec.Struct, frozen=True):
     ours: bool = False
 
 
-class Sent(msgspec.Struct, frozen=True):
+class Sent(msgspec.Struct, frozen=True, gc=False):
     """An attempt that was made: what of it is known without its message."""
 
     run_id: str

@@ -9,7 +9,7 @@ import msgspec
 from dee_es.core.events import RecordedEvent
 
 
-class StoredRow(msgspec.Struct, frozen=True):
+class StoredRow(msgspec.Struct, frozen=True, gc=False):
     """One row of the log, as stored."""
 
     position: int
@@ -19,7 +19,7 @@ class StoredRow(msgspec.Struct, frozen=True):
     state: bytes
 
 
-class SealedEvent(msgspec.Struct, frozen=True):
+class SealedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event ready to store: encoded, encrypted and chained.
 
     `recorded.position` and `.ordinal` are 0; the store assigns them under the append lock.
@@ -30,7 +30,7 @@ class SealedEvent(msgspec.Struct, frozen=True):
     checksum: bytes
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """The write side's own row about a stream, kept with every append.
 
     `due_tick` is the tick at which a run wants to act, None if it does not; `ended` says that the
@@ -47,7 +47,7 @@ class Head(msgspec.Struct, frozen=True):
     ordinal: int = 0
 
 
-class StreamAppend(msgspec.Struct, frozen=True):
+class StreamAppend(msgspec.Struct, frozen=True, gc=False):
     """Events to append to one stream, provided that its version still is `expected_version`.
 
     `expected_version` 0 means that the stream must not exist. `due_tick`, `ended` and `slice` are
@@ -62,7 +62,7 @@ class StreamAppend(msgspec.Struct, frozen=True):
     slice: int = -1
 
 
-class Tombstone(msgspec.Struct, frozen=True):
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
     """What stays of an event that was archived: its place, its checksum, and in which archive it
     is."""
 
@@ -73,7 +73,7 @@ class Tombstone(msgspec.Struct, frozen=True):
     archive: int
 
 
-class Suppression(msgspec.Struct, frozen=True):
+class Suppression(msgspec.Struct, frozen=True, gc=False):
     """A subject (`id:...`, `email:<digest>`, `phone:<digest>`) that must not be contacted.
 
     `level` is global, channel, plan or regulatory; `scope` names the channel or plan, else empty.
@@ -86,7 +86,7 @@ class Suppression(msgspec.Struct, frozen=True):
     contact_id: str
 
 
-class Consent(msgspec.Struct, frozen=True):
+class Consent(msgspec.Struct, frozen=True, gc=False):
     """What a contact last said about a channel: one row for each contact and channel.
 
     It counts from `since_tick` on, and no longer from `expires_tick` on (None: without end).
@@ -99,7 +99,7 @@ class Consent(msgspec.Struct, frozen=True):
     expires_tick: int | None
 
 
-class SuppressionGuard(msgspec.Struct, frozen=True):
+class SuppressionGuard(msgspec.Struct, frozen=True, gc=False):
     """A decision that relied on these subjects not being suppressed further than at `epoch`, and,
     where a subject is `id:<contact>`, on no consent of that contact having changed since."""
 
@@ -107,7 +107,7 @@ class SuppressionGuard(msgspec.Struct, frozen=True):
     epoch: int
 
 
-class CounterUse(msgspec.Struct, frozen=True):
+class CounterUse(msgspec.Struct, frozen=True, gc=False):
     """What a unit adds to the counter `key` of a slot, and how far that counter may go.
 
     A slot is a number of the caller's, such as a day, that grows with time; slot 0 stands for all
@@ -125,7 +125,7 @@ class CounterUse(msgspec.Struct, frozen=True):
             raise ValueError("add: what has a limit must not be negative")
 
 
-class Unit(msgspec.Struct, frozen=True):
+class Unit(msgspec.Struct, frozen=True, gc=False):
     """What is committed or refused as one: appends, and the index rows that go with them.
 
     `min_tick`: refused with a `clock` conflict if the stored tick is already beyond it.
@@ -149,7 +149,7 @@ class Unit(msgspec.Struct, frozen=True):
     counters: tuple[CounterUse, ...] = ()
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """The unit is in the log; `position` is that of its last event (0 if it had none), `ordinal`
     the number of the last run that it created (0 if it created none)."""
 
@@ -157,7 +157,7 @@ class Committed(msgspec.Struct, frozen=True):
     ordinal: int = 0
 
 
-class Conflict(msgspec.Struct, frozen=True):
+class Conflict(msgspec.Struct, frozen=True, gc=False):
     """The unit was refused and left no trace; decide again. A value, not an error.
 
     `kind` says what had moved: a stream's `version`, the `clock`, a contact's `key`, the
@@ -170,7 +170,7 @@ class Conflict(msgspec.Struct, frozen=True):
     what: str
 
 
-class LogHead(msgspec.Struct, frozen=True):
+class LogHead(msgspec.Struct, frozen=True, gc=False):
     """The end of the log: last position, last run ordinal, highest tick, suppression epoch."""
 
     position: int
@@ -179,7 +179,7 @@ class LogHead(msgspec.Struct, frozen=True):
     suppression_epoch: int
 
 
-class Situation(msgspec.Struct, frozen=True):
+class Situation(msgspec.Struct, frozen=True, gc=False):
     """At one moment: the end of the log, the heads of streams and the key ids of contacts, of those
     that were asked for and exist."""
 
@@ -188,7 +188,7 @@ class Situation(msgspec.Struct, frozen=True):
     keys: dict[str, bytes]
 
 
-class Lease(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """The right to schedule one partition, (index, count).
 
     `epoch` comes from one counter for the whole database and grows with each holder, so that it
@@ -200,7 +200,7 @@ class Lease(msgspec.Struct, frozen=True):
     epoch: int
 
 
-class LeaseRow(msgspec.Struct, frozen=True):
+class LeaseRow(msgspec.Struct, frozen=True, gc=False):
     """A lease as it stands: `expires_in_ms` is what is left of it by the database's clock, 0 once
     it has run out."""
 

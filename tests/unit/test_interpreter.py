@@ -6,10 +6,18 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from dee_es.core.commands import Advance, Enroll, RecordResult
+from dee_es.core.events import Meta, RecordedEvent
+from dee_es.core.projection import Row
+from dee_es.core.registry import REGISTRY
+from dee_es.core.runs.state import RunState
 from dee_es.engine.interpreter import seldom_collected, soon_handed_over
+from dee_es.engine.transact import LoadedRun
+from dee_es.ports import Head, SealedEvent, StreamAppend, Unit
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +79,17 @@ def test_who_collects_less_or_hands_over_sooner_already_is_left_alone(given: int
         assert sys.getswitchinterval() == before
     assert gc.get_threshold() == (given, 10, 10)
     assert sys.getswitchinterval() == before
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        *[entry.cls for entry in REGISTRY.values()],
+        *(Meta, RecordedEvent, SealedEvent, StreamAppend, Unit, Head),
+        *(RunState, LoadedRun, Row, *Row.__subclasses__()),
+        *(Enroll, Advance, RecordResult),
+    ],
+)
+def test_what_is_made_by_the_thousand_is_hidden_from_the_collector(made: Any) -> None:
+    assert not made.__struct_config__.gc
+    assert made.__struct_config__.frozen, "else it could come to hold what holds it"

@@ -12,7 +12,7 @@ Level = Literal["global", "channel", "plan", "regulatory"]
 """How far a suppression reaches; channel and plan have the channel's or plan's name as scope."""
 
 
-class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
+class Meta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """When, by which command and by whom an event came about.
 
     `tick` is the time of the decision. `recorded_at` is wall time in ms since 1970 UTC, kept for
@@ -27,13 +27,13 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Base of all events. Subclasses with personal data declare its type in a `personal` field."""
 
     personal_type: ClassVar[Any] = None
 
 
-class Enrolled(msgspec.Struct, frozen=True, omit_defaults=True):
+class Enrolled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Personal: the contact as given at enrolment, and the run's variables."""
 
     email: str | None = None
@@ -43,7 +43,7 @@ class Enrolled(msgspec.Struct, frozen=True, omit_defaults=True):
     variables: dict[str, Any] = {}
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Personal: what was rendered for a send, exactly as it was handed to the channel.
 
     `gate` is what the policy gate read of the contact itself; it is not part of the message.
@@ -58,19 +58,19 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     gate: dict[str, JsonScalar] = {}
 
 
-class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Personal: the values a decision read, by the name under which a condition asks for them."""
 
     values: dict[str, JsonScalar] = {}
 
 
-class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+class Detail(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Personal: free-form data that came with a channel event or a channel's answer."""
 
     data: dict[str, Any] = {}
 
 
-class Pins(msgspec.Struct, frozen=True, omit_defaults=True):
+class Pins(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The versions a run decides by, so that a later publication cannot change it.
 
     `rules` are those of this code that it was enrolled under, see `core/runs/rules.py`.
@@ -83,7 +83,7 @@ class Pins(msgspec.Struct, frozen=True, omit_defaults=True):
     rules: int = 1
 
 
-class RecordedEvent(msgspec.Struct, frozen=True):
+class RecordedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event as read back from the log, or as it is about to be committed.
 
     `position` is its place in the whole log, `ordinal` the number of the run it creates (0 when it

@@ -41,7 +41,7 @@ NOT_TYPED: Final = "a column of it holds what the engine never writes"
 _SMALL: Final = 4096
 
 
-class SealedState(msgspec.Struct, frozen=True):
+class SealedState(msgspec.Struct, frozen=True, gc=False):
     """A stored state taken apart; nothing in it has been verified yet."""
 
     previous: bytes

@@ -48,7 +48,7 @@ is never reset.
 """
 
 
-class Counter(msgspec.Struct, frozen=True):
+class Counter(msgspec.Struct, frozen=True, gc=False):
     """A counter that a send adds `amount` to, if that does not carry it over `limit`."""
 
     key: CounterKey
@@ -70,7 +70,7 @@ class Counter(msgspec.Struct, frozen=True):
         return used + self.amount <= self.limit
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """One send that is asked for, and all that may be known when it is decided.
 
     `sender` is the id of the sender, `domain` a keyed digest of the recipient's domain (None where
@@ -96,7 +96,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     policy_version: int = 0
 
 
-class Allow(msgspec.Struct, frozen=True):
+class Allow(msgspec.Struct, frozen=True, gc=False):
     """The send may go out; `counters` are the ones it uses.
 
     Whoever commits the send adds each counter's amount in the same transaction, and decides anew
@@ -110,7 +110,7 @@ class Allow(msgspec.Struct, frozen=True):
     counters: tuple[Counter, ...] = ()
 
 
-class Denial(msgspec.Struct, frozen=True):
+class Denial(msgspec.Struct, frozen=True, gc=False):
     """Why a step must not go out now, and what becomes of it.
 
     `detail` is a sentence for people without personal data. `until_tick` is set exactly if the

@@ -15,7 +15,7 @@ Hold = Literal["", "start", "wait", "retry", "defer", "pending"]
 retry, a policy, or the result of a call. Empty if nothing holds it."""
 
 
-class Intent(msgspec.Struct, frozen=True):
+class Intent(msgspec.Struct, frozen=True, gc=False):
     """A committed intent whose outcome is not known yet; `tick` is that of its commit.
 
     `outcome` is how the call went, if its end was reported before the channel even said that it
@@ -50,7 +50,7 @@ class Intent(msgspec.Struct, frozen=True):
         )
 
 
-class Lost(msgspec.Struct, frozen=True):
+class Lost(msgspec.Struct, frozen=True, gc=False):
     """A send of which nobody knows whether it arrived."""
 
     step_id: str
@@ -59,7 +59,7 @@ class Lost(msgspec.Struct, frozen=True):
     resend: bool = False
 
 
-class Mailed(msgspec.Struct, frozen=True):
+class Mailed(msgspec.Struct, frozen=True, gc=False):
     """The last e-mail of a step, which a soft bounce may have sent again.
 
     `tick` is when it first went out, `previous_step` what the message was rendered with, `resends`
@@ -73,7 +73,7 @@ class Mailed(msgspec.Struct, frozen=True):
     resends: int = 0
 
 
-class Resend(msgspec.Struct, frozen=True):
+class Resend(msgspec.Struct, frozen=True, gc=False):
     """A message that is to go out again at `due_tick`, under this key."""
 
     step_id: str
@@ -81,7 +81,7 @@ class Resend(msgspec.Struct, frozen=True):
     due_tick: int
 
 
-class RunState(msgspec.Struct, frozen=True, kw_only=True):
+class RunState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Everything a decision about a run reads. All ticks are absolute.
 
     `acts_at` is the tick from which the run wants to act (None: never by itself); while it is
