@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from dee_es.core import codec
 from dee_es.core import commands as c
 from dee_es.core import events as e
+from dee_es.core.gate import Snapshot, SuppressionFact
 from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.runs.advance import may_send
 from dee_es.core.runs.run import decide
 from tests.support.given import Story
 from tests.support.lives import Watched, live_on, plans, run_of
@@ -29,6 +31,26 @@ def check_due(run: Watched) -> None:
         assert due <= before or not does(due - 1)
 
 
+def check_gate(run: Watched) -> None:
+    """Where a run is said to send nothing, the gate is not asked: whatever it would say of the
+    contact, the run does the same."""
+    closed = (SuppressionFact("global"),)
+    for now in {run.now, run.now + 1, max(run.now, run.state.due_tick or 0)}:
+        meta = e.Meta(now, "cmd_probe", "tick", 0)
+        refused = {
+            channel: Snapshot(now, run.materials.scale, channel, run.materials.plan.id, closed)
+            for channel in run.materials.plan.graph.channels
+        }
+        for abandoned in (False, True):
+            asked, told = (
+                decide(run.materials, run.state, c.Advance(meta, given, 1, abandoned))
+                for given in ({}, refused)
+            )
+            if not may_send(run.state, now):
+                assert asked == told
+                assert not any(isinstance(event, e.StepDispatched) for event in asked)
+
+
 @over(plans(), st.data())
 def test_any_life_of_any_run(plan: ExecutionPlan, data: st.DataObject) -> None:
     run = run_of(plan, data.draw)
@@ -36,6 +58,7 @@ def test_any_life_of_any_run(plan: ExecutionPlan, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 25))):
         live_on(run, data.draw)
         check_due(run)
+        check_gate(run)
 
 
 @over(plans(), st.data())
