@@ -132,9 +132,12 @@ class Runs:
         return LoadedRun(state, checksum_of(rows[-1]), key_id_of(rows[0]), own)
 
     def remember(self, loaded: Iterable[LoadedRun]) -> None:
-        """Keep states that were just committed."""
+        """Keep states that were just committed, as far as anything is left to do for them."""
         with self._cache_lock:
             for each in loaded:
+                if each.state.due_tick is None and each.state.status.ended:
+                    self._cache.pop(each.state.run_id, None)
+                    continue
                 self._cache[each.state.run_id] = each
                 self._cache.move_to_end(each.state.run_id)
             while len(self._cache) > _CACHED_RUNS:

@@ -68,9 +68,10 @@ class PostgresSession:
                 raise
             if self._explicit:
                 # What is still to be written goes along with it.
-                with self._connection.pipeline():
-                    self.run(_COMMIT)
-                self._connection.stages |= self._stages
+                if not self._pipelined:
+                    self._pipeline.enter_context(self._connection.pipeline())
+                self.run(_COMMIT)
+        self._connection.stages |= self._stages
 
     def _break_off(self) -> None:
         """After an error: nothing of this transaction may be committed."""
@@ -172,6 +173,7 @@ class PostgresSession:
         """COPY cannot travel in a pipeline: wait for what is under way and go on without one."""
         self._make_explicit()
         self._pipeline.close()
+        self._pipelined = False
 
     def _execute(self, sql: bytes, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:
         return self._cursor().execute(sql, as_arrays(params), prepare=True)
