@@ -7,6 +7,7 @@ committed together by one of them.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Committer:
         self._leader: _Waiting | None = None
         # Whose units the leader commits; nobody else touches it.
         self._group: Sequence[_Waiting] = ()
+        self._crowded = False
         self._beside: ThreadPoolExecutor | None = None
 
     def commit(
@@ -116,8 +118,12 @@ class Committer:
     def _lead(self) -> None:
         """Commit what is queued; one of those that come meanwhile leads next."""
         with self._writing:
+            if self._crowded:
+                # Who is about to ask may come along: a group costs the disk as much as one.
+                time.sleep(0)
             with self._queued:
                 self._group, self._queue = self._queue, []
+            self._crowded = len(self._group) > 1
             self._commit_each(self._group)
         self._hand_over()
 
