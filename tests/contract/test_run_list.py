@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from dee_es.adapters.storage.relational import run_list
+from dee_es.adapters.storage.relational import run_list
 from dee_es.core.views import BUCKET, RunFilter, RunRow
 from dee_es.ports import Views
 from tests.support.backends import Backend
@@ -61,7 +62,12 @@ def some_filter(chance: random.Random, rows: list[RunRow], fields: tuple[bool, .
     )
 
 
-def test_every_combination_of_filters(views: Views, rows: list[RunRow]) -> None:
+@pytest.mark.parametrize("many", [run_list.MANY_BUCKETS, 1])
+def test_every_combination_of_filters(
+    views: Views, rows: list[RunRow], many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With few runs, and as if these were many."""
+    monkeypatch.setattr(run_list, "MANY_BUCKETS", many)
     chance = random.Random(12)
     for fields in itertools.product((False, True), repeat=5):
         for _ in range(count(6, 60)):

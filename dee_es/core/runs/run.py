@@ -6,7 +6,7 @@ here and nowhere else; a command it does not allow raises `InvalidTransition`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from dee_es.core import commands as c
@@ -56,6 +56,13 @@ def enroll(materials: c.Materials, command: c.Enroll) -> list[e.Event]:
             personal=command.contact,
         )
     ]
+
+
+def first_due(events: Sequence[e.Event]) -> int:
+    """The tick at which a run that begins with these events of `enroll` is due."""
+    (first,) = events
+    assert isinstance(first, e.Start), "a run begins with its enrolment"
+    return first.start_tick
 
 
 def start_passed(scale: TimeScale, start: int, now: int) -> InvalidInput:

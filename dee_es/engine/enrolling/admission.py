@@ -17,7 +17,7 @@ from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import enrollment_block
 from dee_es.core.ids import run_id, slice_of
 from dee_es.core.plans.plan import ExecutionPlan
-from dee_es.core.runs.run import enroll, evolve
+from dee_es.core.runs.run import enroll, evolve, first_due
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.definitions import pinned_streams, pins_at
 from dee_es.engine.models import Refusal
@@ -67,15 +67,27 @@ class Admitted(NamedTuple):
 class Batch:
     """Contacts on their way: what to commit for which of them, and who was refused.
 
-    `units`, `people` and `runs` go together. `taken_over` are runs that this command had created
+    `units`, `people` and `key_ids` go together. `taken_over` are runs that this command had created
     before.
     """
 
     units: list[Unit] = field(default_factory=list)
     people: list[Contact] = field(default_factory=list)
-    runs: list[LoadedRun] = field(default_factory=list)
+    key_ids: list[bytes] = field(default_factory=list)
     refusals: list[tuple[Contact, Refusal]] = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
+
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs that begin with the units."""
+        return [unit.appends[0].stream_id for unit in self.units]
+
+    def first_run(self) -> LoadedRun:
+        """The first of these runs, as it is once it is committed."""
+        (append, *_), key_id = self.units[0].appends, self.key_ids[0]
+        begun = append.events[0]
+        return LoadedRun(evolve(None, begun.recorded), begun.checksum, key_id, append.slice)
 
 
 class Admission:
@@ -197,7 +209,7 @@ class Admission:
         for each in free:
             own = key_ids.get(each.person.id)
             key_id = own if own is not None else next(fresh)
-            append, loaded = self._first(order, pins, materials, meta, each, key_id)
+            append = self._first(order, pins, materials, meta, each, key_id)
             batch.units.append(
                 Unit(
                     (append,),
@@ -207,7 +219,7 @@ class Admission:
                 )
             )
             batch.people.append(each.person)
-            batch.runs.append(loaded)
+            batch.key_ids.append(key_id)
         return batch
 
     def _first(
@@ -218,7 +230,7 @@ class Admission:
         meta: e.Meta,
         each: Admitted,
         key_id: bytes,
-    ) -> tuple[StreamAppend, LoadedRun]:
+    ) -> StreamAppend:
         person = each.person
         personal = e.Enrolled(
             person.email, person.phone, person.timezone, person.attributes, order.variables
@@ -228,10 +240,8 @@ class Admission:
         )
         events = enroll(materials, command)
         sealed = self._runs.journal.seal(each.run_id, 0, GENESIS, events, meta, key_id)
-        state = evolve(None, sealed[0].recorded)
-        own = slice_of(person.id)
-        append = StreamAppend(each.run_id, 0, sealed, state.due_tick, False, own)
-        return append, LoadedRun(state, sealed[0].checksum, key_id, own)
+        due = first_due(events)
+        return StreamAppend(each.run_id, 0, sealed, due, False, slice_of(person.id))
 
     def created(self, plan_id: str, person: Contact, command_id: str) -> str | None:
         """The contact's last run of the plan that this very command created before."""

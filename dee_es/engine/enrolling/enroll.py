@@ -91,8 +91,9 @@ class Enrollment:
                 raise self._refusal(order, batch)
             (result,) = results
             if isinstance(result, Committed):
-                self._runs.remember(batch.runs)
-                return batch.runs[0], result.ordinal
+                run = batch.first_run()
+                self._runs.remember([run])
+                return run, result.ordinal
             self._runs.clock.refresh()
         raise ConcurrencyConflict(f"contact {person.id!r} kept changing; try again")
 

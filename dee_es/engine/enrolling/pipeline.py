@@ -88,11 +88,10 @@ class Pipeline:
         """
         own = self._admission.prepare(replace(self._order, take_over=True), batch.people)
         created = set(own.taken_over)
-        if batch.units and not created & {run.state.run_id for run in batch.runs}:
+        if batch.units and not created.intersection(batch.run_ids):
             raise StoreUnavailable(
                 "the database did not take a batch; the same call again enrolls what is missing"
             )
         return [
-            Committed(0) if run.state.run_id in created else Conflict("version", run.state.run_id)
-            for run in batch.runs
+            Committed(0) if run in created else Conflict("version", run) for run in batch.run_ids
         ]
