@@ -12,7 +12,6 @@ import pytest
 from msgspec.structs import replace
 
 from dee_es.adapters.storage.relational import run_list
-from dee_es.adapters.storage.relational import run_list
 from dee_es.core.views import BUCKET, RunFilter, RunRow
 from dee_es.ports import Views
 from tests.support.backends import Backend

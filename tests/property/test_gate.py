@@ -327,7 +327,8 @@ def test_any_snapshot_has_one_verdict_that_can_be_reached_again(
     policy = None if definition is None else read_policy(definition)
     if policy is not None:
         assert read_policy(check_policy(definition)) == policy
-    used = {key: data.draw(st.integers(0, 30)) for key, _, _ in counters(policy, send)}
+    keys = [counter.key for counter in counters(policy, send)]
+    used = {key: data.draw(st.integers(0, 30)) for key in keys}
     snapshot = replace(send, counters=used)
     verdict = evaluate(policy, snapshot)
     assert evaluate(policy, copy.deepcopy(snapshot)) == verdict

@@ -77,7 +77,6 @@ class Batch:
     refusals: list[tuple[Contact, Refusal]] = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
 
-
     @property
     def run_ids(self) -> list[str]:
         """The runs that begin with the units."""

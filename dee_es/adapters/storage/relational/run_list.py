@@ -219,9 +219,9 @@ class RunPages:
         end = min(end, last)
         if end - first < MANY_BUCKETS or 2 * (end - first) <= last:
             return [(1, _Term("buckets", first, end))] if first < end else []
-        others = [(0, first), (end, last)]
-        every = _Term("buckets", ALL_BUCKETS, ALL_BUCKETS + 1)
-        return [(1, every), *[(-1, _Term("buckets", *each)) for each in others if each[0] < each[1]]]
+        others = [(low, high) for low, high in ((0, first), (end, last)) if low < high]
+        every = (1, _Term("buckets", ALL_BUCKETS, ALL_BUCKETS + 1))
+        return [every, *[(-1, _Term("buckets", low, high)) for low, high in others]]
 
     def page(self, limit: int, offset: int, before: int | None) -> list[RunRow]:
         """Up to `limit` runs, newest first, below ordinal `before`, without the first `offset`."""
