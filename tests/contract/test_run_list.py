@@ -61,12 +61,7 @@ def some_filter(chance: random.Random, rows: list[RunRow], fields: tuple[bool, .
     )
 
 
-@pytest.mark.parametrize("many", [run_list.MANY_BUCKETS, 1])
-def test_every_combination_of_filters(
-    views: Views, rows: list[RunRow], many: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With few runs, and as if these were many."""
-    monkeypatch.setattr(run_list, "MANY_BUCKETS", many)
+def test_every_combination_of_filters(views: Views, rows: list[RunRow]) -> None:
     chance = random.Random(12)
     for fields in itertools.product((False, True), repeat=5):
         for _ in range(count(6, 60)):

@@ -11,7 +11,7 @@ from dee_es.core import events as e
 from dee_es.core.gate import Snapshot, SuppressionFact
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.advance import may_send
-from dee_es.core.runs.run import decide
+from dee_es.core.runs.run import decide, evolve, first_due
 from tests.support.given import Story
 from tests.support.lives import Watched, live_on, plans, run_of
 
@@ -54,6 +54,8 @@ def check_gate(run: Watched) -> None:
 @over(plans(), st.data())
 def test_any_life_of_any_run(plan: ExecutionPlan, data: st.DataObject) -> None:
     run = run_of(plan, data.draw)
+    begun = run.history[0]
+    assert first_due([begun.event]) == evolve(None, begun).due_tick
     check_due(run)
     for _ in range(data.draw(st.integers(1, 25))):
         live_on(run, data.draw)

@@ -22,8 +22,6 @@ from dee_es.core.views import ALL_BUCKETS, ANY, BUCKET, RunFilter, RunRow, RunSt
 
 _END: Final = 2**62
 """An ordinal beyond every run."""
-MANY_BUCKETS: Final = 256
-"""From so many on, what a range leaves out is counted instead if that is less than what it has."""
 _SPAN: Final = 4
 _WIDER: Final = 8
 """Times the buckets that an offset fills at the least are looked at first, and times as many as
@@ -36,20 +34,17 @@ before next: pages far down are found in one look, rare runs in a few."""
 # brought in from another database can be late: where there are such, every run is looked at, which
 # is for a scratch database.
 _FIRST_AT: Final = """
-WITH RECURSIVE bound (low, n, behind) AS (
-    SELECT CAST(1 AS bigint), newest + 1, newest + 1 FROM (
-        SELECT CAST(coalesce(
-            (SELECT ordinal FROM {table} ORDER BY ordinal DESC LIMIT 1), 0
-        ) AS bigint) AS newest
-    ) AS found
+WITH RECURSIVE bound (low, n) AS (
+    SELECT CAST(1 AS bigint),
+        CAST(coalesce((SELECT ordinal FROM {table} ORDER BY ordinal DESC LIMIT 1), 0) + 1 AS bigint)
     UNION ALL
     SELECT
         low + CASE WHEN (SELECT created_tick FROM {table} WHERE ordinal >= low + n / 2 - 1
             ORDER BY ordinal LIMIT 1) < ? THEN n / 2 ELSE 0 END,
-        n - n / 2, behind
+        n - n / 2
     FROM bound WHERE n > 1
 )
-SELECT low, EXISTS (SELECT 1 FROM late_runs), behind FROM bound WHERE n = 1
+SELECT low, EXISTS (SELECT 1 FROM late_runs) FROM bound WHERE n = 1
 """
 _PAGE: Final = """
 SELECT {columns} FROM {table} WHERE {where}
@@ -102,12 +97,11 @@ class _Arm:
 
 class Within(NamedTuple):
     """The ordinals that the times of a filter mean, `high` exclusive; with `each`, all, of which
-    each run's own time decides. `behind` is an ordinal behind every run, if that was looked for."""
+    each run's own time decides."""
 
     low: int
     high: int
     each: bool
-    behind: int = _END
 
 
 def _timed(arm: _Arm, chosen: RunFilter) -> _Arm:
@@ -188,7 +182,7 @@ class RunPages:
             "columns": relation.listed,
         }
         self.within = within or self._bounds(chosen)
-        self._low, self._high, each, self._behind = self.within
+        self._low, self._high, each = self.within
         if each:
             self._arms = [_timed(arm, chosen) for arm in self._arms]
             self._counted = ()
@@ -210,18 +204,9 @@ class RunPages:
         first, end = -(-low // BUCKET), high // BUCKET
         if first > end:
             return [(1, _Term("runs", low, high))]
-        terms = self._whole(first, end) + _edge(low, first * BUCKET)
+        terms = [(1, _Term("buckets", first, end))] if first < end else []
+        terms += _edge(low, first * BUCKET)
         return terms if high == _END else terms + _edge(end * BUCKET, high)
-
-    def _whole(self, first: int, end: int) -> list[tuple[int, _Term]]:
-        """Count whole buckets: these, or all without those before and behind them."""
-        last = -(-self._behind // BUCKET)
-        end = min(end, last)
-        if end - first < MANY_BUCKETS or 2 * (end - first) <= last:
-            return [(1, _Term("buckets", first, end))] if first < end else []
-        others = [(low, high) for low, high in ((0, first), (end, last)) if low < high]
-        every = (1, _Term("buckets", ALL_BUCKETS, ALL_BUCKETS + 1))
-        return [every, *[(-1, _Term("buckets", low, high)) for low, high in others]]
 
     def page(self, limit: int, offset: int, before: int | None) -> list[RunRow]:
         """Up to `limit` runs, newest first, below ordinal `before`, without the first `offset`."""
@@ -309,9 +294,7 @@ class RunPages:
         if late:
             return Within(0, _END, True)
         first, end = 0 if low is None else low[0], _END if high is None else high[0]
-        found = low or high
-        behind = _END if found is None else found[2]
-        return Within(int(first), int(end), False, int(behind))
+        return Within(int(first), int(end), False)
 
     def _ask(self, statement: str, params: Sequence[object]) -> list[Any]:
         return self._session.ask(statement, params).fetchall()
