@@ -7,6 +7,8 @@ or behind a proxy that lost it.
 
 from __future__ import annotations
 
+import select
+import sys
 import time
 from collections.abc import Generator
 from typing import Any, Final, TypeVar
@@ -29,6 +31,10 @@ class PatientConnection(psycopg.Connection[Row]):
     stages: frozenset[str] = frozenset()
     """Temporary tables that are there for certain, since what made them was committed."""
 
+    def told_unasked(self) -> bool:
+        """Whether the server has said anything that nobody asked for: as a rule, that it ends."""
+        return _readable(self.fileno())
+
     def wait(
         self,
         gen: Generator[Any, Any, ResultT],
@@ -44,6 +50,14 @@ class PatientConnection(psycopg.Connection[Row]):
         except Unanswered:
             self.close()
             raise
+
+
+def _readable(socket: int) -> bool:
+    if sys.platform == "win32":
+        return bool(select.select([socket], [], [], 0)[0])
+    look = select.poll()
+    look.register(socket, select.POLLIN)
+    return bool(look.poll(0))
 
 
 def _watched(gen: Generator[Any, Any, ResultT], patience_s: float) -> Generator[Any, Any, ResultT]:

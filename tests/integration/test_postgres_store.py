@@ -22,9 +22,10 @@ from dee_es.adapters.keys import postgres_sql
 from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.relational import statements
+from dee_es.core.views import RunStatus
 from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import Head, LogHead, Situation, Unit
-from tests.support.engines import outreach, publish_basics
+from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.events import committed_at, run, unit
 from tests.support.postgres import FreshPostgres
 from tests.support.postgres import _start as start_postgres
@@ -256,6 +257,27 @@ def test_a_connection_lost_inside_a_commit_leaves_nothing(
 def _cut(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(CUT)
+
+
+def test_connections_that_were_cut_meanwhile_are_noticed_before_they_are_used(
+    url: str,
+) -> None:
+    """As after a restart of the server: what is asked next is answered, and what is appended is."""
+    people = [Contact(id=f"c{n}", email=f"c{n}@example.com", firstName="Ada") for n in range(60)]
+    with open_engine(url) as engine:
+        publish_basics(engine)
+        _cut(url)
+        assert engine.execute(outreach(), people[0])
+        _cut(url)
+        assert engine.list_runs().total == 1
+        _cut(url)
+        assert engine.bulk_execute(outreach(), people).created == 59
+        _cut(url)
+        assert engine.tick().delivered == 60
+        _cut(url)
+        assert engine.audit.query(limit=1).total > 60
+        _cut(url)
+        assert engine.count_runs()[RunStatus.WAITING] == 60
 
 
 @pytest.mark.parametrize("role", ["origin", "replica"])

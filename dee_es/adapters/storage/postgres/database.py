@@ -272,10 +272,15 @@ class PostgresDatabase(PostgresDatastore):
 
     @contextmanager
     def _connection(self) -> Iterator[PatientConnection[DictRow]]:
+        """One of the pool's that is not known to be lost: as far as can be told without asking."""
         self.pool.open()
-        with self.pool.connection(self._bounds.connect_timeout_s) as connection:
-            assert isinstance(connection, PatientConnection), "the pool makes no others"
-            yield connection
+        for looks_left in range(_LOST_CONNECTIONS, -1, -1):
+            with self.pool.connection(self._bounds.connect_timeout_s) as connection:
+                assert isinstance(connection, PatientConnection), "the pool makes no others"
+                if not (looks_left and connection.told_unasked()):
+                    yield connection
+                    return
+            self.pool.check()
 
     @contextmanager
     def _rollback(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
