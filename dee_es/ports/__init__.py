@@ -67,6 +67,7 @@ from dee_es.ports.surroundings import (
     ZoneSource,
 )
 from dee_es.ports.views import (
+    AuditPageRows,
     BuildKey,
     BuildRow,
     BuildState,
@@ -83,6 +84,7 @@ from dee_es.ports.views import (
 __all__ = [
     "Action",
     "Anchor",
+    "AuditPageRows",
     "BuildKey",
     "BuildRow",
     "BuildState",

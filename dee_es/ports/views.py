@@ -190,6 +190,13 @@ class RunCounts(NamedTuple):
     build: BuildRow | None
 
 
+class AuditPageRows(NamedTuple):
+    """A page of the audit trail and how many entries match in all, both of one snapshot."""
+
+    rows: list[AuditRow]
+    total: int
+
+
 class Views(Protocol):
     """Projection tables: what queries read and the projector writes.
 
@@ -294,12 +301,9 @@ class Views(Protocol):
         *,
         limit: int,
         after: tuple[int, int] | None = None,
-    ) -> list[AuditRow]:
-        """Audit rows by tick, then position, behind `after` (tick and position of a row)."""
-        ...
-
-    def count_audit(self, table: Table[AuditRow], chosen: AuditFilter) -> int:
-        """How many audit rows match."""
+    ) -> AuditPageRows:
+        """Audit rows by tick, then position, behind `after` (tick and position of a row), and the
+        exact number of all that match, which does not depend on `after`."""
         ...
 
     def distinct(self, table: Table[Any], column: str) -> list[str]:

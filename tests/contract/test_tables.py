@@ -51,7 +51,7 @@ def test_a_prepared_table_is_empty(views: Views) -> None:
     prepare(views, [RUNS, AUDIT])
     assert views.run(RUNS, run()) is None
     assert listed(views, RUNS, RunFilter(), 5) == ([], 0, 0, 0)
-    assert views.list_audit(AUDIT, AuditFilter(), limit=5) == []
+    assert views.list_audit(AUDIT, AuditFilter(), limit=5) == ([], 0)
     assert position(views, RUNS) == 0
 
 

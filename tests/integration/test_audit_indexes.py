@@ -14,7 +14,7 @@ from dee_es.adapters.storage.postgres import open_postgres
 from dee_es.adapters.storage.relational import audit
 from dee_es.adapters.storage.sqlite import open_sqlite
 from dee_es.core.views import AuditFilter
-from tests.support.rows import AUDIT, chosen_entries, prepare, some_entries
+from tests.support.rows import AUDIT, chosen_entries, key_of, prepare, some_entries
 
 RUN = some_entries(random.Random(5), 5)[0].stream_id
 CASES = [
@@ -63,6 +63,7 @@ def explained(
     prepare(views, [AUDIT])
     with views.transaction() as tables:
         tables.write(AUDIT, some_entries(random.Random(5), 3_000), ())
+        tables.move(key_of(AUDIT), 3_000, 0)
     views.settle([AUDIT])
 
     def explain(query: str, params: list[object]) -> str:
@@ -93,7 +94,7 @@ def test_no_other_index_is_used_and_never_all_rows(
         assert set(re.findall(r"audit_trail_v3_by_(\w+)", plan)) == indexes, plan
         assert not re.search(r"Seq Scan|pkey|SCAN audit_trail_v3$", plan), plan
     rows = some_entries(random.Random(5), 3_000)
-    assert views.count_audit(AUDIT, chosen) == len(chosen_entries(rows, chosen))
+    assert views.list_audit(AUDIT, chosen, limit=1).total == len(chosen_entries(rows, chosen))
 
 
 def test_the_smaller_index_of_a_plan_does_not_stand_in_for_that_of_plan_and_action(

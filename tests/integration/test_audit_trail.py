@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dee_es import Contact, Engine
+from dee_es.adapters.storage.relational import audit as relational_audit
 from dee_es.engine.auditing.entries import AuditLogEntry
 from dee_es.errors import InvalidInput, RunNotFound
 from tests.support.engines import (
@@ -113,6 +115,22 @@ def test_queries_agree_with_a_look_at_every_entry(
     assert list(page.entries) == expected
     assert page.total == len(expected)
     assert bool(expected) == (filters.get("contact_id") != "nobody")
+
+
+def test_a_page_and_its_total_are_of_one_moment(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody publishes a plan between the two, and looks at the trail."""
+    count = relational_audit.count
+
+    def publish_first(*given: Any) -> Any:
+        engine.publish_plan(outreach("late"))
+        engine.projections.catch_up("audit_trail")
+        return count(*given)
+
+    monkeypatch.setattr(relational_audit, "count", publish_first)
+    page = engine.audit.query(actions="plan.published", limit=1000)
+    assert page.total == len(page.entries)
 
 
 def test_text_is_looked_for_in_reasons_without_regard_to_case(engine: Engine) -> None:

@@ -26,7 +26,7 @@ from dee_es.engine.log.missing import missing_run
 from dee_es.engine.past.time_travel import RunContext, context_of, states
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.errors import InvalidInput
-from dee_es.ports import EventStore, KeyStore, Views
+from dee_es.ports import AuditPageRows, EventStore, KeyStore, Views
 
 MAX_LIMIT: Final = 1_000
 _CURSOR: Final = "audit cursor"
@@ -103,7 +103,7 @@ class Trail:
         check_count("limit", limit, MAX_LIMIT)
         filters = hashlib.sha256(repr((chosen, text)).encode()).hexdigest()[:16]
         after = None if cursor is None else self._read_cursor(cursor, filters)
-        total, rows = self._projector.read(
+        rows, total = self._projector.read(
             self._audit_trail, lambda build: self._ask(build, chosen, text, limit, after)
         )
         following = None
@@ -118,7 +118,7 @@ class Trail:
         text: str | None,
         limit: int,
         after: tuple[int, int] | None,
-    ) -> tuple[int, list[AuditRow]]:
+    ) -> AuditPageRows:
         table = build.lines
         assert table is not None, "the audit trail has entries"
         if text is not None:
@@ -126,15 +126,7 @@ class Trail:
             known = self._views.distinct(table, "reason")
             reasons = tuple(reason for reason in known if wanted in _alike(reason))
             chosen = replace(chosen, reasons=reasons)
-        rows = self._views.list_audit(table, chosen, limit=limit, after=after)
-        if chosen == AuditFilter():
-            # Every event has an entry: how many there are is known without counting.
-            archived = self._store.archived()
-            for row in self._views.standing().builds:
-                unmoved = row.key == build.key and archived == self._store.archived()
-                if unmoved and not row.parked:
-                    return row.position - archived, rows
-        return self._views.count_audit(table, chosen), rows
+        return self._views.list_audit(table, chosen, limit=limit, after=after)
 
     def _entries(self, rows: list[AuditRow]) -> list[AuditLogEntry]:
         return self._opened([(row.stream_id, row.version, row.position) for row in rows])

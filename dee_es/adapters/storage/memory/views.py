@@ -16,6 +16,7 @@ from dee_es.core.projection import CountKey, Key, Row, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 from dee_es.errors import IntegrityViolation, TableGone
 from dee_es.ports import (
+    AuditPageRows,
     BuildKey,
     BuildRow,
     ParkedRow,
@@ -298,21 +299,16 @@ class MemoryViews:
         *,
         limit: int,
         after: tuple[int, int] | None = None,
-    ) -> list[AuditRow]:
+    ) -> AuditPageRows:
         """See `Views.list_audit`."""
-        found = self._entries(table, chosen)
-        place = after or (0, 0)
-        return [row for row in found if after is None or (row.tick, row.position) > place][:limit]
-
-    def count_audit(self, table: Table[AuditRow], chosen: AuditFilter) -> int:
-        """See `Views.count_audit`."""
-        return len(self._entries(table, chosen))
-
-    def _entries(self, table: Table[AuditRow], chosen: AuditFilter) -> list[AuditRow]:
         with self._database.reading():
             held: list[AuditRow] = list(_table(self._database, table).rows.values())
         matching = [row for row in held if _entry_matches(row, chosen)]
-        return sorted(matching, key=lambda row: (row.tick, row.position))
+        matching.sort(key=lambda row: (row.tick, row.position))
+        total = len(matching)
+        if after is not None:
+            matching = [row for row in matching if (row.tick, row.position) > after]
+        return AuditPageRows(matching[:limit], total)
 
     def distinct(self, table: Table[Any], column: str) -> list[str]:
         """See `Views.distinct`."""

@@ -208,8 +208,8 @@ class PostgresDatabase(PostgresDatastore):
                 yield session
 
     @contextmanager
-    def snapshot(self, lasting: bool = False) -> Iterator[Session]:
-        """See `Database.snapshot`."""
+    def snapshot(self, lasting: bool = False, lenient: bool = False) -> Iterator[Session]:
+        """See `Database.snapshot`; here no text can be edited into what is none."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=not lasting)
             patient = _unhurried(connection) if lasting else contextlib.nullcontext()

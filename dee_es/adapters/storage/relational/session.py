@@ -105,10 +105,13 @@ class Database(Protocol):
         bound on how long its statements take."""
         ...
 
-    def snapshot(self, lasting: bool = False) -> AbstractContextManager[Session]:
+    def snapshot(
+        self, lasting: bool = False, lenient: bool = False
+    ) -> AbstractContextManager[Session]:
         """A read-only transaction all of whose statements see the same moment.
 
-        `lasting` lifts the bound on how long it takes.
+        `lasting` lifts the bound on how long it takes. `lenient`, and a lasting one, read texts too
+        that somebody edited into what is none, with surrogates in them.
         """
         ...
 

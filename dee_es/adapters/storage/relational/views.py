@@ -10,7 +10,7 @@ from typing import Any, Final
 from dee_es.adapters.storage.relational import audit
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.run_list import RunPages
-from dee_es.adapters.storage.relational.session import Database, quoted
+from dee_es.adapters.storage.relational.session import Database, Session, quoted
 from dee_es.adapters.storage.relational.tables import (
     Dialect,
     RowReader,
@@ -23,6 +23,7 @@ from dee_es.core.projection import CountKey, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 from dee_es.errors import TableGone
 from dee_es.ports import (
+    AuditPageRows,
     BuildRow,
     ParkedRow,
     RebuildRow,
@@ -194,15 +195,25 @@ class RelationalViews:
         *,
         limit: int,
         after: tuple[int, int] | None = None,
-    ) -> list[AuditRow]:
+    ) -> AuditPageRows:
         """See `Views.list_audit`."""
-        statement, params = audit.page(table, self.dialect, chosen, limit, after)
-        return RowReader(table).rows(self.database.query(statement, params))
+        with self.database.snapshot(lenient=True) as session:
+            page = session.ask(*audit.page(table, self.dialect, chosen, limit, after))
+            total = self._all_audit(session, table) if chosen == AuditFilter() else None
+            if total is None:
+                counted = session.ask(*audit.count(table, self.dialect, chosen)).fetchall()
+                total = int(counted[0][0])
+            return AuditPageRows(RowReader(table).rows(page.fetchall()), total)
 
-    def count_audit(self, table: Table[AuditRow], chosen: AuditFilter) -> int:
-        """See `Views.count_audit`."""
-        statement, params = audit.count(table, self.dialect, chosen)
-        return int(self.database.query(statement, params)[0][0])
+    def _all_audit(self, session: Session, table: Table[AuditRow]) -> int | None:
+        """How many entries there are in all, where that is known without counting: one for every
+        event that was folded and has not been archived."""
+        asked = session.ask(sql.HEAD_AND_BUILD, (table.name, table.version, table.build))
+        archived = session.ask(sql.COUNT_ARCHIVED).fetchall()[0][0]
+        ((_, *build),) = asked.fetchall()
+        if build[0] is None or (known := BuildRow(*build)).parked:
+            return None
+        return int(known.position - archived)
 
     def distinct(self, table: Table[Any], column: str) -> list[str]:
         """See `Views.distinct`."""

@@ -119,12 +119,13 @@ class SqliteDatabase(SQLiteDatastore):
             return None
 
     @contextmanager
-    def snapshot(self, lasting: bool = False) -> Iterator[Session]:
-        """See `Database.snapshot`; a lasting one checks, and reads what is no text, too."""
+    def snapshot(self, lasting: bool = False, lenient: bool = False) -> Iterator[Session]:
+        """See `Database.snapshot`."""
+        session = _LenientSession if lasting or lenient else SqliteSession
         with self._unavailable(), self.get_connection() as connection:
             try:
                 _cursor(connection).execute("BEGIN")
-                yield _LenientSession(connection) if lasting else SqliteSession(connection)
+                yield session(connection)
             finally:
                 connection.rollback()
 
