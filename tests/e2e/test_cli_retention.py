@@ -79,6 +79,11 @@ def test_archives_from_writing_to_reading_again(dee: Dee, tmp_path: Path) -> Non
     file = tmp_path / "kept" / archive["name"]
     file.write_bytes(file.read_bytes()[:-5])
     assert "archive 1 is NOT valid" in dee("archive", "verify", code=1).stdout
+    assert dee.json_of(1, "archive", "verify")[0]["valid"] is False
+    file.unlink()
+    unread = dee("archive", "verify", code=1).stdout
+    assert unread.startswith(f"archive 1 could NOT be read: {archive['name']} in ")
+    assert dee.json_of(1, "archive", "verify")[0]["valid"] is None
 
 
 def test_an_erasure_with_its_certificate(dee: Dee, tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def list_archives(session: Session, zone: tzinfo, as_json: bool, as_csv: bool) -
 def verify(session: Session, place: str | None, as_json: bool) -> None:
     """Read every archive and compare it with what the log says of it.
 
-    Exits with 1 if one cannot be read, or is not what was archived.
+    Exits with 1 if one cannot be read (with --json "valid" is null then), or is not what was
+    archived (false).
     """
     with session.engine() as engine:
         total = sum(each.runs for each in engine.audit.archives())
@@ -155,6 +156,8 @@ def verify(session: Session, place: str | None, as_json: bool) -> None:
             number = verdict.archive.number
             if verdict.valid:
                 say(f"archive {number} is valid: {counted(verdict.archive.runs, 'run')}")
+            elif verdict.valid is None:
+                say(f"archive {number} could NOT be read: {verdict.problem}")
             else:
                 say(f"archive {number} is NOT valid: {verdict.problem}")
         if not verdicts:

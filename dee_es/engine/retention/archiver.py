@@ -290,8 +290,10 @@ class Archiver:
         for archive in self.archives():
             try:
                 self._compare(archive, self._verified(archive, place))
-            except (IntegrityViolation, AnchorUnavailable) as error:
+            except IntegrityViolation as error:
                 verdicts.append(ArchiveVerdict(archive, False, str(error)))
+            except AnchorUnavailable as error:
+                verdicts.append(ArchiveVerdict(archive, None, f"{archive.name} in {error}"))
             else:
                 verdicts.append(ArchiveVerdict(archive, True))
             result.runs += archive.runs

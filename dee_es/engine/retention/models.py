@@ -54,10 +54,11 @@ class ArchiveResult:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveVerdict:
-    """Whether an archive still is what was written: `problem` says what is wrong with it."""
+    """Whether an archive still is what was written; None if that could not be told, since its file
+    could not be read. `problem` says what is wrong."""
 
     archive: Archive
-    valid: bool
+    valid: bool | None
     problem: str | None = None
 
 
