@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,14 +15,15 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.ids import contact_stream
 from dee_es.core.projection import Build
-from dee_es.core.runs.run import fold
+from dee_es.core.runs.run import RunState, fold
 from dee_es.core.views import ContactEntryRow
+from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import execution_run, row_of
-from dee_es.ports import EventStore, Views
+from dee_es.ports import EventStore, StoredRow, Views
 
 
 class ContactEntry(Answer):
@@ -45,8 +47,13 @@ class ContactEntry(Answer):
 
 class ContactAt(Answer):
     """A contact as of a moment: its runs as they stood, all that had happened, and what stood on
-    record about suppression and consent in its own name (an address may be listed in its own
-    right as well)."""
+    record about suppression and consent.
+
+    `suppressions` are those in its own name, `address_suppressions` those of an address of its runs
+    in any other: the address's own, or that of another record of the same person. Either is enough
+    for nothing to be sent. Of a moment that has passed, what another record had listed then and has
+    lifted since is not told.
+    """
 
     contact_id: str
     tick: int
@@ -54,6 +61,7 @@ class ContactAt(Answer):
     runs: tuple[ExecutionRun, ...]
     entries: tuple[ContactEntry, ...]
     suppressions: tuple[str, ...]
+    address_suppressions: tuple[str, ...]
     consents: dict[str, str]
 
 
@@ -85,6 +93,7 @@ class Insights:
     journal: Journal
     projector: Projector
     definitions: Definitions
+    contacts: Contacts
     scale: TimeScale
     contact_history: AnyProjection
     step_funnel: AnyProjection
@@ -95,18 +104,26 @@ class Insights:
             self.contact_history, lambda build: self._of_contact(build, contact_id)
         )
         entries = [row for row in told if row.tick <= tick]
-        rows = self.store.read_stream(contact_stream(contact_id))
-        own = [each for each in self.journal.open(rows) if each.meta.tick <= tick]
+        own = self._recorded(self.store.read_stream(contact_stream(contact_id)), tick)
         listed = contact_state.fold(own).listed
+        runs = self._runs(ids, tick)
+        addresses = {(each.contact.email, each.contact.phone) for each in runs.values()}
         return ContactAt(
             contact_id=contact_id,
             tick=tick,
             time=self.scale.time(tick),
-            runs=self._runs(ids, tick),
+            runs=tuple(
+                execution_run(row_of(state, ordinal), dict(state.contact.variables), self.scale)
+                for ordinal, state in sorted(runs.items())
+            ),
             entries=tuple(self._entry(row) for row in entries),
-            suppressions=tuple(sorted({f"{level} {scope}".strip() for _, level, scope in listed})),
+            suppressions=_told((level, scope) for _, level, scope in listed),
+            address_suppressions=_told(self._in_other_names(contact_id, addresses, tick)),
             consents=consents_at(own, tick),
         )
+
+    def _recorded(self, rows: Sequence[StoredRow], tick: int) -> list[e.RecordedEvent]:
+        return [each for each in self.journal.open(rows) if each.meta.tick <= tick]
 
     def _of_contact(self, build: Build, contact_id: str) -> tuple[list[ContactEntryRow], list[str]]:
         assert build.lines is not None, "a contact's history has entries"
@@ -114,16 +131,29 @@ class Insights:
         runs = self.views.rows_by(build.table, "contact_id", contact_id)
         return entries, [row.run_id for row in runs]
 
-    def _runs(self, ids: list[str], tick: int) -> tuple[ExecutionRun, ...]:
+    def _runs(self, ids: list[str], tick: int) -> dict[int, RunState]:
+        """The runs as they stood, by ordinal."""
         streams, heads = self.store.read_streams(ids), self.store.heads(ids)
-        found = []
-        for run_id, rows in streams.items():
-            history = [each for each in self.journal.open(rows) if each.meta.tick <= tick]
-            state = fold(history)
-            if state is not None:
-                row = row_of(state, heads[run_id].ordinal)
-                found.append(execution_run(row, dict(state.contact.variables), self.scale))
-        return tuple(sorted(found, key=lambda run: run.ordinal))
+        states = {run_id: fold(self._recorded(rows, tick)) for run_id, rows in streams.items()}
+        return {heads[run_id].ordinal: state for run_id, state in states.items() if state}
+
+    def _in_other_names(
+        self, contact_id: str, addresses: Iterable[tuple[str | None, str | None]], tick: int
+    ) -> Iterator[tuple[str, str]]:
+        """Level and scope of what these addresses were listed for, on anybody's account but the
+        contact's own."""
+        subjects, others = set[str](), set[str]()
+        for email, phone in addresses:
+            subjects.update(self.contacts.subjects(contact_id, email, phone)[1:])
+            for own in ((email, None), (None, phone)):
+                if any(own):
+                    others.update(self.contacts.ids_for_address(*own))
+        others.update(each.contact_id for each in self.store.suppressions(sorted(subjects)))
+        streams = [contact_stream(other) for other in sorted(others - {contact_id})]
+        for rows in self.store.read_streams(streams).values():
+            for subject, level, scope in contact_state.fold(self._recorded(rows, tick)).listed:
+                if subject in subjects:
+                    yield level, scope
 
     def _entry(self, row: ContactEntryRow) -> ContactEntry:
         until = None if row.until_tick is None else self.scale.time(row.until_tick)
@@ -165,6 +195,10 @@ class Insights:
             FunnelStep(plan_version=of_version, step_id=step, **numbers[of_version, step])
             for of_version, step in sorted(numbers, key=lambda at: (at[0], order[at]))
         ]
+
+
+def _told(suppressions: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted({f"{level} {scope}".strip() for level, scope in suppressions}))
 
 
 def consents_at(history: list[e.RecordedEvent], tick: int) -> dict[str, str]:

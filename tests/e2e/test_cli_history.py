@@ -184,6 +184,10 @@ def test_a_contact_as_of_any_date(dee: Dee) -> None:
     before = dee.json("contact", "show", "c-4", "--as-of", "2025-03-03T12:00Z")
     assert [run["status"] for run in before["runs"]] == ["waiting"]
     assert dee.json("contact", "show", "c-2")["suppressions"] == ["global"]
+    assert "suppressed  no" in dee("contact", "show", "c-1").stdout
+    dee("contact", "suppress", "--email", "ada@example.com", "--reason", "asked")
+    assert dee.json("contact", "show", "c-1")["addressSuppressions"] == ["global"]
+    assert "global (by its address)" in dee("contact", "show", "c-1").stdout
     said = dee("contact", "show", "c-2").stdout
     assert "enrollment.refused" in said
     assert "0 runs, 0 entries" in dee("contact", "show", "nobody").stdout

@@ -58,12 +58,14 @@ def show(
 
 
 def _show(found: ContactAt, zone: tzinfo) -> None:
+    by_address = (f"{each} (by its address)" for each in found.address_suppressions)
+    suppressed = (*found.suppressions, *by_address)
     consents = ", ".join(f"{name} {state}" for name, state in found.consents.items())
     write_fields(
         [
             ("contact", found.contact_id),
             ("as of", f"{local(found.time, zone)} (tick {found.tick:,})"),
-            ("suppressed", ", ".join(found.suppressions) or "no"),
+            ("suppressed", ", ".join(suppressed) or "no"),
             ("consent", consents or None),
         ]
     )

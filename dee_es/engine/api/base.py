@@ -203,6 +203,7 @@ class ApiBase:
             journal,
             self._projector,
             self._definitions,
+            self._contacts,
             parts.scale,
             parts.contact_history,
             parts.step_funnel,
