@@ -3,8 +3,8 @@
 All three make the same run list, counts and indexes included, out of the same events: ours from
 the log as it is stored (sealed, as JSON in bytes), with its comparison and the swap; the
 eventsourcing library's own `ProjectionRunner` from the same log, with the same fold, one event a
-transaction as it works; and one set-based statement from a copy of the events as jsonb, which
-nobody keeps.
+transaction as it works; and one set-based statement from the same log as well, which neither checks
+nor compares anything. From a copy of the events as jsonb, which nobody keeps, it is quicker still.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import psycopg
 
 from dee_es import Contact, Engine
@@ -87,9 +88,11 @@ def _rate(engine: Engine, name: str, bar: int, repeats: int) -> Generator[Figure
 
 
 def _beside_others(database: str, engine: Engine, ours: float) -> Iterator[Finding]:
-    whole = _set_based(database, engine)
-    yield Figure("one statement over the events as jsonb", whole, "events/s")
+    whole, copied = _set_based(database, engine)
+    yield Figure("one statement over the log", whole, "events/s")
     yield Figure("run_list rebuilt to one statement", 100 * ours / whole, "%", None, SET_BAR)
+    yield Figure("one statement over the events as jsonb", copied, "events/s")
+    yield Figure("run_list rebuilt to one statement over jsonb", 100 * ours / copied, "%")
     if why := peers.why_spared():
         yield LeftOut("the library's ProjectionRunner", why)
         return
@@ -111,6 +114,21 @@ CREATE TABLE events_jsonb (
     position bigint, run_id text COLLATE "C", version bigint, name text, tick bigint, data jsonb
 )
 """
+# What a stored event begins with: four letters, two checksums, and the length of its public part.
+_LOG = """(
+    SELECT position, run_id, version, name, (stored->'meta'->>'tick')::bigint AS tick,
+        stored->'data' AS data
+    FROM (
+        SELECT notification_id AS position, originator_id AS run_id,
+            originator_version AS version, topic AS name,
+            convert_from(substring(state FROM 73 FOR
+                ('x' || encode(substring(state FROM 69 FOR 4), 'hex'))::bit(32)::int),
+                'UTF8')::jsonb AS stored
+        FROM stored_events
+        WHERE originator_id >= 'run_' AND originator_id < 'run`'
+        OFFSET 0
+    ) AS read
+)"""
 _SET = """
 INSERT INTO {table}
 SELECT run_id, row_number() OVER (ORDER BY first), plan_id, plan_version, contact_id, enrollment,
@@ -144,7 +162,7 @@ FROM (
         max(data->>'outcome') FILTER (WHERE name = 'RunCompleted') AS outcome,
         max(data->>'cause') FILTER (WHERE name IN ('RunFailed', 'RunCancelled')) AS reason,
         max((data->>'until_tick')::bigint) FILTER (WHERE name = 'WaitStarted') AS until
-    FROM events_jsonb WHERE run_id IS NOT NULL GROUP BY run_id
+    FROM {events} AS events WHERE run_id IS NOT NULL GROUP BY run_id
 ) AS runs
 """
 _SET_COUNTS = """
@@ -156,42 +174,54 @@ GROUP BY p, s, b
 """
 
 
-def _set_based(database: str, engine: Engine) -> float:
-    """One statement for the rows and one for the counts, indexes there from the beginning."""
-    import msgspec
-
-    build = Build(RUN_LIST, 98)
-    table = build.table.physical_name
-    store, journal = engine._parts.store, engine._journal
-    head = store.log_head().position
+def _set_based(database: str, engine: Engine) -> tuple[float, float]:
+    """One statement for the rows and one for the counts, indexes there from the beginning: over the
+    log as it is stored, and over a copy of its events as jsonb."""
     with closing(psycopg.connect(database, autocommit=True)) as own:
-        own.execute(_JSONB)
-        position = 0
-        while rows := store.read_log(position, 10_000):
-            with own.cursor().copy("COPY events_jsonb FROM STDIN") as copy:
-                for event in journal.open_public(rows):
-                    run = event.stream_id if RUN_LIST.key(event) is not None else None
-                    data = msgspec.json.encode(event.event).decode()
-                    copy.write_row(
-                        (event.position, run, event.version, event.name, event.meta.tick, data)
-                    )
-            position = rows[-1].position
-        own.execute("VACUUM ANALYZE events_jsonb")
+        _copy_as_jsonb(own, engine)
         own.execute("SET jit = off")
-        with engine._parts.views.building() as tx:
-            tx.create(build.tables)
-        start = time.perf_counter()
-        with own.transaction():
-            own.execute(_SET.format(table=table).encode())
-            own.execute(_SET_COUNTS.format(table=table).encode())
-        rate = head / (time.perf_counter() - start)
-        names = ", ".join(column.name for column in build.table.columns)
-        ours = engine._projector.catch_up(RUN_LIST).table.physical_name
-        differing = own.execute(
-            f"SELECT count(*) FROM (SELECT {names} FROM {table} EXCEPT "
-            f"SELECT {names} FROM {ours}) AS differing".encode()
-        ).fetchone()
-        assert differing == (0,), f"the statement makes other rows: {differing}"
+        return _statement_rate(own, engine, _LOG, 98), _statement_rate(
+            own, engine, "events_jsonb", 99
+        )
+
+
+def _copy_as_jsonb(own: psycopg.Connection[tuple[object, ...]], engine: Engine) -> None:
+    store, journal = engine._parts.store, engine._journal
+    own.execute(_JSONB)
+    position = 0
+    while rows := store.read_log(position, 10_000):
+        with own.cursor().copy("COPY events_jsonb FROM STDIN") as copy:
+            for event in journal.open_public(rows):
+                run = event.stream_id if RUN_LIST.key(event) is not None else None
+                data = msgspec.json.encode(event.event).decode()
+                copy.write_row(
+                    (event.position, run, event.version, event.name, event.meta.tick, data)
+                )
+        position = rows[-1].position
+    own.execute("VACUUM ANALYZE events_jsonb")
+
+
+def _statement_rate(
+    own: psycopg.Connection[tuple[object, ...]], engine: Engine, events: str, build_number: int
+) -> float:
+    """Events of the log in a second; asserts that the statement makes the rows that ours are."""
+    build = Build(RUN_LIST, build_number)
+    table = build.table.physical_name
+    head = engine._parts.store.log_head().position
+    with engine._parts.views.building() as tx:
+        tx.create(build.tables)
+    start = time.perf_counter()
+    with own.transaction():
+        own.execute(_SET.format(table=table, events=events).encode())
+        own.execute(_SET_COUNTS.format(table=table).encode())
+    rate = head / (time.perf_counter() - start)
+    names = ", ".join(column.name for column in build.table.columns)
+    ours = engine._projector.catch_up(RUN_LIST).table.physical_name
+    differing = own.execute(
+        f"SELECT count(*) FROM (SELECT {names} FROM {table} EXCEPT "
+        f"SELECT {names} FROM {ours}) AS differing".encode()
+    ).fetchone()
+    assert differing == (0,), f"the statement makes other rows: {differing}"
     return rate
 
 

@@ -12,9 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dee_es.core.projection import Build, Table
+from dee_es.engine.interpreter import soon_handed_over
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.context import Context
-from dee_es.engine.projecting.folding import Page, advance, open_page
+from dee_es.engine.projecting.folding import (
+    Opened,
+    Page,
+    advance,
+    open_page,
+    open_rows,
+    page_of,
+)
 from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.projector import AnyProjection
@@ -24,7 +33,6 @@ from dee_es.ports import (
     BuildRow,
     EventStore,
     RebuildRow,
-    StoredRow,
     TableTransaction,
 )
 
@@ -152,11 +160,11 @@ class Work:
         Those that are left are a page at most, of the smaller kind, unless the log grows about as
         fast as it is folded: they are folded into indexes, and under the append lock.
         """
-        with _ahead(self._store) as reading:
+        with _ahead(self._store, self._journal) as reading, soon_handed_over():
             chase = _Chase()
             while True:
                 self._pace.begin()
-                rows = reading.rows(self.position, self._pace.page)
+                opened = reading.opened(self.position, self._pace.page)
                 with self._views.building() as tx:
                     row = self._held(tx)
                     head = tx.head()
@@ -164,11 +172,12 @@ class Work:
                         # Appends have folded into it since, as long as it was level.
                         self.position = row.position
                         continue
-                    if head - row.position <= min(max(self._pace.page, len(rows)), _LAST_PAGE):
+                    most = min(max(self._pace.page, len(opened.rows)), _LAST_PAGE)
+                    if head - row.position <= most:
                         return head
-                    if len(rows) > 1 and rows[-1].position == head:
+                    if len(opened.rows) > 1 and opened.rows[-1].position == head:
                         # Strictly below the head: there no append takes this build for level.
-                        rows = rows[:-1]
+                        opened = opened.without_last()
                     if chase.is_lost(row.position, head):
                         if head - row.position <= _LAST_PAGE:
                             return head
@@ -177,9 +186,9 @@ class Work:
                             f"the log grows faster than {self.build.name!r} can be folded; raise "
                             f"--throttle or --page, or try again when less is written{kept}"
                         )
-                    page = open_page(self._journal, rows, row.ordinal, tx)
-                    # While this page is folded, the database gets the next one ready.
-                    reading.prefetch(page.position, self._pace.page)
+                    page = page_of(opened, row.ordinal, tx)
+                    if not self._pace.spares:
+                        reading.prefetch(page.position, self._pace.page)
                     self._advance(tx, row, page)
                 self._pace.rest()
                 self.tell("reading", self.position, head)
@@ -264,28 +273,32 @@ class _Chase:
 
 
 class _Ahead:
-    """Reads a page of the log while the one before it is folded."""
+    """Reads a page of the log, down to its events, while the one before it is folded: above all
+    while the database takes in what came of that one."""
 
-    def __init__(self, store: EventStore, pool: ThreadPoolExecutor) -> None:
-        self._store, self._pool = store, pool
-        self._next: tuple[int, Future[list[StoredRow]]] | None = None
+    def __init__(self, store: EventStore, journal: Journal, pool: ThreadPoolExecutor) -> None:
+        self._store, self._journal, self._pool = store, journal, pool
+        self._next: tuple[int, Future[Opened]] | None = None
 
     def prefetch(self, after: int, limit: int) -> None:
-        """Begin to read the rows behind a position."""
-        future = self._pool.submit(self._store.read_log, after, limit)
-        self._next = (after, future)
+        """Begin to read the entries behind a position."""
+        self._next = (after, self._pool.submit(self._read, after, limit))
 
-    def rows(self, after: int, limit: int) -> list[StoredRow]:
-        """The rows behind a position; no more than there are."""
+    def opened(self, after: int, limit: int) -> Opened:
+        """The entries behind a position; no more than there are."""
         ready, self._next = self._next, None
-        rows = ready[1].result() if ready is not None and ready[0] == after else []
-        return rows or self._store.read_log(after, limit)
+        if ready is not None and ready[0] == after and (opened := ready[1].result()).rows:
+            return opened
+        return self._read(after, limit)
+
+    def _read(self, after: int, limit: int) -> Opened:
+        return open_rows(self._journal, self._store.read_log(after, limit))
 
 
 @contextmanager
-def _ahead(store: EventStore) -> Iterator[_Ahead]:
+def _ahead(store: EventStore, journal: Journal) -> Iterator[_Ahead]:
     with ThreadPoolExecutor(1, "dee-read-ahead") as pool:
-        yield _Ahead(store, pool)
+        yield _Ahead(store, journal, pool)
 
 
 def code_of(projection: AnyProjection) -> str:

@@ -56,26 +56,31 @@ class Page(NamedTuple):
     unreadable: tuple[Poison, ...] = ()
 
 
-def open_page(
-    journal: Journal, rows: Sequence[StoredRow], ordinal: int, reader: TableReader | None = None
-) -> Page:
-    """Read a page; each first event of a run takes the ordinal after the one before.
+class Opened(NamedTuple):
+    """Entries of the log in order, and the events of those that are some still."""
 
-    Where runs were archived, counting would miss them: `reader` then says which numbers runs have.
-    Raises `UnknownEventVersion` for an event that newer code has written: nothing can be right
-    without it.
-    """
-    first = [row for row in rows if row.version == 1 and row.name in CREATING]
-    known = reader.ordinals([row.stream_id for row in first]) if reader and first else None
-    numbers = {}
-    for row in first:
-        ordinal = ordinal + 1 if known is None else known.get(row.stream_id, ordinal + 1)
-        numbers[row.position] = ordinal
-    unreadable: list[Poison] = []
+    rows: Sequence[StoredRow]
+    events: Sequence[RecordedEvent]
+    unreadable: tuple[Poison, ...] = ()
+
+    def without_last(self) -> Opened:
+        """All but the last entry."""
+        last = self.rows[-1].position
+        return Opened(
+            self.rows[:-1],
+            [event for event in self.events if event.position < last],
+            tuple(poison for poison in self.unreadable if poison.position < last),
+        )
+
+
+def open_rows(journal: Journal, rows: Sequence[StoredRow]) -> Opened:
+    """Read entries as events. Raises `UnknownEventVersion` for one that newer code has written:
+    nothing can be right without it."""
     try:
-        events = journal.open_public(rows)
+        return Opened(rows, journal.open_public(rows))
     except IntegrityViolation:
-        events = []
+        events: list[RecordedEvent] = []
+        unreadable: list[Poison] = []
         for row in rows:
             try:
                 events += journal.open_public([row])
@@ -83,12 +88,34 @@ def open_page(
                 unreadable.append(
                     Poison(row.stream_id, row.position, row.version, row.name, "unreadable")
                 )
+        return Opened(rows, events, tuple(unreadable))
+
+
+def page_of(opened: Opened, ordinal: int, reader: TableReader | None = None) -> Page:
+    """The page that entries make; each first event of a run takes the ordinal after the one before.
+
+    Where runs were archived, counting would miss them: `reader` then says which numbers runs have.
+    """
+    rows, events = opened.rows, opened.events
+    first = [row for row in rows if row.version == 1 and row.name in CREATING]
+    known = reader.ordinals([row.stream_id for row in first]) if reader and first else None
+    numbers = {}
+    for row in first:
+        ordinal = ordinal + 1 if known is None else known.get(row.stream_id, ordinal + 1)
+        numbers[row.position] = ordinal
     if numbers:
         events = [
             event if event.position not in numbers else numbered(event, numbers[event.position])
             for event in events
         ]
-    return Page(events, rows[-1].position, ordinal, tuple(unreadable))
+    return Page(events, rows[-1].position, ordinal, opened.unreadable)
+
+
+def open_page(
+    journal: Journal, rows: Sequence[StoredRow], ordinal: int, reader: TableReader | None = None
+) -> Page:
+    """`open_rows`, and `page_of` what they are."""
+    return page_of(open_rows(journal, rows), ordinal, reader)
 
 
 def numbered(event: RecordedEvent, ordinal: int) -> RecordedEvent:
