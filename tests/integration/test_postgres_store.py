@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -278,6 +278,21 @@ def test_connections_that_were_cut_meanwhile_are_noticed_before_they_are_used(
         assert engine.audit.query(limit=1).total > 60
         _cut(url)
         assert engine.count_runs()[RunStatus.WAITING] == 60
+
+
+def test_a_connection_that_is_handed_on_between_transactions_is_told_of(
+    store: PostgresStore,
+) -> None:
+    """As by a pooler in that mode: what was prepared on it is another session's, or gone."""
+    pool = store.database.pool
+    for _ in range(20):
+        assert store.log_head().position == 0
+    with ExitStack() as taken:
+        for _ in range(pool.get_stats()["pool_size"]):
+            connection = taken.enter_context(pool.connection())
+            connection.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+    with pytest.raises(StoreUnavailable, match="pool_mode = session"):
+        store.log_head()
 
 
 @pytest.mark.parametrize("role", ["origin", "replica"])

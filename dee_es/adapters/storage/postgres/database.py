@@ -91,6 +91,11 @@ _ALTERED: Final = (
     psycopg.errors.DatatypeMismatch,
 )
 """What a table answers whose columns somebody has changed."""
+_HANDED_ON: Final = (
+    psycopg.errors.DuplicatePreparedStatement,
+    psycopg.errors.InvalidSqlStatementName,
+)
+"""What a connection answers on which others prepare statements, too, or take them away."""
 _KEEPALIVE: Final = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -306,6 +311,11 @@ class PostgresDatabase(PostgresDatastore):
         except psycopg.errors.UndefinedTable as error:
             raise TableGone(
                 f"{self._where}: a table that was to be read is gone; see `dee projections status`"
+            ) from error
+        except _HANDED_ON as error:
+            raise StoreUnavailable(
+                f"{self._where}: a pooler hands its connections on between transactions; PgBouncer "
+                "needs pool_mode = session here"
             ) from error
         except _ALTERED as error:
             raise IntegrityViolation(
