@@ -150,7 +150,7 @@ PICTURES: Final = (
         {
             "run_list rebuilt, compared and swapped": "run list",
             "audit_trail rebuilt, compared and swapped": "audit trail",
-            "one statement over the events as jsonb": "limit: one statement, run list",
+            "one statement over the log": "limit: one statement over the log, run list",
             "the library's ProjectionRunner": "the stock library's runner, run list",
         },
     ),
