@@ -33,7 +33,7 @@ class PatientConnection(psycopg.Connection[Row]):
 
     def told_unasked(self) -> bool:
         """Whether the server has said anything that nobody asked for: as a rule, that it ends."""
-        return _readable(self.fileno())
+        return self.closed or _readable(self.fileno())
 
     def wait(
         self,

@@ -6,7 +6,8 @@ import io
 import json
 import sqlite3
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.client import ApiRefused, DeeClient
 from dee_es.client.history import _event
 from dee_es.core.ids import is_run
-from dee_es.engine.past.replay_results import Divergence
+from dee_es.engine.past.replay_results import Divergence, ReplaySummary
 from dee_es.errors import AnchorUnavailable, InvalidInput, OutputExists, UnknownEventVersion
 from tests.support.engines import EPOCH, open_engine, outreach, publish_basics
 from tests.support.listening import listening
+from tests.support.waiting import PATIENCE_S
 from tests.support.web import (
     API,
     MEANT,
@@ -244,11 +246,24 @@ def test_several_processes_of_the_server_share_a_replay(tmp_path: Path) -> None:
             assert (summary.runs, summary.identical) == (1_100, 1_100)
 
 
-def test_a_replay_is_ended_early(engine: Engine) -> None:
+def test_a_replay_is_ended_early(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets no further than it was when that was asked for."""
     engine.bulk_execute(outreach(), ({"id": f"d{n}"} for n in range(3_000)), batch_size=3_000)
+    asked = threading.Event()
+    replay_all = engine.replay_all
+
+    def waiting(*, on_progress: Callable[[ReplaySummary], None], **given: Any) -> ReplaySummary:
+        def told(so_far: ReplaySummary) -> None:
+            assert asked.wait(PATIENCE_S)
+            on_progress(so_far)
+
+        return replay_all(on_progress=told, **given)
+
+    monkeypatch.setattr(engine, "replay_all", waiting)
     with served(engine, **MEANT) as client:
         answer = client.post(f"{API}/runs/bulk-replay")
         client.delete(answer.headers["location"])
+        asked.set()
         job = ended(client, answer)
         assert job["state"] == "aborted"
         assert job["result"] is None or job["result"]["runs"] < 3_000
