@@ -180,9 +180,9 @@ def _set_based(database: str, engine: Engine) -> tuple[float, float]:
     with closing(psycopg.connect(database, autocommit=True)) as own:
         _copy_as_jsonb(own, engine)
         own.execute("SET jit = off")
-        return _statement_rate(own, engine, _LOG, 98), _statement_rate(
-            own, engine, "events_jsonb", 99
-        )
+        over_log = _statement_rate(own, engine, _LOG, 98)
+        over_copy = _statement_rate(own, engine, "events_jsonb", 99)
+    return over_log, over_copy
 
 
 def _copy_as_jsonb(own: psycopg.Connection[tuple[object, ...]], engine: Engine) -> None:
