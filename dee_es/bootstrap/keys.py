@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dee_es.adapters.keys import (
     FileHolder,
@@ -16,15 +15,10 @@ from dee_es.adapters.keys import (
     open_sqlite_keys,
     parse_master_key,
 )
+from dee_es.bootstrap.databases import MEMORY, POSTGRES, SQLITE, bad_url, sqlite_path
 from dee_es.config import EngineConfig
 from dee_es.errors import InvalidInput
-from dee_es.ports import (
-    ManagedKeyStore,
-)
-
-if TYPE_CHECKING:
-    pass
-from dee_es.bootstrap.databases import MEMORY, POSTGRES, SQLITE, bad_url, sqlite_path
+from dee_es.ports import ManagedKeyStore
 
 
 def keys_url(config: EngineConfig) -> str:
@@ -64,12 +58,14 @@ def open_keys(
     if config.database == MEMORY and config.keys is None:
         return open_memory_keys()
     url = keys_url(config)
-    holder = holder or master_key_holder(config, create=create and new_secret is None)
-    if url.startswith(POSTGRES):
-        return open_postgres_keys(url, holder, create=create, new_secret=new_secret)
     key_path = sqlite_path(url)
-    if key_path is None or not key_path.name or str(key_path) == MEMORY:
+    in_file = key_path is not None and key_path.name and str(key_path) != MEMORY
+    if not (in_file or url.startswith(POSTGRES)):
+        # Said before a master key is made for it.
         raise InvalidInput("keys", "must be sqlite:///FILE or postgresql://HOST/NAME")
+    holder = holder or master_key_holder(config, create=create and new_secret is None)
+    if key_path is None:
+        return open_postgres_keys(url, holder, create=create, new_secret=new_secret)
     return open_sqlite_keys(str(key_path), holder, create=create, new_secret=new_secret)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dee_es import Engine, EngineConfig
 from dee_es.adapters.keys import (
     FileHolder,
     MasterKey,
@@ -155,3 +156,13 @@ def test_a_key_that_is_given_has_no_file_to_be_replaced_in() -> None:
     key = holder.successor(MasterKey(b"b" * 32))
     holder.settle(key)
     assert [each.reveal() for each in holder.candidates()] == [b"b" * 32]
+
+
+@pytest.mark.parametrize("keys", ["sqlite:///:memory:", "sqlite:///", ":memory:", "keys.db"])
+def test_a_place_that_can_hold_no_keys_leaves_no_master_key_behind(
+    keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match="keys: must be sqlite:///FILE"):
+        Engine(EngineConfig(":memory:", keys=keys))
+    assert list(tmp_path.iterdir()) == []
