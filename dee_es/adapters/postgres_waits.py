@@ -15,6 +15,10 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.rows import Row
+from psycopg.waiting import Wait
+
+from dee_es.ports import beside
+from dee_es.ports.beside import Awaited
 
 ResultT = TypeVar("ResultT")
 _LOOK_S: Final = 0.1
@@ -43,6 +47,8 @@ class PatientConnection(psycopg.Connection[Row]):
         **options: Any,
     ) -> ResultT:
         """See `psycopg.Connection.wait`; raises `Unanswered`, and closes the connection."""
+        if beside.takes_turns():
+            gen = _in_turns(gen, self.pgconn.socket)
         if self.patience_s is not None:
             gen = _watched(gen, self.patience_s)
         try:
@@ -58,6 +64,18 @@ def _readable(socket: int) -> bool:
     look = select.poll()
     look.register(socket, select.POLLIN)
     return bool(look.poll(0))
+
+
+def _in_turns(gen: Generator[Any, Any, ResultT], socket: int) -> Generator[Any, Any, ResultT]:
+    """What psycopg waits with, which has other work go on until there is nothing to wait for."""
+    try:
+        wanted = next(gen)
+        while True:
+            beside.wait_for(Awaited(socket, bool(wanted & Wait.R), bool(wanted & Wait.W)))
+            wanted = gen.send((yield wanted))
+    except StopIteration as end:
+        result: ResultT = end.value
+        return result
 
 
 def _watched(gen: Generator[Any, Any, ResultT], patience_s: float) -> Generator[Any, Any, ResultT]:

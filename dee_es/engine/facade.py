@@ -56,7 +56,6 @@ class EngineApi(
             stack.callback(self._parts.keys.close)
             for channel in self._parts.channels.values():
                 stack.callback(channel.close)
-            stack.callback(self._committer.close)
             stack.callback(self._dispatcher.close)
 
     def __enter__(self) -> Self:

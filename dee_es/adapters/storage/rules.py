@@ -19,7 +19,7 @@ clock was set back."""
 CONTACT_SUBJECT: Final = "id:"
 """Begins the subject that stands for a contact's id; for these a guard sees consents too."""
 
-Place = tuple[str, int]
+CounterPlace = tuple[str, int]
 """A counter: its key and slot."""
 
 # --- claims ---------------------------------------------------------------------------------------
@@ -80,9 +80,9 @@ def lost(lease: Lease) -> ConcurrencyConflict:
 # --- limits ---------------------------------------------------------------------------------------
 
 
-def totals(uses: Sequence[CounterUse]) -> dict[Place, int]:
+def totals(uses: Sequence[CounterUse]) -> dict[CounterPlace, int]:
     """What a unit adds to each counter; it may name one twice."""
-    added: dict[Place, int] = {}
+    added: dict[CounterPlace, int] = {}
     for use in uses:
         place = (use.key, use.slot)
         added[place] = added.get(place, 0) + use.add
@@ -90,7 +90,9 @@ def totals(uses: Sequence[CounterUse]) -> dict[Place, int]:
 
 
 def over_limit(
-    uses: Sequence[CounterUse], added: Mapping[Place, int], stands_at: Callable[[Place], int]
+    uses: Sequence[CounterUse],
+    added: Mapping[CounterPlace, int],
+    stands_at: Callable[[CounterPlace], int],
 ) -> str | None:
     """The key of the first counter that a unit with these uses, which add so much to each, would
     take beyond its limit."""

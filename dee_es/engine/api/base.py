@@ -50,6 +50,7 @@ from dee_es.engine.retention.holds import Holds
 from dee_es.engine.scheduling.dispatch import Dispatcher
 from dee_es.engine.scheduling.gatekeeping import Gatekeeper
 from dee_es.engine.scheduling.leases import LeaseKeeper
+from dee_es.engine.scheduling.passes import Passes
 from dee_es.engine.scheduling.scheduler import Scheduler
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.engine.transact import LoadedRun, Runs
@@ -187,9 +188,8 @@ class ApiBase:
             self._runs, parts.channels, leases, parts.max_concurrent_sends, parts.links
         )
         gatekeeper = Gatekeeper(parts.store, self._contacts, self._definitions, parts.zones)
-        self._scheduler = Scheduler(
-            self._runs, gatekeeper, self._dispatcher, self.clock, leases, parts.max_runs_per_tick
-        )
+        passes = Passes(self._runs, gatekeeper, self._dispatcher, leases, parts.max_runs_per_tick)
+        self._scheduler = Scheduler(parts.store, passes, self._dispatcher, self.clock, leases)
 
     def _reading(self, parts: Parts) -> None:
         store, journal = parts.store, self._journal

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +22,9 @@ from dee_es.ports import (
     Situation,
     Unit,
     UnitsOf,
+    beside,
 )
+from dee_es.ports.beside import Begun
 
 _INTERRUPTED: Final = (
     "the thread that committed was interrupted; a commit under way may or may not have happened"
@@ -78,24 +79,29 @@ class Committer:
         # Whose units the leader commits; nobody else touches it.
         self._group: Sequence[_Waiting] = ()
         self._crowded = False
-        self._beside: ThreadPoolExecutor | None = None
 
     def commit(
         self, units: Sequence[Unit], lease: Lease | None = None
     ) -> list[Committed | Conflict]:
-        """Commit or refuse each unit; see `EventStore.commit`."""
+        """Commit or refuse each unit, behind all that the caller has begun; see
+        `EventStore.commit`."""
+        beside.finish()
         if lease is not None or len(units) != 1:
-            with self._writing:
-                return self._store.commit(units, inline=self._inline, lease=lease)
+            return self._commit(units, lease)
         streams = [append.stream_id for append in units[0].appends]
         contacts = [contact for contact, _ in units[0].contact_keys]
         return self.decide(Proposal(streams, contacts, lambda _: units))
+
+    def _commit(self, units: Sequence[Unit], lease: Lease | None) -> list[Committed | Conflict]:
+        with self._writing:
+            return self._store.commit(units, inline=self._inline, lease=lease)
 
     def decide(self, proposal: Proposal) -> list[Committed | Conflict]:
         """Commit or refuse each unit that is proposed as things stand; see `EventStore.decide`.
 
         Raises what `units_of` raises; nothing of this proposal is then committed.
         """
+        beside.finish()
         mine = _Waiting(proposal)
         try:
             with self._queued:
@@ -179,13 +185,6 @@ class Committer:
 
     def begin(
         self, units: Sequence[Unit], lease: Lease | None = None
-    ) -> Future[list[Committed | Conflict]]:
+    ) -> Begun[list[Committed | Conflict]]:
         """Commit or refuse each unit while the caller goes on; what was begun is done in order."""
-        if self._beside is None:
-            self._beside = ThreadPoolExecutor(1, "dee-commit")
-        return self._beside.submit(self.commit, units, lease)
-
-    def close(self) -> None:
-        """Wait for what was begun."""
-        if self._beside is not None:
-            self._beside.shutdown()
+        return beside.begin(lambda: self._commit(units, lease))

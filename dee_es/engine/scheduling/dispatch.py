@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,10 +41,12 @@ from dee_es.ports import (
     ChannelResult,
     Committed,
     Conflict,
+    CounterPlace,
     Lease,
     SendContext,
     Unit,
 )
+from dee_es.ports.beside import Begun
 
 _log: Final = logging.getLogger(__name__)
 NO_SENDER: Final = "noreply@localhost"
@@ -94,7 +96,8 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._under_way: set[tuple[str, int]] = set()
         self._unrecorded: dict[str, _Outcome] = {}
-        self._recording: tuple[_Known, Future[list[Committed | Conflict]]] | None = None
+        self._refused = False
+        self._recording: tuple[_Known, Begun[list[Committed | Conflict]]] | None = None
 
     def abandoned(self, loaded: LoadedRun, lease: Lease) -> bool:
         """Whether a run's intent has no sender any more: neither an earlier holder's, which a new
@@ -137,6 +140,19 @@ class Dispatcher:
             with self._lock:
                 self._under_way.discard(_attempt_of(intent))
 
+    def leave(self, runs: Sequence[LoadedRun]) -> None:
+        """Make no attempt for these intents: it was broken off before any began, and that is what
+        is still to be recorded of them."""
+        self._note(runs, [INTERRUPTED] * len(runs))
+
+    def given_back(self) -> set[CounterPlace]:
+        """The policy's counters to which what is known and not recorded yet gives anything back."""
+        return {
+            (use.key, use.slot)
+            for outcome in self._unrecorded.values()
+            for use in given_back(outcome.intent.counted, outcome.result)
+        }
+
     @property
     def recording(self) -> Set[str]:
         """The runs whose outcomes are being recorded: nothing else is decided for them yet."""
@@ -148,6 +164,9 @@ class Dispatcher:
     def begin_recording(self) -> None:
         """Have the outcomes that are known recorded while the caller goes on."""
         self.finish_recording()
+        if self._refused:
+            self._refused = False
+            self.record_rest()
         known = self._outcomes()
         if not known.units:
             return
@@ -164,6 +183,7 @@ class Dispatcher:
         known, under_way = self._recording
         if under_way.exception() is None:
             self._recorded(known, under_way.result())
+            self._refused = any(isinstance(each, Conflict) for each in under_way.result())
         self._recording = None
 
     def record_rest(self) -> None:

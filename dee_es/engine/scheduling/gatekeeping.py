@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -25,6 +25,7 @@ from dee_es.engine.definitions import SENDER_ID, Definitions
 from dee_es.ports import (
     ChannelResult,
     Consent,
+    CounterPlace,
     CounterUse,
     EventStore,
     SuppressionGuard,
@@ -36,7 +37,16 @@ _DAY_MS: Final = 86_400_000
 _OF_WHO_GOT_NOTHING: Final = ("contact:", "contact.", "budget:")
 """What names begin with of counters that count what arrived, or may have."""
 Snapshots = Mapping[str, Snapshot]
+"""By channel of a run's plan; one that holds nothing is left out."""
 _NOTHING: Final[Snapshots] = {}
+
+
+class Looked(NamedTuple):
+    """For each run its snapshots and the guard that its decision is to be committed under, and the
+    policy's counters that were read for any of them."""
+
+    found: list[tuple[Snapshots, SuppressionGuard]]
+    read: frozenset[CounterPlace]
 
 
 class Gatekeeper:
@@ -55,11 +65,13 @@ class Gatekeeper:
         self._zones = zones
         self._required: dict[tuple[int, str], Required] = {}
 
-    def look(self, runs: Sequence[RunState], tick: int) -> list[tuple[Snapshots, SuppressionGuard]]:
-        """For each run a snapshot for each channel of its plan, and the guard that its decision
-        is to be committed under. Snapshots that hold nothing are left out."""
+    def look(
+        self, runs: Sequence[RunState], tick: int, ahead: Mapping[CounterPlace, int]
+    ) -> Looked:
+        """What the gate may read about runs, as if what is used `ahead` of them were counted
+        already."""
         if not runs:
-            return []
+            return Looked([], frozenset())
         epoch = self._store.log_head().suppression_epoch
         subjects = [
             self._contacts.subjects(run.contact_id, run.contact.email, run.contact.phone)
@@ -73,9 +85,9 @@ class Gatekeeper:
             self._snapshots(run, own, facts, consents, tick)
             for run, own, facts in zip(runs, materials, listed, strict=True)
         ]
-        counted = self._counted(found, [own.policy for own in materials])
+        counted, read = self._counted(found, [own.policy for own in materials], ahead)
         guards = [SuppressionGuard(about, epoch) for about in subjects]
-        return list(zip(counted, guards, strict=True))
+        return Looked(list(zip(counted, guards, strict=True)), read)
 
     def _materials(self, run: RunState) -> Materials:
         return self._definitions.materials(run.plan_id, run.plan_version, run.pins)
@@ -140,9 +152,13 @@ class Gatekeeper:
         return self._zones(name, now, now + (SEARCH_DAYS + 1) * _DAY_MS)
 
     def _counted(
-        self, found: Sequence[Snapshots], policies: Sequence[Policy | None]
-    ) -> list[Snapshots]:
-        """The snapshots with what is used of the counters they need, asked for all at once."""
+        self,
+        found: Sequence[Snapshots],
+        policies: Sequence[Policy | None],
+        ahead: Mapping[CounterPlace, int],
+    ) -> tuple[list[Snapshots], frozenset[CounterPlace]]:
+        """The snapshots with what is used of the counters they need, asked for all at once, and
+        these counters."""
         needed = [
             {
                 channel: [counter.key for counter in counters(policy, snapshot)]
@@ -152,9 +168,11 @@ class Gatekeeper:
         ]
         wanted = {key: None for channels in needed for keys in channels.values() for key in keys}
         if not wanted:
-            return list(found)
+            return list(found), frozenset()
         used = self._store.counters(list(wanted))
-        return [
+        for key in ahead.keys() & wanted.keys():
+            used[key] = used.get(key, 0) + ahead[key]
+        counted: list[Snapshots] = [
             {
                 channel: replace(
                     snapshot,
@@ -164,11 +182,22 @@ class Gatekeeper:
             }
             for channels, snapshots in zip(needed, found, strict=True)
         ]
+        return counted, frozenset(wanted)
 
 
 def counter_uses(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterUse, ...]:
     """What a committed send adds to the policy's counters."""
     return tuple(CounterUse(name, slot, amount, limit) for name, slot, amount, limit in counted)
+
+
+def used(units: Iterable[Unit]) -> dict[CounterPlace, int]:
+    """What units add to the policy's counters once they are committed."""
+    added: dict[CounterPlace, int] = {}
+    for unit in units:
+        for use in unit.counters:
+            place = (use.key, use.slot)
+            added[place] = added.get(place, 0) + use.add
+    return added
 
 
 def given_back(

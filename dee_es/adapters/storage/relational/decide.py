@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from dee_es.adapters.storage.relational.session import Values
-from dee_es.adapters.storage.rules import CONTACT_SUBJECT, Place, over_limit, totals
+from dee_es.adapters.storage.rules import CONTACT_SUBJECT, CounterPlace, over_limit, totals
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import is_run
 from dee_es.core.registry import CREATING
@@ -40,7 +40,7 @@ class Known:
     keys: dict[str, bytes]
     event_ids: set[str]
     changed: dict[str, dict[tuple[str | None, str, str], int]]
-    counts: dict[Place, int]
+    counts: dict[CounterPlace, int]
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Batch:
     suppress: dict[tuple[str, str, str, str], Values] = field(default_factory=dict)
     lift: set[tuple[str, str, str, str]] = field(default_factory=set)
     consents: dict[tuple[str, str], Values] = field(default_factory=dict)
-    counts: dict[Place, int] = field(default_factory=dict)
+    counts: dict[CounterPlace, int] = field(default_factory=dict)
 
 
 class Decider:
@@ -94,7 +94,7 @@ class Decider:
         created = self._ordinal if self._ordinal != ordinal else 0
         self.batch.outcomes.append(Committed(last, created))
 
-    def _conflict(self, unit: Unit, added: Mapping[Place, int]) -> Conflict | None:
+    def _conflict(self, unit: Unit, added: Mapping[CounterPlace, int]) -> Conflict | None:
         moved = self._moved(unit.appends)
         if moved is not None:
             return Conflict("version", moved)
@@ -145,7 +145,7 @@ class Decider:
                 return subject
         return None
 
-    def _stands_at(self, counter: Place) -> int:
+    def _stands_at(self, counter: CounterPlace) -> int:
         return self._known.counts.get(counter, 0) + self.batch.counts.get(counter, 0)
 
     def _append(self, append: StreamAppend) -> None:
@@ -183,7 +183,7 @@ class Decider:
         self._known.heads[stream_id] = head
         (batch.moved_heads if stream_id in self._existing else batch.new_heads)[stream_id] = head
 
-    def _index(self, unit: Unit, added: Mapping[Place, int]) -> None:
+    def _index(self, unit: Unit, added: Mapping[CounterPlace, int]) -> None:
         known, batch = self._known, self.batch
         for contact_id, key_id in unit.contact_keys:
             if contact_id not in known.keys:
@@ -268,6 +268,6 @@ def head_values(heads: Mapping[str, Head]) -> list[Values]:
     return [msgspec.structs.astuple(head) for head in heads.values()]
 
 
-def count_values(counts: Mapping[Place, int]) -> list[Values]:
+def count_values(counts: Mapping[CounterPlace, int]) -> list[Values]:
     """What is added to counters, as rows in key order; what adds nothing leaves no row."""
     return sorted((slot, key, added) for (key, slot), added in counts.items() if added)

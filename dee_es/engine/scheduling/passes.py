@@ -1,0 +1,275 @@
+"""Passes over the runs that are due in one tick: decide, commit, send, record what came of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from dee_es.core import commands as c
+from dee_es.core.events import Event, StepDispatched
+from dee_es.core.runs.advance import may_send
+from dee_es.engine.models import TickReport
+from dee_es.engine.scheduling.dispatch import Dispatcher
+from dee_es.engine.scheduling.gatekeeping import Gatekeeper, counter_uses, guarded, used
+from dee_es.engine.scheduling.leases import LeaseKeeper
+from dee_es.engine.transact import LoadedRun, Runs
+from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
+from dee_es.ports import Committed, Conflict, CounterPlace, Head, Lease, Unit, beside
+from dee_es.ports.beside import Begun
+
+_log: Final = logging.getLogger(__name__)
+_run_id: Final = attrgetter("stream_id")
+
+
+class _Decided(NamedTuple):
+    """A run's part of a pass: what to commit, and what it comes to."""
+
+    unit: Unit
+    after: LoadedRun
+    events: list[Event]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """Runs that were decided together, on their way into the log.
+
+    `read` are the policy's counters that the decisions rest on.
+    """
+
+    tick: int
+    lease: Lease
+    decided: Sequence[_Decided] = ()
+    read: frozenset[CounterPlace] = frozenset()
+    commit: Begun[list[Committed | Conflict]] | None = None
+
+    @property
+    def units(self) -> list[Unit]:
+        return [each.unit for each in self.decided]
+
+    @property
+    def run_ids(self) -> set[str]:
+        return {each.after.state.run_id for each in self.decided}
+
+
+class Passes:
+    """Advances runs in a tick, page by page.
+
+    While the database takes in one page, the next is decided, without the runs that are under way
+    and as if all that is under way came about. Where it does not, what was decided by that is
+    dropped. So what is written, and in which order, does not depend on how long anything takes.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        gatekeeper: Gatekeeper,
+        dispatcher: Dispatcher,
+        leases: LeaseKeeper,
+        max_runs_per_tick: int,
+    ) -> None:
+        self._runs = runs
+        self._gatekeeper = gatekeeper
+        self._dispatcher = dispatcher
+        self._leases = leases
+        self._page = max_runs_per_tick
+        self._ahead: _Pass | None = None
+        self.held_up: dict[str, Exception] = {}
+        self._told: frozenset[str] = frozenset()
+
+    def begin(self) -> None:
+        """Forget which runs were put aside, to try each once more."""
+        self.held_up = {}
+
+    def tell_once(self) -> None:
+        """Log no more of the runs that are put aside now, as long as they are."""
+        self._told = frozenset(self.held_up)
+
+    # --- one tick ---------------------------------------------------------------------------------
+
+    def tick(self, tick: int) -> TickReport:
+        """Do what is due at the tick."""
+        self._dispatcher.record_rest()
+        report, idle = TickReport(tick), set(self.held_up)
+        try:
+            while True:
+                # Before anything is under way: to renew it takes the lock that a commit holds.
+                lease = self._leases.require()
+                self._dispatcher.begin_recording()
+                ahead = self._ahead.run_ids if self._ahead is not None else set()
+                busy = self._dispatcher.recording | ahead
+                chosen = self._choose(tick, idle | busy)
+                if not chosen and not busy:
+                    return report.plus(self._complete()[0])
+                following = self._decide_meanwhile(tick, chosen, lease)
+                done, otherwise = self._complete()
+                report = report.plus(done)
+                if following is None:
+                    following = self._decide_each(tick, chosen, lease)
+                elif otherwise is None or not otherwise.isdisjoint(following.read):
+                    continue
+                if chosen:
+                    idle |= {head.stream_id for head in chosen} - following.run_ids
+                    self._ahead = following
+                else:
+                    self._dispatcher.record_rest()
+        except Exception:
+            # What has been decided and begun is sent all the same.
+            with suppress(DeeError):
+                self._complete()
+            raise
+        finally:
+            self._leave()
+            self._dispatcher.finish_recording()
+
+    def once(self, tick: int, head: Sequence[Head], actor: str) -> tuple[TickReport, bool]:
+        """Advance a run once, in the actor's name; says whether there was anything to do."""
+        self._ahead = self._decide_each(tick, head, self._leases.require(), actor)
+        moved = bool(self._ahead.decided)
+        try:
+            report, _ = self._complete()
+        finally:
+            self._leave()
+        self._dispatcher.record_rest()
+        return report, moved
+
+    def _choose(self, tick: int, waiting: set[str]) -> list[Head]:
+        """The heads of the next runs that are due, without those that have to wait."""
+        limit = self._page + len(waiting)
+        due = self._runs.store.due(tick, limit, self._leases.partition)
+        chosen = [head for head in due if head.stream_id not in waiting]
+        return sorted(chosen[: self._page], key=_run_id)
+
+    # --- deciding ---------------------------------------------------------------------------------
+
+    def _decide_meanwhile(self, tick: int, chosen: Sequence[Head], lease: Lease) -> _Pass | None:
+        """What these runs do at the tick, decided while the pass ahead of them is committed; None
+        if it cannot be told of all of them."""
+        try:
+            return self._decide(tick, chosen, lease, None)
+        except (ConcurrencyConflict, MasterKeyRotated, StoreUnavailable):
+            raise
+        except Exception:
+            return None
+
+    def _decide_each(
+        self, tick: int, chosen: Sequence[Head], lease: Lease, actor: str | None = None
+    ) -> _Pass:
+        """What each of these runs does at the tick, with nothing under way; one for which that
+        cannot be told is put aside, and holds up none of the others."""
+        try:
+            return self._decide(tick, chosen, lease, actor)
+        except (ConcurrencyConflict, MasterKeyRotated, StoreUnavailable):
+            raise
+        except Exception as error:
+            if len(chosen) == 1:
+                self._put_aside(chosen[0].stream_id, error)
+                return _Pass(tick, lease)
+        half = len(chosen) // 2
+        one, two = (
+            self._decide_each(tick, part, lease, actor) for part in (chosen[:half], chosen[half:])
+        )
+        return _Pass(tick, lease, [*one.decided, *two.decided], one.read | two.read)
+
+    def tell_held_up(self) -> None:
+        """Raise why the first of the runs that were put aside was, in order of their ids."""
+        if self.held_up:
+            raise self.held_up[min(self.held_up)]
+
+    def _put_aside(self, run_id: str, error: Exception) -> None:
+        self.held_up[run_id] = error
+        if run_id not in self._told:
+            _log.error("run_held_up", extra={"run": run_id, "error": type(error).__name__})
+
+    def _decide(self, tick: int, chosen: Sequence[Head], lease: Lease, actor: str | None) -> _Pass:
+        """What each run does at the tick; runs that do nothing are left out. The commit of what is
+        ahead begins when all has been read."""
+        loaded = self._runs.load_at(chosen)
+        runs = [loaded[head.stream_id] for head in chosen if head.stream_id in loaded]
+        # What others recorded of a run at a later tick comes before what it does: it waits for a
+        # tick that is as late, since a run's own ticks never go back.
+        runs = [run for run in runs if run.state.last_tick <= tick]
+        asking = [run.state for run in runs if may_send(run.state, tick)]
+        ahead = used(self._ahead.units) if self._ahead is not None else {}
+        looked = self._gatekeeper.look(asking, tick, ahead)
+        self._begin()
+        meta = self._runs.meta("tick", f"tick_{tick}", tick=tick, actor=actor)
+        seen = iter(looked.found)
+        decided = []
+        for run in runs:
+            beside.go_on()
+            state = run.state
+            snapshots, guard = next(seen) if may_send(state, tick) else ({}, None)
+            abandoned = state.intent is not None and self._dispatcher.abandoned(run, lease)
+            command = c.Advance(meta, snapshots, lease.epoch, abandoned)
+            decision = self._runs.decide(run, command)
+            if decision is None:
+                continue
+            unit, after, events = decision
+            last = events[-1]
+            if isinstance(last, StepDispatched):
+                assert guard is not None, "nothing is sent that the gate was not asked about"
+                unit = guarded(unit, guard, counter_uses(last.counted))
+            elif guard is not None:
+                unit = guarded(unit, guard, ())
+            decided.append(_Decided(unit, after, events))
+        return _Pass(tick, lease, decided, looked.read)
+
+    # --- committing and sending -------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Have what is ahead committed while the caller goes on."""
+        ahead = self._ahead
+        if ahead is not None and ahead.commit is None:
+            ahead.commit = self._runs.committer.begin(ahead.units, ahead.lease)
+
+    def _complete(self) -> tuple[TickReport, set[CounterPlace] | None]:
+        """Commit what is ahead and send its messages; what came of them is still to be recorded.
+
+        Returns what was done, and the policy's counters of which somebody who took it all for done
+        would be wrong; None if he would be wrong about more than counters.
+        """
+        ahead = self._ahead
+        if ahead is None:
+            return TickReport(0), set()
+        try:
+            self._begin()
+            assert ahead.commit is not None
+            results = ahead.commit.result()
+        except Exception:
+            self._ahead = None
+            raise
+        done = [
+            each
+            for each, result in zip(ahead.decided, results, strict=True)
+            if isinstance(result, Committed)
+        ]
+        self._runs.remember(each.after for each in done)
+        self._ahead = None
+        # Only an intent of this very pass is sent; an older one may be somebody else's.
+        sends = _sends(done)
+        outcomes = self._dispatcher.send(sends, ahead.lease) if sends else []
+        count = {
+            status: sum(result.status == status for result in outcomes)
+            for status in ("delivered", "pending", "failed", "unknown")
+        }
+        events = sum(len(each.events) for each in done) + len(outcomes)
+        report = TickReport(ahead.tick, 1, len(done), events, **count)
+        sound = len(done) == len(ahead.decided)
+        return report, self._dispatcher.given_back() if sound else None
+
+    def _leave(self) -> None:
+        """Whoever broke it off: what was begun is in the log, and none of its messages is sent."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead.commit is None or ahead.commit.exception() is not None:
+            return
+        results = zip(ahead.decided, ahead.commit.result(), strict=True)
+        done = [each for each, result in results if isinstance(result, Committed)]
+        self._dispatcher.leave(_sends(done))
+
+
+def _sends(done: Sequence[_Decided]) -> list[LoadedRun]:
+    return [each.after for each in done if isinstance(each.events[-1], StepDispatched)]

@@ -1,0 +1,182 @@
+"""Work that goes on beside other work of its thread, in turns.
+
+While the database takes in what was decided, the next is decided. Two threads could do that, but
+they share one interpreter: the one that commits needs it a hundred times for some microseconds
+each, and each time has to wait until the one that computes is made to let go of it. So one thread
+does both. What it begins here runs until it would wait for an answer. It goes on when that has come
+and its thread says `go_on`, waits for an answer itself, or wants the result.
+
+What was begun first is over first; what never waits is over at once. So nothing that is committed,
+nor its order, depends on how long anything takes.
+
+Whoever has begun something must not wait for a lock that another thread holds while that one waits
+for what was begun.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+T = TypeVar("T")
+
+_LOOK_S: Final = 0.1
+"""How long an answer is waited for before whoever waits may look at the clock."""
+
+
+class Awaited(NamedTuple):
+    """A socket that is to become ready to be read from, to be written to, or either."""
+
+    socket: int
+    reads: bool
+    writes: bool
+
+
+class Begun(Generic[T]):
+    """Work that was begun."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._future: Future[T] = Future()
+        self._task = greenlet(self._run)
+        self._thread = threading.get_ident()
+
+    def _run(self) -> None:
+        try:
+            result = self._work()
+        except BaseException as error:
+            self._future.set_exception(error)
+            if not isinstance(error, Exception):
+                # Ctrl-C is for the whole thread.
+                raise
+        else:
+            self._future.set_result(result)
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over, as far as is known without a look."""
+        return self._future.done()
+
+    def result(self) -> T:
+        """What it came to, or raise what it raised, when it is over."""
+        self._finish()
+        return self._future.result()
+
+    def exception(self) -> BaseException | None:
+        """What it raised, if anything, when it is over."""
+        self._finish()
+        return self._future.exception()
+
+    def _finish(self) -> None:
+        assert self._thread == threading.get_ident(), "it goes on in the thread that began it alone"
+        while not self.done:
+            _here.look(_LOOK_S)
+            _here.step()
+
+    def take_turn(self) -> None:
+        """Run until it waits or is over."""
+        self._task.parent = getcurrent()
+        self._task.switch()
+
+    def give_turn(self) -> None:
+        """Wait here until the next turn; called by the work itself."""
+        parent = self._task.parent
+        assert parent is not None, "it was given its turn by somebody"
+        parent.switch()
+
+
+class _Lane(threading.local):
+    """What one thread has begun, in order; only the first of it has ever run."""
+
+    def __init__(self) -> None:
+        self.begun: deque[Begun[Any]] = deque()
+        self.running: Begun[Any] | None = None
+        self.awaited: Awaited | None = None
+
+    def look(self, timeout_s: float, other: Awaited | None = None) -> bool:
+        """Whether what was begun can go on; looks that long, or until `other` is ready."""
+        if self.awaited is None:
+            return True
+        wanted = [self.awaited] if other is None else [self.awaited, other]
+        return self.awaited.socket in _ready(wanted, timeout_s)
+
+    def step(self) -> None:
+        """Let what was begun run until it waits."""
+        self.awaited = None
+        while self.begun and self.awaited is None:
+            first = self.running = self.begun[0]
+            try:
+                first.take_turn()
+            finally:
+                self.running = None
+                if first.done:
+                    self.begun.popleft()
+
+
+_here: Final = _Lane()
+
+
+def begin(work: Callable[[], T]) -> Begun[T]:
+    """Have this done beside what the thread goes on to do, behind all that it has begun before."""
+    begun = Begun(work)
+    assert _here.running is None, "what was begun begins nothing itself"
+    _here.begun.append(begun)
+    if len(_here.begun) == 1:
+        _here.step()
+    return begun
+
+
+def go_on() -> None:
+    """Let what this thread has begun go on, if the answer that it waits for has come."""
+    if _here.begun and _here.running is None and _here.look(0):
+        _here.step()
+
+
+def finish() -> None:
+    """Wait until all that this thread has begun is over, whatever it came to."""
+    while _here.begun and _here.running is None:
+        _here.look(_LOOK_S)
+        _here.step()
+
+
+def takes_turns() -> bool:
+    """Whether this thread has begun anything that is not over, and has to `wait_for` answers."""
+    return bool(_here.begun)
+
+
+def wait_for(awaited: Awaited) -> None:
+    """Wait for a socket while the other part of this thread's work goes on.
+
+    Returns when it is ready, or after a moment in which nothing happened.
+    """
+    if _ready([awaited], 0):
+        return
+    if _here.running is not None:
+        _here.awaited = awaited
+        _here.running.give_turn()
+        return
+    while _here.begun and _here.look(_LOOK_S, awaited):
+        _here.step()
+        if _ready([awaited], 0):
+            return
+
+
+def _ready(wanted: list[Awaited], timeout_s: float) -> list[int]:
+    """Those of these sockets that are ready, within this time."""
+    if not hasattr(select, "poll"):
+        reads = [each.socket for each in wanted if each.reads]
+        writes = [each.socket for each in wanted if each.writes]
+        return [socket for found in select.select(reads, writes, [], timeout_s) for socket in found]
+    look = select.poll()
+    for each in wanted:
+        look.register(
+            each.socket,
+            (select.POLLIN if each.reads else 0) | (select.POLLOUT if each.writes else 0),
+        )
+    return [socket for socket, _ in look.poll(round(timeout_s * 1000))]

@@ -1,0 +1,189 @@
+"""The pages of a tick overlap: one is decided while the database takes in the one before. What is
+in the log, and what is sent, is as if each were over before the next."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dee_es import Engine
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.engine.transact import Runs
+from dee_es.errors import StoreUnavailable
+from dee_es.ports import Action, ChannelResult, SendContext, beside
+from tests.support.engines import (
+    BACKENDS,
+    DAY,
+    assert_replays,
+    database_url,
+    fickle,
+    open_engine,
+    outreach,
+    publish_basics,
+)
+
+PAGE = 4
+COUNT = 18
+LIMIT = 7
+
+
+def people() -> list[dict[str, str]]:
+    return [
+        {"id": f"c{n:02}", "email": f"c{n:02}@example.com", "firstName": "N"} for n in range(COUNT)
+    ]
+
+
+def lived(url: str, page: int = PAGE) -> list[tuple[Any, ...]]:
+    """The log of runs under a limit that bites, by a channel that fails now and then."""
+    with open_engine(url, seed=3, page=page, channel=MemoryChannel(fickle)) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"limits": {"perDay": {"contact": 2, "channel": {"email": LIMIT}}}})
+        engine.bulk_execute(outreach(), people())
+        engine.run_until(5 * DAY)
+        assert_replays(engine)
+        store = engine._parts.store
+        entries = store.read_entries(0, store.log_head().position)
+        assert len(entries) > 150
+        return [tuple(entry) for entry in entries]
+
+
+@pytest.mark.parametrize("page", [1, PAGE, 500])
+def test_the_log_is_the_same_on_every_backend(
+    page: int, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    """Where nothing ever waits, a page is in the log before the next one is decided."""
+    logs = [lived(database_url(kind, tmp_path, fresh_postgres), page) for kind in BACKENDS]
+    assert logs[0] == logs[1] == logs[2]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_when_the_database_answers_changes_no_byte(
+    seed: int, fresh_postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance, go_on = random.Random(seed), beside.go_on
+    monkeypatch.setattr(beside, "go_on", lambda: go_on() if chance.random() < seed / 3 else None)
+    assert lived(fresh_postgres()) == lived(":memory:")
+
+
+class Scene:
+    """Runs in pages, and a channel that counts what it sends."""
+
+    def __init__(self, url: str, tmp_path: Path) -> None:
+        self.sent: list[str] = []
+        self.engine: Engine = open_engine(
+            url, channel=MemoryChannel(self._answer), page=PAGE, keys=tmp_path / "keys.db"
+        )
+        publish_basics(self.engine)
+        self.during: Callable[[], object] = lambda: None
+
+    def _answer(self, action: Action, _: SendContext) -> ChannelResult:
+        self.sent.append(action.run_id)
+        self.during()
+        return ChannelResult("delivered", action.key[:16])
+
+    def enroll(self) -> list[str]:
+        self.engine.bulk_execute(outreach(), people())
+        return sorted(run.id for run in self.engine.list_runs(limit=COUNT).runs)
+
+    def actions(self, run_id: str) -> list[str]:
+        return [entry.action for entry in self.engine.get_timeline(run_id)]
+
+
+@pytest.fixture(params=BACKENDS)
+def scene(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]) -> Any:
+    made = Scene(database_url(request.param, tmp_path, fresh_postgres), tmp_path)
+    with made.engine:
+        yield made
+
+
+def at_the(nth: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have the decision about the `nth` run from now on, counted from 1, raise this."""
+    decide, left = Runs.decide, [nth]
+
+    def deciding(runs: Runs, *given: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise error
+        return decide(runs, *given)
+
+    monkeypatch.setattr(Runs, "decide", deciding)
+
+
+def test_a_limit_is_reached_and_not_passed(scene: Scene) -> None:
+    scene.engine.publish_policy({"limits": {"perDay": {"channel": {"email": LIMIT}}}})
+    runs = scene.enroll()
+    scene.engine.tick()
+    assert scene.sent == runs[:LIMIT], "in the order in which they are looked at"
+    scene.engine.run_until(2 * DAY + 10)
+    assert sorted(scene.sent) == runs
+    assert_replays(scene.engine)
+
+
+def test_nobody_is_sent_to_who_unsubscribed_while_the_page_before_was_sent(scene: Scene) -> None:
+    """By then it had been decided to send."""
+    runs = scene.enroll()
+    late = runs[PAGE + 1]
+
+    def unsubscribe() -> None:
+        scene.during = lambda: None
+        scene.engine.suppress(contact_id=scene.engine.get_run(late).contact_id, reason="asked")
+
+    scene.during = unsubscribe
+    scene.engine.tick()
+    assert sorted(scene.sent) == [run for run in runs if run != late]
+    assert "step.skipped" in scene.actions(late)
+    assert_replays(scene.engine)
+
+
+def test_what_was_begun_is_sent_if_the_next_page_cannot_be_decided(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = scene.enroll()
+    with monkeypatch.context() as patch:
+        at_the(PAGE + 2, patch, StoreUnavailable("gone for a moment"))
+        with pytest.raises(StoreUnavailable):
+            scene.engine.tick()
+    assert scene.sent == runs[:PAGE]
+    scene.engine.tick()
+    assert scene.sent == runs
+    assert_replays(scene.engine)
+
+
+def test_whoever_interrupts_it_sends_nothing_more_and_loses_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the second page is decided, and the first is on its way into the log."""
+    runs = scene.enroll()
+    with monkeypatch.context() as patch:
+        at_the(PAGE + 2, patch, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            scene.engine.tick()
+    assert scene.sent == []
+    assert all("error.retried" in scene.actions(run) for run in runs[:PAGE])
+    scene.engine.run_until(120)
+    assert sorted(scene.sent) == runs, "each was sent once"
+    assert {run.status.value for run in scene.engine.list_runs(limit=COUNT).runs} == {"waiting"}
+    assert_replays(scene.engine)
+
+
+def test_a_bad_run_holds_up_nobody_beside_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = scene.enroll()
+    decide, bad = Runs.decide, runs[PAGE + 1]
+
+    def deciding(self: Runs, loaded: Any, command: Any) -> Any:
+        if loaded.state.run_id == bad:
+            raise ValueError("cannot be decided")
+        return decide(self, loaded, command)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "decide", deciding)
+        with pytest.raises(ValueError, match="cannot be decided"):
+            scene.engine.tick()
+    assert scene.sent == [run for run in runs if run != bad]
+    scene.engine.tick()
+    assert scene.sent[-1] == bad
+    assert_replays(scene.engine)

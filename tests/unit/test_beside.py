@@ -1,0 +1,178 @@
+"""Work that goes on beside other work of its thread: in order, in turns, and never for its sake."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dee_es.ports import beside
+from dee_es.ports.beside import Awaited
+
+
+class Line:
+    """A socket on which an answer arrives when the test says so."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+
+    def answer(self, text: bytes = b"x") -> None:
+        self._far.send(text)
+
+    @property
+    def answered(self) -> bool:
+        try:
+            return bool(self._near.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+
+    def ask(self) -> bytes:
+        """Wait as an adapter does, until there is an answer."""
+        while not self.answered:
+            beside.wait_for(Awaited(self._near.fileno(), reads=True, writes=False))
+        return self._near.recv(100)
+
+    def close(self) -> None:
+        self._near.close()
+        self._far.close()
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    made = Line()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other() -> Iterator[Line]:
+    made = Line()
+    yield made
+    made.close()
+
+
+def test_what_never_waits_is_over_at_once() -> None:
+    begun = beside.begin(lambda: 42)
+    assert begun.done
+    assert begun.result() == 42
+    assert begun.exception() is None
+    assert not beside.takes_turns()
+
+
+def test_it_goes_on_when_its_answer_has_come_and_its_thread_says_so(line: Line) -> None:
+    begun = beside.begin(line.ask)
+    beside.go_on()
+    assert not begun.done
+    assert beside.takes_turns()
+    line.answer()
+    assert not begun.done, "its thread has said nothing yet"
+    beside.go_on()
+    assert begun.done
+    assert begun.result() == b"x"
+
+
+def test_the_result_is_waited_for(line: Line) -> None:
+    begun = beside.begin(line.ask)
+    timer = threading.Timer(0.05, line.answer)
+    timer.start()
+    assert begun.result() == b"x"
+    timer.join()
+
+
+def test_what_was_begun_first_is_over_first(line: Line, other: Line) -> None:
+    order: list[str] = []
+    first = beside.begin(lambda: order.append(f"first {line.ask()!r}"))
+    second = beside.begin(lambda: order.append(f"second {other.ask()!r}"))
+    third = beside.begin(lambda: order.append("third"))
+    other.answer()
+    beside.go_on()
+    assert order == []
+    line.answer()
+    third.result()
+    assert order == ["first b'x'", "second b'x'", "third"]
+    assert first.done
+    assert second.done
+
+
+def test_an_error_is_its_owners_and_stops_nobody(line: Line) -> None:
+    def fail() -> None:
+        line.ask()
+        raise KeyError("gone")
+
+    failing = beside.begin(fail)
+    behind = beside.begin(lambda: 1)
+    line.answer()
+    beside.finish()
+    assert behind.result() == 1
+    assert isinstance(failing.exception(), KeyError)
+    with pytest.raises(KeyError):
+        failing.result()
+
+
+def test_ctrl_c_is_for_the_whole_thread(line: Line) -> None:
+    def interrupted() -> None:
+        line.ask()
+        raise KeyboardInterrupt
+
+    begun = beside.begin(interrupted)
+    behind = beside.begin(lambda: 1)
+    line.answer()
+    with pytest.raises(KeyboardInterrupt):
+        beside.go_on()
+    assert isinstance(begun.exception(), KeyboardInterrupt)
+    assert behind.result() == 1
+
+
+def test_who_waits_lets_it_go_on(line: Line, other: Line) -> None:
+    """The thread itself waits for what only the work beside it brings about."""
+
+    def answer_other() -> None:
+        line.ask()
+        other.answer(b"y")
+
+    begun = beside.begin(answer_other)
+    timer = threading.Timer(0.05, line.answer)
+    timer.start()
+    assert other.ask() == b"y"
+    assert begun.done
+    timer.join()
+
+
+def test_a_wait_without_anything_beside_it_is_short(line: Line) -> None:
+    # Whoever waits alone does so by itself, and may look at the clock.
+    beside.wait_for(Awaited(line._near.fileno(), reads=True, writes=False))
+    assert not line.answered
+
+
+def test_it_waits_to_write_as_well(line: Line) -> None:
+    begun = beside.begin(
+        lambda: beside.wait_for(Awaited(line._near.fileno(), reads=False, writes=True))
+    )
+    assert begun.done, "there was room to write"
+
+
+def test_each_thread_has_its_own(line: Line) -> None:
+    begun = beside.begin(line.ask)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(beside.takes_turns).result() is False
+        assert pool.submit(lambda: beside.begin(lambda: 7).result()).result() == 7
+        with pytest.raises(AssertionError, match="the thread that began it"):
+            pool.submit(begun.result).result()
+    line.answer()
+    assert begun.result() == b"x"
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_it_works_without_poll(polls: bool, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not polls:
+        monkeypatch.delattr("select.poll")
+    begun = beside.begin(line.ask)
+    beside.go_on()
+    assert not begun.done
+    line.answer()
+    beside.go_on()
+    assert begun.result() == b"x"
