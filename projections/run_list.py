@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -12,9 +12,21 @@ from dee_es.core.ids import is_run
 from dee_es.core.projection import CountKey, OneTable, Table
 from dee_es.core.views import RUN_COUNTS, RunRow, RunStatus, run_counts
 
-_STOPPED: Final = (RunStatus.PAUSED, RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.CANCELLED)
-_EVIDENCE: Final = (RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.CANCELLED)
+_PENDING: Final = RunStatus.PENDING.value
+_ACTIVE: Final = RunStatus.ACTIVE.value
+_WAITING: Final = RunStatus.WAITING.value
+_PAUSED: Final = RunStatus.PAUSED.value
+_COMPLETED: Final = RunStatus.COMPLETED.value
+_FAILED: Final = RunStatus.FAILED.value
+_CANCELLED: Final = RunStatus.CANCELLED.value
+_MOVING: Final = frozenset({_PENDING, _ACTIVE, _WAITING})
+"""What arrives for a run in any other status is recorded, and changes no status."""
+_EVIDENCE: Final = frozenset({_FAILED, _COMPLETED, _CANCELLED})
 """What becomes of a last send after the run has stopped is recorded and changes nothing."""
+
+Changes = Mapping[str, Any]
+"""Columns of a row and what they are to hold."""
+_NOTHING: Final[Changes] = {}
 
 
 class RunList(OneTable):
@@ -48,11 +60,9 @@ class RunList(OneTable):
     def fold(self, row: RunRow | None, event: e.RecordedEvent) -> RunRow:
         """The run's row after the event."""
         if row is None:
-            row = _created(event)
-        else:
-            fold = _FOLDS.get(type(event.event))
-            row = fold(row, event.event, event.meta) if fold is not None else row
-        return replace(row, version=event.version, current_tick=event.meta.tick)
+            return _created(event)
+        changes = _FOLDS.get(type(event.event), _unchanged)(row, event.event, event.meta)
+        return replace(row, version=event.version, current_tick=event.meta.tick, **changes)
 
     def tally(self, row: RunRow) -> Iterable[CountKey]:
         """The counts the run is part of."""
@@ -70,7 +80,7 @@ def _created(event: e.RecordedEvent) -> RunRow:
         plan_version=start.plan_version,
         contact_id=start.contact_id,
         enrollment=start.enrollment,
-        status=(RunStatus.PENDING if scheduled else RunStatus.ACTIVE).value,
+        status=_PENDING if scheduled else _ACTIVE,
         current_step=None,
         steps_completed=0,
         steps_remaining=start.steps_remaining,
@@ -85,108 +95,110 @@ def _created(event: e.RecordedEvent) -> RunRow:
     )
 
 
-def _moves(row: RunRow) -> bool:
-    return row.status not in _STOPPED
+def _unchanged(row: RunRow, event: e.Event, meta: e.Meta) -> Changes:
+    del row, event, meta
+    return _NOTHING
 
 
-def _active(row: RunRow) -> RunRow:
-    # What arrives for a run that is paused or has stopped is recorded, and changes no status.
-    if not _moves(row):
-        return row
-    return replace(row, status=RunStatus.ACTIVE.value, status_reason=None, resume_tick=None)
+def _settled(status: str, reason: str | None = None) -> Changes:
+    return {"status": status, "status_reason": reason, "resume_tick": None}
 
 
-def _waiting(row: RunRow, until: int, reason: str | None) -> RunRow:
-    if not _moves(row):
-        return row
-    return replace(row, status=RunStatus.WAITING.value, status_reason=reason, resume_tick=until)
+_GOES_ON: Final = _settled(_ACTIVE)
 
 
-def _done(row: RunRow, step_id: str) -> RunRow:
+def _active(row: RunRow) -> Changes:
+    return _GOES_ON if row.status in _MOVING else _NOTHING
+
+
+def _waiting(row: RunRow, until: int, reason: str | None) -> Changes:
+    if row.status not in _MOVING:
+        return _NOTHING
+    return {"status": _WAITING, "status_reason": reason, "resume_tick": until}
+
+
+def _done(row: RunRow, step_id: str) -> Changes:
     if row.status in _EVIDENCE or row.current_step != step_id:
-        return row
-    return replace(_active(row), steps_completed=row.steps_completed + 1)
+        return _NOTHING
+    return {**_active(row), "steps_completed": row.steps_completed + 1}
 
 
-def _settled(row: RunRow, status: RunStatus, reason: str | None) -> RunRow:
-    return replace(row, status=status.value, status_reason=reason, resume_tick=None)
+def _ended(status: str, reason: str | None, meta: e.Meta) -> Changes:
+    return {
+        **_settled(status, reason),
+        "current_step": None,
+        "steps_remaining": 0,
+        "completed_tick": meta.tick,
+    }
 
 
-def _ended(row: RunRow, status: RunStatus, reason: str | None, meta: e.Meta) -> RunRow:
-    return replace(
-        _settled(row, status, reason),
-        current_step=None,
-        steps_remaining=0,
-        completed_tick=meta.tick,
-    )
+def _scheduled(row: RunRow, event: e.RunScheduled, meta: e.Meta) -> Changes:
+    del row, meta
+    return {
+        "status": _PENDING,
+        "status_reason": None,
+        "start_tick": event.start_tick,
+        "resume_tick": event.start_tick,
+    }
 
 
-def _scheduled(row: RunRow, event: e.RunScheduled, _: e.Meta) -> RunRow:
-    return replace(
-        row,
-        status=RunStatus.PENDING.value,
-        status_reason=None,
-        start_tick=event.start_tick,
-        resume_tick=event.start_tick,
-    )
+def _entered(row: RunRow, event: e.StepEntered, meta: e.Meta) -> Changes:
+    del meta
+    return {
+        **_active(row),
+        "current_step": event.step_id,
+        "steps_remaining": event.steps_remaining,
+    }
 
 
-def _entered(row: RunRow, event: e.StepEntered, _: e.Meta) -> RunRow:
-    return replace(_active(row), current_step=event.step_id, steps_remaining=event.steps_remaining)
-
-
-def _deferred(row: RunRow, event: e.StepDeferred, _: e.Meta) -> RunRow:
+def _deferred(row: RunRow, event: e.StepDeferred, meta: e.Meta) -> Changes:
+    del meta
     if event.resend:
-        return row
+        return _NOTHING
     return _waiting(row, event.until_tick, f"{event.rule}: {event.detail}")
 
 
-def _retried(row: RunRow, event: e.StepRetried, _: e.Meta) -> RunRow:
+def _retried(row: RunRow, event: e.StepRetried, meta: e.Meta) -> Changes:
+    del meta
     if event.resend:
-        return row
+        return _NOTHING
     return _waiting(row, event.retry_tick, f"attempt {event.attempt}: {event.error}")
 
 
-def _resolved(row: RunRow, event: e.StepResolved, _: e.Meta) -> RunRow:
+def _resolved(row: RunRow, event: e.StepResolved, meta: e.Meta) -> Changes:
+    del meta
     if event.outcome == "failed":
-        return replace(row, status_reason=f"step {event.step_id} resolved as failed")
-    active = _settled(row, RunStatus.ACTIVE, None)
-    settled = event.outcome == "delivered" and not event.resend
-    return _done(active, event.step_id) if settled else active
+        return {"status_reason": f"step {event.step_id} resolved as failed"}
+    done = event.outcome == "delivered" and not event.resend and row.current_step == event.step_id
+    return {**_GOES_ON, "steps_completed": row.steps_completed + done}
 
 
-def _completed(row: RunRow, event: e.RunCompleted, meta: e.Meta) -> RunRow:
+def _completed(row: RunRow, event: e.RunCompleted, meta: e.Meta) -> Changes:
     done = row.steps_completed + (event.step_id is not None)
-    ended = _ended(row, RunStatus.COMPLETED, None, meta)
-    return replace(ended, steps_completed=done, outcome=event.outcome)
+    ended = _ended(_COMPLETED, None, meta)
+    return {**ended, "steps_completed": done, "outcome": event.outcome}
 
 
-def _cancelled(row: RunRow, event: e.RunCancelled, meta: e.Meta) -> RunRow:
-    return _ended(row, RunStatus.CANCELLED, meta.reason or event.cause, meta)
-
-
-_FOLDS: Final[dict[type[e.Event], Callable[[RunRow, Any, e.Meta], RunRow]]] = {
+_FOLDS: Final[dict[type[e.Event], Callable[[RunRow, Any, e.Meta], Changes]]] = {
     e.RunScheduled: _scheduled,
-    e.RunStarted: lambda row, event, meta: _settled(row, RunStatus.ACTIVE, None),
-    e.RunPaused: lambda row, event, meta: _settled(
-        row, RunStatus.PAUSED, meta.reason or event.cause
-    ),
-    e.RunResumed: lambda row, event, meta: _settled(row, RunStatus.ACTIVE, None),
-    e.RunRetried: lambda row, event, meta: _settled(row, RunStatus.ACTIVE, None),
-    e.RunFailed: lambda row, event, meta: _settled(row, RunStatus.FAILED, event.cause),
+    e.RunStarted: lambda row, event, meta: _GOES_ON,
+    e.RunPaused: lambda row, event, meta: _settled(_PAUSED, meta.reason or event.cause),
+    e.RunResumed: lambda row, event, meta: _GOES_ON,
+    e.RunRetried: lambda row, event, meta: _GOES_ON,
+    e.RunFailed: lambda row, event, meta: _settled(_FAILED, event.cause),
     e.RunCompleted: _completed,
-    e.RunCancelled: _cancelled,
+    e.RunCancelled: lambda row, event, meta: _ended(_CANCELLED, meta.reason or event.cause, meta),
     e.StepEntered: _entered,
-    e.StepDispatched: lambda row, event, meta: row if event.resend else _active(row),
+    e.StepDispatched: lambda row, event, meta: _NOTHING if event.resend else _active(row),
     e.StepPending: lambda row, event, meta: _waiting(
         row, event.deadline_tick, "waiting for the call's outcome"
     ),
     # Evidence, and a message that went out again, are beside the run's own way.
     e.StepCompleted: lambda row, event, meta: (
-        row if event.late or event.resend else _done(row, event.step_id)
+        _NOTHING if event.late or event.resend else _done(row, event.step_id)
     ),
     e.BranchEvaluated: lambda row, event, meta: _done(row, event.step_id),
-    e.StepSkipped: lambda row, event, meta: row if event.resend else _done(row, event.step_id),
+    e.StepSkipped: lambda row, event, meta: _NOTHING if event.resend else _done(row, event.step_id),
     e.StepDeferred: _deferred,
     e.StepRetried: _retried,
     e.StepResolved: _resolved,

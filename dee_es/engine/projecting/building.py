@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from dee_es.core.projection import Build, Table
-from dee_es.engine.interpreter import soon_handed_over
-from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import (
@@ -31,9 +29,9 @@ from dee_es.errors import RebuildRefused
 from dee_es.ports import (
     BuildKey,
     BuildRow,
-    EventStore,
     RebuildRow,
     TableTransaction,
+    beside,
 )
 
 _LAST_PAGE: Final = 1_000
@@ -41,6 +39,8 @@ _LAST_PAGE: Final = 1_000
 _ROUNDS: Final = 3
 _INDEXERS: Final = 2
 """Indexes made at a time: each is the work of one core of the database's."""
+_PART: Final = 200
+"""Entries that are read down to their events between two looks at what the database answers."""
 _NOTED_S: Final = 0.5
 """How often the database is told how long a rebuild has worked, in seconds of work."""
 
@@ -160,38 +160,65 @@ class Work:
         Those that are left are a page at most, of the smaller kind, unless the log grows about as
         fast as it is folded: they are folded into indexes, and under the append lock.
         """
-        with _ahead(self._store, self._journal) as reading, soon_handed_over():
-            chase = _Chase()
-            while True:
-                self._pace.begin()
-                opened = reading.opened(self.position, self._pace.page)
-                with self._views.building() as tx:
-                    row = self._held(tx)
-                    head = tx.head()
-                    if row.position != self.position:
-                        # Appends have folded into it since, as long as it was level.
-                        self.position = row.position
-                        continue
-                    most = min(max(self._pace.page, len(opened.rows)), _LAST_PAGE)
-                    if head - row.position <= most:
-                        return head
-                    if len(opened.rows) > 1 and opened.rows[-1].position == head:
-                        # Strictly below the head: there no append takes this build for level.
-                        opened = opened.without_last()
-                    if chase.is_lost(row.position, head):
-                        if head - row.position <= _LAST_PAGE:
-                            return head
-                        kept = "" if row.state == "checking" else "; it goes on where it is"
-                        raise RebuildRefused(
-                            f"the log grows faster than {self.build.name!r} can be folded; raise "
-                            f"--throttle or --page, or try again when less is written{kept}"
-                        )
-                    page = page_of(opened, row.ordinal, tx)
-                    if not self._pace.spares:
-                        reading.prefetch(page.position, self._pace.page)
-                    self._advance(tx, row, page)
-                self._pace.rest()
-                self.tell("reading", self.position, head)
+        chase = _Chase()
+        ahead: tuple[int, Opened] | None = None
+        while True:
+            self._pace.begin()
+            ready = ahead is not None and ahead[0] == self.position and ahead[1].rows
+            opened = ahead[1] if ahead is not None and ready else self._read(self.position)
+            ahead = None
+            if self._pace.spares or not opened.rows:
+                head, more = self._fold_page(opened, chase)
+            else:
+                # The next page is read while the database takes in this one.
+                last = opened.rows[-1].position
+                folding = beside.begin(partial(self._fold_page, opened, chase))
+                ahead = (last, self._read(last))
+                head, more = folding.result()
+            if not more:
+                return head
+            self._pace.rest()
+            self.tell("reading", self.position, head)
+
+    def _read(self, after: int) -> Opened:
+        """The entries behind a position, down to their events; no more than there are."""
+        rows = self._store.read_log(after, self._pace.page)
+        parts = []
+        for start in range(0, len(rows), _PART):
+            parts.append(open_rows(self._journal, rows[start : start + _PART]))
+            beside.go_on()
+        return Opened(
+            rows,
+            [event for part in parts for event in part.events],
+            tuple(poison for part in parts for poison in part.unreadable),
+        )
+
+    def _fold_page(self, opened: Opened, chase: _Chase) -> tuple[int, bool]:
+        """Fold entries in a transaction, if they are what comes next; returns the log's head, and
+        whether there is more to fold."""
+        with self._views.building() as tx:
+            row = self._held(tx)
+            head = tx.head()
+            if row.position != self.position:
+                # Appends have folded into it since, as long as it was level.
+                self.position = row.position
+                return head, True
+            most = min(max(self._pace.page, len(opened.rows)), _LAST_PAGE)
+            if head - row.position <= most:
+                return head, False
+            if len(opened.rows) > 1 and opened.rows[-1].position == head:
+                # Strictly below the head: there no append takes this build for level.
+                opened = opened.without_last()
+            if chase.is_lost(row.position, head):
+                if head - row.position <= _LAST_PAGE:
+                    return head, False
+                kept = "" if row.state == "checking" else "; it goes on where it is"
+                raise RebuildRefused(
+                    f"the log grows faster than {self.build.name!r} can be folded; raise "
+                    f"--throttle or --page, or try again when less is written{kept}"
+                )
+            self._advance(tx, row, page_of(opened, row.ordinal, tx))
+        return head, True
 
     def level(self, then: Callable[[TableTransaction, BuildRow], None] | None = None) -> None:
         """Fold the last page under the append lock, and do something in that very transaction."""
@@ -270,35 +297,6 @@ class _Chase:
         self._vain = self._vain + 1 if self._target and behind >= self._behind else 0
         self._target, self._behind = head, behind
         return self._vain >= _ROUNDS
-
-
-class _Ahead:
-    """Reads a page of the log, down to its events, while the one before it is folded: above all
-    while the database takes in what came of that one."""
-
-    def __init__(self, store: EventStore, journal: Journal, pool: ThreadPoolExecutor) -> None:
-        self._store, self._journal, self._pool = store, journal, pool
-        self._next: tuple[int, Future[Opened]] | None = None
-
-    def prefetch(self, after: int, limit: int) -> None:
-        """Begin to read the entries behind a position."""
-        self._next = (after, self._pool.submit(self._read, after, limit))
-
-    def opened(self, after: int, limit: int) -> Opened:
-        """The entries behind a position; no more than there are."""
-        ready, self._next = self._next, None
-        if ready is not None and ready[0] == after and (opened := ready[1].result()).rows:
-            return opened
-        return self._read(after, limit)
-
-    def _read(self, after: int, limit: int) -> Opened:
-        return open_rows(self._journal, self._store.read_log(after, limit))
-
-
-@contextmanager
-def _ahead(store: EventStore, journal: Journal) -> Iterator[_Ahead]:
-    with ThreadPoolExecutor(1, "dee-read-ahead") as pool:
-        yield _Ahead(store, journal, pool)
 
 
 def code_of(projection: AnyProjection) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol
@@ -249,8 +249,7 @@ def _changes(
     known: set[Key] = set()
     key_of, lines = projection.key, build.lines
     for event in events:
-        poison = poisoned.get(event.stream_id)
-        if poison is not None and poison.position <= event.position:
+        if poisoned and _is_behind(poisoned, event):
             continue
         try:
             key = key_of(event)
@@ -269,11 +268,7 @@ def _changes(
     added: list[Row] = []
     fold_one = projection.fold
     for key, event in keyed:
-        if (
-            poisoned
-            and event.stream_id in poisoned
-            and poisoned[event.stream_id].position <= event.position
-        ):
+        if poisoned and _is_behind(poisoned, event):
             continue
         try:
             row = None if key is None else fold_one(after.get(key), event)
@@ -288,8 +283,14 @@ def _changes(
     return _Changes(before, after, added, keyed)
 
 
+def _is_behind(poisoned: Mapping[str, Poison], event: RecordedEvent) -> bool:
+    """Whether an event of the same stream at or before this one cannot be folded."""
+    poison = poisoned.get(event.stream_id)
+    return poison is not None and poison.position <= event.position
+
+
 def _deltas(projection: Projection[Any], changes: _Changes) -> dict[CountKey, int]:
-    deltas: Counter[CountKey] = Counter()
+    deltas: defaultdict[CountKey, int] = defaultdict(int)
     for key, row in changes.after.items():
         old = changes.before.get(key)
         if old is row:
@@ -300,8 +301,10 @@ def _deltas(projection: Projection[Any], changes: _Changes) -> dict[CountKey, in
         except Exception as error:
             raise _Uncountable(key, error) from error
         if new_counts is not old_counts and new_counts != old_counts:
-            deltas.update(new_counts)
-            deltas.subtract(old_counts)
+            for count in new_counts:
+                deltas[count] += 1
+            for count in old_counts:
+                deltas[count] -= 1
     return {key: n for key, n in deltas.items() if n}
 
 
