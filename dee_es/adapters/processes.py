@@ -14,14 +14,25 @@ from multiprocessing.reduction import ForkingPickler
 from operator import length_hint
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from dee_es.errors import DeeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Work = Callable[[Item], Future[Result]]
-"""Begins with an item; the next one may be begun before its result is there."""
+ItemT = TypeVar("ItemT", contravariant=True)
+
+
+class Work(Protocol[ItemT, Result]):
+    """What is done with items, one after the other."""
+
+    def begin(self, item: ItemT) -> Future[Result]:
+        """Begin with an item; the next one may be begun before its result is there."""
+
+    def settle(self) -> None:
+        """See that the results of all that was begun are there, or come by themselves: it may
+        take a while until anything else is begun."""
+
 
 _AHEAD: Final = 3
 """Items that a process has to do at most, so that it is never idle."""
@@ -91,10 +102,11 @@ class _Task(Generic[Item, Result]):
         self.item = item
         self._helper = helper
         self._outcome: Future[Result] | None = None
+        self._work: Work[Item, Result] | None = None
 
     def begin(self, work: Work[Item, Result]) -> None:
         """Have it worked on in this process."""
-        self._outcome = _begun(work, self.item)
+        self._outcome, self._work = _begun(work, self.item), work
 
     def end(self, result: Result) -> None:
         """It was worked on elsewhere."""
@@ -109,23 +121,30 @@ class _Task(Generic[Item, Result]):
         """The result, once it is there."""
         while self._outcome is None:
             self._helper.take_in(wait=True)
+        if self._work is not None and not self._outcome.done():
+            self._work.settle()
         return self._outcome.result()
 
 
-def at_once(work: Callable[[Item], Result]) -> Work[Item, Result]:
-    """Work that has its result when it returns."""
+class AtOnce(Generic[Item, Result]):
+    """Work whose result is there when it returns."""
 
-    def begin(item: Item) -> Future[Result]:
+    def __init__(self, work: Callable[[Item], Result]) -> None:
+        self._work = work
+
+    def begin(self, item: Item) -> Future[Result]:
+        """See `Work.begin`."""
         outcome: Future[Result] = Future()
-        outcome.set_result(work(item))
+        outcome.set_result(self._work(item))
         return outcome
 
-    return begin
+    def settle(self) -> None:
+        """See `Work.settle`: it is so already."""
 
 
 def _begun(work: Work[Item, Result], item: Item) -> Future[Result]:
     try:
-        return work(item)
+        return work.begin(item)
     except Exception as error:
         outcome: Future[Result] = Future()
         outcome.set_exception(error)
@@ -238,8 +257,13 @@ def _serve(begin: Callable[[], Work[Any, Any]], items: Connection, answers: Conn
     outgoing = _Outgoing(answers)
     with suppress(DeeError, EOFError):
         work = begin()
-        while True:
-            outgoing.put(partial(_answer, _begun(work, items.recv())))
+        try:
+            while True:
+                if not items.poll():
+                    work.settle()
+                outgoing.put(partial(_answer, _begun(work, items.recv())))
+        finally:
+            work.settle()
     outgoing.end()
     outgoing.join()
 

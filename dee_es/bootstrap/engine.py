@@ -111,7 +111,7 @@ class Engine(EngineApi):
         again = replace(order, take_over=True)
         with closing(self.enrolling(order)) as here, closing(self.enrolling(again)) as instead:
             begin = partial(_enroller, config, order)
-            yield from shared(begin, parts, workers, here.enroll, instead.enroll)
+            yield from shared(begin, parts, workers, here, instead)
 
     def worker(
         self,
@@ -132,18 +132,18 @@ class Engine(EngineApi):
 
 def _replayer(config: EngineConfig) -> Work[list[str], ReplayedPage]:
     """What a process that replays for another one does with a page."""
-    from dee_es.adapters.processes import at_once
+    from dee_es.adapters.processes import AtOnce
 
     engine = Engine(config)
     atexit.register(engine.close)
-    return at_once(engine.replay_page)
+    return AtOnce(engine.replay_page)
 
 
 def _enroller(config: EngineConfig, order: BulkOrder) -> Work[Part, PartDone]:
     """What a process that enrolls for another one does with a part."""
     engine = Engine(config)
     atexit.register(engine.close)
-    return engine.enrolling(order).enroll
+    return engine.enrolling(order)
 
 
 def _config(database: str | EngineConfig | None) -> EngineConfig:

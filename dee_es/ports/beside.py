@@ -38,6 +38,28 @@ class Awaited(NamedTuple):
     writes: bool
 
 
+class _Watch:
+    """Looks whether sockets are ready."""
+
+    def __init__(self, *awaited: Awaited) -> None:
+        self._awaited = awaited
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll is not None:
+            for each in awaited:
+                wanted = (select.POLLIN if each.reads else 0) | (
+                    select.POLLOUT if each.writes else 0
+                )
+                self._poll.register(each.socket, wanted)
+
+    def ready(self, timeout_s: float = 0) -> list[int]:
+        """Those that are ready within this time."""
+        if self._poll is not None:
+            return [socket for socket, _ in self._poll.poll(timeout_s * 1000)]
+        reads = [each.socket for each in self._awaited if each.reads]
+        writes = [each.socket for each in self._awaited if each.writes]
+        return [socket for found in select.select(reads, writes, [], timeout_s) for socket in found]
+
+
 class Begun(Generic[T]):
     """Work that was begun."""
 
@@ -97,19 +119,20 @@ class _Lane(threading.local):
     def __init__(self) -> None:
         self.begun: deque[Begun[Any]] = deque()
         self.running: Begun[Any] | None = None
-        self.awaited: Awaited | None = None
+        self._awaited: Awaited | None = None
+        self._watch = _Watch()
 
-    def look(self, timeout_s: float, other: Awaited | None = None) -> bool:
+    def look(self, timeout_s: float = 0, other: Awaited | None = None) -> bool:
         """Whether what was begun can go on; looks that long, or until `other` is ready."""
-        if self.awaited is None:
+        if self._awaited is None:
             return True
-        wanted = [self.awaited] if other is None else [self.awaited, other]
-        return self.awaited.socket in _ready(wanted, timeout_s)
+        watch = self._watch if other is None else _Watch(self._awaited, other)
+        return self._awaited.socket in watch.ready(timeout_s)
 
     def step(self) -> None:
         """Let what was begun run until it waits."""
-        self.awaited = None
-        while self.begun and self.awaited is None:
+        self._awaited = None
+        while self.begun and self._awaited is None:
             first = self.running = self.begun[0]
             try:
                 first.take_turn()
@@ -117,6 +140,11 @@ class _Lane(threading.local):
                 self.running = None
                 if first.done:
                     self.begun.popleft()
+
+    def pause(self, running: Begun[Any], awaited: Awaited, watch: _Watch) -> None:
+        """End the turn of what is running, until a socket is ready."""
+        self._awaited, self._watch = awaited, watch
+        running.give_turn()
 
 
 _here: Final = _Lane()
@@ -134,7 +162,7 @@ def begin(work: Callable[[], T]) -> Begun[T]:
 
 def go_on() -> None:
     """Let what this thread has begun go on, if the answer that it waits for has come."""
-    if _here.begun and _here.running is None and _here.look(0):
+    if _here.begun and _here.running is None and _here.look():
         _here.step()
 
 
@@ -155,28 +183,13 @@ def wait_for(awaited: Awaited) -> None:
 
     Returns when it is ready, or after a moment in which nothing happened.
     """
-    if _ready([awaited], 0):
+    watch, running = _Watch(awaited), _here.running
+    if watch.ready():
         return
-    if _here.running is not None:
-        _here.awaited = awaited
-        _here.running.give_turn()
+    if running is not None:
+        _here.pause(running, awaited, watch)
         return
     while _here.begun and _here.look(_LOOK_S, awaited):
         _here.step()
-        if _ready([awaited], 0):
+        if watch.ready():
             return
-
-
-def _ready(wanted: list[Awaited], timeout_s: float) -> list[int]:
-    """Those of these sockets that are ready, within this time."""
-    if not hasattr(select, "poll"):
-        reads = [each.socket for each in wanted if each.reads]
-        writes = [each.socket for each in wanted if each.writes]
-        return [socket for found in select.select(reads, writes, [], timeout_s) for socket in found]
-    look = select.poll()
-    for each in wanted:
-        look.register(
-            each.socket,
-            (select.POLLIN if each.reads else 0) | (select.POLLOUT if each.writes else 0),
-        )
-    return [socket for socket, _ in look.poll(round(timeout_s * 1000))]

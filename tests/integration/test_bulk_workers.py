@@ -156,13 +156,15 @@ def test_one_part_that_was_not_taken_stops_the_next_one_and_no_more() -> None:
         order = BulkOrder(engine.get_plan("outreach"), Pins(), {}, "command_1", "tester", False)
         with closing(engine.enrolling(order)) as pipeline:
             patch.setattr(engine._committer, "commit", _unavailable)
-            failed = pipeline.enroll([person(1)])
+            failed = pipeline.begin([person(1)])
             with pytest.raises(StoreUnavailable):
-                pipeline.enroll([person(2)])
+                pipeline.begin([person(2)])
             with pytest.raises(StoreUnavailable, match="did not take a batch"):
                 failed.result()
             patch.undo()
-            assert pipeline.enroll([person(3)]).result() == PartDone(1, ())
+            taken = pipeline.begin([person(3)])
+            pipeline.settle()
+            assert taken.result() == PartDone(1, ())
         assert [run.contact_id for run in engine.list_runs().runs] == ["contact_3"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,70 +14,59 @@ from dee_es.core.events import Meta, RecordedEvent
 from dee_es.core.projection import Row
 from dee_es.core.registry import REGISTRY
 from dee_es.core.runs.state import RunState
-from dee_es.engine.interpreter import seldom_collected, soon_handed_over
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.transact import LoadedRun
 from dee_es.ports import Head, SealedEvent, StreamAppend, Unit
 
 
 @pytest.fixture(autouse=True)
 def ordinary() -> Iterator[tuple[int, int, int]]:
-    before, interval = gc.get_threshold(), sys.getswitchinterval()
+    before = gc.get_threshold()
     gc.set_threshold(700, 10, 10)
-    sys.setswitchinterval(0.25)
     yield (700, 10, 10)
     gc.set_threshold(*before)
-    sys.setswitchinterval(interval)
 
 
 def test_the_settings_are_restored_whatever_happens() -> None:
     seen = []
 
     @seldom_collected()
-    @soon_handed_over()
     def fail() -> None:
-        seen.append((*gc.get_threshold(), sys.getswitchinterval()))
+        seen.append(gc.get_threshold())
         raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    ((made, *others, interval),) = seen
+    ((made, *others),) = seen
     assert made > 10_000
     assert others == [10, 10]
-    assert interval < 0.005
     assert gc.get_threshold() == (700, 10, 10)
-    assert sys.getswitchinterval() == 0.25
 
 
 def test_blocks_may_end_in_another_order() -> None:
     begun, end = threading.Event(), threading.Event()
 
     def other() -> None:
-        with seldom_collected(), soon_handed_over():
+        with seldom_collected():
             begun.set()
             end.wait()
 
     thread = threading.Thread(target=other)
-    with seldom_collected(), soon_handed_over():
+    with seldom_collected():
         thread.start()
         begun.wait()
     assert gc.get_threshold()[0] > 10_000
-    assert sys.getswitchinterval() < 0.005
     end.set()
     thread.join()
     assert gc.get_threshold() == (700, 10, 10)
-    assert sys.getswitchinterval() == 0.25
 
 
 @pytest.mark.parametrize("given", [0, 1_000_000])
-def test_who_collects_less_or_hands_over_sooner_already_is_left_alone(given: int) -> None:
+def test_who_collects_less_already_is_left_alone(given: int) -> None:
     gc.set_threshold(given, 10, 10)
-    sys.setswitchinterval(0.0001)
-    before = sys.getswitchinterval()
-    with seldom_collected(), soon_handed_over():
+    with seldom_collected():
         assert gc.get_threshold() == (given, 10, 10)
-        assert sys.getswitchinterval() == before
     assert gc.get_threshold() == (given, 10, 10)
-    assert sys.getswitchinterval() == before
 
 
 @pytest.mark.parametrize(

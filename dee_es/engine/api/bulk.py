@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future
@@ -22,6 +23,8 @@ from dee_es.errors import EmptyFilter, InvalidInput
 
 MAX_BATCH: Final = 100_000
 _ENROLLS: Final = "bulk_execute"
+_SLOW_S: Final = 0.05
+"""Whose contacts take longer than this for a part does not have them wait for the next one."""
 
 
 class BulkApi(ApiBase):
@@ -88,11 +91,17 @@ class BulkApi(ApiBase):
         del workers
         under_way: deque[Future[PartDone]] = deque()
         with closing(self.enrolling(order)) as pipeline:
+            asked = time.monotonic()
             for part in parts:
+                slow = time.monotonic() - asked > _SLOW_S
                 if part is not None:
-                    under_way.append(pipeline.enroll(part))
-                while len(under_way) > (part is not None):
+                    under_way.append(pipeline.begin(part))
+                if part is None or slow:
+                    pipeline.settle()
+                while under_way and under_way[0].done():
                     yield under_way.popleft().result()
+                asked = time.monotonic()
+            pipeline.settle()
             while under_way:
                 yield under_way.popleft().result()
 

@@ -22,7 +22,15 @@ from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.definitions import pinned_streams, pins_at
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import LoadedRun, Runs
-from dee_es.ports import Head, KeyStore, Situation, StreamAppend, SuppressionGuard, Unit
+from dee_es.ports import (
+    Head,
+    KeyStore,
+    Situation,
+    StreamAppend,
+    SuppressionGuard,
+    Unit,
+    beside,
+)
 
 _ENROLLED: Final = "already enrolled: run {run} has not ended"
 _NEVER_AGAIN: Final = "already enrolled: run {run} has ended and the plan never enrolls again"
@@ -122,7 +130,7 @@ class Admission:
             concerned, now = known
         first = concerned.streams[: len(people)]
         standing = self._standing(order.plan.id, people, first, now.heads)
-        subjects = [self._contacts.subjects(p.id, p.email, p.phone) for p in people]
+        subjects = [self._subjects(person) for person in people]
         listed = now.end.suppression_epoch > 0
         facts = self._contacts.suppressions(subjects) if listed else [()] * len(people)
         channels = order.plan.graph.channels
@@ -146,6 +154,10 @@ class Admission:
                 new = run if number == 1 else run_id(order.plan.id, person.id, number)
                 free.append(Admitted(person, new, number, about))
         return now, standing, free, refused
+
+    def _subjects(self, person: Contact) -> tuple[str, ...]:
+        beside.go_on()
+        return self._contacts.subjects(person.id, person.email, person.phone)
 
     def _standing(
         self,
@@ -206,6 +218,7 @@ class Admission:
         materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
         pins = order.pins if order.pins is not None else pins_at(order.plan, now.heads)
         for each in free:
+            beside.go_on()
             own = key_ids.get(each.person.id)
             key_id = own if own is not None else next(fresh)
             append = self._first(order, pins, materials, meta, each, key_id)

@@ -25,7 +25,7 @@ from dee_es.engine.enrolling.parts import (
     contacts_of,
 )
 from dee_es.engine.enrolling.pipeline import Pipeline
-from dee_es.engine.interpreter import seldom_collected, soon_handed_over
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.committing import Proposal
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
 from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
@@ -115,7 +115,6 @@ class Enrollment:
     # --- many contacts ----------------------------------------------------------------------------
 
     @seldom_collected()
-    @soon_handed_over()
     def bulk_execute(
         self,
         plan: ExecutionPlan,

@@ -13,6 +13,7 @@ from dee_es.core.contact import Contact
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.engine.models import Refusal
 from dee_es.errors import DeeError, InvalidInput
+from dee_es.ports import beside
 
 Given = Contact | Mapping[str, Any]
 Part = list[Given]
@@ -78,6 +79,7 @@ def contacts_of(part: Part, refuse: Callable[[Refusal], object]) -> list[Contact
     """The contacts of a part; what is none is refused and left out."""
     people = []
     for given in part:
+        beside.go_on()
         try:
             people.append(contact_of(given))
         except DeeError as error:

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from dee_es.core.contact import Contact
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
 from dee_es.engine.enrolling.parts import Part, PartDone, contacts_of
-from dee_es.engine.interpreter import seldom_collected, soon_handed_over
+from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import StoreUnavailable
-from dee_es.ports import Committed, Conflict
+from dee_es.ports import Committed, Conflict, beside
 
 _MOVED: Final = "others kept changing it; try again"
 RecordRefusals = Callable[[Order, Sequence[tuple[Contact, Refusal]]], None]
 
 
+class _Ready:
+    """A part that is ready to be committed, and what comes of it."""
+
+    def __init__(self, work: Callable[[], PartDone]) -> None:
+        self._work = work
+        self.done: Future[PartDone] = Future()
+
+    def commit(self) -> None:
+        """Commit it, or have its result say why that could not be."""
+        try:
+            self.done.set_result(self._work())
+        except Exception as error:
+            self.done.set_exception(error)
+
+
 class Pipeline:
-    """Enrolls one part of a call after another, each in one transaction."""
+    """Enrolls one part of a call after another, each in one transaction.
+
+    Between its calls nothing is under way, since nobody knows how long it takes until the next part
+    is there.
+    """
 
     def __init__(
         self, runs: Runs, admission: Admission, record: RecordRefusals, order: Order
@@ -30,26 +50,36 @@ class Pipeline:
         self._admission = admission
         self._record = record
         self._order = order
-        self._pool = ThreadPoolExecutor(1, "dee-commit")
-        self._before: Future[PartDone] | None = None
+        self._ready: _Ready | None = None
 
     @seldom_collected()
-    @soon_handed_over()
-    def enroll(self, part: Part) -> Future[PartDone]:
-        """Prepare a part, and commit it behind the one before; raises what became of that if it
-        could not be committed."""
-        refusals: list[Refusal] = []
-        people = contacts_of(part, refusals.append)
-        batch = self._admission.prepare(self._order, people)
-        before, self._before = self._before, None
+    def begin(self, part: Part) -> Future[PartDone]:
+        """Prepare a part, while the one before it is committed; raises what became of that one if
+        it could not be. The part itself is committed with the next one, or by `settle`."""
+        before, self._ready = self._ready, None
+        committing = None if before is None else beside.begin(before.commit)
+        try:
+            refusals: list[Refusal] = []
+            people = contacts_of(part, refusals.append)
+            batch = self._admission.prepare(self._order, people)
+        finally:
+            if committing is not None:
+                committing.result()
         if before is not None:
-            before.result()
-        self._before = self._pool.submit(self._settle, batch, refusals)
-        return self._before
+            before.done.result()
+        self._ready = _Ready(partial(self._settle, batch, refusals))
+        return self._ready.done
+
+    @seldom_collected()
+    def settle(self) -> None:
+        """Commit what is prepared: it may take a while until the next part comes."""
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready.commit()
 
     def close(self) -> None:
-        """Wait for what is being committed."""
-        self._pool.shutdown()
+        """Commit what is left."""
+        self.settle()
 
     def _settle(self, batch: Batch, refusals: list[Refusal]) -> PartDone:
         """Commit a part; enroll anew those whose circumstances have moved."""
