@@ -18,8 +18,9 @@ from __future__ import annotations
 import select
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -87,15 +88,16 @@ class Begun(Generic[T]):
 
     def result(self) -> T:
         """What it came to, or raise what it raised, when it is over."""
-        self._finish()
+        self.wait()
         return self._future.result()
 
     def exception(self) -> BaseException | None:
         """What it raised, if anything, when it is over."""
-        self._finish()
+        self.wait()
         return self._future.exception()
 
-    def _finish(self) -> None:
+    def wait(self) -> None:
+        """Wait until it is over."""
         assert self._thread == threading.get_ident(), "it goes on in the thread that began it alone"
         while not self.done:
             _here.look(_LOOK_S)
@@ -158,6 +160,17 @@ def begin(work: Callable[[], T]) -> Begun[T]:
     if len(_here.begun) == 1:
         _here.step()
     return begun
+
+
+@contextmanager
+def meanwhile(work: Callable[[], T]) -> Iterator[Begun[T]]:
+    """Have this done beside what the block does; it is over when the block ends, however that
+    does."""
+    begun = begin(work)
+    try:
+        yield begun
+    finally:
+        begun.wait()
 
 
 def go_on() -> None:

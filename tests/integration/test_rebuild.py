@@ -31,7 +31,7 @@ from dee_es.errors import (
     RebuildRefused,
     UnknownEventVersion,
 )
-from dee_es.ports import Action, ChannelResult, SendContext
+from dee_es.ports import Action, ChannelResult, SendContext, beside
 from projections import RUN_LIST
 from tests.support.busy import keep_busy, person, prepare
 from tests.support.cli import ROOT
@@ -225,6 +225,32 @@ def test_a_rebuild_killed_anywhere_goes_on_where_it_was(place: Place, committed:
         assert engine.projections.verify("run_list").ok
     assert turn > pages
     assert {page * n for n in range(1, pages)} <= resumed
+
+
+def test_who_breaks_it_off_while_the_next_page_is_read_leaves_nothing_open(
+    place: Place, engine: Engine
+) -> None:
+    """The page before is on its way into the database then: it gets there."""
+    store, page = engine._parts.store, 50
+    read_log, left = store.read_log, 3
+
+    def reading(after: int, limit: int) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return read_log(after, limit)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read_log", reading)
+        with pytest.raises(KeyboardInterrupt):
+            engine.projections.rebuild("run_list", page=page)
+    assert not beside.takes_turns()
+    engine.execute(outreach(), contact=person(10**7))
+    done = engine.projections.rebuild("run_list", page=page)
+    assert done.resumed_at == 2 * page
+    assert done.comparison is not None
+    assert done.comparison.same
 
 
 CHILD = """

@@ -155,6 +155,33 @@ def test_it_waits_to_write_as_well(line: Line) -> None:
     assert begun.done, "there was room to write"
 
 
+def test_what_is_done_meanwhile_is_over_with_its_block(line: Line) -> None:
+    timer = threading.Timer(0.05, line.answer)
+    with beside.meanwhile(line.ask) as begun:
+        timer.start()
+        assert not begun.done
+    assert begun.done
+    assert begun.result() == b"x"
+    timer.join()
+
+
+def test_it_is_over_even_if_its_block_is_broken_off(line: Line) -> None:
+    begun: list[beside.Begun[bytes]] = []
+    timer = threading.Timer(0.05, line.answer)
+
+    def broken_off() -> None:
+        with beside.meanwhile(line.ask) as asking:
+            begun.append(asking)
+            timer.start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert begun[0].done
+    assert not beside.takes_turns()
+    timer.join()
+
+
 def test_each_thread_has_its_own(line: Line) -> None:
     begun = beside.begin(line.ask)
     with ThreadPoolExecutor(1) as pool:

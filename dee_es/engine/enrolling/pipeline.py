@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -57,14 +58,10 @@ class Pipeline:
         """Prepare a part, while the one before it is committed; raises what became of that one if
         it could not be. The part itself is committed with the next one, or by `settle`."""
         before, self._ready = self._ready, None
-        committing = None if before is None else beside.begin(before.commit)
-        try:
+        with beside.meanwhile(before.commit) if before is not None else nullcontext():
             refusals: list[Refusal] = []
             people = contacts_of(part, refusals.append)
             batch = self._admission.prepare(self._order, people)
-        finally:
-            if committing is not None:
-                committing.result()
         if before is not None:
             before.done.result()
         self._ready = _Ready(partial(self._settle, batch, refusals))

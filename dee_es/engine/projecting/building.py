@@ -172,8 +172,8 @@ class Work:
             else:
                 # The next page is read while the database takes in this one.
                 last = opened.rows[-1].position
-                folding = beside.begin(partial(self._fold_page, opened, chase))
-                ahead = (last, self._read(last))
+                with beside.meanwhile(partial(self._fold_page, opened, chase)) as folding:
+                    ahead = (last, self._read(last))
                 head, more = folding.result()
             if not more:
                 return head

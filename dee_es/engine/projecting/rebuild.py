@@ -89,6 +89,7 @@ class Rebuilder(Context):
                 comparison=comparison,
             )
 
+    @seldom_collected()
     def verify(
         self, wanted: AnyProjection, page: int, throttle: float, on_progress: OnRebuild
     ) -> Verified:
