@@ -9,8 +9,8 @@ and its thread says `go_on`, waits for an answer itself, or wants the result.
 What was begun first is over first; what never waits is over at once. So nothing that is committed,
 nor its order, depends on how long anything takes.
 
-Whoever has begun something must not wait for a lock that another thread holds while that one waits
-for what was begun.
+Whoever waits for an answer may hold locks while what was begun goes on, in the same thread: so that
+must take none but by `holding`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _LOOK_S: Final = 0.1
 """How long an answer is waited for before whoever waits may look at the clock."""
+_LOCKED_S: Final = 0.001
+"""How often a lock is tried that another thread holds."""
 
 
 class Awaited(NamedTuple):
@@ -62,7 +64,8 @@ class _Watch:
 
 
 class Begun(Generic[T]):
-    """Work that was begun."""
+    """Work that was begun. As a context manager it is over when the block ends, however that does;
+    what came of it is told by `result` alone."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -80,6 +83,12 @@ class Begun(Generic[T]):
                 raise
         else:
             self._future.set_result(result)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.wait()
 
     @property
     def done(self) -> bool:
@@ -121,15 +130,24 @@ class _Lane(threading.local):
     def __init__(self) -> None:
         self.begun: deque[Begun[Any]] = deque()
         self.running: Begun[Any] | None = None
-        self._awaited: Awaited | None = None
+        self._awaited: Awaited | threading.Lock | None = None
         self._watch = _Watch()
+        self._taken = False
 
     def look(self, timeout_s: float = 0, other: Awaited | None = None) -> bool:
-        """Whether what was begun can go on; looks that long, or until `other` is ready."""
-        if self._awaited is None:
+        """Whether what was begun can go on; looks about that long, or until `other` is ready."""
+        awaited = self._awaited
+        if awaited is None:
             return True
-        watch = self._watch if other is None else _Watch(self._awaited, other)
-        return self._awaited.socket in watch.ready(timeout_s)
+        if isinstance(awaited, Awaited):
+            watch = self._watch if other is None else _Watch(awaited, other)
+            return awaited.socket in watch.ready(timeout_s)
+        if other is not None:
+            timeout_s = 0
+            _Watch(other).ready(_LOCKED_S)
+        # It is taken at once, or others might always be faster.
+        self._taken = self._taken or awaited.acquire(timeout=timeout_s)
+        return self._taken
 
     def step(self) -> None:
         """Let what was begun run until it waits."""
@@ -143,10 +161,14 @@ class _Lane(threading.local):
                 if first.done:
                     self.begun.popleft()
 
-    def pause(self, running: Begun[Any], awaited: Awaited, watch: _Watch) -> None:
-        """End the turn of what is running, until a socket is ready."""
-        self._awaited, self._watch = awaited, watch
-        running.give_turn()
+    def pause(self, awaited: Awaited | threading.Lock, watch: _Watch | None = None) -> bool:
+        """End the turn of what is running, until a socket is ready or a lock is taken; says whether
+        it was."""
+        assert self.running is not None
+        self._awaited, self._watch = awaited, watch or self._watch
+        self.running.give_turn()
+        taken, self._taken = self._taken, False
+        return taken
 
 
 _here: Final = _Lane()
@@ -160,17 +182,6 @@ def begin(work: Callable[[], T]) -> Begun[T]:
     if len(_here.begun) == 1:
         _here.step()
     return begun
-
-
-@contextmanager
-def meanwhile(work: Callable[[], T]) -> Iterator[Begun[T]]:
-    """Have this done beside what the block does; it is over when the block ends, however that
-    does."""
-    begun = begin(work)
-    try:
-        yield begun
-    finally:
-        begun.wait()
 
 
 def go_on() -> None:
@@ -196,13 +207,26 @@ def wait_for(awaited: Awaited) -> None:
 
     Returns when it is ready, or after a moment in which nothing happened.
     """
-    watch, running = _Watch(awaited), _here.running
+    watch = _Watch(awaited)
     if watch.ready():
         return
-    if running is not None:
-        _here.pause(running, awaited, watch)
+    if _here.running is not None:
+        _here.pause(awaited, watch)
         return
     while _here.begun and _here.look(_LOOK_S, awaited):
         _here.step()
         if watch.ready():
             return
+
+
+@contextmanager
+def holding(lock: threading.Lock) -> Iterator[None]:
+    """Hold a lock that other threads may have for a while; what was begun lets its thread go on
+    until it is free."""
+    taken = lock.acquire(blocking=_here.running is None)
+    while not taken:
+        taken = _here.pause(lock) or lock.acquire(blocking=False)
+    try:
+        yield
+    finally:
+        lock.release()

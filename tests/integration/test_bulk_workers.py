@@ -155,7 +155,7 @@ def test_one_part_that_was_not_taken_stops_the_next_one_and_no_more() -> None:
         engine.publish_plan(outreach())
         order = BulkOrder(engine.get_plan("outreach"), Pins(), {}, "command_1", "tester", False)
         with closing(engine.enrolling(order)) as pipeline:
-            patch.setattr(engine._committer, "commit", _unavailable)
+            patch.setattr(engine._parts.store, "commit", _unavailable)
             failed = pipeline.begin([person(1)])
             with pytest.raises(StoreUnavailable):
                 pipeline.begin([person(2)])
@@ -168,5 +168,5 @@ def test_one_part_that_was_not_taken_stops_the_next_one_and_no_more() -> None:
         assert [run.contact_id for run in engine.list_runs().runs] == ["contact_3"]
 
 
-def _unavailable(units: object) -> list[Committed | Conflict]:
+def _unavailable(*given: object, **named: object) -> list[Committed | Conflict]:
     raise StoreUnavailable("the connection is gone")

@@ -155,9 +155,9 @@ def test_it_waits_to_write_as_well(line: Line) -> None:
     assert begun.done, "there was room to write"
 
 
-def test_what_is_done_meanwhile_is_over_with_its_block(line: Line) -> None:
+def test_as_a_block_it_is_over_when_that_ends(line: Line) -> None:
     timer = threading.Timer(0.05, line.answer)
-    with beside.meanwhile(line.ask) as begun:
+    with beside.begin(line.ask) as begun:
         timer.start()
         assert not begun.done
     assert begun.done
@@ -170,7 +170,7 @@ def test_it_is_over_even_if_its_block_is_broken_off(line: Line) -> None:
     timer = threading.Timer(0.05, line.answer)
 
     def broken_off() -> None:
-        with beside.meanwhile(line.ask) as asking:
+        with beside.begin(line.ask) as asking:
             begun.append(asking)
             timer.start()
             raise KeyboardInterrupt
@@ -180,6 +180,57 @@ def test_it_is_over_even_if_its_block_is_broken_off(line: Line) -> None:
     assert begun[0].done
     assert not beside.takes_turns()
     timer.join()
+
+
+def test_it_waits_for_a_lock_without_holding_up_its_thread() -> None:
+    """The thread that has the lock may itself wait for what this one does meanwhile."""
+    lock, order = threading.Lock(), []
+
+    def work() -> None:
+        with beside.holding(lock):
+            order.append("begun")
+
+    with lock:
+        begun = beside.begin(work)
+        beside.go_on()
+        order.append("this thread")
+        assert not begun.done
+    beside.go_on()
+    assert begun.done
+    assert order == ["this thread", "begun"]
+    assert not lock.locked()
+
+
+def test_who_wants_its_result_waits_for_the_lock_too(line: Line) -> None:
+    lock = threading.Lock()
+
+    def work() -> str:
+        with beside.holding(lock):
+            return "done"
+
+    lock.acquire()
+    timer = threading.Timer(0.05, lock.release)
+    with beside.begin(work) as begun:
+        timer.start()
+    assert begun.result() == "done"
+    timer.join()
+    # Likewise while the thread waits for something else.
+    lock.acquire()
+    begun = beside.begin(work)
+    timers = [threading.Timer(0.02, lock.release), threading.Timer(0.1, line.answer)]
+    for each in timers:
+        each.start()
+    assert line.ask() == b"x"
+    assert begun.result() == "done"
+    for each in timers:
+        each.join()
+
+
+def test_a_lock_that_is_free_is_taken_at_once() -> None:
+    lock = threading.Lock()
+    with beside.holding(lock):
+        assert lock.locked()
+    assert not lock.locked()
 
 
 def test_each_thread_has_its_own(line: Line) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from dee_es.core.contact import Contact
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
@@ -16,25 +14,19 @@ from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import StoreUnavailable
-from dee_es.ports import Committed, Conflict, beside
+from dee_es.ports import Committed, Conflict
+from dee_es.ports.beside import Begun
 
 _MOVED: Final = "others kept changing it; try again"
 RecordRefusals = Callable[[Order, Sequence[tuple[Contact, Refusal]]], None]
 
 
-class _Ready:
-    """A part that is ready to be committed, and what comes of it."""
+class _Ready(NamedTuple):
+    """A part that is ready to be committed, and what will come of it."""
 
-    def __init__(self, work: Callable[[], PartDone]) -> None:
-        self._work = work
-        self.done: Future[PartDone] = Future()
-
-    def commit(self) -> None:
-        """Commit it, or have its result say why that could not be."""
-        try:
-            self.done.set_result(self._work())
-        except Exception as error:
-            self.done.set_exception(error)
+    batch: Batch
+    refusals: list[Refusal]
+    done: Future[PartDone]
 
 
 class Pipeline:
@@ -58,13 +50,14 @@ class Pipeline:
         """Prepare a part, while the one before it is committed; raises what became of that one if
         it could not be. The part itself is committed with the next one, or by `settle`."""
         before, self._ready = self._ready, None
-        with beside.meanwhile(before.commit) if before is not None else nullcontext():
-            refusals: list[Refusal] = []
+        refusals: list[Refusal] = []
+        with self._commit_beside(before) as committing:
             people = contacts_of(part, refusals.append)
             batch = self._admission.prepare(self._order, people)
         if before is not None:
+            self._settle(before, committing)
             before.done.result()
-        self._ready = _Ready(partial(self._settle, batch, refusals))
+        self._ready = _Ready(batch, refusals, Future())
         return self._ready.done
 
     @seldom_collected()
@@ -72,17 +65,37 @@ class Pipeline:
         """Commit what is prepared: it may take a while until the next part comes."""
         ready, self._ready = self._ready, None
         if ready is not None:
-            ready.commit()
+            with self._commit_beside(ready) as committing:
+                pass
+            self._settle(ready, committing)
 
     def close(self) -> None:
         """Commit what is left."""
         self.settle()
 
-    def _settle(self, batch: Batch, refusals: list[Refusal]) -> PartDone:
-        """Commit a part; enroll anew those whose circumstances have moved."""
+    def _commit_beside(self, ready: _Ready | None) -> Begun[list[Committed | Conflict]]:
+        return self._runs.committer.begin(ready.batch.units if ready is not None else [])
+
+    def _settle(self, ready: _Ready, committing: Begun[list[Committed | Conflict]]) -> None:
+        """Have the part's result say what came of its commit."""
+        try:
+            ready.done.set_result(self._done(ready.batch, ready.refusals, committing))
+        except Exception as error:
+            ready.done.set_exception(error)
+
+    def _done(
+        self,
+        batch: Batch,
+        refusals: list[Refusal],
+        committing: Begun[list[Committed | Conflict]],
+    ) -> PartDone:
+        """See a part's commit through; enroll anew those whose circumstances have moved."""
+        try:
+            results = committing.result()
+        except StoreUnavailable:
+            results = self._after_lost_answer(batch)
         created = 0
         for attempt in range(MAX_ATTEMPTS + 1):
-            results = self._commit(batch, first=attempt == 0)
             self._record(self._order, batch.refusals)
             refusals += [refusal for _, refusal in batch.refusals]
             again = [
@@ -96,17 +109,10 @@ class Pipeline:
             if attempt < MAX_ATTEMPTS:
                 self._runs.clock.refresh()
                 batch = self._admission.prepare(self._order, again)
+                results = self._runs.committer.commit(batch.units) if batch.units else []
             else:
                 refusals += [Refusal(person.id, "invalid", _MOVED) for person in again]
         return PartDone(created, tuple(refusals))
-
-    def _commit(self, batch: Batch, *, first: bool) -> list[Committed | Conflict]:
-        try:
-            return self._runs.committer.commit(batch.units) if batch.units else []
-        except StoreUnavailable:
-            if not first:
-                raise
-            return self._after_lost_answer(batch)
 
     def _after_lost_answer(self, batch: Batch) -> list[Committed | Conflict]:
         """What became of a commit whose answer was lost: all of it, or nothing of it.

@@ -93,7 +93,9 @@ class Committer:
         return self.decide(Proposal(streams, contacts, lambda _: units))
 
     def _commit(self, units: Sequence[Unit], lease: Lease | None) -> list[Committed | Conflict]:
-        with self._writing:
+        if not units:
+            return []
+        with beside.holding(self._writing):
             return self._store.commit(units, inline=self._inline, lease=lease)
 
     def decide(self, proposal: Proposal) -> list[Committed | Conflict]:

@@ -172,7 +172,7 @@ class Work:
             else:
                 # The next page is read while the database takes in this one.
                 last = opened.rows[-1].position
-                with beside.meanwhile(partial(self._fold_page, opened, chase)) as folding:
+                with beside.begin(partial(self._fold_page, opened, chase)) as folding:
                     ahead = (last, self._read(last))
                 head, more = folding.result()
             if not more:
