@@ -168,5 +168,21 @@ def test_one_part_that_was_not_taken_stops_the_next_one_and_no_more() -> None:
         assert [run.contact_id for run in engine.list_runs().runs] == ["contact_3"]
 
 
+def test_a_part_that_cannot_be_prepared_leaves_the_one_before_its_result() -> None:
+    with open_engine(":memory:") as engine, pytest.MonkeyPatch.context() as patch:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        order = BulkOrder(engine.get_plan("outreach"), Pins(), {}, "command_1", "tester", False)
+        with closing(engine.enrolling(order)) as pipeline:
+            before = pipeline.begin([person(1)])
+            patch.setattr(engine._parts.store, "situation", _unavailable)
+            with pytest.raises(StoreUnavailable):
+                pipeline.begin([person(2)])
+            assert before.done()
+            assert before.result() == PartDone(1, ())
+            patch.undo()
+        assert [run.contact_id for run in engine.list_runs().runs] == ["contact_1"]
+
+
 def _unavailable(*given: object, **named: object) -> list[Committed | Conflict]:
     raise StoreUnavailable("the connection is gone")

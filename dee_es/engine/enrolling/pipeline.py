@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -51,11 +52,10 @@ class Pipeline:
         it could not be. The part itself is committed with the next one, or by `settle`."""
         before, self._ready = self._ready, None
         refusals: list[Refusal] = []
-        with self._commit_beside(before) as committing:
+        with self._committed(before):
             people = contacts_of(part, refusals.append)
             batch = self._admission.prepare(self._order, people)
         if before is not None:
-            self._settle(before, committing)
             before.done.result()
         self._ready = _Ready(batch, refusals, Future())
         return self._ready.done
@@ -64,24 +64,28 @@ class Pipeline:
     def settle(self) -> None:
         """Commit what is prepared: it may take a while until the next part comes."""
         ready, self._ready = self._ready, None
-        if ready is not None:
-            with self._commit_beside(ready) as committing:
-                pass
-            self._settle(ready, committing)
+        with self._committed(ready):
+            pass
 
     def close(self) -> None:
         """Commit what is left."""
         self.settle()
 
-    def _commit_beside(self, ready: _Ready | None) -> Begun[list[Committed | Conflict]]:
-        return self._runs.committer.begin(ready.batch.units if ready is not None else [])
-
-    def _settle(self, ready: _Ready, committing: Begun[list[Committed | Conflict]]) -> None:
-        """Have the part's result say what came of its commit."""
+    @contextmanager
+    def _committed(self, ready: _Ready | None) -> Iterator[None]:
+        """Commit a part beside what the block does; its result is there when the block ends,
+        however that does."""
+        if ready is None:
+            yield
+            return
+        committing = self._runs.committer.begin(ready.batch.units)
         try:
-            ready.done.set_result(self._done(ready.batch, ready.refusals, committing))
-        except Exception as error:
-            ready.done.set_exception(error)
+            yield
+        finally:
+            try:
+                ready.done.set_result(self._done(ready.batch, ready.refusals, committing))
+            except Exception as error:
+                ready.done.set_exception(error)
 
     def _done(
         self,

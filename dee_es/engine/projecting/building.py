@@ -161,20 +161,21 @@ class Work:
         fast as it is folded: they are folded into indexes, and under the append lock.
         """
         chase = _Chase()
-        ahead: tuple[int, Opened] | None = None
+        ahead: dict[int, Opened] = {}
         while True:
             self._pace.begin()
-            ready = ahead is not None and ahead[0] == self.position and ahead[1].rows
-            opened = ahead[1] if ahead is not None and ready else self._read(self.position)
-            ahead = None
+            opened = ahead.get(self.position) or self._read(self.position)
+            ahead = {}
             if self._pace.spares or not opened.rows:
                 head, more = self._fold_page(opened, chase)
             else:
                 # The next page is read while the database takes in this one.
                 last = opened.rows[-1].position
                 with beside.begin(partial(self._fold_page, opened, chase)) as folding:
-                    ahead = (last, self._read(last))
+                    following = self._read(last)
                 head, more = folding.result()
+                if following.rows:
+                    ahead = {last: following}
             if not more:
                 return head
             self._pace.rest()

@@ -80,7 +80,7 @@ class Passes:
         self.held_up: dict[str, Exception] = {}
         self._told: frozenset[str] = frozenset()
 
-    def begin(self) -> None:
+    def take_up_again(self) -> None:
         """Forget which runs were put aside, to try each once more."""
         self.held_up = {}
 
@@ -117,9 +117,10 @@ class Passes:
                 else:
                     self._dispatcher.record_rest()
         except Exception:
-            # What has been decided and begun is sent all the same.
-            with suppress(DeeError):
-                self._complete()
+            # What is on its way into the log already is sent all the same.
+            if self._ahead is not None and self._ahead.commit is not None:
+                with suppress(DeeError):
+                    self._complete()
             raise
         finally:
             self._leave()

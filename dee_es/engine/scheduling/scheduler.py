@@ -48,7 +48,7 @@ class Scheduler:
     def _working(self) -> Iterator[None]:
         """Hold the lease for as long as the block takes, and let go of it afterwards."""
         with self._busy, seldom_collected():
-            self._passes.begin()
+            self._passes.take_up_again()
             self._leases.start_renewing()
             try:
                 yield
@@ -180,7 +180,7 @@ class Scheduler:
                     # What is known of own sends is recorded by right of evidence, lease or not.
                     self._dispatcher.record_rest()
                     if self._leases.acquire() is not None:
-                        self._passes.begin()
+                        self._passes.take_up_again()
                         if on_begin is not None:
                             on_begin()
                         total = total.plus(self._passes.tick(self._clock.refresh()))
