@@ -1,4 +1,5 @@
-"""What the engine needs from the outside, as small protocols that adapters fulfil."""
+"""What the engine needs from the outside, as small protocols that adapters fulfil; `beside` is how
+work goes on in a thread while one of them waits for an answer."""
 
 from dee_es.ports.anchors import (
     Anchor,

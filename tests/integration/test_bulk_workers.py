@@ -13,6 +13,7 @@ import pytest
 from dee_es import BulkResult, Engine, EngineConfig
 from dee_es.core.events import Pins
 from dee_es.engine.enrolling.parts import BulkOrder, PartDone
+from dee_es.engine.enrolling.pipeline import Pipeline
 from dee_es.engine.models import Refusal
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
@@ -149,12 +150,17 @@ def test_in_memory_this_process_does_it_all() -> None:
             engine.bulk_execute(outreach(), [], workers=0)
 
 
+def pipeline_of(engine: Engine) -> Pipeline:
+    """What enrolls parts into the plan of these tests, one after the other."""
+    publish_basics(engine)
+    engine.publish_plan(outreach())
+    order = BulkOrder(engine.get_plan("outreach"), Pins(), {}, "command_1", "tester", False)
+    return engine.enrolling(order)
+
+
 def test_one_part_that_was_not_taken_stops_the_next_one_and_no_more() -> None:
     with open_engine(":memory:") as engine, pytest.MonkeyPatch.context() as patch:
-        publish_basics(engine)
-        engine.publish_plan(outreach())
-        order = BulkOrder(engine.get_plan("outreach"), Pins(), {}, "command_1", "tester", False)
-        with closing(engine.enrolling(order)) as pipeline:
+        with closing(pipeline_of(engine)) as pipeline:
             patch.setattr(engine._parts.store, "commit", _unavailable)
             failed = pipeline.begin([person(1)])
             with pytest.raises(StoreUnavailable):
@@ -170,10 +176,7 @@ def test_one_part_that_was_not_taken_stops_the_next_one_and_no_more() -> None:
 
 def test_a_part_that_cannot_be_prepared_leaves_the_one_before_its_result() -> None:
     with open_engine(":memory:") as engine, pytest.MonkeyPatch.context() as patch:
-        publish_basics(engine)
-        engine.publish_plan(outreach())
-        order = BulkOrder(engine.get_plan("outreach"), Pins(), {}, "command_1", "tester", False)
-        with closing(engine.enrolling(order)) as pipeline:
+        with closing(pipeline_of(engine)) as pipeline:
             before = pipeline.begin([person(1)])
             patch.setattr(engine._parts.store, "situation", _unavailable)
             with pytest.raises(StoreUnavailable):

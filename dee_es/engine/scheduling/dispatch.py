@@ -145,7 +145,7 @@ class Dispatcher:
         is still to be recorded of them."""
         self._note(runs, [INTERRUPTED] * len(runs))
 
-    def given_back(self) -> set[CounterPlace]:
+    def counters_given_back(self) -> set[CounterPlace]:
         """The policy's counters to which what is known and not recorded yet gives anything back."""
         return {
             (use.key, use.slot)

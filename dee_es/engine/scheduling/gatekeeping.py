@@ -190,7 +190,7 @@ def counter_uses(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterU
     return tuple(CounterUse(name, slot, amount, limit) for name, slot, amount, limit in counted)
 
 
-def used(units: Iterable[Unit]) -> dict[CounterPlace, int]:
+def added_by(units: Iterable[Unit]) -> dict[CounterPlace, int]:
     """What units add to the policy's counters once they are committed."""
     added: dict[CounterPlace, int] = {}
     for unit in units:

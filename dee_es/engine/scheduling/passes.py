@@ -14,7 +14,7 @@ from dee_es.core.events import Event, StepDispatched
 from dee_es.core.runs.advance import may_send
 from dee_es.engine.models import TickReport
 from dee_es.engine.scheduling.dispatch import Dispatcher
-from dee_es.engine.scheduling.gatekeeping import Gatekeeper, counter_uses, guarded, used
+from dee_es.engine.scheduling.gatekeeping import Gatekeeper, added_by, counter_uses, guarded
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.transact import LoadedRun, Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
@@ -194,7 +194,7 @@ class Passes:
         # tick that is as late, since a run's own ticks never go back.
         runs = [run for run in runs if run.state.last_tick <= tick]
         asking = [run.state for run in runs if may_send(run.state, tick)]
-        ahead = used(self._ahead.units) if self._ahead is not None else {}
+        ahead = added_by(self._ahead.units) if self._ahead is not None else {}
         looked = self._gatekeeper.look(asking, tick, ahead)
         self._begin()
         meta = self._runs.meta("tick", f"tick_{tick}", tick=tick, actor=actor)
@@ -260,7 +260,7 @@ class Passes:
         events = sum(len(each.events) for each in done) + len(outcomes)
         report = TickReport(ahead.tick, 1, len(done), events, **count)
         sound = len(done) == len(ahead.decided)
-        return report, self._dispatcher.given_back() if sound else None
+        return report, self._dispatcher.counters_given_back() if sound else None
 
     def _leave(self) -> None:
         """Whoever broke it off: what was begun is in the log, and none of its messages is sent."""
