@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -23,10 +23,6 @@ _MOVING: Final = frozenset({_PENDING, _ACTIVE, _WAITING})
 """What arrives for a run in any other status is recorded, and changes no status."""
 _EVIDENCE: Final = frozenset({_FAILED, _COMPLETED, _CANCELLED})
 """What becomes of a last send after the run has stopped is recorded and changes nothing."""
-
-Changes = Mapping[str, Any]
-"""Columns of a row and what they are to hold."""
-_NOTHING: Final[Changes] = {}
 
 
 class RunList(OneTable):
@@ -55,14 +51,15 @@ class RunList(OneTable):
 
     def key(self, event: e.RecordedEvent) -> str | None:
         """The run, for every event of one."""
-        return event.stream_id if is_run(event.stream_id) else None
+        stream_id = event.stream_id
+        return stream_id if is_run(stream_id) else None
 
     def fold(self, row: RunRow | None, event: e.RecordedEvent) -> RunRow:
         """The run's row after the event."""
         if row is None:
             return _created(event)
-        changes = _FOLDS.get(type(event.event), _unchanged)(row, event.event, event.meta)
-        return replace(row, version=event.version, current_tick=event.meta.tick, **changes)
+        row = replace(row, version=event.version, current_tick=event.meta.tick)
+        return _FOLDS.get(type(event.event), _unchanged)(row, event.event, event.meta)
 
     def tally(self, row: RunRow) -> Iterable[CountKey]:
         """The counts the run is part of."""
@@ -95,110 +92,111 @@ def _created(event: e.RecordedEvent) -> RunRow:
     )
 
 
-def _unchanged(row: RunRow, event: e.Event, meta: e.Meta) -> Changes:
-    del row, event, meta
-    return _NOTHING
+def _unchanged(row: RunRow, event: e.Event, meta: e.Meta) -> RunRow:
+    del event, meta
+    return row
 
 
-def _settled(status: str, reason: str | None = None) -> Changes:
-    return {"status": status, "status_reason": reason, "resume_tick": None}
+def _settled(row: RunRow, status: str, reason: str | None = None) -> RunRow:
+    return replace(row, status=status, status_reason=reason, resume_tick=None)
 
 
-_GOES_ON: Final = _settled(_ACTIVE)
+def _goes_on(row: RunRow, event: e.Event, meta: e.Meta) -> RunRow:
+    del event, meta
+    return _settled(row, _ACTIVE)
 
 
-def _active(row: RunRow) -> Changes:
-    return _GOES_ON if row.status in _MOVING else _NOTHING
+def _active(row: RunRow) -> RunRow:
+    return _settled(row, _ACTIVE) if row.status in _MOVING else row
 
 
-def _waiting(row: RunRow, until: int, reason: str | None) -> Changes:
+def _waiting(row: RunRow, until: int, reason: str | None) -> RunRow:
     if row.status not in _MOVING:
-        return _NOTHING
-    return {"status": _WAITING, "status_reason": reason, "resume_tick": until}
+        return row
+    return replace(row, status=_WAITING, status_reason=reason, resume_tick=until)
 
 
-def _done(row: RunRow, step_id: str) -> Changes:
+def _done(row: RunRow, step_id: str) -> RunRow:
     if row.status in _EVIDENCE or row.current_step != step_id:
-        return _NOTHING
-    return {**_active(row), "steps_completed": row.steps_completed + 1}
+        return row
+    return replace(_active(row), steps_completed=row.steps_completed + 1)
 
 
-def _ended(status: str, reason: str | None, meta: e.Meta) -> Changes:
-    return {
-        **_settled(status, reason),
-        "current_step": None,
-        "steps_remaining": 0,
-        "completed_tick": meta.tick,
-    }
+def _ended(row: RunRow, status: str, reason: str | None, meta: e.Meta) -> RunRow:
+    return replace(
+        _settled(row, status, reason),
+        current_step=None,
+        steps_remaining=0,
+        completed_tick=meta.tick,
+    )
 
 
-def _scheduled(row: RunRow, event: e.RunScheduled, meta: e.Meta) -> Changes:
-    del row, meta
-    return {
-        "status": _PENDING,
-        "status_reason": None,
-        "start_tick": event.start_tick,
-        "resume_tick": event.start_tick,
-    }
-
-
-def _entered(row: RunRow, event: e.StepEntered, meta: e.Meta) -> Changes:
+def _scheduled(row: RunRow, event: e.RunScheduled, meta: e.Meta) -> RunRow:
     del meta
-    return {
-        **_active(row),
-        "current_step": event.step_id,
-        "steps_remaining": event.steps_remaining,
-    }
+    return replace(
+        row,
+        status=_PENDING,
+        status_reason=None,
+        start_tick=event.start_tick,
+        resume_tick=event.start_tick,
+    )
 
 
-def _deferred(row: RunRow, event: e.StepDeferred, meta: e.Meta) -> Changes:
+def _entered(row: RunRow, event: e.StepEntered, meta: e.Meta) -> RunRow:
+    del meta
+    return replace(_active(row), current_step=event.step_id, steps_remaining=event.steps_remaining)
+
+
+def _deferred(row: RunRow, event: e.StepDeferred, meta: e.Meta) -> RunRow:
     del meta
     if event.resend:
-        return _NOTHING
+        return row
     return _waiting(row, event.until_tick, f"{event.rule}: {event.detail}")
 
 
-def _retried(row: RunRow, event: e.StepRetried, meta: e.Meta) -> Changes:
+def _retried(row: RunRow, event: e.StepRetried, meta: e.Meta) -> RunRow:
     del meta
     if event.resend:
-        return _NOTHING
+        return row
     return _waiting(row, event.retry_tick, f"attempt {event.attempt}: {event.error}")
 
 
-def _resolved(row: RunRow, event: e.StepResolved, meta: e.Meta) -> Changes:
+def _resolved(row: RunRow, event: e.StepResolved, meta: e.Meta) -> RunRow:
     del meta
     if event.outcome == "failed":
-        return {"status_reason": f"step {event.step_id} resolved as failed"}
+        return replace(row, status_reason=f"step {event.step_id} resolved as failed")
     done = event.outcome == "delivered" and not event.resend and row.current_step == event.step_id
-    return {**_GOES_ON, "steps_completed": row.steps_completed + done}
+    return replace(_settled(row, _ACTIVE), steps_completed=row.steps_completed + done)
 
 
-def _completed(row: RunRow, event: e.RunCompleted, meta: e.Meta) -> Changes:
+def _completed(row: RunRow, event: e.RunCompleted, meta: e.Meta) -> RunRow:
     done = row.steps_completed + (event.step_id is not None)
-    ended = _ended(_COMPLETED, None, meta)
-    return {**ended, "steps_completed": done, "outcome": event.outcome}
+    ended = _ended(row, _COMPLETED, None, meta)
+    return replace(ended, steps_completed=done, outcome=event.outcome)
 
 
-_FOLDS: Final[dict[type[e.Event], Callable[[RunRow, Any, e.Meta], Changes]]] = {
+_FOLDS: Final[dict[type[e.Event], Callable[[RunRow, Any, e.Meta], RunRow]]] = {
     e.RunScheduled: _scheduled,
-    e.RunStarted: lambda row, event, meta: _GOES_ON,
-    e.RunPaused: lambda row, event, meta: _settled(_PAUSED, meta.reason or event.cause),
-    e.RunResumed: lambda row, event, meta: _GOES_ON,
-    e.RunRetried: lambda row, event, meta: _GOES_ON,
-    e.RunFailed: lambda row, event, meta: _settled(_FAILED, event.cause),
+    e.RunStarted: _goes_on,
+    e.RunPaused: lambda row, event, meta: _settled(row, _PAUSED, meta.reason or event.cause),
+    e.RunResumed: _goes_on,
+    e.RunRetried: _goes_on,
+    e.RunFailed: lambda row, event, meta: _settled(row, _FAILED, event.cause),
     e.RunCompleted: _completed,
-    e.RunCancelled: lambda row, event, meta: _ended(_CANCELLED, meta.reason or event.cause, meta),
+    e.RunCancelled: lambda row, event, meta: _ended(
+        row, _CANCELLED, meta.reason or event.cause, meta
+    ),
     e.StepEntered: _entered,
-    e.StepDispatched: lambda row, event, meta: _NOTHING if event.resend else _active(row),
+    e.StepDispatched: lambda row, event, meta: row if event.resend else _active(row),
     e.StepPending: lambda row, event, meta: _waiting(
         row, event.deadline_tick, "waiting for the call's outcome"
     ),
     # Evidence, and a message that went out again, are beside the run's own way.
     e.StepCompleted: lambda row, event, meta: (
-        _NOTHING if event.late or event.resend else _done(row, event.step_id)
+        row if event.late or event.resend else _done(row, event.step_id)
     ),
     e.BranchEvaluated: lambda row, event, meta: _done(row, event.step_id),
-    e.StepSkipped: lambda row, event, meta: _NOTHING if event.resend else _done(row, event.step_id),
+    e.StepSkipped: lambda row, event, meta: row if event.resend else _done(row, event.step_id),
     e.StepDeferred: _deferred,
     e.StepRetried: _retried,
     e.StepResolved: _resolved,

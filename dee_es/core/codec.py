@@ -7,12 +7,13 @@ bytes. Encryption itself is the key store's; this module only says what is encry
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
 from dee_es.core.events import Event, Meta
-from dee_es.core.registry import NAMES, REGISTRY
+from dee_es.core.registry import NAMES, REGISTRY, Entry
 from dee_es.core.upcasts import current_entry, lift, lift_personal
 from dee_es.core.values import check_payload_size
 from dee_es.errors import IntegrityViolation
@@ -33,13 +34,29 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 _envelope: Final = msgspec.json.Decoder(_Envelope)
 _events: Final = {name: msgspec.json.Decoder(entry.cls) for name, entry in REGISTRY.items()}
-# Nearly every event is in its current schema, and one pass is quicker than two.
-_current: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    name: msgspec.json.Decoder(
-        msgspec.defstruct(f"Current{name}", [("schema", int), ("meta", Meta), ("data", entry.cls)])
-    )
-    for name, entry in REGISTRY.items()
-}
+
+
+class Current(Protocol):
+    """The public part of an event in its current schema."""
+
+    schema: int
+    meta: Meta
+    data: Any
+
+
+def current_reader(name: str, entry: Entry) -> Callable[[bytes], Current]:
+    """What reads the public part of an event in one pass, if it is in the entry's schema; raises
+    one of `OTHERWISE` if it is in another, or at fault."""
+    schema = Annotated[int, msgspec.Meta(ge=entry.schema, le=entry.schema)]
+    fields = [("schema", schema), ("meta", Meta), ("data", entry.cls)]
+    shape: Any = msgspec.defstruct(f"Current{name}", fields, frozen=True, gc=False)
+    decoder: msgspec.json.Decoder[Current] = msgspec.json.Decoder(shape)
+    return decoder.decode
+
+
+CURRENT: Final = {name: current_reader(name, entry) for name, entry in REGISTRY.items()}
+"""A reader for each name: nearly every event is in its current schema. `decode` reads any other."""
+OTHERWISE: Final = (msgspec.DecodeError, ValueError, KeyError, RecursionError)
 _personal: Final = {
     name: msgspec.json.Decoder(entry.cls.personal_type)
     for name, entry in REGISTRY.items()
@@ -68,7 +85,7 @@ def join(public: bytes, personal: bytes) -> bytes:
     return b"".join((len(public).to_bytes(4, "big"), public, personal))
 
 
-def split(payload: bytes, where: str) -> tuple[bytes, bytes]:
+def split(payload: bytes, where: object) -> tuple[bytes, bytes]:
     """Take a payload apart again; raises `IntegrityViolation` naming `where` if it is cut."""
     size = int.from_bytes(payload[:4], "big")
     if len(payload) < 4 + size:
@@ -76,7 +93,7 @@ def split(payload: bytes, where: str) -> tuple[bytes, bytes]:
     return payload[4 : 4 + size], payload[4 + size :]
 
 
-def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tuple[Event, Meta]:
+def decode(name: str, public: bytes, personal: bytes | None, where: object) -> tuple[Event, Meta]:
     """Rebuild an event in its current shape; `personal` is decrypted JSON, or None.
 
     Raises `UnknownEventVersion` for a name or schema this code does not know, and
@@ -84,13 +101,12 @@ def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tupl
     """
     # Nearly every event is of the current shape; any other, or a fault, is read with more care.
     try:
-        stored = _current[name].decode(public)
-        if stored.schema == REGISTRY[name].schema:
-            if not personal:
-                return stored.data, stored.meta
-            part = _personal[name].decode(personal)
-            return msgspec.structs.replace(stored.data, personal=part), stored.meta
-    except (msgspec.DecodeError, ValueError, KeyError, RecursionError):
+        stored = CURRENT[name](public)
+        if not personal:
+            return stored.data, stored.meta
+        part = _personal[name].decode(personal)
+        return msgspec.structs.replace(stored.data, personal=part), stored.meta
+    except OTHERWISE:
         pass  # What it is instead is found out below.
     try:
         envelope = _envelope.decode(public)
@@ -103,7 +119,7 @@ def decode(name: str, public: bytes, personal: bytes | None, where: str) -> tupl
         if personal:
             held = _personal_part(name, envelope.schema, entry.schema, personal)
             event = msgspec.structs.replace(event, personal=held)
-    except (msgspec.DecodeError, ValueError, KeyError, RecursionError) as error:
+    except OTHERWISE as error:
         raise IntegrityViolation(f"{where}: the payload is not that of a {name}") from error
     return event, envelope.meta
 

@@ -79,7 +79,7 @@ def shape(name: str, schema: int) -> type[Event]:
     return entry.cls if schema == entry.schema else UPCASTS[name, schema].former
 
 
-def current_entry(name: str, schema: int, where: str) -> Entry:
+def current_entry(name: str, schema: int, where: object) -> Entry:
     """The registry's entry for a stored name and schema.
 
     Raises `UnknownEventVersion`, naming `where`, for a name that is not in the table or a schema

@@ -18,7 +18,7 @@ from __future__ import annotations
 import select
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
@@ -31,6 +31,8 @@ _LOOK_S: Final = 0.1
 """How long an answer is waited for before whoever waits may look at the clock."""
 _LOCKED_S: Final = 0.001
 """How often a lock is tried that another thread holds."""
+_PART: Final = 25
+"""Items of some microseconds each that are worked on between two looks at what was begun."""
 
 
 class Awaited(NamedTuple):
@@ -188,6 +190,15 @@ def go_on() -> None:
     """Let what this thread has begun go on, if the answer that it waits for has come."""
     if _here.begun and _here.running is None and _here.look():
         _here.step()
+
+
+def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Many items in parts, with a look before each behind the first whether what was begun can go
+    on."""
+    for start in range(0, len(items), _PART):
+        if start:
+            go_on()
+        yield items[start : start + _PART]
 
 
 def finish() -> None:

@@ -18,6 +18,10 @@ class StoredRow(msgspec.Struct, frozen=True, gc=False):
     name: str
     state: bytes
 
+    def __str__(self) -> str:
+        """How error texts name it."""
+        return f"{self.stream_id} entry {self.version} (position {self.position})"
+
 
 class SealedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event ready to store: encoded, encrypted and chained.

@@ -12,6 +12,7 @@ from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import (
     IntegrityViolation,
+    ProjectionStuck,
     ProjectionUnavailable,
     RebuildRefused,
     StoreUnavailable,
@@ -98,6 +99,18 @@ def test_whatever_was_edited_into_a_row_is_found_and_named(
         file_engine.projections.rebuild(name)
     file_engine.projections.rebuild(name, accept=True)
     assert file_engine.projections.verify(name).ok
+
+
+@pytest.mark.parametrize("state", ["'text'", "7", "X''", "X'44454532'"])
+def test_what_was_edited_into_the_log_is_told_by_its_place(file_engine: Engine, state: str) -> None:
+    position = file_engine.health().position - 1
+    change(
+        file_engine,
+        "DROP TRIGGER stored_events_refuse_update",
+        f"UPDATE stored_events SET state = {state} WHERE notification_id = {position}",
+    )
+    with pytest.raises(ProjectionStuck, match=f"position {position} .*: unreadable"):
+        file_engine.projections.rebuild("run_list")
 
 
 def test_a_row_that_cannot_be_counted_is_not_made_anew_alone(file_engine: Engine) -> None:

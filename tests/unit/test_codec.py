@@ -12,6 +12,7 @@ from dee_es.core import events as e
 from dee_es.core.registry import REGISTRY, Entry
 from dee_es.core.values import MAX_PAYLOAD_BYTES
 from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion
+from tests.support.schemas import register
 
 META = e.Meta(7, "cmd_1", "execute", 1_700_000_000_000, "ann", "because")
 WHERE = "run_x entry 3"
@@ -140,7 +141,7 @@ def test_an_event_without_personal_data_has_no_personal_part() -> None:
 @pytest.fixture
 def third_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if RunFailed had changed twice: `why` became `reason`, then `cause`."""
-    monkeypatch.setitem(REGISTRY, "RunFailed", Entry(e.RunFailed, 3, "run.failed"))
+    register(monkeypatch, "RunFailed", Entry(e.RunFailed, 3, "run.failed"))
     steps = {
         ("RunFailed", 1): upcasts.Upcast(
             e.RunFailed, lambda old: {"reason": old["why"], "step_id": old.get("step_id")}
@@ -175,7 +176,7 @@ def test_an_old_event_that_lacks_what_it_must_have_is_told_by_its_place() -> Non
 
 
 def test_a_personal_part_is_lifted_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(REGISTRY, "StepFailed", Entry(e.StepFailed, 2, "error.occurred"))
+    register(monkeypatch, "StepFailed", Entry(e.StepFailed, 2, "error.occurred"))
     step = upcasts.Upcast(e.StepFailed, personal=lambda old: {"data": old["details"]})
     monkeypatch.setitem(upcasts.UPCASTS, ("StepFailed", 1), step)
     public = public_of(e.StepFailed("intro", "x"), schema=1)

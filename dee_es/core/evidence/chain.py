@@ -72,7 +72,7 @@ def seal(
     return own, b"".join((FORMAT, previous, own, payload))
 
 
-def unseal(state: bytes, where: str) -> SealedState:
+def unseal(state: bytes, where: object) -> SealedState:
     """Take a stored state apart; raises `IntegrityViolation` naming `where` if it is malformed."""
     try:
         malformed = is_malformed(state)

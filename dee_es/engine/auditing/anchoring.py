@@ -10,7 +10,7 @@ from dee_es.core.evidence import chain, checkpoint, merkle
 from dee_es.core.evidence.merkle import Span, SpanRoots
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.auditing.signed_log import SignedLog
-from dee_es.engine.log.journal import Journal, checksum_of, place
+from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.missing import missing_run
 from dee_es.errors import (
     AnchorUnavailable,
@@ -109,7 +109,7 @@ class Anchoring:
             except (IntegrityViolation, UnknownEventVersion):
                 continue  # its chain is broken, which verification says
             assert isinstance(event, e.CheckpointSigned), "named so"
-            problems += _add(roots, event.note, place(row), origin, signer, event.size)
+            problems += _add(roots, event.note, str(row), origin, signer, event.size)
             recorded.update(dict.fromkeys(event.places, event.size))
         for anchor in self._anchors:
             try:

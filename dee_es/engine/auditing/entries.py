@@ -16,7 +16,7 @@ from dee_es.core.ids import SYSTEM_STREAM, is_run, ulid
 from dee_es.core.registry import REGISTRY
 from dee_es.core.runs.run import evolve
 from dee_es.core.runs.state import RunState
-from dee_es.engine.log.journal import Journal, place
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer
 from dee_es.engine.past.time_travel import context_of
 from dee_es.ports import StoredRow
@@ -91,7 +91,7 @@ def _entry(
     scale: TimeScale,
 ) -> AuditLogEntry:
     meta, held = recorded.meta, recorded.event
-    sealed = chain.unseal(row.state, place(row))
+    sealed = chain.unseal(row.state, row)
     timestamp = scale.time(meta.tick)
     given, came = _parts(held)
     kind, _, name = recorded.stream_id.partition(":")

@@ -10,7 +10,7 @@ from dee_es.core import events as e
 from dee_es.core.evidence import chain, checkpoint
 from dee_es.core.evidence.merkle import Edge
 from dee_es.core.ids import SYSTEM_STREAM
-from dee_es.engine.log.journal import Journal, checksum_of, place
+from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.errors import IntegrityViolation, InvalidInput
 from dee_es.ports import EventStore, Signer, SignerSource, StoredRow
 
@@ -59,7 +59,7 @@ class SignedLog:
         while upto > 0:
             after = max(0, upto - many)
             for row in reversed(self._block(after, upto)):
-                sealed = chain.unseal(row.state, place(row))
+                sealed = chain.unseal(row.state, row)
                 if self._checked(row, sealed.previous) != expected:
                     raise _broken(row, "it is not the entry that the one after it names")
                 newest = newest or row
@@ -149,7 +149,7 @@ def edge_of(event: e.CheckpointSigned) -> Edge:
 def _checksums(page: Sequence[StoredRow]) -> list[bytes]:
     found = []
     for row in page:
-        sealed = chain.unseal(row.state, place(row))
+        sealed = chain.unseal(row.state, row)
         fault = chain.fault(row.stream_id, row.version, row.name, sealed.previous, row.state)
         if fault is not None:
             raise _broken(row, fault)
@@ -158,4 +158,4 @@ def _checksums(page: Sequence[StoredRow]) -> list[bytes]:
 
 
 def _broken(row: StoredRow, problem: str) -> IntegrityViolation:
-    return IntegrityViolation(f"{place(row)}: {problem}; run `dee audit verify`")
+    return IntegrityViolation(f"{row}: {problem}; run `dee audit verify`")

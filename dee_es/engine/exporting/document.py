@@ -26,7 +26,7 @@ from dee_es.engine.exporting.document_parts import (
 )
 from dee_es.engine.exporting.draft import Draft
 from dee_es.engine.exporting.scope import Selection
-from dee_es.engine.log.journal import Journal, place
+from dee_es.engine.log.journal import Journal
 from dee_es.engine.past.explain import Narrator
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.ports import StoredRow
@@ -140,7 +140,7 @@ class Report:
         for row in rows:
             recorded = told.get((row.stream_id, row.version))
             if recorded is None:
-                lines.append((str(row.position), "", f"{place(row)} cannot be read."))
+                lines.append((str(row.position), "", f"{row} cannot be read."))
             else:
                 time = self._head.time(recorded.meta.tick) or ""
                 lines.append((str(row.position), time, self._sentence(recorded)))

@@ -22,7 +22,7 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.evidence import chain
 from dee_es.core.ids import SYSTEM_STREAM, is_run, ulid
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.log.journal import Journal, place
+from dee_es.engine.log.journal import Journal
 from dee_es.errors import DeeError, IntegrityViolation
 from dee_es.ports import EventStore, StoredRow
 
@@ -113,7 +113,7 @@ class Records:
             # SQLite keeps anything in any column; such a row is none that a file could hold.
             numbers = type(row.version), type(row.position)
             if numbers != (int, int) or type(row.state) is not bytes:
-                raise IntegrityViolation(f"{place(row)} is no entry; run `dee audit verify`")
+                raise IntegrityViolation(f"{row} is no entry; run `dee audit verify`")
         # If a row is damaged, keys are fetched one by one.
         with suppress(IntegrityViolation):
             self._journal.preload(rows)
@@ -121,16 +121,16 @@ class Records:
     def _read(self, row: StoredRow) -> _Read | None:
         """What can be read of a row, noticing whether it verifies; None if nothing can."""
         try:
-            previous = chain.unseal(row.state, place(row)).previous
+            previous = chain.unseal(row.state, row).previous
         except IntegrityViolation as error:
             self.problems.append(str(error))
             return None
         fault = chain.fault(row.stream_id, row.version, row.name, previous, row.state)
         if fault is not None:
-            self.problems.append(f"{place(row)}: {fault}")
+            self.problems.append(f"{row}: {fault}")
         read = self._opened(row)
         if read is None:
-            self.problems.append(f"{place(row)}: its public part cannot be read")
+            self.problems.append(f"{row}: its public part cannot be read")
         elif read.personal is not None:
             self.shown += 1
         return read
@@ -138,8 +138,8 @@ class Records:
     def _opened(self, row: StoredRow) -> _Read | None:
         plain, erased = None, False
         try:
-            sealed = chain.unseal(row.state, place(row))
-            public, hidden = codec.split(sealed.payload, place(row))
+            sealed = chain.unseal(row.state, row)
+            public, hidden = codec.split(sealed.payload, row)
             held = _decoder.decode(public)
         except _UNREADABLE:
             return None

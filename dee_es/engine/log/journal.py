@@ -10,7 +10,7 @@ import msgspec
 from dee_es.core import codec
 from dee_es.core.events import Event, Meta, RecordedEvent
 from dee_es.core.evidence import chain
-from dee_es.errors import IntegrityViolation, KeyDestroyed, UnknownEventVersion
+from dee_es.errors import IntegrityViolation, KeyDestroyed
 from dee_es.ports import KeyStore, SealedEvent, StoredRow
 
 KEY_ID_BYTES: Final = 16
@@ -68,29 +68,26 @@ class Journal:
             if problem is None and row.version != expected:
                 problem = f"entry {expected} is missing before it"
             if problem is not None:
-                raise IntegrityViolation(f"{place(row)}: {problem}; run `dee audit verify`")
-            where = place(row)
-            sealed = chain.unseal(row.state, where)
+                raise IntegrityViolation(f"{row}: {problem}; run `dee audit verify`")
+            sealed = chain.unseal(row.state, row)
             previous = sealed.checksum
-            opened.append(self._revealed(row, *codec.split(sealed.payload, where), where))
+            opened.append(self._revealed(row, *codec.split(sealed.payload, row)))
         return opened
 
     def open_one(self, row: StoredRow) -> RecordedEvent:
         """Read a single row, personal data included; its place in the chain is not checked."""
-        where = place(row)
-        payload = chain.unseal(row.state, where).payload
-        return self._revealed(row, *codec.split(payload, where), where)
+        return self._revealed(row, *codec.split(payload_of(row), row))
 
     def open_each(self, rows: Iterable[StoredRow]) -> list[RecordedEvent]:
         """Read many single rows like `open_one`, with their keys fetched at once."""
-        parts = [(row, *codec.split(payload_of(row), place(row))) for row in rows]
+        parts = [(row, *codec.split(payload_of(row), row)) for row in rows]
         self._keys.preload({hidden[:KEY_ID_BYTES] for _, _, hidden in parts if hidden})
-        return [self._revealed(row, public, hidden, place(row)) for row, public, hidden in parts]
+        return [self._revealed(row, public, hidden) for row, public, hidden in parts]
 
     def reveal(self, row: StoredRow) -> tuple[bytes, bytes | None, bool]:
         """A row's parts as they were encoded, whatever event it is of: the public one, the personal
         one decrypted (None if there is none or its key was destroyed), and whether it was."""
-        public, hidden = codec.split(payload_of(row), place(row))
+        public, hidden = codec.split(payload_of(row), row)
         if not hidden:
             return public, None, False
         key_id, ciphertext = hidden[:KEY_ID_BYTES], hidden[KEY_ID_BYTES:]
@@ -99,56 +96,52 @@ class Journal:
 
     def open_public(self, rows: Iterable[StoredRow]) -> list[RecordedEvent]:
         """Read rows without their personal data, which no projection may hold."""
-        return [_public(row) for row in rows]
+        opened = []
+        for row in rows:
+            state, name = row.state, row.name
+            try:
+                end = _PUBLIC + int.from_bytes(state[_PUBLIC - 4 : _PUBLIC], "big")
+                if len(state) < end or not state.startswith(chain.FORMAT):
+                    raise ValueError
+                current = codec.CURRENT[name](state[_PUBLIC:end])
+                event, meta = current.data, current.meta
+            except (*codec.OTHERWISE, TypeError):
+                public, _ = codec.split(payload_of(row), row)
+                event, meta = codec.decode(name, public, None, row)
+            opened.append(
+                RecordedEvent(row.stream_id, row.version, name, row.position, meta, event)
+            )
+        return opened
 
     def preload(self, rows: Iterable[StoredRow]) -> None:
         """Fetch the keys of many rows at once."""
         found = (key_id_of(row) for row in rows)
         self._keys.preload({key_id for key_id in found if key_id is not None})
 
-    def _revealed(self, row: StoredRow, public: bytes, hidden: bytes, where: str) -> RecordedEvent:
+    def _revealed(self, row: StoredRow, public: bytes, hidden: bytes) -> RecordedEvent:
         """The event of a row's parts, with what is hidden decrypted."""
         plain, erased = None, False
         if hidden:
             key_id, ciphertext = hidden[:KEY_ID_BYTES], hidden[KEY_ID_BYTES:]
             plain = self._keys.decrypt(key_id, row.stream_id, row.version, ciphertext)
             erased = plain is None
-        event, meta = codec.decode(row.name, public, plain, where)
+        event, meta = codec.decode(row.name, public, plain, row)
         return RecordedEvent(
             row.stream_id, row.version, row.name, row.position, meta, event, 0, erased
         )
 
 
-def place(row: StoredRow) -> str:
-    """How error texts name an entry."""
-    return f"{row.stream_id} entry {row.version} (position {row.position})"
-
-
 def checksum_of(row: StoredRow) -> bytes:
     """The row's own checksum, as stored."""
-    return chain.unseal(row.state, place(row)).checksum
+    return chain.unseal(row.state, row).checksum
 
 
 def payload_of(row: StoredRow) -> bytes:
     """What is stored of the event itself."""
-    return chain.unseal(row.state, place(row)).payload
+    return chain.unseal(row.state, row).payload
 
 
 def key_id_of(row: StoredRow) -> bytes | None:
     """The id of the key that the row's personal part is encrypted under, None if it has none."""
-    _, hidden = codec.split(chain.unseal(row.state, place(row)).payload, place(row))
+    _, hidden = codec.split(chain.unseal(row.state, row).payload, row)
     return hidden[:KEY_ID_BYTES] or None
-
-
-def _public(row: StoredRow) -> RecordedEvent:
-    """A row without its personal part; its place is only put into words for an error."""
-    state, name = row.state, row.name
-    end = _PUBLIC + int.from_bytes(state[_PUBLIC - 4 : _PUBLIC], "big")
-    if not state.startswith(chain.FORMAT) or len(state) < end:
-        where = place(row)
-        codec.split(chain.unseal(state, where).payload, where)
-    try:
-        event, meta = codec.decode(name, state[_PUBLIC:end], None, "")
-    except (IntegrityViolation, UnknownEventVersion):
-        event, meta = codec.decode(name, state[_PUBLIC:end], None, place(row))
-    return RecordedEvent(row.stream_id, row.version, name, row.position, meta, event)

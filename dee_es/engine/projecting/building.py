@@ -14,17 +14,12 @@ from typing import Any, Final
 from dee_es.core.projection import Build, Table
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.context import Context
-from dee_es.engine.projecting.folding import (
-    Opened,
-    Page,
-    advance,
-    open_page,
-    open_rows,
-    page_of,
-)
+from dee_es.engine.projecting.folding import Writes, advance
 from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
+from dee_es.engine.projecting.pages import Page, first_of_runs, open_page, page_of
 from dee_es.engine.projecting.projector import AnyProjection
+from dee_es.engine.projecting.upcoming import Pages, Ready
 from dee_es.errors import RebuildRefused
 from dee_es.ports import (
     BuildKey,
@@ -39,8 +34,6 @@ _LAST_PAGE: Final = 1_000
 _ROUNDS: Final = 3
 _INDEXERS: Final = 2
 """Indexes made at a time: each is the work of one core of the database's."""
-_PART: Final = 200
-"""Entries that are read down to their events between two looks at what the database answers."""
 _NOTED_S: Final = 0.5
 """How often the database is told how long a rebuild has worked, in seconds of work."""
 
@@ -70,7 +63,7 @@ class Work:
         self._store, self._views = context.store, context.views
         self._journal, self._wall = context.journal, context.wall
         self.build = began.build
-        self.position = began.row.position
+        self._row = began.row
         # Nothing is archived while a projection is being rebuilt.
         self._archived = context.store.archived()
         self._began, self._pace, self._on_progress = began, pace, on_progress
@@ -83,6 +76,11 @@ class Work:
         for row in self._views.rebuilds():
             if (row.name, row.version, row.number) == self.build.key and began.row.position:
                 self._started_ms, self._before_ms = row.started_ms, row.worked_ms
+
+    @property
+    def position(self) -> int:
+        """The last position of the log that is folded."""
+        return self._row.position
 
     @property
     def worked_s(self) -> float:
@@ -161,55 +159,43 @@ class Work:
         fast as it is folded: they are folded into indexes, and under the append lock.
         """
         chase = _Chase()
-        ahead: dict[int, Opened] = {}
-        while True:
-            self._pace.begin()
-            opened = ahead.get(self.position) or self._read(self.position)
-            ahead = {}
-            if self._pace.spares or not opened.rows:
-                head, more = self._fold_page(opened, chase)
-            else:
-                # The next page is read while the database takes in this one.
-                last = opened.rows[-1].position
-                with beside.begin(partial(self._fold_page, opened, chase)) as folding:
-                    following = self._read(last)
+        pages = Pages(self._store, self._views, self._journal, self.build, self._pace)
+        ready: Ready | None = None
+        try:
+            while True:
+                self._pace.begin()
+                if ready is None or ready.onto != self._row:
+                    ready = pages.first(self._row)
+                # The next page is made ready while the database takes in this one.
+                with beside.begin(partial(self._fold_page, ready, chase)) as folding:
+                    following = pages.behind(ready)
                 head, more = folding.result()
-                if following.rows:
-                    ahead = {last: following}
-            if not more:
-                return head
-            self._pace.rest()
-            self.tell("reading", self.position, head)
+                if not more:
+                    return head
+                ready = following
+                self._pace.rest()
+                self.tell("reading", self.position, head)
+        finally:
+            beside.finish()
 
-    def _read(self, after: int) -> Opened:
-        """The entries behind a position, down to their events; no more than there are."""
-        rows = self._store.read_log(after, self._pace.page)
-        parts = []
-        for start in range(0, len(rows), _PART):
-            parts.append(open_rows(self._journal, rows[start : start + _PART]))
-            beside.go_on()
-        return Opened(
-            rows,
-            [event for part in parts for event in part.events],
-            tuple(poison for part in parts for poison in part.unreadable),
-        )
-
-    def _fold_page(self, opened: Opened, chase: _Chase) -> tuple[int, bool]:
+    def _fold_page(self, ready: Ready, chase: _Chase) -> tuple[int, bool]:
         """Fold entries in a transaction, if they are what comes next; returns the log's head, and
         whether there is more to fold."""
+        opened = ready.opened
         with self._views.building() as tx:
             row = self._held(tx)
             head = tx.head()
-            if row.position != self.position:
+            if row.position != ready.onto.position:
                 # Appends have folded into it since, as long as it was level.
-                self.position = row.position
+                self._row = row
                 return head, True
             most = min(max(self._pace.page, len(opened.rows)), _LAST_PAGE)
             if head - row.position <= most:
                 return head, False
-            if len(opened.rows) > 1 and opened.rows[-1].position == head:
-                # Strictly below the head: there no append takes this build for level.
-                opened = opened.without_last()
+            if not opened.rows:
+                # They have come since.
+                self._row = row
+                return head, True
             if chase.is_lost(row.position, head):
                 if head - row.position <= _LAST_PAGE:
                     return head, False
@@ -218,7 +204,15 @@ class Work:
                     f"the log grows faster than {self.build.name!r} can be folded; raise "
                     f"--throttle or --page, or try again when less is written{kept}"
                 )
-            self._advance(tx, row, page_of(opened, row.ordinal, tx))
+            page, writes = ready.page, ready.writes
+            if len(opened.rows) > 1 and opened.position == head:
+                # Strictly below the head: there no append takes this build for level.
+                opened, page = opened.without_last(), None
+            if page is None or ready.onto != row:
+                first = [each.stream_id for each in first_of_runs(opened.rows)]
+                numbers = tx.ordinals(first) if first else None
+                page, writes = page_of(opened, row.ordinal, numbers), None
+            self._advance(tx, row, page, writes)
         return head, True
 
     def level(self, then: Callable[[TableTransaction, BuildRow], None] | None = None) -> None:
@@ -233,7 +227,7 @@ class Work:
                             tx, row, open_page(self._journal, rows, row.ordinal, tx)
                         )
                     # Appends may have folded into it, too.
-                    self.position = row.position
+                    self._row = row
                     if then is not None:
                         then(tx, row)
                     break
@@ -246,14 +240,17 @@ class Work:
             raise RebuildRefused(f"the new build of {self.build.name!r} was dropped meanwhile")
         return row
 
-    def _advance(self, tx: TableTransaction, row: BuildRow, page: Page) -> BuildRow:
+    def _advance(
+        self, tx: TableTransaction, row: BuildRow, page: Page, ahead: Writes | None = None
+    ) -> BuildRow:
         # To become what is read, it must be whole; to be compared, it may lack what the other does.
         checking = row.state == "checking"
-        after = advance(tx, self.build, row, page, self._wall.now_ms() if checking else None)
+        parked_ms = self._wall.now_ms() if checking else None
+        after = advance(tx, self.build, row, page, parked_ms, ahead)
         if not checking and self._pace.worked_s >= self._noted + _NOTED_S:
             self._noted = self._pace.worked_s
             tx.save_rebuild(self.record(after.position, 0, "", None))
-        self.position = after.position
+        self._row = after
         return after
 
     # --- comparing --------------------------------------------------------------------------------

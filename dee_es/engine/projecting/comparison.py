@@ -18,8 +18,9 @@ import msgspec
 from dee_es.core.projection import Build, Change, CountKey, Key, Row, Table
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer
-from dee_es.engine.projecting.folding import fold, open_page
+from dee_es.engine.projecting.folding import fold
 from dee_es.engine.projecting.overlay import PAGE, Overlay, place_of
+from dee_es.engine.projecting.pages import open_page
 from dee_es.errors import TableGone
 from dee_es.ports import BuildKey, BuildRow, TableReader
 
@@ -172,9 +173,11 @@ def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator
     tally = build.projection.tally
     for page in view.pages(build.table):
         if build.table.counted:
+            counted: list[CountKey] = []
             for row in page:
                 with suppress(Exception):
-                    counts.update(tuple(tally(row)))
+                    counted += tuple(tally(row))
+            counts.update(counted)
         yield page
 
 

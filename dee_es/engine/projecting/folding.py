@@ -1,10 +1,11 @@
-"""One page of events folded into a build's tables; live, catch-up and rebuild all do it here."""
+"""A page of events folded into a build's tables; live, catch-up and rebuild all do it here."""
 
 from __future__ import annotations
 
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -12,16 +13,19 @@ from msgspec.structs import replace
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.projection import Build, CountKey, Key, Projection, Row, RowT, Table
-from dee_es.core.registry import CREATING
-from dee_es.engine.log.journal import Journal
+from dee_es.engine.projecting.pages import Page, Poison
 from dee_es.errors import IntegrityViolation, ProjectionStuck
-from dee_es.ports import BuildRow, ParkedRow, StoredRow, TableReader, TableTransaction
+from dee_es.ports import BuildRow, ParkedRow, TableTransaction, beside
 
 
-class Rows(Protocol):
-    """The part of a `TableTransaction` that folding reads and writes rows by."""
+class HeldRows(Protocol):
+    """The part of a `TableReader` that folding reads rows by."""
 
     def rows(self, table: Table[RowT], keys: Sequence[Key]) -> dict[Key, RowT]: ...
+
+
+class Rows(HeldRows, Protocol):
+    """The part of a `TableTransaction` that folding reads and writes rows by."""
 
     def write(
         self, table: Table[RowT], inserts: Sequence[RowT], updates: Sequence[RowT]
@@ -30,138 +34,76 @@ class Rows(Protocol):
     def add_counts(self, table: Table[RowT], deltas: Mapping[CountKey, int]) -> None: ...
 
 
-class Poison(NamedTuple):
-    """An event that cannot be folded: where it is, and why not, without any data."""
+class Keyed(NamedTuple):
+    """For each of some events the key of the row that it changes, if any; the keys of those rows
+    that may be there before; and, by stream, the first event of which that cannot be told."""
 
-    stream_id: str
-    position: int
-    entry: int
-    event: str
-    error: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.event} at position {self.position} ({self.stream_id} entry {self.entry}): "
-            f"{self.error}"
-        )
+    keys: Sequence[Key | None]
+    known: Sequence[Key]
+    poisoned: dict[str, Poison]
 
 
-class Page(NamedTuple):
-    """Events of the log in order, up to and including `position`; `ordinal` is the last run's
-    number then, and `unreadable` are entries that are no events any more."""
+class Writes(NamedTuple):
+    """What folding a page comes to: the rows as they are after it, which of them are new or
+    changed, lines to add, counts to add to, and what could not be folded."""
 
-    events: Sequence[RecordedEvent]
-    position: int
-    ordinal: int
-    unreadable: tuple[Poison, ...] = ()
+    rows: Mapping[Key, Row]
+    inserts: Sequence[Row]
+    updates: Sequence[Row]
+    lines: Sequence[Row]
+    deltas: Mapping[CountKey, int]
+    poisoned: Sequence[Poison]
 
-
-class Opened(NamedTuple):
-    """Entries of the log in order, and the events of those that are some still."""
-
-    rows: Sequence[StoredRow]
-    events: Sequence[RecordedEvent]
-    unreadable: tuple[Poison, ...] = ()
-
-    def without_last(self) -> Opened:
-        """All but the last entry."""
-        last = self.rows[-1].position
-        return Opened(
-            self.rows[:-1],
-            [event for event in self.events if event.position < last],
-            tuple(poison for poison in self.unreadable if poison.position < last),
-        )
-
-
-def open_rows(journal: Journal, rows: Sequence[StoredRow]) -> Opened:
-    """Read entries as events. Raises `UnknownEventVersion` for one that newer code has written:
-    nothing can be right without it."""
-    try:
-        return Opened(rows, journal.open_public(rows))
-    except IntegrityViolation:
-        events: list[RecordedEvent] = []
-        unreadable: list[Poison] = []
-        for row in rows:
-            try:
-                events += journal.open_public([row])
-            except IntegrityViolation:
-                unreadable.append(
-                    Poison(row.stream_id, row.position, row.version, row.name, "unreadable")
-                )
-        return Opened(rows, events, tuple(unreadable))
-
-
-def page_of(opened: Opened, ordinal: int, reader: TableReader | None = None) -> Page:
-    """The page that entries make; each first event of a run takes the ordinal after the one before.
-
-    Where runs were archived, counting would miss them: `reader` then says which numbers runs have.
-    """
-    rows, events = opened.rows, opened.events
-    first = [row for row in rows if row.version == 1 and row.name in CREATING]
-    known = reader.ordinals([row.stream_id for row in first]) if reader and first else None
-    numbers = {}
-    for row in first:
-        ordinal = ordinal + 1 if known is None else known.get(row.stream_id, ordinal + 1)
-        numbers[row.position] = ordinal
-    if numbers:
-        events = [
-            event if event.position not in numbers else numbered(event, numbers[event.position])
-            for event in events
-        ]
-    return Page(events, rows[-1].position, ordinal, opened.unreadable)
-
-
-def open_page(
-    journal: Journal, rows: Sequence[StoredRow], ordinal: int, reader: TableReader | None = None
-) -> Page:
-    """`open_rows`, and `page_of` what they are."""
-    return page_of(open_rows(journal, rows), ordinal, reader)
-
-
-def numbered(event: RecordedEvent, ordinal: int) -> RecordedEvent:
-    """The first event of the run of this number."""
-    return RecordedEvent(
-        event.stream_id,
-        event.version,
-        event.name,
-        event.position,
-        event.meta,
-        event.event,
-        ordinal,
-        event.erased,
-    )
+    def write(self, tx: Rows, build: Build) -> None:
+        """Write it into the build's tables."""
+        tx.write(build.table, self.inserts, self.updates)
+        if build.lines is not None:
+            tx.write(build.lines, self.lines, [])
+        if self.deltas:
+            tx.add_counts(build.table, self.deltas)
 
 
 def advance(
-    tx: TableTransaction, build: Build, row: BuildRow, page: Page, parked_ms: int | None
+    tx: TableTransaction,
+    build: Build,
+    row: BuildRow,
+    page: Page,
+    parked_ms: int | None,
+    ahead: Writes | None = None,
 ) -> BuildRow:
     """Fold a page into a build and move its position; returns the build's row after it.
 
     A stream with an event that cannot be folded is parked from that event on (`parked_ms` is the
     wall time noted for it), the others go on; with None, `ProjectionStuck` is raised instead.
+    `ahead` is what the page writes, if it was folded onto just this row before.
     """
-    events = page.events
-    if row.parked:
-        held = tx.parked(row.key, sorted({event.stream_id for event in events}))
-        events = [event for event in events if event.stream_id not in held]
-        page = page._replace(
-            events=events, unreadable=tuple(u for u in page.unreadable if u.stream_id not in held)
-        )
-    poisoned = fold(tx, build, events, page.unreadable)
+    if ahead is None:
+        if row.parked:
+            page = _without(page, tx.parked(row.key, sorted({e.stream_id for e in page.events})))
+        ahead = writes_of(tx, build, page.events, page.unreadable)
+    ahead.write(tx, build)
+    poisoned, after = ahead.poisoned, past(row, page)
     if not poisoned:
         tx.move(row.key, page.position, page.ordinal)
-        return replace(row, position=page.position, ordinal=page.ordinal)
+        return after
     if parked_ms is None:
         raise ProjectionStuck(f"projection {build.name!r} cannot fold {poisoned[0]}")
     tx.park([parked_row(build, poison, parked_ms) for poison in poisoned])
-    after = replace(
-        row,
-        position=page.position,
-        ordinal=page.ordinal,
-        parked=row.parked + len(poisoned),
-    )
+    after = replace(after, parked=row.parked + len(poisoned))
     tx.save_build(after)
     return after
+
+
+def past(row: BuildRow, page: Page) -> BuildRow:
+    """A build's row once a page is folded, if all of it can be."""
+    return replace(row, position=page.position, ordinal=page.ordinal)
+
+
+def _without(page: Page, streams: set[str]) -> Page:
+    return page._replace(
+        events=[event for event in page.events if event.stream_id not in streams],
+        unreadable=tuple(each for each in page.unreadable if each.stream_id not in streams),
+    )
 
 
 def parked_row(build: Build, poison: Poison, parked_ms: int) -> ParkedRow:
@@ -173,31 +115,72 @@ def parked_row(build: Build, poison: Poison, parked_ms: int) -> ParkedRow:
 
 def fold(
     tx: Rows, build: Build, events: Sequence[RecordedEvent], unreadable: Sequence[Poison] = ()
-) -> list[Poison]:
+) -> Sequence[Poison]:
     """Fold events into a build's tables; returns, in log order, what could not be folded.
 
     Of a stream with such an event, all before that event is folded, and nothing from it on.
     """
-    poisoned = {poison.stream_id: poison for poison in reversed(unreadable)}
-    projection, table = build.projection, build.table
-    while True:
-        changes = _changes(tx, build, events, poisoned)
+    writes = writes_of(tx, build, events, unreadable)
+    writes.write(tx, build)
+    return writes.poisoned
+
+
+def keyed(build: Build, events: Sequence[RecordedEvent]) -> Keyed:
+    """Which rows events change, before any of them is read."""
+    projection = build.projection
+    key_of, reads = projection.key, not projection.appends_only
+    keys: list[Key | None] = []
+    known: set[Key] = set()
+    poisoned: dict[str, Poison] = {}
+    for event in events:
         try:
-            deltas = _deltas(projection, changes) if table.counted else {}
+            key = key_of(event)
+        except Exception as error:
+            poisoned.setdefault(event.stream_id, _poison(event, error))
+            key = None
+        keys.append(key)
+        # A stream's first event makes its row; only the others have one to read.
+        if reads and key is not None and event.version > 1:
+            known.add(key)
+    return Keyed(keys, sorted(known, key=str), poisoned)
+
+
+def writes_of(
+    held: HeldRows,
+    build: Build,
+    events: Sequence[RecordedEvent],
+    unreadable: Sequence[Poison] = (),
+    by_key: Keyed | None = None,
+) -> Writes:
+    """What `fold` writes, on top of the rows that are `held`; it is not written yet.
+
+    `by_key` is what `keyed` says of the events, where that was asked before.
+    """
+    keys, known, poisoned = by_key or keyed(build, events)
+    for poison in unreadable:
+        earlier = poisoned.get(poison.stream_id)
+        if earlier is None or poison.position < earlier.position:
+            poisoned[poison.stream_id] = poison
+    projection, table = build.projection, build.table
+    before = held.rows(table, known) if known else {}
+    pairs = list(zip(keys, events, strict=True))
+    while True:
+        after, added = _folded(build, pairs, before, poisoned)
+        try:
+            deltas = _deltas(projection, before, after) if table.counted else {}
             break
         except _Uncountable as error:
             # Its events were folded, but the row cannot be counted: park it from the page's start.
-            first = next(event for key, event in changes.keyed if key == error.key)
+            first = next(event for key, event in pairs if key == error.key)
             poisoned[first.stream_id] = _poison(first, error.cause)
-    before, after, added = changes.before, changes.after, changes.added
-    inserts = [row for key, row in after.items() if key not in before]
-    updates = [row for key, row in after.items() if key in before and row is not before[key]]
-    tx.write(table, inserts, updates)
-    if build.lines is not None:
-        tx.write(build.lines, added, [])
-    if deltas:
-        tx.add_counts(table, deltas)
-    return sorted(poisoned.values(), key=lambda poison: poison.position)
+    return Writes(
+        rows=after,
+        inserts=[row for key, row in after.items() if key not in before],
+        updates=[row for key, row in after.items() if key in before and row is not before[key]],
+        lines=added,
+        deltas=deltas,
+        poisoned=sorted(poisoned.values(), key=lambda poison: poison.position),
+    )
 
 
 def take_out(
@@ -229,50 +212,30 @@ def take_out(
         tx.add_counts(table, {key: n for key, n in counts.items() if n})
 
 
-class _Changes(NamedTuple):
-    before: dict[Key, Row]
-    after: dict[Key, Row]
-    added: list[Row]
-    keyed: list[tuple[Key | None, RecordedEvent]]
-
-
 class _Uncountable(Exception):
     def __init__(self, key: Key, cause: Exception) -> None:
         self.key, self.cause = key, cause
 
 
-def _changes(
-    tx: Rows, build: Build, events: Sequence[RecordedEvent], poisoned: dict[str, Poison]
-) -> _Changes:
-    projection = build.projection
-    keyed: list[tuple[Key | None, RecordedEvent]] = []
-    known: set[Key] = set()
-    key_of, lines = projection.key, build.lines
-    for event in events:
-        if poisoned and _is_behind(poisoned, event):
-            continue
-        try:
-            key = key_of(event)
-        except Exception as error:
-            poisoned[event.stream_id] = _poison(event, error)
-            continue
-        if key is not None or lines is not None:
-            keyed.append((key, event))
-            # A stream's first event makes its row; only the others have one to read.
-            if key is not None and event.version > 1:
-                known.add(key)
-    before: dict[Key, Row] = {}
-    if known and not projection.appends_only:
-        before = dict(tx.rows(build.table, sorted(known, key=str)))
+def _folded(
+    build: Build,
+    pairs: Sequence[tuple[Key | None, RecordedEvent]],
+    before: Mapping[Key, Row],
+    poisoned: dict[str, Poison],
+) -> tuple[dict[Key, Row], list[Row]]:
+    """The rows after the events, and the lines that these add."""
+    projection, lines = build.projection, build.lines
+    fold_one, line_of = projection.fold, projection.line
     after = dict(before)
     added: list[Row] = []
-    fold_one = projection.fold
-    for key, event in keyed:
+    for key, event in chain.from_iterable(beside.parts(pairs)):
+        if key is None and lines is None:
+            continue
         if poisoned and _is_behind(poisoned, event):
             continue
         try:
             row = None if key is None else fold_one(after.get(key), event)
-            line = None if lines is None else projection.line(row, event)
+            line = None if lines is None else line_of(row, event)
         except Exception as error:
             poisoned[event.stream_id] = _poison(event, error)
             continue
@@ -280,7 +243,7 @@ def _changes(
             after[key] = row
         if line is not None:
             added.append(line)
-    return _Changes(before, after, added, keyed)
+    return after, added
 
 
 def _is_behind(poisoned: Mapping[str, Poison], event: RecordedEvent) -> bool:
@@ -289,15 +252,18 @@ def _is_behind(poisoned: Mapping[str, Poison], event: RecordedEvent) -> bool:
     return poison is not None and poison.position <= event.position
 
 
-def _deltas(projection: Projection[Any], changes: _Changes) -> dict[CountKey, int]:
+def _deltas(
+    projection: Projection[Any], before: Mapping[Key, Row], after: Mapping[Key, Row]
+) -> dict[CountKey, int]:
     deltas: defaultdict[CountKey, int] = defaultdict(int)
-    for key, row in changes.after.items():
-        old = changes.before.get(key)
+    tally = projection.tally
+    for key, row in after.items():
+        old = before.get(key)
         if old is row:
             continue
         try:
-            new_counts = tuple(projection.tally(row))
-            old_counts = tuple(projection.tally(old)) if old is not None else ()
+            new_counts = tuple(tally(row))
+            old_counts = tuple(tally(old)) if old is not None else ()
         except Exception as error:
             raise _Uncountable(key, error) from error
         if new_counts is not old_counts and new_counts != old_counts:

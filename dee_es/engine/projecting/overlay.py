@@ -10,7 +10,7 @@ from typing import Any, Final
 from dee_es.core.projection import CountKey, Key, Row, RowT, Table
 from dee_es.ports import TableReader
 
-PAGE: Final = 5_000
+PAGE: Final = 2_000
 """Rows, or events, that are read at once."""
 
 

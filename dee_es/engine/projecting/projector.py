@@ -17,7 +17,8 @@ from dee_es.core.events import RecordedEvent
 from dee_es.core.projection import Build, Projection, Table, former_of
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.journal import Journal
-from dee_es.engine.projecting.folding import Page, advance, open_page
+from dee_es.engine.projecting.folding import advance
+from dee_es.engine.projecting.pages import Page, open_page
 from dee_es.errors import ProjectionUnavailable, TableGone, UnknownEventVersion
 from dee_es.ports import BuildKey, BuildRow, TableTransaction, Views, WallClock
 

@@ -18,10 +18,11 @@ from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.projecting.building import Began, Work, code_of
 from dee_es.engine.projecting.comparison import Comparison
 from dee_es.engine.projecting.context import Context
-from dee_es.engine.projecting.folding import fold, open_page
+from dee_es.engine.projecting.folding import fold
 from dee_es.engine.projecting.models import OnRebuild, RebuildEstimate, Rebuilt, Verified
 from dee_es.engine.projecting.overlay import Overlay
 from dee_es.engine.projecting.pace import Pace
+from dee_es.engine.projecting.pages import open_page
 from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import RebuildRefused
 from dee_es.ports import BuildRow, BuildState, TableTransaction

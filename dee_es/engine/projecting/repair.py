@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from dee_es.core.events import RecordedEvent
 from dee_es.core.projection import Build
 from dee_es.engine.projecting.context import Context
-from dee_es.engine.projecting.folding import fold, numbered, open_page, parked_row, take_out
+from dee_es.engine.projecting.folding import fold, parked_row, take_out
 from dee_es.engine.projecting.models import Refolded
+from dee_es.engine.projecting.pages import numbered, open_page
 from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.errors import InvalidInput
 from dee_es.ports import (

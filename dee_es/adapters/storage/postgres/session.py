@@ -18,6 +18,7 @@ from psycopg.rows import tuple_row
 
 from dee_es.adapters.postgres_waits import PatientConnection
 from dee_es.adapters.storage.postgres.arrays import as_arrays
+from dee_es.adapters.storage.postgres.schema import TYPES
 from dee_es.adapters.storage.relational.session import Relation, Values, quoted
 from dee_es.core.projection import ColumnKind
 
@@ -255,16 +256,17 @@ def _on_conflict(relation: Relation, changes: str) -> str:
 
 
 def _stage_name(relation: Relation) -> str:
-    return f"stage_{relation.name}"
+    return f"stage_{relation.shape or relation.name}"
 
 
 @lru_cache(maxsize=256)
 def _stage(relation: Relation) -> bytes:
-    # Made once on each connection, and emptied by every commit. It may be there already, made by a
+    # Made once on each connection, and emptied by every commit; there all stages cost their time
+    # that a connection has, so that those of a shape share one. It may be there already, made by a
     # transaction of which nobody knows whether it was committed.
-    columns = f"SELECT {relation.listed} FROM {quoted(relation.name)}"  # noqa: S608
-    stage = f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(_stage_name(relation))}"
-    return f"{stage} ON COMMIT DELETE ROWS AS {columns} WITH NO DATA".encode()
+    columns = ", ".join(f"{quoted(name)} {TYPES[kind]}" for name, kind in relation.columns)
+    stage = f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(_stage_name(relation))} ({columns})"
+    return f"{stage} ON COMMIT DELETE ROWS".encode()
 
 
 @lru_cache(maxsize=256)

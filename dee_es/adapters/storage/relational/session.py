@@ -23,11 +23,13 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Relation:
-    """A table as a writer sees it: its name, its columns with their kinds, and its key."""
+    """A table as a writer sees it: its name, its columns with their kinds, and its key; `shape`
+    names what other tables with the very same columns share with it, if there may be any."""
 
     name: str
     columns: tuple[tuple[str, ColumnKind], ...]
     key: tuple[str, ...]
+    shape: str = ""
 
     def __hash__(self) -> int:
         # Statements are cached by relation; a name stands for one shape within a program.

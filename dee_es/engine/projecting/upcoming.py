@@ -1,0 +1,143 @@
+"""The pages that a rebuild folds, made ready before their turn.
+
+While the database takes in one page, the next is folded as if that had been written; of the one
+behind it the entries are opened, and the rows that these change are begun to be read; and so is the
+log behind that. What is begun is done in order: a page's rows are read when the last page but one
+has been written, so that it is folded onto these with what the last one writes on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from dee_es.core.projection import Build, Key, Row, Table
+from dee_es.engine.log.journal import Journal
+from dee_es.engine.projecting.folding import Keyed, Writes, keyed, past, writes_of
+from dee_es.engine.projecting.pace import Pace
+from dee_es.engine.projecting.pages import Opened, Page, first_of_runs, open_rows, page_of
+from dee_es.errors import TableGone
+from dee_es.ports import BuildRow, EventStore, StoredRow, Views, beside
+
+
+class Ready(NamedTuple):
+    """Entries of the log; where a build's row is as in `onto`, also the page that they make, and
+    what folding that writes."""
+
+    onto: BuildRow
+    opened: Opened
+    page: Page | None = None
+    writes: Writes | None = None
+
+    @property
+    def after(self) -> BuildRow | None:
+        """The build's row when this is written; None if nobody knows that yet."""
+        if self.page is None or self.writes is None or self.writes.poisoned:
+            return None
+        return past(self.onto, self.page)
+
+
+class Pages:
+    """Reads the log in pages, and folds them ahead of who writes them; one page at a time for who
+    spares others."""
+
+    def __init__(
+        self, store: EventStore, views: Views, journal: Journal, build: Build, pace: Pace
+    ) -> None:
+        self._store, self._views, self._journal = store, views, journal
+        self._build, self._pace = build, pace
+        self._ahead: _Ahead | None = None
+        self._log: tuple[int, beside.Begun[list[StoredRow]]] | None = None
+
+    def first(self, onto: BuildRow) -> Ready:
+        """The page behind where the build stands."""
+        self._ahead = None
+        rows = self._read(onto.position)
+        if self._pace.spares or onto.parked or not rows:
+            return Ready(onto, self._open(rows))
+        ready = self._fold(onto, self._begin(rows))
+        self._ahead = self._next(ready.opened)
+        return ready
+
+    def behind(self, ready: Ready) -> Ready | None:
+        """The page behind one that is being written; None if nobody knows what that will leave."""
+        ahead, onto = self._ahead, ready.after
+        if ahead is None or onto is None:
+            return None
+        self._ahead = self._next(ahead.opened)
+        return self._fold(onto, ahead, ready.writes)
+
+    def _next(self, opened: Opened) -> _Ahead | None:
+        rows = self._read(opened.position)
+        return self._begin(rows) if rows else None
+
+    def _read(self, after: int) -> list[StoredRow]:
+        """The log behind a position; what comes behind that is begun to be read."""
+        begun, self._log = self._log, None
+        if begun is not None and begun[0] == after:
+            rows = begun[1].result()
+        else:
+            rows = self._store.read_log(after, self._pace.page)
+        if rows and not self._pace.spares:
+            last = rows[-1].position
+            read = partial(self._store.read_log, last, self._pace.page)
+            self._log = (last, beside.begin(read))
+        return rows
+
+    def _open(self, rows: Sequence[StoredRow]) -> Opened:
+        parts = [open_rows(self._journal, part) for part in beside.parts(rows)]
+        return Opened(
+            rows,
+            [event for part in parts for event in part.events],
+            tuple(poison for part in parts for poison in part.unreadable),
+        )
+
+    def _begin(self, rows: Sequence[StoredRow]) -> _Ahead:
+        """Entries down to their events; what these change is begun to be read."""
+        opened = self._open(rows)
+        by_key = keyed(self._build, opened.events)
+        first = [row.stream_id for row in first_of_runs(rows)]
+
+        def held() -> _Held:
+            with self._views.snapshot() as reader:
+                known = reader.rows(self._build.table, by_key.known)
+                return _Held(known, reader.ordinals(first) if first else None)
+
+        return _Ahead(opened, by_key, beside.begin(held))
+
+    def _fold(self, onto: BuildRow, ahead: _Ahead, before: Writes | None = None) -> Ready:
+        """A page folded onto the build as it is, or as it will be when what comes `before` is
+        written."""
+        try:
+            held = ahead.held.result()
+        except TableGone:
+            # Whoever writes into it finds out that it was dropped.
+            return Ready(onto, ahead.opened)
+        if before is not None:
+            held = held._replace(by_key={**held.by_key, **before.rows})
+        page = page_of(ahead.opened, onto.ordinal, held.numbers)
+        writes = writes_of(held, self._build, page.events, page.unreadable, ahead.by_key)
+        return Ready(onto, ahead.opened, page, writes)
+
+
+class _Held(NamedTuple):
+    """What a build held when it was read: rows that are going to be changed, and the numbers of
+    runs, where counting would not tell them."""
+
+    by_key: Mapping[Key, Row]
+    numbers: Mapping[str, int] | None
+
+    def rows(self, table: Table[Any], keys: Sequence[Key]) -> dict[Key, Any]:
+        """See `HeldRows`."""
+        del table
+        held = self.by_key
+        return {key: held[key] for key in keys if key in held}
+
+
+class _Ahead(NamedTuple):
+    """Entries that come up, the rows that they change, and what is being read of these."""
+
+    opened: Opened
+    by_key: Keyed
+    held: beside.Begun[_Held]
