@@ -19,10 +19,12 @@ from dee_es import Contact, Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.storage.memory.views import MemoryViews
 from dee_es.adapters.storage.relational.views import RelationalViews
-from dee_es.core.projection import Change
+from dee_es.core.projection import Build, Change
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.projecting.building import code_of
+from dee_es.engine.projecting.folding import advance
 from dee_es.engine.projecting.models import RebuildProgress
+from dee_es.engine.projecting.pages import open_page
 from dee_es.errors import (
     ConcurrencyConflict,
     IntegrityViolation,
@@ -275,6 +277,31 @@ def child(place: Place, throttle: float = 1.0) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("page", [7, 64])
+def test_what_others_fold_into_it_on_its_way_is_not_folded_again(
+    place: Place, engine: Engine, page: int
+) -> None:
+    """Pages that were made ready before are no use then."""
+    views, journal = views_of(engine), engine._projector._journal
+    others: list[int] = []
+
+    def meanwhile(progress: RebuildProgress) -> None:
+        if progress.phase != "reading" or progress.done // 100 == len(others):
+            return
+        with views.transaction() as tx:
+            (row,) = [each for each in tx.builds("run_list") if each.state == "building"]
+            rows = tx.read_log(row.position, 10)
+            opened = open_page(journal, rows, row.ordinal, tx)
+            advance(tx, Build(RUN_LIST, row.number), row, opened, None)
+        others.append(row.position)
+
+    done = engine.projections.rebuild("run_list", page=page, on_progress=meanwhile)
+    assert len(others) > 2
+    assert done.comparison is not None
+    assert done.comparison.same
+    assert done.events == engine.health().position
 
 
 _STAGES = """
@@ -622,9 +649,10 @@ def test_poison_parks_its_run_and_nobody_else(place: Place) -> None:
             break
     assert seen == page.total
     # A rebuild with the same fault stops at the first event, named.
-    with pytest.raises(ProjectionStuck, match=rf"StepEntered at position {parked[0].position}"):
-        engine.projections.rebuild("run_list")
-    assert engine.projections.verify("run_list").ok
+    for page in (7, 64, 5_000):
+        with pytest.raises(ProjectionStuck, match=rf"StepEntered at position {parked[0].position}"):
+            engine.projections.rebuild("run_list", page=page)
+        assert engine.projections.verify("run_list", page=page).ok
     assert engine.projections.retry("run_list").parked == len(parked)
     mended = place.open()
     one = mended.projections.retry("run_list", parked[0].stream_id)
