@@ -17,7 +17,7 @@ from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import Writes, advance
 from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
-from dee_es.engine.projecting.pages import Page, first_of_runs, open_page, page_of
+from dee_es.engine.projecting.pages import Page, numbers_of, open_page, page_of
 from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.engine.projecting.upcoming import Pages, Ready
 from dee_es.errors import RebuildRefused
@@ -189,10 +189,10 @@ class Work:
                 # Appends have folded into it since, as long as it was level.
                 self._row = row
                 return head, True
-            most = min(max(self._pace.page, len(opened.rows)), _LAST_PAGE)
+            most = min(max(self._pace.page, len(opened.positions)), _LAST_PAGE)
             if head - row.position <= most:
                 return head, False
-            if not opened.rows:
+            if not opened.positions:
                 # They have come since.
                 self._row = row
                 return head, True
@@ -205,13 +205,11 @@ class Work:
                     f"--throttle or --page, or try again when less is written{kept}"
                 )
             page, writes = ready.page, ready.writes
-            if len(opened.rows) > 1 and opened.position == head:
+            if len(opened.positions) > 1 and opened.positions[-1] == head:
                 # Strictly below the head: there no append takes this build for level.
                 opened, page = opened.without_last(), None
             if page is None or ready.onto != row:
-                first = [each.stream_id for each in first_of_runs(opened.rows)]
-                numbers = tx.ordinals(first) if first else None
-                page, writes = page_of(opened, row.ordinal, numbers), None
+                page, writes = page_of(opened, row.ordinal, numbers_of(opened, tx)), None
             self._advance(tx, row, page, writes)
         return head, True
 

@@ -102,7 +102,7 @@ def past(row: BuildRow, page: Page) -> BuildRow:
 def _without(page: Page, streams: set[str]) -> Page:
     return page._replace(
         events=[event for event in page.events if event.stream_id not in streams],
-        unreadable=tuple(each for each in page.unreadable if each.stream_id not in streams),
+        unreadable=[each for each in page.unreadable if each.stream_id not in streams],
     )
 
 

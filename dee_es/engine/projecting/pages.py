@@ -9,7 +9,7 @@ from dee_es.core.events import RecordedEvent
 from dee_es.core.registry import CREATING
 from dee_es.engine.log.journal import Journal
 from dee_es.errors import IntegrityViolation
-from dee_es.ports import StoredRow, TableReader
+from dee_es.ports import StoredRow, TableReader, beside
 
 
 class Poison(NamedTuple):
@@ -35,52 +35,66 @@ class Page(NamedTuple):
     events: Sequence[RecordedEvent]
     position: int
     ordinal: int
-    unreadable: tuple[Poison, ...] = ()
+    unreadable: Sequence[Poison] = ()
 
 
 class Opened(NamedTuple):
-    """Entries of the log in order, and the events of those that are some still."""
+    """What entries of the log are, in order: their positions, the events of those that are some
+    still, and of each that begins a run the position and the run's id.
 
-    rows: Sequence[StoredRow]
+    It keeps no entry itself: many are under way at a time.
+    """
+
+    positions: Sequence[int]
     events: Sequence[RecordedEvent]
-    unreadable: tuple[Poison, ...] = ()
+    begin: Sequence[tuple[int, str]] = ()
+    unreadable: Sequence[Poison] = ()
 
     @property
-    def position(self) -> int:
-        """That of the last entry."""
-        return self.rows[-1].position
+    def run_ids(self) -> list[str]:
+        """The runs that begin here."""
+        return [run_id for _, run_id in self.begin]
 
     def without_last(self) -> Opened:
         """All but the last entry."""
-        last = self.rows[-1].position
+        last = self.positions[-1]
         return Opened(
-            self.rows[:-1],
+            self.positions[:-1],
             [event for event in self.events if event.position < last],
-            tuple(poison for poison in self.unreadable if poison.position < last),
+            [each for each in self.begin if each[0] < last],
+            [poison for poison in self.unreadable if poison.position < last],
         )
 
 
 def open_rows(journal: Journal, rows: Sequence[StoredRow]) -> Opened:
-    """Read entries as events. Raises `UnknownEventVersion` for one that newer code has written:
-    nothing can be right without it."""
-    try:
-        return Opened(rows, journal.open_public(rows))
-    except IntegrityViolation:
-        events: list[RecordedEvent] = []
-        unreadable: list[Poison] = []
-        for row in rows:
-            try:
-                events += journal.open_public([row])
-            except IntegrityViolation:
-                unreadable.append(
-                    Poison(row.stream_id, row.position, row.version, row.name, "unreadable")
-                )
-        return Opened(rows, events, tuple(unreadable))
+    """Read entries as events, with a look at what was begun beside it now and then.
 
-
-def first_of_runs(rows: Sequence[StoredRow]) -> list[StoredRow]:
-    """Those entries that begin a run."""
-    return [row for row in rows if row.version == 1 and row.name in CREATING]
+    Raises `UnknownEventVersion` for one that newer code has written: nothing can be right
+    without it.
+    """
+    events: list[RecordedEvent] = []
+    unreadable: list[Poison] = []
+    for part in beside.parts(rows):
+        try:
+            events += journal.open_public(part)
+        except IntegrityViolation:
+            for row in part:
+                try:
+                    events += journal.open_public([row])
+                except IntegrityViolation:
+                    unreadable.append(
+                        Poison(row.stream_id, row.position, row.version, row.name, "unreadable")
+                    )
+    return Opened(
+        [row.position for row in rows],
+        events,
+        [
+            (row.position, row.stream_id)
+            for row in rows
+            if row.name in CREATING and row.version == 1
+        ],
+        unreadable,
+    )
 
 
 def page_of(opened: Opened, ordinal: int, numbers: Mapping[str, int] | None = None) -> Page:
@@ -88,26 +102,30 @@ def page_of(opened: Opened, ordinal: int, numbers: Mapping[str, int] | None = No
 
     Where runs were archived, counting would miss them: `numbers` are those that runs have.
     """
-    rows, events = opened.rows, opened.events
+    events = opened.events
     ordinals = {}
-    for row in first_of_runs(rows):
-        ordinal = ordinal + 1 if numbers is None else numbers.get(row.stream_id, ordinal + 1)
-        ordinals[row.position] = ordinal
+    for position, run_id in opened.begin:
+        ordinal = ordinal + 1 if numbers is None else numbers.get(run_id, ordinal + 1)
+        ordinals[position] = ordinal
     if ordinals:
         events = [
             event if event.position not in ordinals else numbered(event, ordinals[event.position])
             for event in events
         ]
-    return Page(events, rows[-1].position, ordinal, opened.unreadable)
+    return Page(events, opened.positions[-1], ordinal, opened.unreadable)
+
+
+def numbers_of(opened: Opened, reader: TableReader) -> Mapping[str, int] | None:
+    """The numbers of the runs that begin in entries; None if counting tells them."""
+    return reader.ordinals(opened.run_ids) if opened.begin else None
 
 
 def open_page(
     journal: Journal, rows: Sequence[StoredRow], ordinal: int, reader: TableReader | None = None
 ) -> Page:
     """`open_rows`, and `page_of` what they are, with the numbers that `reader` says runs have."""
-    first = [row.stream_id for row in first_of_runs(rows)]
-    numbers = reader.ordinals(first) if reader and first else None
-    return page_of(open_rows(journal, rows), ordinal, numbers)
+    opened = open_rows(journal, rows)
+    return page_of(opened, ordinal, numbers_of(opened, reader) if reader else None)
 
 
 def numbered(event: RecordedEvent, ordinal: int) -> RecordedEvent:

@@ -16,7 +16,7 @@ from dee_es.core.projection import Build, Key, Row, Table
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.folding import Keyed, Writes, keyed, past, writes_of
 from dee_es.engine.projecting.pace import Pace
-from dee_es.engine.projecting.pages import Opened, Page, first_of_runs, open_rows, page_of
+from dee_es.engine.projecting.pages import Opened, Page, numbers_of, open_rows, page_of
 from dee_es.errors import TableGone
 from dee_es.ports import BuildRow, EventStore, StoredRow, Views, beside
 
@@ -55,7 +55,7 @@ class Pages:
         self._ahead = None
         rows = self._read(onto.position)
         if self._pace.spares or onto.parked or not rows:
-            return Ready(onto, self._open(rows))
+            return Ready(onto, open_rows(self._journal, rows))
         ready = self._fold(onto, self._begin(rows))
         self._ahead = self._next(ready.opened)
         return ready
@@ -69,7 +69,7 @@ class Pages:
         return self._fold(onto, ahead, ready.writes)
 
     def _next(self, opened: Opened) -> _Ahead | None:
-        rows = self._read(opened.position)
+        rows = self._read(opened.positions[-1])
         return self._begin(rows) if rows else None
 
     def _read(self, after: int) -> list[StoredRow]:
@@ -85,24 +85,15 @@ class Pages:
             self._log = (last, beside.begin(read))
         return rows
 
-    def _open(self, rows: Sequence[StoredRow]) -> Opened:
-        parts = [open_rows(self._journal, part) for part in beside.parts(rows)]
-        return Opened(
-            rows,
-            [event for part in parts for event in part.events],
-            tuple(poison for part in parts for poison in part.unreadable),
-        )
-
     def _begin(self, rows: Sequence[StoredRow]) -> _Ahead:
         """Entries down to their events; what these change is begun to be read."""
-        opened = self._open(rows)
+        opened = open_rows(self._journal, rows)
         by_key = keyed(self._build, opened.events)
-        first = [row.stream_id for row in first_of_runs(rows)]
 
         def held() -> _Held:
             with self._views.snapshot() as reader:
                 known = reader.rows(self._build.table, by_key.known)
-                return _Held(known, reader.ordinals(first) if first else None)
+                return _Held(known, numbers_of(opened, reader))
 
         return _Ahead(opened, by_key, beside.begin(held))
 

@@ -18,7 +18,7 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from dee_es import Engine
 from dee_es.core.projection import Build
 from dee_es.core.registry import CREATING
-from dee_es.engine.projecting.folding import numbered
+from dee_es.engine.projecting.pages import numbered
 from dee_es.ports import StoredRow
 from projections import RUN_LIST
 from scripts.benchmarks.peers import stock_library
