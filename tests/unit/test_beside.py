@@ -254,3 +254,17 @@ def test_it_works_without_poll(polls: bool, line: Line, monkeypatch: pytest.Monk
     line.answer()
     beside.go_on()
     assert begun.result() == b"x"
+
+
+def test_many_items_are_worked_on_in_parts_with_a_look_between_them(line: Line) -> None:
+    begun = beside.begin(line.ask)
+    items, seen = list(range(1_000)), []
+    for part in beside.parts(items):
+        seen += part
+        if len(seen) < len(items) / 2:
+            assert not begun.done
+        else:
+            line.answer()
+    assert seen == items
+    assert begun.done
+    assert list(beside.parts([])) == []
