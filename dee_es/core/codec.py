@@ -46,7 +46,7 @@ class Current(Protocol):
 
 def current_reader(name: str, entry: Entry) -> Callable[[bytes], Current]:
     """What reads the public part of an event in one pass, if it is in the entry's schema; raises
-    one of `OTHERWISE` if it is in another, or at fault."""
+    one of `DECODING_ERRORS` if it is in another, or at fault."""
     schema = Annotated[int, msgspec.Meta(ge=entry.schema, le=entry.schema)]
     fields = [("schema", schema), ("meta", Meta), ("data", entry.cls)]
     shape: Any = msgspec.defstruct(f"Current{name}", fields, frozen=True, gc=False)
@@ -56,7 +56,7 @@ def current_reader(name: str, entry: Entry) -> Callable[[bytes], Current]:
 
 CURRENT: Final = {name: current_reader(name, entry) for name, entry in REGISTRY.items()}
 """A reader for each name: nearly every event is in its current schema. `decode` reads any other."""
-OTHERWISE: Final = (msgspec.DecodeError, ValueError, KeyError, RecursionError)
+DECODING_ERRORS: Final = (msgspec.DecodeError, ValueError, KeyError, RecursionError)
 _personal: Final = {
     name: msgspec.json.Decoder(entry.cls.personal_type)
     for name, entry in REGISTRY.items()
@@ -106,7 +106,7 @@ def decode(name: str, public: bytes, personal: bytes | None, where: object) -> t
             return stored.data, stored.meta
         part = _personal[name].decode(personal)
         return msgspec.structs.replace(stored.data, personal=part), stored.meta
-    except OTHERWISE:
+    except DECODING_ERRORS:
         pass  # What it is instead is found out below.
     try:
         envelope = _envelope.decode(public)
@@ -119,7 +119,7 @@ def decode(name: str, public: bytes, personal: bytes | None, where: object) -> t
         if personal:
             held = _personal_part(name, envelope.schema, entry.schema, personal)
             event = msgspec.structs.replace(event, personal=held)
-    except OTHERWISE as error:
+    except DECODING_ERRORS as error:
         raise IntegrityViolation(f"{where}: the payload is not that of a {name}") from error
     return event, envelope.meta
 

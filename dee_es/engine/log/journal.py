@@ -105,7 +105,8 @@ class Journal:
                     raise ValueError
                 current = codec.CURRENT[name](state[_PUBLIC:end])
                 event, meta = current.data, current.meta
-            except (*codec.OTHERWISE, TypeError):
+            except (*codec.DECODING_ERRORS, TypeError):
+                # Of another schema, or at fault: with more care, which tells what is wrong.
                 public, _ = codec.split(payload_of(row), row)
                 event, meta = codec.decode(name, public, None, row)
             opened.append(

@@ -19,7 +19,7 @@ from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.pages import Page, numbers_of, open_page, page_of
 from dee_es.engine.projecting.projector import AnyProjection
-from dee_es.engine.projecting.upcoming import Pages, Ready
+from dee_es.engine.projecting.upcoming import Ready, Upcoming
 from dee_es.errors import RebuildRefused
 from dee_es.ports import (
     BuildKey,
@@ -159,16 +159,16 @@ class Work:
         fast as it is folded: they are folded into indexes, and under the append lock.
         """
         chase = _Chase()
-        pages = Pages(self._store, self._views, self._journal, self.build, self._pace)
+        upcoming = Upcoming(self._store, self._views, self._journal, self.build, self._pace)
         ready: Ready | None = None
         try:
             while True:
                 self._pace.begin()
                 if ready is None or ready.onto != self._row:
-                    ready = pages.first(self._row)
+                    ready = upcoming.first(self._row)
                 # The next page is made ready while the database takes in this one.
                 with beside.begin(partial(self._fold_page, ready, chase)) as folding:
-                    following = pages.behind(ready)
+                    following = upcoming.behind(ready)
                 head, more = folding.result()
                 if not more:
                     return head

@@ -40,7 +40,7 @@ class Keyed(NamedTuple):
 
     keys: Sequence[Key | None]
     known: Sequence[Key]
-    poisoned: dict[str, Poison]
+    poisoned: Mapping[str, Poison]
 
 
 class Writes(NamedTuple):
@@ -82,7 +82,7 @@ def advance(
             page = _without(page, tx.parked(row.key, sorted({e.stream_id for e in page.events})))
         ahead = writes_of(tx, build, page.events, page.unreadable)
     ahead.write(tx, build)
-    poisoned, after = ahead.poisoned, past(row, page)
+    poisoned, after = ahead.poisoned, after_page(row, page)
     if not poisoned:
         tx.move(row.key, page.position, page.ordinal)
         return after
@@ -94,7 +94,7 @@ def advance(
     return after
 
 
-def past(row: BuildRow, page: Page) -> BuildRow:
+def after_page(row: BuildRow, page: Page) -> BuildRow:
     """A build's row once a page is folded, if all of it can be."""
     return replace(row, position=page.position, ordinal=page.ordinal)
 
@@ -156,7 +156,8 @@ def writes_of(
 
     `by_key` is what `keyed` says of the events, where that was asked before.
     """
-    keys, known, poisoned = by_key or keyed(build, events)
+    keys, known, untold = by_key or keyed(build, events)
+    poisoned = dict(untold)
     for poison in unreadable:
         earlier = poisoned.get(poison.stream_id)
         if earlier is None or poison.position < earlier.position:

@@ -47,13 +47,13 @@ class Opened(NamedTuple):
 
     positions: Sequence[int]
     events: Sequence[RecordedEvent]
-    begin: Sequence[tuple[int, str]] = ()
+    run_starts: Sequence[tuple[int, str]] = ()
     unreadable: Sequence[Poison] = ()
 
     @property
     def run_ids(self) -> list[str]:
         """The runs that begin here."""
-        return [run_id for _, run_id in self.begin]
+        return [run_id for _, run_id in self.run_starts]
 
     def without_last(self) -> Opened:
         """All but the last entry."""
@@ -61,7 +61,7 @@ class Opened(NamedTuple):
         return Opened(
             self.positions[:-1],
             [event for event in self.events if event.position < last],
-            [each for each in self.begin if each[0] < last],
+            [each for each in self.run_starts if each[0] < last],
             [poison for poison in self.unreadable if poison.position < last],
         )
 
@@ -104,7 +104,7 @@ def page_of(opened: Opened, ordinal: int, numbers: Mapping[str, int] | None = No
     """
     events = opened.events
     ordinals = {}
-    for position, run_id in opened.begin:
+    for position, run_id in opened.run_starts:
         ordinal = ordinal + 1 if numbers is None else numbers.get(run_id, ordinal + 1)
         ordinals[position] = ordinal
     if ordinals:
@@ -117,7 +117,7 @@ def page_of(opened: Opened, ordinal: int, numbers: Mapping[str, int] | None = No
 
 def numbers_of(opened: Opened, reader: TableReader) -> Mapping[str, int] | None:
     """The numbers of the runs that begin in entries; None if counting tells them."""
-    return reader.ordinals(opened.run_ids) if opened.begin else None
+    return reader.ordinals(opened.run_ids) if opened.run_starts else None
 
 
 def open_page(

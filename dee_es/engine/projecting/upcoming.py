@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dee_es.core.projection import Build, Key, Row, Table
 from dee_es.engine.log.journal import Journal
-from dee_es.engine.projecting.folding import Keyed, Writes, keyed, past, writes_of
+from dee_es.engine.projecting.folding import Keyed, Writes, after_page, keyed, writes_of
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.pages import Opened, Page, numbers_of, open_rows, page_of
 from dee_es.errors import TableGone
@@ -35,10 +35,10 @@ class Ready(NamedTuple):
         """The build's row when this is written; None if nobody knows that yet."""
         if self.page is None or self.writes is None or self.writes.poisoned:
             return None
-        return past(self.onto, self.page)
+        return after_page(self.onto, self.page)
 
 
-class Pages:
+class Upcoming:
     """Reads the log in pages, and folds them ahead of who writes them; one page at a time for who
     spares others."""
 
@@ -56,7 +56,7 @@ class Pages:
         rows = self._read(onto.position)
         if self._pace.spares or onto.parked or not rows:
             return Ready(onto, open_rows(self._journal, rows))
-        ready = self._fold(onto, self._begin(rows))
+        ready = self._fold(onto, self._open(rows))
         self._ahead = self._next(ready.opened)
         return ready
 
@@ -70,7 +70,7 @@ class Pages:
 
     def _next(self, opened: Opened) -> _Ahead | None:
         rows = self._read(opened.positions[-1])
-        return self._begin(rows) if rows else None
+        return self._open(rows) if rows else None
 
     def _read(self, after: int) -> list[StoredRow]:
         """The log behind a position; what comes behind that is begun to be read."""
@@ -85,7 +85,7 @@ class Pages:
             self._log = (last, beside.begin(read))
         return rows
 
-    def _begin(self, rows: Sequence[StoredRow]) -> _Ahead:
+    def _open(self, rows: Sequence[StoredRow]) -> _Ahead:
         """Entries down to their events; what these change is begun to be read."""
         opened = open_rows(self._journal, rows)
         by_key = keyed(self._build, opened.events)
@@ -106,7 +106,7 @@ class Pages:
             # Whoever writes into it finds out that it was dropped.
             return Ready(onto, ahead.opened)
         if before is not None:
-            held = held._replace(by_key={**held.by_key, **before.rows})
+            held = held._replace(known={**held.known, **before.rows})
         page = page_of(ahead.opened, onto.ordinal, held.numbers)
         writes = writes_of(held, self._build, page.events, page.unreadable, ahead.by_key)
         return Ready(onto, ahead.opened, page, writes)
@@ -116,14 +116,14 @@ class _Held(NamedTuple):
     """What a build held when it was read: rows that are going to be changed, and the numbers of
     runs, where counting would not tell them."""
 
-    by_key: Mapping[Key, Row]
+    known: Mapping[Key, Row]
     numbers: Mapping[str, int] | None
 
     def rows(self, table: Table[Any], keys: Sequence[Key]) -> dict[Key, Any]:
         """See `HeldRows`."""
         del table
-        held = self.by_key
-        return {key: held[key] for key in keys if key in held}
+        known = self.known
+        return {key: known[key] for key in keys if key in known}
 
 
 class _Ahead(NamedTuple):
