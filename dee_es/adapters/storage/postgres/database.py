@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
-from psycopg.types.string import StrBinaryDumper
+from psycopg.types.string import BytesBinaryDumper, StrBinaryDumper
 from psycopg_pool import PoolClosed
 
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
@@ -55,11 +55,14 @@ _SAMPLE: Final = b"SET default_statistics_target = 25"
 
 # One type for all integers and one for all texts: otherwise a statement is prepared anew for every
 # combination of their sizes. The last one registered for a type is the one that is used, so what
-# is sent in arrays is binary too.
+# is sent in arrays is binary too; for bytes that would be one that asks each value in Python what it
+# is, which takes longer than all else about a row that is copied.
 _DUMPERS: Final = (
     (int, Int8Dumper),
     (int, Int8BinaryDumper),
     (str, StrBinaryDumper),
+    (bytes, BytesBinaryDumper),
+    (bytes, BytesBinaryDumper),
     (list, ListBinaryDumper),
     (Texts, TextsDumper),
     (Integers, IntegersDumper),
