@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -15,6 +14,8 @@ from dee_es.core.ids import length_prefixed
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
+_KINDS: Final = 64
+"""Kinds of digests that are remembered: there are a few."""
 _LENGTH: Final = struct.Struct(">I").pack
 _VERSION: Final = struct.Struct(">IQ").pack
 _SECRET_LABEL: Final = b"dee-es key store secret"
@@ -61,18 +62,31 @@ def decrypt(key: bytes, stream_id: str, version: int, ciphertext: bytes) -> byte
     return _open(AESGCMSIV(key), _nonce(place), ciphertext, place)
 
 
-def digest(secret: bytes, kind: str, normalized: str) -> str:
-    """Keyed BLAKE2b (RFC 7693), as 64 hex digits; kinds do not share digests."""
-    # Every enrolment makes two of these; setting up an HMAC would cost more than the digest.
-    text = normalized.encode()
-    message = b"".join((_prefix(kind), _LENGTH(len(text)), text))
-    return hashlib.blake2b(message, key=secret, digest_size=32).hexdigest()
+class Digests:
+    """Keyed BLAKE2b (RFC 7693) of kinds of texts, as 64 hex digits; kinds do not share digests."""
 
+    def __init__(self, secret: bytes) -> None:
+        self._keyed = hashlib.blake2b(key=secret, digest_size=32)
+        self._kinds: dict[str, hashlib.blake2b] = {}
 
-@lru_cache(maxsize=64)
-def _prefix(kind: str) -> bytes:
-    """What `length_prefixed` begins with for digests of a kind; there are a few."""
-    return length_prefixed((kind.encode(),))
+    def of(self, kind: str, text: str) -> str:
+        """The digest of both, as `length_prefixed` joins them."""
+        # Every enrolment makes two of these: what all of a kind begin with is copied, which takes
+        # half as long as to begin anew.
+        begun = self._kinds.get(kind) or self._begin(kind)
+        digest, content = begun.copy(), text.encode()
+        digest.update(_LENGTH(len(content)) + content)
+        return digest.hexdigest()
+
+    def _begin(self, kind: str) -> hashlib.blake2b:
+        begun = self._keyed.copy()
+        begun.update(length_prefixed((kind.encode(),)))
+        if len(self._kinds) < _KINDS:
+            self._kinds[kind] = begun
+        return begun
+
+    def __repr__(self) -> str:
+        return "Digests(...)"
 
 
 def _place(stream_id: str, version: int) -> bytes:

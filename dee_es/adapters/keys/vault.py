@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
 from typing import Final, NamedTuple
 
 from dee_es.adapters.keys import cipher
 from dee_es.adapters.keys.cache import DESTROYED, KeyCache
-from dee_es.adapters.keys.cipher import KEY_BYTES, KEY_ID_BYTES, Wrapper
+from dee_es.adapters.keys.cipher import KEY_BYTES, KEY_ID_BYTES, Digests, Wrapper
 from dee_es.adapters.keys.holders import MasterHolder
 from dee_es.adapters.keys.source import GenerationMoved, KeySource, KeyTable
 from dee_es.errors import IntegrityViolation, KeyDestroyed, MasterKeyRotated, StoreUnavailable
@@ -30,6 +30,8 @@ _FETCH: Final = 1_000
 _SEALED: Final = "sealed under a name"
 _REDRAWS: Final = 200
 _SHARED_BYTES: Final = 4
+_DRAWN_BYTES: Final = KEY_ID_BYTES - _SHARED_BYTES + KEY_BYTES
+"""What is drawn for one key: the rest of its id, and the key."""
 _REOPENINGS: Final = 3
 
 
@@ -59,6 +61,7 @@ class KeyVault:
         self._holder = holder
         self._source = source
         self._era, self._secret = self._open(new_secret)
+        self._digests = Digests(self._secret)
         self._next: Wrapper | None = None
         self._cache = KeyCache(CACHED_KEYS)
         self._pool: deque[bytes] = deque()
@@ -170,7 +173,7 @@ class KeyVault:
 
     def digest(self, kind: str, normalized: str) -> str:
         """See `KeyStore.digest`."""
-        return cipher.digest(self._secret, kind, normalized)
+        return self._digests.of(kind, normalized)
 
     def seal(self, name: str, plaintext: bytes) -> bytes:
         """See `KeyStore.seal`."""
@@ -181,7 +184,7 @@ class KeyVault:
         return cipher.decrypt(self._named(name), _SEALED, 0, sealed)
 
     def _named(self, name: str) -> bytes:
-        return bytes.fromhex(cipher.digest(self._secret, _SEALED, name))
+        return bytes.fromhex(self._digests.of(_SEALED, name))
 
     def close(self) -> None:
         """Release the store and forget all keys; unused ones of the pool are never used."""
@@ -191,10 +194,7 @@ class KeyVault:
         self._table.close()
 
     def _fill(self, count: int) -> None:
-        rows: dict[bytes, bytes] = {}
-        for _ in range(count):
-            key_id = self._draw_id()
-            rows[key_id] = self._source(KEY_BYTES)
+        rows = dict(self._draw(count))
         if not self._insert(rows):
             # Only a seeded source draws an id twice: it began anew on a store it has filled before.
             for known in self._table.fetch(list(rows)):
@@ -204,15 +204,22 @@ class KeyVault:
         self._cache.put_new(rows)
         self._pool.extend(rows)
 
-    def _draw_id(self) -> bytes:
+    def _draw(self, count: int) -> Iterator[tuple[bytes, bytes]]:
+        """New ids, each with its key."""
         # Wholly random ids would touch a page of the table's index each, which in a store of a
         # million keys makes new ones three times as slow. Which ids are neighbours depends on how
         # many were drawn and not on the chunks, so that the same source gives the same keys
         # whatever sizes are asked for.
-        if self._drawn % NEIGHBOURS == 0:
-            self._shared = self._source(_SHARED_BYTES)
-        self._drawn += 1
-        return self._shared + self._source(KEY_ID_BYTES - _SHARED_BYTES)
+        while count:
+            if self._drawn % NEIGHBOURS == 0:
+                self._shared = self._source(_SHARED_BYTES)
+            some = min(count, NEIGHBOURS - self._drawn % NEIGHBOURS)
+            drawn = self._source(some * _DRAWN_BYTES)
+            for start in range(0, len(drawn), _DRAWN_BYTES):
+                middle = start + KEY_ID_BYTES - _SHARED_BYTES
+                yield self._shared + drawn[start:middle], drawn[middle : start + _DRAWN_BYTES]
+            self._drawn += some
+            count -= some
 
     def _insert(self, rows: dict[bytes, bytes]) -> bool:
         while True:
