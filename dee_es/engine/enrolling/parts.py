@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from dee_es.core import events as e
 from dee_es.core.contact import Contact
@@ -14,6 +14,9 @@ from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.engine.models import Refusal
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.ports import beside
+
+CONTACTS: Final = 8
+"""Contacts that are worked on, a step for each of them, between two looks at what was begun."""
 
 Given = Contact | Mapping[str, Any]
 Part = list[Given]
@@ -78,8 +81,7 @@ def contact_of(given: Given) -> Contact:
 def contacts_of(part: Part, refuse: Callable[[Refusal], object]) -> list[Contact]:
     """The contacts of a part; what is none is refused and left out."""
     people = []
-    for given in part:
-        beside.go_on()
+    for given in beside.each(part, CONTACTS):
         try:
             people.append(contact_of(given))
         except DeeError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -229,7 +228,7 @@ def _folded(
     fold_one, line_of = projection.fold, projection.line
     after = dict(before)
     added: list[Row] = []
-    for key, event in chain.from_iterable(beside.parts(pairs)):
+    for key, event in beside.each(pairs):
         if key is None and lines is None:
             continue
         if poisoned and _is_behind(poisoned, event):
