@@ -15,7 +15,7 @@ import msgspec
 from dee_es.core.events import Event, Meta
 from dee_es.core.registry import NAMES, REGISTRY, Entry
 from dee_es.core.upcasts import current_entry, lift, lift_personal
-from dee_es.core.values import check_payload_size
+from dee_es.core.values import MAX_PAYLOAD_BYTES, check_payload_size
 from dee_es.errors import IntegrityViolation
 
 
@@ -76,7 +76,9 @@ def encode(event: Event, meta: Meta) -> tuple[str, bytes, bytes]:
         personal = _encoder.encode(held)
         event = msgspec.structs.replace(event, personal=None)
     public = _encoder.encode(_Stored(REGISTRY[name].schema, meta, event))
-    check_payload_size(f"{name} payload", len(public) + len(personal))
+    size = len(public) + len(personal)
+    if size > MAX_PAYLOAD_BYTES:
+        check_payload_size(f"{name} payload", size)
     return name, public, personal
 
 

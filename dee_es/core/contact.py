@@ -31,7 +31,7 @@ _ZERO_DIALLED: Final = ("+225", "+229", "+242", "+378", "+379", "+39")
 # Where numbers neither begin with a zero nor are dialled with one in front at home: North America,
 # Russia and Kazakhstan.
 _ZERO_UNKNOWN: Final = ("+1", "+7")
-_FIELDS = ("id", "email", "phone", "timezone", "attributes")
+_FIELDS: Final = frozenset({"id", "email", "phone", "timezone", "attributes"})
 
 
 class Contact(BaseModel):
@@ -63,11 +63,12 @@ class Contact(BaseModel):
         if extra:
             checked = check_map("contact.attributes", extra)
             attributes = {**attributes, **checked} if attributes else checked
+        email, phone, zone = given.get("email"), given.get("phone"), given.get("timezone")
         return {
             "id": contact_id,
-            "email": _optional(check_email, "contact.email", given.get("email")),
-            "phone": _optional(check_phone, "contact.phone", given.get("phone")),
-            "timezone": _optional(check_text, "contact.timezone", given.get("timezone")),
+            "email": check_email("contact.email", email) if _given(email) else None,
+            "phone": check_phone("contact.phone", phone) if _given(phone) else None,
+            "timezone": check_text("contact.timezone", zone) if _given(zone) else None,
             "attributes": attributes,
         }
 
@@ -78,8 +79,8 @@ class Contact(BaseModel):
     __str__ = __repr__
 
 
-def _optional(check: Any, field: str, value: object) -> str | None:
-    return None if value is None or value == "" else check(field, value)
+def _given(value: object) -> bool:
+    return value is not None and value != ""
 
 
 def check_email(field: str, value: object) -> str:
@@ -95,6 +96,9 @@ def check_email(field: str, value: object) -> str:
 
 def check_shape(field: str, value: object) -> str:
     """`check_email` as far as parts and separators go; for addresses that were taken in before."""
+    # Nearly all are as they should be, and such a one has nothing in it that `check_text` refuses.
+    if type(value) is str and value.isascii() and _EMAIL.match(value):
+        return value
     text = check_text(field, value).strip()
     if not _EMAIL.match(text):
         raise InvalidInput(field, "is not one e-mail address such as name@example.com")
@@ -103,6 +107,8 @@ def check_shape(field: str, value: object) -> str:
 
 def check_phone(field: str, value: object) -> str:
     """Return the number without surrounding space, or raise `InvalidInput`."""
+    if type(value) is str and _PHONE.match(value):
+        return value
     text = check_text(field, value).strip()
     if not _PHONE.match(_PHONE_NOISE.sub("", text)):
         raise InvalidInput(field, "is not a telephone number such as +15550100")
@@ -224,5 +230,6 @@ def phone_spellings(checked: str) -> tuple[str, ...]:
 def phone_as_written(checked: str) -> str:
     """All digits of a number that was checked before, a zero in brackets too: what `fold_phone`
     was, under which contacts may be known."""
-    digits = _PHONE_NOISE.sub("", checked)
+    bare = checked.removeprefix("+").isdecimal()
+    digits = checked if bare else _PHONE_NOISE.sub("", checked)
     return "+" + digits[2:] if digits.startswith("00") else digits

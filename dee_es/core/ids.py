@@ -20,8 +20,8 @@ _BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
 # Ten bits at a time: enrolment makes a run id for every contact, and the library's encoder goes
 # through each group of five bytes in Python.
 _PAIRS: Final = tuple(first + second for first in _BASE32 for second in _BASE32)
-_ID_BITS: Final = 130
-_SHIFTS: Final = tuple(range(_ID_BITS - 10, -1, -10))
+_ID_BITS: Final = struct.Struct(">QQB").unpack_from
+"""The bytes that the 130 bits of a run's id are in."""
 
 
 def length_prefixed(parts: Sequence[bytes]) -> bytes:
@@ -37,8 +37,14 @@ def run_id(plan_id: str, contact_id: str, enrollment: int) -> str:
     digest = hashlib.sha256(
         b"".join((lengths[0], plan, lengths[1], contact, lengths[2], nth))
     ).digest()
-    number = int.from_bytes(digest, "big") >> (8 * len(digest) - _ID_BITS)
-    return "run_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+    first, second, third = _ID_BITS(digest)
+    return (
+        f"run_{_PAIRS[first >> 54]}{_PAIRS[first >> 44 & 1023]}{_PAIRS[first >> 34 & 1023]}"
+        f"{_PAIRS[first >> 24 & 1023]}{_PAIRS[first >> 14 & 1023]}{_PAIRS[first >> 4 & 1023]}"
+        f"{_PAIRS[(first & 15) << 6 | second >> 58]}{_PAIRS[second >> 48 & 1023]}"
+        f"{_PAIRS[second >> 38 & 1023]}{_PAIRS[second >> 28 & 1023]}{_PAIRS[second >> 18 & 1023]}"
+        f"{_PAIRS[second >> 8 & 1023]}{_PAIRS[(second & 255) << 2 | third >> 6]}"
+    )
 
 
 def idempotency_key(run: str, step_id: str, tick: int) -> str:

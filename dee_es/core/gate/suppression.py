@@ -40,7 +40,7 @@ def enrollment_block(
             return fact
         if fact.level == "channel":
             blocked[fact.scope] = fact
-    needed = sorted(channels)
+    needed = sorted(channels) if blocked else ()
     if needed and all(channel in blocked for channel in needed):
         return blocked[needed[0]]
     return None

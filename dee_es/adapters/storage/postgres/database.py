@@ -55,7 +55,7 @@ _SAMPLE: Final = b"SET default_statistics_target = 25"
 
 # One type for all integers and one for all texts: otherwise a statement is prepared anew for every
 # combination of their sizes. The last one registered for a type is the one that is used, so what
-# is sent in arrays is binary too; for bytes that would be one that asks each value in Python what it
+# is sent in arrays is binary too. For bytes it would be one that asks each value in Python what it
 # is, which takes longer than all else about a row that is copied.
 _DUMPERS: Final = (
     (int, Int8Dumper),
