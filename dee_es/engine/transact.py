@@ -161,11 +161,11 @@ class Runs:
         sealed = self.journal.seal(
             state.run_id, state.version, loaded.checksum, events, command.meta, loaded.key_id
         )
-        if [each.recorded.event for each in sealed] != events:
+        if [each.event for each in sealed] != events:
             # The contact was erased meanwhile: what is recorded has nothing personal any more.
             after = state
             for each in sealed:
-                after = evolve(after, each.recorded)
+                after = evolve(after, each.recorded())
         append = StreamAppend(
             state.run_id,
             state.version,

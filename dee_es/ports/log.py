@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from dee_es.core.events import RecordedEvent
+from dee_es.core.events import Event, Meta, RecordedEvent
 
 
 class StoredRow(msgspec.Struct, frozen=True, gc=False):
@@ -26,12 +26,30 @@ class StoredRow(msgspec.Struct, frozen=True, gc=False):
 class SealedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event ready to store: encoded, encrypted and chained.
 
-    `recorded.position` and `.ordinal` are 0; the store assigns them under the append lock.
+    `erased` is that of `RecordedEvent`, for what comes from another log.
     """
 
-    recorded: RecordedEvent
+    stream_id: str
+    version: int
+    name: str
+    meta: Meta
+    event: Event
     state: bytes
     checksum: bytes
+    erased: bool = False
+
+    def recorded(self, position: int = 0, ordinal: int = 0) -> RecordedEvent:
+        """The event as it is in the log; the store assigns the numbers, under the append lock."""
+        return RecordedEvent(
+            self.stream_id,
+            self.version,
+            self.name,
+            position,
+            self.meta,
+            self.event,
+            ordinal,
+            self.erased,
+        )
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):

@@ -232,7 +232,7 @@ class _Copier:
             (sealed,) = self._journal.seal(stream, version, previous, (event,), meta, key)
             previous = sealed.checksum
             position = given["head"] + (k - 1) * given["events"] + place + 1
-            yield position, stream, version + 1, sealed.recorded.name, sealed.state
+            yield position, stream, version + 1, sealed.name, sealed.state
 
     def _tick(self, tick: int, k: int) -> int:
         given = self._given

@@ -25,9 +25,7 @@ def test_what_is_appended_is_read_back_byte_for_byte(store: EventStore) -> None:
         (2, run(), 2),
         (3, run(), 3),
     ]
-    assert [(r.name, r.state) for r in rows] == [
-        (e.recorded.name, e.state) for e in appended.events
-    ]
+    assert [(r.name, r.state) for r in rows] == [(e.name, e.state) for e in appended.events]
     assert store.heads([run()]) == {
         run(): Head(run(), 3, appended.events[-1].checksum, 9, False, 5, 1)
     }

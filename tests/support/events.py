@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from dee_es.core import codec
-from dee_es.core.events import Event, Meta, PlanPublished, RecordedEvent, RunStarted, WaitCompleted
+from dee_es.core.events import Event, Meta, PlanPublished, RunStarted, WaitCompleted
 from dee_es.core.evidence import chain
 from dee_es.core.ids import is_run, run_id
 from dee_es.ports import (
@@ -51,7 +51,7 @@ def sealed(
     own, public, personal = codec.encode(event, meta)
     name = name or own
     checksum, state = chain.seal(stream_id, version, name, previous, codec.join(public, personal))
-    return SealedEvent(RecordedEvent(stream_id, version, name, 0, meta, event), state, checksum)
+    return SealedEvent(stream_id, version, name, meta, event, state, checksum)
 
 
 def append(

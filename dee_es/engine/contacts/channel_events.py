@@ -346,7 +346,7 @@ class ChannelEvents:
         state = before.state
         if state is not None:
             for each in sealed:
-                state = contact_state.evolve(state, each.recorded)
+                state = contact_state.evolve(state, each.recorded())
         end = _Stream(before.version + len(sealed), sealed[-1].checksum, state)
         return StreamAppend(name, before.version, sealed), listed_by(events), end
 

@@ -95,7 +95,7 @@ class Batch:
         """The first of these runs, as it is once it is committed."""
         (append, *_), key_id = self.units[0].appends, self.key_ids[0]
         begun = append.events[0]
-        return LoadedRun(evolve(None, begun.recorded), begun.checksum, key_id, append.slice)
+        return LoadedRun(evolve(None, begun.recorded()), begun.checksum, key_id, append.slice)
 
 
 class Admission:

@@ -51,8 +51,7 @@ class Journal:
                     personal = b""
             payload = codec.join(public, personal)
             previous, state = chain.seal(stream_id, version, name, previous, payload)
-            recorded = RecordedEvent(stream_id, version, name, 0, meta, event)
-            sealed.append(SealedEvent(recorded, state, previous))
+            sealed.append(SealedEvent(stream_id, version, name, meta, event, state, previous))
         return tuple(sealed)
 
     def open(self, rows: Sequence[StoredRow]) -> list[RecordedEvent]:

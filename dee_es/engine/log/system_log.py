@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from msgspec.structs import replace
-
 from dee_es.core import events as e
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.log.committing import Committer
@@ -107,7 +105,7 @@ class SystemLog:
         append = StreamAppend(SYSTEM_STREAM, version, sealed)
         result = self._committer.commit([Unit((append, *others), min_tick=meta.tick)])[0]
         if isinstance(result, Committed):
-            return replace(sealed[0].recorded, position=result.position)
+            return sealed[0].recorded(result.position)
         self._clock.refresh()
         return None
 

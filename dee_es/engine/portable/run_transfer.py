@@ -178,7 +178,16 @@ class RunTransfer:
             return None
         opened = self._journal.open_public(missing)
         sealed = tuple(
-            SealedEvent(recorded, row.state, checksum_of(row))
+            SealedEvent(
+                row.stream_id,
+                row.version,
+                row.name,
+                recorded.meta,
+                recorded.event,
+                row.state,
+                checksum_of(row),
+                recorded.erased,
+            )
             for recorded, row in zip(opened, missing, strict=True)
         )
         if not _is_run(rows):

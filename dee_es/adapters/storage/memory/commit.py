@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from eventsourcing.persistence import StoredEvent
-from msgspec.structs import replace
 
 from dee_es.adapters.storage.memory.database import (
     ConsentRow,
@@ -47,7 +46,7 @@ class Commit:
         for append in unit.appends:
             self._append(append)
         self._index(unit)
-        ticks = [event.recorded.meta.tick for a in unit.appends for event in a.events]
+        ticks = [event.meta.tick for a in unit.appends for event in a.events]
         database = self._database
         changed = bool(unit.suppress or unit.unsuppress or unit.consents)
         database.put_counters(
@@ -113,17 +112,12 @@ class Commit:
         before = database.recorder.position
         self._journal.on_undo(partial(database.recorder.cut, before))
         database.recorder.append(
-            [
-                StoredEvent(e.recorded.stream_id, e.recorded.version, e.recorded.name, e.state)
-                for e in append.events
-            ]
+            [StoredEvent(e.stream_id, e.version, e.name, e.state) for e in append.events]
         )
         ordinal = old.ordinal if old is not None else self._next_ordinal(append)
         for place, event in enumerate(append.events, before + 1):
-            first = event.recorded.version == 1
-            self.appended.append(
-                replace(event.recorded, position=place, ordinal=ordinal if first else 0)
-            )
+            first = event.version == 1
+            self.appended.append(event.recorded(place, ordinal if first else 0))
         head = Head(
             append.stream_id,
             append.expected_version + len(append.events),
@@ -136,7 +130,7 @@ class Commit:
         database.put_head(self._journal, head)
 
     def _next_ordinal(self, append: StreamAppend) -> int:
-        if not is_run(append.stream_id) or append.events[0].recorded.name not in CREATING:
+        if not is_run(append.stream_id) or append.events[0].name not in CREATING:
             return 0
         database = self._database
         ordinal = database.ordinal + 1
@@ -186,8 +180,8 @@ def check_shape(unit: Unit) -> None:
     """Refuse a unit whose events are not numbered on from the expected version: a caller's bug."""
     for append in unit.appends:
         for version, event in enumerate(append.events, append.expected_version + 1):
-            if (event.recorded.stream_id, event.recorded.version) != (append.stream_id, version):
+            if (event.stream_id, event.version) != (append.stream_id, version):
                 raise ValueError(
                     f"{append.stream_id}: expected its event {version}, "
-                    f"got event {event.recorded.version} of {event.recorded.stream_id}"
+                    f"got event {event.version} of {event.stream_id}"
                 )

@@ -155,22 +155,20 @@ class Decider:
         version = append.expected_version
         for sealed in append.events:
             version += 1
-            event = sealed.recorded
-            if event.version != version or event.stream_id != stream_id:
-                raise ValueError(f"{stream_id}: event sealed for version {event.version}")
+            if sealed.version != version or sealed.stream_id != stream_id:
+                raise ValueError(f"{stream_id}: event sealed for version {sealed.version}")
             self._position += 1
             ordinal = 0
-            if version == 1 and event.name in CREATING and is_run(stream_id):
+            tick = sealed.meta.tick
+            if version == 1 and sealed.name in CREATING and is_run(stream_id):
                 self._ordinal += 1
                 ordinal = run_ordinal = self._ordinal
-                if event.meta.tick < self._tick:
+                if tick < self._tick:
                     batch.late_runs.append((ordinal,))
-            if event.meta.tick > self._tick:
-                self._tick = event.meta.tick
-            batch.recorded.append(
-                msgspec.structs.replace(event, position=self._position, ordinal=ordinal)
-            )
-            batch.events.append((self._position, stream_id, version, event.name, sealed.state))
+            if tick > self._tick:
+                self._tick = tick
+            batch.recorded.append(sealed.recorded(self._position, ordinal))
+            batch.events.append((self._position, stream_id, version, sealed.name, sealed.state))
         head = Head(
             stream_id,
             version,
