@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -64,6 +65,9 @@ META: Final = "SELECT value FROM key_meta WHERE name = ?"
 SET_META: Final = "INSERT OR REPLACE INTO key_meta (name, value) VALUES (?, ?)"
 _FORGET_META: Final = "DELETE FROM key_meta WHERE name = ?"
 INSERT: Final = "INSERT INTO keys (key_id, wrapped) VALUES (?, ?)"
+_TOGETHER: Final = 128
+"""Rows that are inserted by one statement, which takes half as long as one for each."""
+_INSERT_MANY: Final = INSERT + ", (?, ?)" * (_TOGETHER - 1)
 _ADD: Final = "INSERT OR IGNORE INTO keys (key_id, wrapped) VALUES (?, ?)"
 _FETCH: Final = "SELECT key_id, wrapped FROM keys WHERE key_id IN ({})"
 ALL: Final = "SELECT key_id, wrapped FROM keys ORDER BY key_id"
@@ -132,7 +136,7 @@ class SqliteKeyTable:
         try:
             with self._transaction() as connection:
                 _require(connection, generation)
-                connection.executemany(INSERT, rows)
+                _insert(connection, rows)
         except sqlite3.IntegrityError:
             return False
         return True
@@ -325,6 +329,15 @@ def _require(connection: sqlite3.Connection, generation: int, target: bytes | No
         raise GenerationMoved
     if target is not None and meta(connection, "target") != target:
         raise RotationReplaced
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[bytes, bytes]]) -> None:
+    rest = len(rows) % _TOGETHER
+    whole = len(rows) - rest
+    for start in range(0, whole, _TOGETHER):
+        values = chain.from_iterable(rows[start : start + _TOGETHER])
+        connection.execute(_INSERT_MANY, tuple(values))
+    connection.executemany(INSERT, rows[whole:])
 
 
 def _stage(connection: sqlite3.Connection, after: bytes | None, rewrap: Rewrap) -> list[Row]:
