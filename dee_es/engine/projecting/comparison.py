@@ -173,11 +173,13 @@ def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator
     tally = build.projection.tally
     for page in view.pages(build.table):
         if build.table.counted:
-            counted: list[CountKey] = []
+            together = Counter[tuple[CountKey, ...]]()
             for row in page:
                 with suppress(Exception):
-                    counted += tuple(tally(row))
-            counts.update(counted)
+                    together[tuple(tally(row))] += 1
+            for shared, n in together.items():
+                for count in shared:
+                    counts[count] += n
         yield page
 
 

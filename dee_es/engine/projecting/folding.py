@@ -255,22 +255,25 @@ def _is_behind(poisoned: Mapping[str, Poison], event: RecordedEvent) -> bool:
 def _deltas(
     projection: Projection[Any], before: Mapping[Key, Row], after: Mapping[Key, Row]
 ) -> dict[CountKey, int]:
-    deltas: defaultdict[CountKey, int] = defaultdict(int)
+    # Many rows are part of the very same counts.
+    together: defaultdict[tuple[CountKey, ...], int] = defaultdict(int)
     tally = projection.tally
-    for key, row in after.items():
+    for key, row in beside.each(list(after.items())):
         old = before.get(key)
         if old is row:
             continue
         try:
             new_counts = tuple(tally(row))
             old_counts = tuple(tally(old)) if old is not None else ()
+            if new_counts is not old_counts:
+                together[new_counts] += 1
+                together[old_counts] -= 1
         except Exception as error:
             raise _Uncountable(key, error) from error
-        if new_counts is not old_counts and new_counts != old_counts:
-            for count in new_counts:
-                deltas[count] += 1
-            for count in old_counts:
-                deltas[count] -= 1
+    deltas: defaultdict[CountKey, int] = defaultdict(int)
+    for counts, n in together.items():
+        for count in counts:
+            deltas[count] += n
     return {key: n for key, n in deltas.items() if n}
 
 
