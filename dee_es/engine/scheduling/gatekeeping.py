@@ -31,8 +31,11 @@ from dee_es.ports import (
     SuppressionGuard,
     Unit,
     ZoneSource,
+    beside,
 )
 
+_RUNS: Final = 10
+"""Runs that are looked at, a step for each of them, between two looks at what was begun."""
 _DAY_MS: Final = 86_400_000
 _OF_WHO_GOT_NOTHING: Final = ("contact:", "contact.", "budget:")
 """What names begin with of counters that count what arrived, or may have."""
@@ -75,7 +78,7 @@ class Gatekeeper:
         epoch = self._store.log_head().suppression_epoch
         subjects = [
             self._contacts.subjects(run.contact_id, run.contact.email, run.contact.phone)
-            for run in runs
+            for run in beside.each(runs, _RUNS)
         ]
         nothing: Sequence[tuple[SuppressionFact, ...]] = [()] * len(runs)
         listed = self._contacts.suppressions(subjects) if epoch else nothing
@@ -83,7 +86,9 @@ class Gatekeeper:
         materials = [self._materials(run) for run in runs]
         found = [
             self._snapshots(run, own, facts, consents, tick)
-            for run, own, facts in zip(runs, materials, listed, strict=True)
+            for run, own, facts in beside.each(
+                list(zip(runs, materials, listed, strict=True)), _RUNS
+            )
         ]
         counted, read = self._counted(found, [own.policy for own in materials], ahead)
         guards = [SuppressionGuard(about, epoch) for about in subjects]
@@ -164,7 +169,7 @@ class Gatekeeper:
                 channel: [counter.key for counter in counters(policy, snapshot)]
                 for channel, snapshot in snapshots.items()
             }
-            for policy, snapshots in zip(policies, found, strict=True)
+            for policy, snapshots in beside.each(list(zip(policies, found, strict=True)), _RUNS)
         ]
         wanted = {key: None for channels in needed for keys in channels.values() for key in keys}
         if not wanted:
@@ -180,7 +185,7 @@ class Gatekeeper:
                 )
                 for channel, snapshot in snapshots.items()
             }
-            for channels, snapshots in zip(needed, found, strict=True)
+            for channels, snapshots in beside.each(list(zip(needed, found, strict=True)), _RUNS)
         ]
         return counted, frozenset(wanted)
 
