@@ -117,30 +117,33 @@ class Gatekeeper:
         made: dict[str, Snapshot] = {}
         for channel in materials.plan.graph.channels:
             needs = self._needs(policy, run.pins.policy, channel)
-            snapshot = Snapshot(
+            consent = zone = default = domain = None
+            addresses: tuple[str, ...] = ()
+            if needs.consent:
+                key = (run.contact_id, consent_key(channel, needs.purpose))
+                consent = _fact(consents.get(key), tick)
+            if needs.zone:
+                zone = self._zone(run.contact.timezone, materials, tick)
+                default = self._zone(needs.default_zone, materials, tick)
+            if needs.domain and channel == "email":
+                domain = self._contacts.domain_digest(run.contact.email)
+            if needs.addresses:
+                addresses = self._contacts.addresses_counted(run.contact.email, run.contact.phone)
+            made[channel] = Snapshot(
                 tick,
                 materials.scale,
                 channel,
                 run.plan_id,
                 listed,
-                contact_id=run.contact_id,
-                sender=SENDER_ID,
+                consent,
+                zone,
+                default,
+                run.contact_id,
+                SENDER_ID,
+                domain,
+                addresses,
                 policy_version=run.pins.policy,
             )
-            if needs.consent:
-                key = (run.contact_id, consent_key(channel, needs.purpose))
-                snapshot = replace(snapshot, consent=_fact(consents.get(key), tick))
-            if needs.zone:
-                zone = self._zone(run.contact.timezone, materials, tick)
-                default = self._zone(needs.default_zone, materials, tick)
-                snapshot = replace(snapshot, zone=zone, default_zone=default)
-            if needs.domain and channel == "email":
-                digest = self._contacts.domain_digest(run.contact.email)
-                snapshot = replace(snapshot, domain=digest)
-            if needs.addresses:
-                counted = self._contacts.addresses_counted(run.contact.email, run.contact.phone)
-                snapshot = replace(snapshot, addresses=counted)
-            made[channel] = snapshot
         return made
 
     def _needs(self, policy: Policy | None, version: int, channel: str) -> Required:
