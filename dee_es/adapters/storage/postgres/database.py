@@ -62,7 +62,6 @@ _DUMPERS: Final = (
     (int, Int8BinaryDumper),
     (str, StrBinaryDumper),
     (bytes, BytesBinaryDumper),
-    (bytes, BytesBinaryDumper),
     (list, ListBinaryDumper),
     (Texts, TextsDumper),
     (Integers, IntegersDumper),
