@@ -79,6 +79,17 @@ def test_a_source_that_begins_anew_never_gives_a_key_again(disk_place: KeyPlace)
         assert again.decrypt(key, run(), 1, again.encrypt(key, run(), 1, TEXT)) == TEXT
 
 
+@pytest.mark.parametrize("count", [127, 128, 129, 300])
+def test_as_many_keys_are_kept_as_are_drawn_at_once(disk_place: KeyPlace, count: int) -> None:
+    keys = disk_place.open()
+    drawn = keys.new_keys(count)
+    assert len(set(drawn)) == count
+    other = disk_place.open()
+    kept = {other.reveal(key_id) for key_id in drawn}
+    assert kept == {keys.reveal(key_id) for key_id in drawn}
+    assert len(kept) == count
+
+
 def test_a_source_that_only_repeats_itself_is_refused(place: KeyPlace) -> None:
     keys = place.open(lambda size: bytes(size))
     with pytest.raises(IntegrityViolation, match="repeats itself"):

@@ -268,3 +268,13 @@ def test_many_items_are_worked_on_in_parts_with_a_look_between_them(line: Line) 
     assert seen == items
     assert begun.done
     assert list(beside.parts([])) == []
+
+
+def test_a_look_comes_behind_as_many_items_as_are_said(line: Line) -> None:
+    begun = beside.begin(line.ask)
+    line.answer()
+    seen = []
+    for item in beside.each(list(range(7)), 3):
+        assert begun.done == (item >= 3)
+        seen.append(item)
+    assert seen == list(range(7))
