@@ -11,7 +11,15 @@ from typing import Final
 
 from dee_es import Engine
 from scripts.benchmarks.figures import Finding, LeftOut, measured, ratio
-from scripts.benchmarks.harness import beside, engine_on, is_sqlite, people, plan
+from scripts.benchmarks.harness import (
+    alone,
+    beside,
+    config_of,
+    engine_on,
+    is_sqlite,
+    people,
+    plan,
+)
 from scripts.benchmarks.limits import copying, inserting
 from scripts.benchmarks.peers import dbos, restate
 
@@ -50,9 +58,10 @@ def _on_postgres(
     rates, limits, whole = [], [], ""
     for repetition in range(repeats):
         name = f"enroll_{batch}_{repetition}"
-        with engine_on(url, folder, name) as engine:
-            since = copying.transaction_now(beside(url, name))
-            rates.append(_enroll(engine, contacts, batch))
+        with engine_on(url, folder, name):
+            pass
+        since = copying.transaction_now(beside(url, name))
+        rates.append(alone(_enrolled, url, folder, name, contacts, batch))
         if contacts > ENOUGH:
             continue
         copied = copying.copy_again(beside(url, name), since)
@@ -78,10 +87,11 @@ def _on_postgres(
     return rates
 
 
-def _enroll(engine: Engine, contacts: int, batch: int) -> float:
-    start = time.perf_counter()
-    result = engine.bulk_execute(plan("bench"), people(contacts), batch_size=batch)
-    rate = contacts / (time.perf_counter() - start)
+def _enrolled(url: str, folder: Path, name: str, contacts: int, batch: int) -> float:
+    with Engine(config_of(url, folder, name)) as engine:
+        start = time.perf_counter()
+        result = engine.bulk_execute(plan("bench"), people(contacts), batch_size=batch)
+        rate = contacts / (time.perf_counter() - start)
     if result.created != contacts:
         raise SystemExit(f"enrolled {result.created} of {contacts} contacts")
     return rate
@@ -153,8 +163,9 @@ def _on_sqlite(folder: Path, contacts: int, repeats: int) -> Iterator[Finding]:
     rates, limits = [], []
     for repetition in range(repeats):
         name = f"enroll_sqlite_{repetition}"
-        with engine_on("sqlite", folder, name) as engine:
-            rates.append(_enroll(engine, contacts, batch))
+        with engine_on("sqlite", folder, name):
+            pass
+        rates.append(alone(_enrolled, "sqlite", folder, name, contacts, batch))
         source, target = folder / f"{name}.db", folder / f"{name}.limit.db"
         limits.append(contacts / inserting.insert_again(source, target, -(-contacts // batch)))
         for each in (source, target):

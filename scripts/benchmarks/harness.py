@@ -6,11 +6,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, ParamSpec, TypeVar
 
 import psycopg
 
@@ -20,6 +22,7 @@ from scripts.benchmarks.figures import Figure, latency, percentile, spread_of
 
 __all__ = [
     "Figure",
+    "alone",
     "beside",
     "config_of",
     "drop_databases",
@@ -34,6 +37,9 @@ __all__ = [
     "spread_of",
     "workplace",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _made: list[str] = []
@@ -136,6 +142,13 @@ def engine_on(
         engine.publish_template("hello", text="Hello {{contact.firstName}}")
         engine.publish_sender(address="team@example.com")
         yield engine
+
+
+def alone(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """What a function of a module comes to in a process of its own, as peers have one: where much
+    was done before, memory is in pieces, and whatever takes new one is slower."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(work, *args, **options).result()
 
 
 def beside(url: str, name: str) -> str:

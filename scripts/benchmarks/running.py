@@ -1,7 +1,8 @@
 """How fast runs are lived through, from their first step to their end, beside DBOS and Restate.
 
-Send, wait, branch, send, end, by one process with the memory channel, under a policy whose daily
-limits are counted for every send and never bite. The peers run four trivial steps.
+Send, wait, branch, send, end, by one process, a new one each time, with the memory channel, under a
+policy whose daily limits are counted for every send and never bite. The peers run four trivial
+steps.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from scripts.benchmarks.figures import Finding, LeftOut, measured, ratio
-from scripts.benchmarks.harness import engine_on, is_sqlite, people, plan
+from scripts.benchmarks.harness import alone, config_of, engine_on, is_sqlite, people, plan
 from scripts.benchmarks.peers import dbos, restate
 
 BAR: Final = 2_000
@@ -57,8 +59,14 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Finding
 
 
 def _rate(url: str, folder: Path, name: str, runs: int) -> float:
+    with engine_on(url, folder, name):
+        pass
+    return alone(_lived, url, folder, name, runs)
+
+
+def _lived(url: str, folder: Path, name: str, runs: int) -> float:
     channel = MemoryChannel()
-    with engine_on(url, folder, name, channels={"email": channel}) as engine:
+    with Engine(config_of(url, folder, name), channels={"email": channel}) as engine:
         engine.publish_policy(POLICY)
         engine.bulk_execute(plan("runs"), people(runs), batch_size=1_000)
         start = time.perf_counter()
