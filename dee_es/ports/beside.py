@@ -10,7 +10,8 @@ What was begun first is over first; what never waits is over at once. So nothing
 nor its order, depends on how long anything takes.
 
 Whoever waits for an answer may hold locks while what was begun goes on, in the same thread: so that
-must take none but by `holding`.
+must take none but by `holding`. For the same reason nothing else of the thread uses a connection
+that it uses, until it is over: the thread would wait for itself.
 """
 
 from __future__ import annotations
