@@ -77,6 +77,7 @@ def encode(event: Event, meta: Meta) -> tuple[str, bytes, bytes]:
         event = msgspec.structs.replace(event, personal=None)
     public = _encoder.encode(_Stored(REGISTRY[name].schema, meta, event))
     size = len(public) + len(personal)
+    # What it is of is put into words only where they are needed.
     if size > MAX_PAYLOAD_BYTES:
         check_payload_size(f"{name} payload", size)
     return name, public, personal

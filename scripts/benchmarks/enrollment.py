@@ -15,10 +15,10 @@ from scripts.benchmarks.harness import (
     alone,
     beside,
     config_of,
-    engine_on,
     is_sqlite,
     people,
     plan,
+    prepare,
 )
 from scripts.benchmarks.limits import copying, inserting
 from scripts.benchmarks.peers import dbos, restate
@@ -58,8 +58,7 @@ def _on_postgres(
     rates, limits, whole = [], [], ""
     for repetition in range(repeats):
         name = f"enroll_{batch}_{repetition}"
-        with engine_on(url, folder, name):
-            pass
+        prepare(url, folder, name)
         since = copying.transaction_now(beside(url, name))
         rates.append(alone(_enrolled, url, folder, name, contacts, batch))
         if contacts > ENOUGH:
@@ -100,8 +99,7 @@ def _enrolled(url: str, folder: Path, name: str, contacts: int, batch: int) -> f
 def _enroll_shared(url: str, folder: Path, name: str, contacts: int, batch: int) -> float:
     """Shared with another process, from a process of its own: whoever helps one begins with what
     stands in its file, and from here would take in all of the benchmarks first."""
-    with engine_on(url, folder, name):
-        pass
+    prepare(url, folder, name)
     script = folder / "enroll_shared.py"
     script.write_text(_SHARED, encoding="utf-8")
     done = subprocess.run(
@@ -163,8 +161,7 @@ def _on_sqlite(folder: Path, contacts: int, repeats: int) -> Iterator[Finding]:
     rates, limits = [], []
     for repetition in range(repeats):
         name = f"enroll_sqlite_{repetition}"
-        with engine_on("sqlite", folder, name):
-            pass
+        prepare("sqlite", folder, name)
         rates.append(alone(_enrolled, "sqlite", folder, name, contacts, batch))
         source, target = folder / f"{name}.db", folder / f"{name}.limit.db"
         limits.append(contacts / inserting.insert_again(source, target, -(-contacts // batch)))

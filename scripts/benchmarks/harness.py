@@ -33,6 +33,7 @@ __all__ = [
     "people",
     "percentile",
     "plan",
+    "prepare",
     "settle",
     "spread_of",
     "workplace",
@@ -142,6 +143,12 @@ def engine_on(
         engine.publish_template("hello", text="Hello {{contact.firstName}}")
         engine.publish_sender(address="team@example.com")
         yield engine
+
+
+def prepare(url: str, folder: Path, name: str) -> None:
+    """A new database as `engine_on` has it, for an engine of another process."""
+    with engine_on(url, folder, name):
+        pass
 
 
 def alone(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.benchmarks.figures import Finding, measured
-from scripts.benchmarks.harness import engine_on
+from scripts.benchmarks.harness import prepare
 from scripts.benchmarks.peers import ROOT
 
 BAR: Final = 150
@@ -35,8 +35,7 @@ def measure(url: str, folder: Path, contacts: int, repeats: int) -> Iterator[Fin
     peaks = []
     for repetition in range(repeats):
         name = f"memory_{repetition}"
-        with engine_on(url, folder, name):
-            pass
+        prepare(url, folder, name)
         done = subprocess.run(
             [sys.executable, "-c", _CHILD, url, str(folder), name, str(contacts)],
             cwd=ROOT,

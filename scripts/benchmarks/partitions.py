@@ -22,7 +22,7 @@ import psycopg
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.core.ids import run_id
 from scripts.benchmarks.figures import Figure, spread_of, timed_ms
-from scripts.benchmarks.harness import beside, engine_on, is_sqlite
+from scripts.benchmarks.harness import beside, is_sqlite, prepare
 from scripts.benchmarks.rebuilding import EVENTS_OF_A_RUN
 
 WHOLE, PARTED = "stored_events", "parted_events"
@@ -75,8 +75,7 @@ def measure(url: str, folder: Path, events: int, repeats: int) -> Iterator[Figur
     if is_sqlite(url):
         return
     part = max(events // PARTS, 1)
-    with engine_on(url, folder, "partitions"):
-        pass
+    prepare(url, folder, "partitions")
     with closing(psycopg.connect(beside(url, "partitions"), autocommit=True)) as own:
         own.prepared_max = 100
         own.execute(_SETTINGS)

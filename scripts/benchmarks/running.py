@@ -15,7 +15,7 @@ from typing import Final
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from scripts.benchmarks.figures import Finding, LeftOut, measured, ratio
-from scripts.benchmarks.harness import alone, config_of, engine_on, is_sqlite, people, plan
+from scripts.benchmarks.harness import alone, config_of, is_sqlite, people, plan, prepare
 from scripts.benchmarks.peers import dbos, restate
 
 BAR: Final = 2_000
@@ -59,8 +59,7 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Finding
 
 
 def _rate(url: str, folder: Path, name: str, runs: int) -> float:
-    with engine_on(url, folder, name):
-        pass
+    prepare(url, folder, name)
     return alone(_lived, url, folder, name, runs)
 
 

@@ -20,7 +20,7 @@ from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.run import enroll, evolve, first_due
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.definitions import pinned_streams, pins_at
-from dee_es.engine.enrolling.parts import CONTACTS
+from dee_es.engine.enrolling.parts import BETWEEN_LOOKS
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import LoadedRun, Runs
 from dee_es.ports import (
@@ -133,7 +133,7 @@ class Admission:
         standing = self._standing(order.plan.id, people, first, now.heads)
         subjects = [
             self._contacts.subjects(person.id, person.email, person.phone)
-            for person in beside.each(people, CONTACTS)
+            for person in beside.each(people, BETWEEN_LOOKS)
         ]
         listed = now.end.suppression_epoch > 0
         facts = self._contacts.suppressions(subjects) if listed else [()] * len(people)
@@ -217,7 +217,7 @@ class Admission:
         meta = order.meta()
         materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
         pins = order.pins if order.pins is not None else pins_at(order.plan, now.heads)
-        for each in beside.each(free, CONTACTS):
+        for each in beside.each(free, BETWEEN_LOOKS):
             own = key_ids.get(each.person.id)
             key_id = own if own is not None else next(fresh)
             append = self._first(order, pins, materials, meta, each, key_id)

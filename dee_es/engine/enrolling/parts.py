@@ -15,7 +15,7 @@ from dee_es.engine.models import Refusal
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.ports import beside
 
-CONTACTS: Final = 8
+BETWEEN_LOOKS: Final = 8
 """Contacts that are worked on, a step for each of them, between two looks at what was begun."""
 
 Given = Contact | Mapping[str, Any]
@@ -81,7 +81,7 @@ def contact_of(given: Given) -> Contact:
 def contacts_of(part: Part, refuse: Callable[[Refusal], object]) -> list[Contact]:
     """The contacts of a part; what is none is refused and left out."""
     people = []
-    for given in beside.each(part, CONTACTS):
+    for given in beside.each(part, BETWEEN_LOOKS):
         try:
             people.append(contact_of(given))
         except DeeError as error:

@@ -18,7 +18,7 @@ import msgspec
 from dee_es.core.projection import Build, Change, CountKey, Key, Row, Table
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer
-from dee_es.engine.projecting.folding import fold
+from dee_es.engine.projecting.folding import counts_of, fold
 from dee_es.engine.projecting.overlay import PAGE, Overlay, place_of
 from dee_es.engine.projecting.pages import open_page
 from dee_es.errors import TableGone
@@ -177,9 +177,7 @@ def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator
             for row in page:
                 with suppress(Exception):
                     together[tuple(tally(row))] += 1
-            for shared, n in together.items():
-                for count in shared:
-                    counts[count] += n
+            counts.update(counts_of(together))
         yield page
 
 

@@ -270,11 +270,16 @@ def _deltas(
                 together[old_counts] -= 1
         except Exception as error:
             raise _Uncountable(key, error) from error
-    deltas: defaultdict[CountKey, int] = defaultdict(int)
-    for counts, n in together.items():
-        for count in counts:
-            deltas[count] += n
-    return {key: n for key, n in deltas.items() if n}
+    return {key: n for key, n in counts_of(together).items() if n}
+
+
+def counts_of(together: Mapping[tuple[CountKey, ...], int]) -> dict[CountKey, int]:
+    """Each count by itself, of how many rows there are that are part of the same ones."""
+    counts: defaultdict[CountKey, int] = defaultdict(int)
+    for shared, n in together.items():
+        for count in shared:
+            counts[count] += n
+    return counts
 
 
 def _poison(event: RecordedEvent, error: Exception) -> Poison:

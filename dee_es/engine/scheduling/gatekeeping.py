@@ -34,7 +34,7 @@ from dee_es.ports import (
     beside,
 )
 
-_RUNS: Final = 10
+_BETWEEN_LOOKS: Final = 10
 """Runs that are looked at, a step for each of them, between two looks at what was begun."""
 _DAY_MS: Final = 86_400_000
 _OF_WHO_GOT_NOTHING: Final = ("contact:", "contact.", "budget:")
@@ -78,7 +78,7 @@ class Gatekeeper:
         epoch = self._store.log_head().suppression_epoch
         subjects = [
             self._contacts.subjects(run.contact_id, run.contact.email, run.contact.phone)
-            for run in beside.each(runs, _RUNS)
+            for run in beside.each(runs, _BETWEEN_LOOKS)
         ]
         nothing: Sequence[tuple[SuppressionFact, ...]] = [()] * len(runs)
         listed = self._contacts.suppressions(subjects) if epoch else nothing
@@ -87,7 +87,7 @@ class Gatekeeper:
         found = [
             self._snapshots(run, own, facts, consents, tick)
             for run, own, facts in beside.each(
-                list(zip(runs, materials, listed, strict=True)), _RUNS
+                list(zip(runs, materials, listed, strict=True)), _BETWEEN_LOOKS
             )
         ]
         counted, read = self._counted(found, [own.policy for own in materials], ahead)
@@ -172,7 +172,9 @@ class Gatekeeper:
                 channel: [counter.key for counter in counters(policy, snapshot)]
                 for channel, snapshot in snapshots.items()
             }
-            for policy, snapshots in beside.each(list(zip(policies, found, strict=True)), _RUNS)
+            for policy, snapshots in beside.each(
+                list(zip(policies, found, strict=True)), _BETWEEN_LOOKS
+            )
         ]
         wanted = {key: None for channels in needed for keys in channels.values() for key in keys}
         if not wanted:
@@ -188,7 +190,9 @@ class Gatekeeper:
                 )
                 for channel, snapshot in snapshots.items()
             }
-            for channels, snapshots in beside.each(list(zip(needed, found, strict=True)), _RUNS)
+            for channels, snapshots in beside.each(
+                list(zip(needed, found, strict=True)), _BETWEEN_LOOKS
+            )
         ]
         return counted, frozenset(wanted)
 
