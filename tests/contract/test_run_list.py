@@ -156,6 +156,24 @@ def test_time_ranges_at_every_edge(views: Views, rows: list[RunRow]) -> None:
             assert (total, found) == (len(expected), expected[:3]), chosen
 
 
+@pytest.mark.parametrize("gone", [range(1, 2), range(RUN_COUNT, RUN_COUNT + 1), range(700, 5_000)])
+def test_time_ranges_where_runs_are_missing(views: Views, gone: range) -> None:
+    """As after an archive: of the oldest, of the newest, of a bucket and more between."""
+    every = some_runs(random.Random(15), RUN_COUNT)
+    rows = [row for row in every if row.ordinal not in gone]
+    prepare(views, [RUNS])
+    with views.transaction() as tables:
+        add_runs(tables, rows)
+    ends = [every[0], every[BUCKET - 1], every[BUCKET], every[2 * BUCKET + 9], every[-1]]
+    around = [every[n - 1] for n in (gone.start, gone.stop - 1)]
+    ticks = [None, *sorted({row.created_tick + d for row in (*ends, *around) for d in (0, 1)})]
+    for since, before in itertools.product(ticks, ticks):
+        chosen = RunFilter(created_from=since, created_before=before)
+        found = views.list_runs(RUNS, chosen, limit=1, offset=1)
+        expected = chosen_runs(rows, chosen)
+        assert (found.total, found.rows) == (len(expected), expected[1:2]), chosen
+
+
 def test_runs_that_came_late_into_a_database_of_before(
     bare_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

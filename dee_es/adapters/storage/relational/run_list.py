@@ -59,6 +59,11 @@ _MERGED: Final = """
 SELECT ordinal FROM ({arms}) AS merged ORDER BY ordinal DESC LIMIT ? OFFSET ?
 """
 _NEWEST: Final = "SELECT ordinal FROM {table} ORDER BY ordinal DESC LIMIT 1"
+# The newest run's ordinal, and how many runs there are: the same where none is missing.
+_NUMBERED: Final = """
+SELECT coalesce((SELECT ordinal FROM {table} ORDER BY ordinal DESC LIMIT 1), 0),
+    coalesce((SELECT n FROM {counts} WHERE plan_id = ? AND status = ? AND bucket = ?), 0)
+"""
 _BY_ORDINAL: Final = "SELECT {columns} FROM {table} WHERE ordinal IN ??"
 _COUNT: Final = "(SELECT count(*) FROM {table} WHERE {where})"
 _WHOLE: Final = """
@@ -190,8 +195,26 @@ class RunPages:
     def total(self) -> Callable[[], int]:
         """Ask how many runs the filter chooses; calling the result waits for the number."""
         terms = self._terms(self._low, self._high)
+        if self._counted and len(terms) > 1 and self._count_key == (ANY, [ANY]):
+            return self._total_of_all(terms)
+        return self._sum(terms)
+
+    def _sum(self, terms: Sequence[tuple[int, _Term]]) -> Callable[[], int]:
         asked = [(sign, self._ask_for(term)) for sign, term in terms]
         return lambda: sum(sign * int(answer.fetchall()[0][0]) for sign, answer in asked)
+
+    def _total_of_all(self, terms: Sequence[tuple[int, _Term]]) -> Callable[[], int]:
+        """How many runs have these ordinals: all of them, as long as no run was archived."""
+        everything = (ANY, ANY, ALL_BUCKETS)
+        asked = self._session.ask(_NUMBERED.format(**self._names), everything)
+
+        def total() -> int:
+            ((newest, runs),) = asked.fetchall()
+            if newest != runs:
+                return self._sum(terms)()
+            return max(min(self._high, newest + 1) - max(self._low, 1), 0)
+
+        return total
 
     def _terms(self, low: int, high: int) -> list[tuple[int, _Term]]:
         """What to add and what to take away: whole buckets, and the edges of the range."""
