@@ -36,6 +36,7 @@ from dee_es.errors import (
     StoreUnavailable,
 )
 from tests.support.events import run
+from tests.support.files import files_open
 from tests.support.key_process import small_pages
 from tests.support.keys import KeyPlace
 from tests.support.postgres import FreshPostgres
@@ -750,6 +751,7 @@ def test_a_backup_that_lost_or_changed_rows_brings_nothing_back(
     with pytest.raises((IntegrityViolation, InvalidInput)) as refused:
         keys.restore(str(path), lambda: [ids[:1]])
     assert str(path) in str(refused.value)
+    assert str(path) not in files_open(), "it was let go of, although the error is still at hand"
     assert keys._table.fetch(ids) == before
 
 

@@ -197,7 +197,7 @@ def test_a_file_that_is_no_database(empty: Dee) -> None:
         ("p.yaml", "a: b: c\n", "p.yaml:1:5"),
         ("p.yaml", "- a list\n", "p.yaml"),
         ("p.yaml", "", "p.yaml"),
-        ("p.json", '{"id": 1,}', "p.json:1:10"),
+        ("p.json", '{"id": 1 2}', "p.json:1:10"),
         ("p.json", '{"id": 1, "id": 2}', "p.json: the key 'id' is given twice"),
         ("p.json", '{"id": NaN}', "p.json: NaN"),
     ],

@@ -166,6 +166,16 @@ def test_a_table_that_is_gone_is_told_of_and_made_anew(
     assert engine.audit.query(limit=5).entries == entries
 
 
+def test_an_error_that_is_kept_holds_nothing_of_the_database(engine: Engine) -> None:
+    """Whoever collects errors keeps all that was at hand where they were raised."""
+    change(engine, "DROP TABLE run_list_v1")
+    with pytest.raises(ProjectionUnavailable) as kept:
+        engine.list_runs(limit=5)
+    engine.projections.rebuild("run_list", compare=False)
+    assert engine.projections.verify("run_list").ok
+    assert kept.value.__traceback__ is not None
+
+
 def test_a_table_that_was_altered_is_told_of_and_made_anew(engine: Engine) -> None:
     change(engine, "ALTER TABLE step_funnel_v1 RENAME COLUMN reason TO other")
     engine.run_until(engine.now().tick + 400_000)

@@ -18,6 +18,7 @@ from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
 from tests.support.engines import open_engine
 from tests.support.events import committed_at, run, unit
+from tests.support.files import files_open
 
 COMMITS = 30
 
@@ -132,8 +133,10 @@ def test_readers_go_on_while_writers_queue(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dee.db"
     path.write_bytes(b"hello, this is some text " * 100)
-    with pytest.raises(StoreUnavailable, match="not a database"):
+    with pytest.raises(StoreUnavailable, match="not a database") as refused:
         open_sqlite(str(path))
+    assert str(path) not in files_open(), "it was let go of, although the error is still at hand"
+    assert refused.value.__traceback__ is not None
 
 
 def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:

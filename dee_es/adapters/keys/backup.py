@@ -7,7 +7,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -159,28 +159,29 @@ class BackupFile:
         # Unlike the method of paths, this takes a name that cannot be for one that is not there.
         if not os.path.exists(path):
             raise InvalidInput("backup file", f"there is no {path}")
-        try:
-            self._connection = _connect(path)
-            secret = meta(self._connection, "secret")
-            self.state: TableState = state(self._connection)
-            held, destroyed = self._connection.execute(COUNTS).fetchone()
-            text = meta(self._connection, "backup")
-            label = None if text is None else msgspec.json.decode(text, type=Label)
-        except (sqlite3.Error, msgspec.DecodeError, TypeError, ValueError):
-            # What SQLite says of a damaged file may quote what it could not read.
-            raise InvalidInput("backup file", f"{path} is no backup of keys") from None
-        self._written: bytes | None = None if label is None else label.rows
-        self.total: int = held + destroyed
-        for wrapper in wrappers:
-            opened = None if secret is None else wrapper.unwrap_secret(secret)
-            if opened is not None:
-                self.wrapper, self.secret = wrapper, opened
-                return
-        self.close()
-        raise InvalidInput(
-            "backup file",
-            f"{path} was made under another master key: name the file that holds that one",
-        )
+        with ExitStack() as undo:
+            try:
+                self._connection = undo.enter_context(closing(_connect(path)))
+                secret = meta(self._connection, "secret")
+                self.state: TableState = state(self._connection)
+                held, destroyed = self._connection.execute(COUNTS).fetchone()
+                text = meta(self._connection, "backup")
+                label = None if text is None else msgspec.json.decode(text, type=Label)
+            except (sqlite3.Error, msgspec.DecodeError, TypeError, ValueError):
+                # What SQLite says of a damaged file may quote what it could not read.
+                raise InvalidInput("backup file", f"{path} is no backup of keys") from None
+            self._written: bytes | None = None if label is None else label.rows
+            self.total: int = held + destroyed
+            for wrapper in wrappers:
+                opened = None if secret is None else wrapper.unwrap_secret(secret)
+                if opened is not None:
+                    self.wrapper, self.secret = wrapper, opened
+                    undo.pop_all()
+                    return
+            raise InvalidInput(
+                "backup file",
+                f"{path} was made under another master key: name the file that holds that one",
+            )
 
     def verified(self) -> Iterator[list[Row]]:
         """All rows, in pages, each of which must open; at the end they must be all that there were.

@@ -319,9 +319,9 @@ def state(connection: sqlite3.Connection) -> TableState:
 
 def pages(connection: sqlite3.Connection) -> Iterator[list[Row]]:
     """All rows in order of their ids."""
-    cursor = connection.execute(ALL)
-    while page := cursor.fetchmany(PAGE):
-        yield page
+    with closing(connection.execute(ALL)) as cursor:
+        while page := cursor.fetchmany(PAGE):
+            yield page
 
 
 def _require(connection: sqlite3.Connection, generation: int, target: bytes | None = None) -> None:

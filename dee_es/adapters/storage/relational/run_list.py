@@ -212,7 +212,7 @@ class RunPages:
             ((newest, runs),) = asked.fetchall()
             if newest != runs:
                 return self._sum(terms)()
-            return max(min(self._high, newest + 1) - max(self._low, 1), 0)
+            return int(max(min(self._high, newest + 1) - max(self._low, 1), 0))
 
         return total
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
@@ -19,13 +18,12 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
-from dee_es.adapters.sqlite_files import OpenedFile
+from dee_es.adapters.sqlite_files import OpenedFile, write_ahead
 from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 _READERS: Final = 8
-_POLL_S: Final = 0.02
 _LOCKED: Final = ("locked", "busy")
 _UNDECODED: Final = "Could not decode to UTF-8"
 _BYTES: Final = """
@@ -191,29 +189,29 @@ class _Pool(SQLiteConnectionPool):
         return False
 
     def _create_connection(self) -> SQLiteConnection:
-        connection = self._connect()
-        self._file.note()
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
-        # The build's default may be NORMAL, which loses acknowledged commits with the power.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA cache_size = -65536")  # KiB
-        # Run ids are random, so a batch touches pages all over the file; writing each back once for
-        # several batches makes bulk enrolment a quarter quicker. The log may grow to 64 MiB.
-        cursor.execute("PRAGMA wal_autocheckpoint = 16384")
-        return connection
-
-    def _connect(self) -> SQLiteConnection:
-        # Switching a new file to write-ahead logging does not wait for other processes that do the
-        # same at this moment, so the waiting is done here.
-        deadline = time.monotonic() + self._lock_timeout_s
-        while True:
-            try:
-                return super()._create_connection()
-            except sqlite3.OperationalError as error:
-                if not _is_locked(error) or time.monotonic() > deadline:
-                    raise
-            time.sleep(_POLL_S)
+        """As the library does it; but one that comes to nothing is closed, and others that make the
+        file at this moment are waited for."""
+        with ExitStack() as undo:
+            raw = sqlite3.connect(
+                self.db_name,
+                timeout=self._lock_timeout_s,
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
+            )
+            undo.callback(raw.close)
+            write_ahead(raw, self._lock_timeout_s)
+            self._file.note()
+            # The build's default may be NORMAL, which loses acknowledged commits with the power.
+            raw.execute("PRAGMA synchronous = FULL")
+            raw.execute("PRAGMA cache_size = -65536")  # KiB
+            # Run ids are random, so a batch touches pages all over the file; writing each back
+            # once for several batches makes bulk enrolment a quarter quicker. The log may grow to
+            # 64 MiB.
+            raw.execute("PRAGMA wal_autocheckpoint = 16384")
+            raw.row_factory = sqlite3.Row
+            undo.pop_all()
+        return SQLiteConnection(raw, None)
 
 
 def _is_locked(error: sqlite3.OperationalError) -> bool:
@@ -244,9 +242,13 @@ class SqliteSession:
         self._connection = connection
 
     def ask(self, sql: str, params: Sequence[object] = ()) -> Answer:
-        """See `Session.ask`; the statement has run when this returns."""
+        """See `Session.ask`; the statement has run when this returns.
+
+        Its rows are fetched at once: one that is not read to its end holds the moment it saw, and
+        with it its connection, for as long as an error keeps it that came before its rows were.
+        """
         bound = [_json(p) if isinstance(p, list) else p for p in params]
-        return _cursor(self._connection).execute(_translated(sql), bound)
+        return _Rows(_cursor(self._connection).execute(_translated(sql), bound).fetchall())
 
     def change(self, table: str, sql: str, params: Sequence[object]) -> None:
         """See `Session.change`."""
@@ -282,12 +284,12 @@ class _LenientSession(SqliteSession):
     def ask(self, sql: str, params: Sequence[object] = ()) -> Answer:
         """See `Session.ask`."""
         try:
-            return _Rows(super().ask(sql, params).fetchall())
+            return super().ask(sql, params)
         except sqlite3.OperationalError as error:
             if not str(error).startswith(_UNDECODED):
                 raise
         with _lenient(self._connection):
-            return _Rows(super().ask(sql, params).fetchall())
+            return super().ask(sql, params)
 
 
 class _Rows:
