@@ -61,6 +61,8 @@ class Doing(threading.Thread):
     def run(self) -> None:
         proposal = Proposal([run(self._number)], [], lambda _: [unit(run(self._number))])
         if self._at:
+            # Python 3.12 sees only when tracing begins that somebody wants to see opcodes.
+            sys._getframe().f_trace_opcodes = True
             sys.settrace(Interruption(self._at))
         try:
             self.outcome = self._committer.decide(proposal)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -260,8 +261,7 @@ class SqliteSession:
 
     def update(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.update`."""
-        # Named by number, a value is bound once and used where it belongs.
-        self._many(_update(relation), rows)
+        self._many(_update(relation), map(_keys_last(relation), rows))
 
     def upsert(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.upsert`."""
@@ -271,7 +271,7 @@ class SqliteSession:
         """See `Session.add`."""
         self._many(_add(relation), rows)
 
-    def _many(self, sql: str, rows: Sequence[Values]) -> None:
+    def _many(self, sql: str, rows: Iterable[Values]) -> None:
         _cursor(self._connection).executemany(sql, rows)
 
 
@@ -324,10 +324,15 @@ def _insert(relation: Relation) -> str:
 
 @lru_cache(maxsize=256)
 def _update(relation: Relation) -> str:
-    at = {name: f"?{number}" for number, name in enumerate(relation.names, start=1)}
-    changes = ", ".join(f"{quoted(name)} = {at[name]}" for name in relation.rest)
-    key = " AND ".join(f"{quoted(name)} = {at[name]}" for name in relation.key)
+    changes = ", ".join(f"{quoted(name)} = ?" for name in relation.rest)
+    key = " AND ".join(f"{quoted(name)} = ?" for name in relation.key)
     return f"UPDATE {quoted(relation.name)} SET {changes} WHERE {key}"  # noqa: S608
+
+
+@lru_cache(maxsize=256)
+def _keys_last(relation: Relation) -> Callable[[Values], Values]:
+    """Puts a row's values in the order in which `_update` names them."""
+    return itemgetter(*map(relation.names.index, (*relation.rest, *relation.key)))
 
 
 @lru_cache(maxsize=256)
