@@ -54,6 +54,12 @@ class OpenedFile:
             )
 
 
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether another connection is in the way."""
+    # The lowest byte of a code says what it is about, the rest why.
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def write_ahead(connection: sqlite3.Connection, timeout_s: float) -> None:
     """Switch the file to a write-ahead log, waiting for others that open it as well.
 
@@ -66,8 +72,6 @@ def write_ahead(connection: sqlite3.Connection, timeout_s: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            # The lowest byte says what it is about, the rest why.
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_S)

@@ -19,13 +19,12 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
-from dee_es.adapters.sqlite_files import OpenedFile, write_ahead
+from dee_es.adapters.sqlite_files import OpenedFile, is_busy, write_ahead
 from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 _READERS: Final = 8
-_LOCKED: Final = ("locked", "busy")
 _UNDECODED: Final = "Could not decode to UTF-8"
 _BYTES: Final = """
 SELECT coalesce(sum(pgsize), 0) FROM dbstat
@@ -99,7 +98,7 @@ class SqliteDatabase(SQLiteDatastore):
                 own = sqlite3.connect(beside, timeout=0, isolation_level=None)
                 stack.enter_context(closing(own)).execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
-                if not _is_locked(error):
+                if not is_busy(error):
                     raise StoreUnavailable(f"{beside}: {error}") from error
                 raise claimed(name) from None
             yield
@@ -213,10 +212,6 @@ class _Pool(SQLiteConnectionPool):
             raw.row_factory = sqlite3.Row
             undo.pop_all()
         return SQLiteConnection(raw, None)
-
-
-def _is_locked(error: sqlite3.OperationalError) -> bool:
-    return any(word in str(error) for word in _LOCKED)
 
 
 @contextmanager
