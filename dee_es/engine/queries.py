@@ -23,6 +23,8 @@ from dee_es.ports import EventStore, RunCounts, RunPageRows, Views
 
 MAX_LIMIT: Final = 10_000
 _PAGE: Final = 500
+_AMONG: Final = 4
+"""Runs of which one is on a page, at the most, for those on it to be neighbours in the log."""
 _FoundT = TypeVar("_FoundT", RunPageRows, RunCounts)
 
 
@@ -142,7 +144,8 @@ class Queries:
 
     def _runs(self, rows: Sequence[RunRow], parked: frozenset[str]) -> tuple[ExecutionRun, ...]:
         """The rows with their variables, but for runs that are in the log no more."""
-        first = self._store.read_first([row.run_id for row in rows])
+        near = bool(rows) and rows[0].ordinal - rows[-1].ordinal < _AMONG * len(rows)
+        first = self._store.read_first([row.run_id for row in rows], neighbours=near)
         begun = {each.stream_id: each for each in self._journal.open_each(first.values())}
         found = []
         for row in rows:

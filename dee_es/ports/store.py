@@ -102,8 +102,14 @@ class EventStore(CallStore, Protocol):
         """All rows of each stream, in order; streams without any are absent."""
         ...
 
-    def read_first(self, stream_ids: Sequence[str]) -> dict[str, StoredRow]:
-        """The first row of each stream that exists."""
+    def read_first(
+        self, stream_ids: Sequence[str], *, neighbours: bool = False
+    ) -> dict[str, StoredRow]:
+        """The first row of each stream that exists.
+
+        `neighbours` says that they probably begin close to each other, the first and the last of
+        them outermost. It changes nothing but how they are looked for.
+        """
         ...
 
     def read_log(self, after: int, limit: int) -> list[StoredRow]:

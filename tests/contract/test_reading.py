@@ -61,6 +61,19 @@ def test_the_first_rows_of_streams(filled: EventStore) -> None:
     assert filled.read_first([]) == {}
 
 
+@pytest.mark.parametrize("apart", [1, 2, 7, 8, 9, 40])
+def test_the_first_rows_of_neighbours_wherever_they_are(store: EventStore, apart: int) -> None:
+    begun = [run(n) for n in range(5)]
+    for stream in begun:
+        store.commit([unit(stream)])
+        for version in range(1, apart):
+            store.commit([Unit((append(stream, version),))])
+    others = [run(9), *reversed(begun[1:]), run(8)]
+    for asked in (begun, others, others[1:-1], [run(9)], begun[2:3], [begun[0], run(9)], []):
+        assert store.read_first(asked, neighbours=True) == store.read_first(asked)
+        assert list(store.read_first(asked, neighbours=True)) == [s for s in asked if s in begun]
+
+
 def test_heads_of_streams_that_exist(filled: EventStore) -> None:
     found = filled.heads(["plan:a", "plan:none", "plan:c"])
     assert {name: head.version for name, head in found.items()} == {"plan:a": 3, "plan:c": 1}

@@ -326,6 +326,7 @@ def test_look_ups_planned_on_empty_tables_go_by_key(store: PostgresStore) -> Non
     for statement in (
         statements.READ_HEADS,
         statements.READ_FIRST,
+        statements.READ_FIRST_NEAR,
         statements.READ_STREAMS,
         statements.READ_CONTACT_KEYS,
         statements.READ_EVENT_IDS,
@@ -345,6 +346,10 @@ def test_look_ups_planned_on_empty_tables_go_by_key(store: PostgresStore) -> Non
     # These two have a row, and a row for each projection.
     whole = set(re.findall(r"Seq Scan on (\w+)", plan)) - {"log_head", "projection_builds"}
     assert not whole, plan
+    # Neighbours are found by their ends, and between these by their positions.
+    plan = _generic_plan(store, statements.READ_FIRST_NEAR)
+    indexes = re.findall(r"stored_events_(notification_id_idx|pkey)", plan)
+    assert sorted(indexes) == ["notification_id_idx", "pkey"], plan
 
 
 def _generic_plan(store: PostgresStore, statement: str) -> str:

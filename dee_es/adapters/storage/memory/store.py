@@ -136,7 +136,9 @@ class MemoryStore(MemoryCalls):
             found = {stream_id: recorder.stream(stream_id, 0, None) for stream_id in stream_ids}
             return {stream_id: rows for stream_id, rows in found.items() if rows}
 
-    def read_first(self, stream_ids: Sequence[str]) -> dict[str, StoredRow]:
+    def read_first(
+        self, stream_ids: Sequence[str], *, neighbours: bool = False
+    ) -> dict[str, StoredRow]:
         """See `EventStore.read_first`."""
         with self._database.reading():
             recorder = self._database.recorder

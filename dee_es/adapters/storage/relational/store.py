@@ -43,6 +43,8 @@ from dee_es.ports import (
 )
 
 _NO_LIMIT = 2**62
+_SPREAD = 8
+"""Entries of the log for each of the streams that begin close to each other, at the most."""
 _LAST_CHARACTER = "\U0010ffff"
 SMALL_EVENTS = 16
 SMALL_BYTES = 32_768
@@ -212,9 +214,17 @@ class RelationalStore(RelationalCalls):
         found = {stream: list(group) for stream, group in groupby(rows, lambda r: r.stream_id)}
         return as_asked(stream_ids, found)
 
-    def read_first(self, stream_ids: Sequence[str]) -> dict[str, StoredRow]:
+    def read_first(
+        self, stream_ids: Sequence[str], *, neighbours: bool = False
+    ) -> dict[str, StoredRow]:
         """See `EventStore.read_first`."""
-        found = {row[1]: StoredRow(*row) for row in self._of(sql.READ_FIRST, stream_ids)}
+        found: dict[str, StoredRow] = {}
+        if neighbours and stream_ids:
+            ends = (stream_ids[0], stream_ids[-1])
+            asked = (*ends, _SPREAD * len(stream_ids), list(stream_ids))
+            found = {row[1]: StoredRow(*row) for row in self._query(sql.READ_FIRST_NEAR, asked)}
+        rest = [stream_id for stream_id in stream_ids if stream_id not in found]
+        found |= {row[1]: StoredRow(*row) for row in self._of(sql.READ_FIRST, rest)}
         return as_asked(stream_ids, found)
 
     def read_log(self, after: int, limit: int) -> list[StoredRow]:
