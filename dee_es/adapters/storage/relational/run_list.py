@@ -48,7 +48,13 @@ SELECT low, EXISTS (SELECT 1 FROM late_runs) FROM bound WHERE n = 1
 """
 _PAGE: Final = """
 SELECT {columns} FROM {table} WHERE {where}
-ORDER BY {order} LIMIT ? OFFSET ?
+ORDER BY {order} LIMIT ?
+"""
+# Runs that an offset leaves out are counted in the index alone: in a large list each of their rows
+# may have to come from the disk.
+_ORDINAL_AT: Final = """
+SELECT ordinal FROM {table} WHERE {where}
+ORDER BY {order} LIMIT 1 OFFSET ?
 """
 _ARM: Final = """
 SELECT ordinal FROM (
@@ -77,6 +83,13 @@ GROUP BY bucket ORDER BY bucket DESC
 """
 
 
+class _Looked(NamedTuple):
+    """An ordinal that the database finds on the way."""
+
+    statement: str
+    values: tuple[object, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Arm:
     """One walk down an index: its columns before the ordinal, their values, and what is left over
@@ -87,12 +100,17 @@ class _Arm:
     rest: str = ""
     rest_values: tuple[object, ...] = ()
 
-    def where(self, low: int, high: int) -> tuple[str, list[object]]:
-        """The condition for ordinals from `low` up to, but not including, `high`."""
+    def where(self, low: int, high: int | _Looked) -> tuple[str, list[object]]:
+        """The condition for ordinals from `low` up to, but not including, `high`; up to and with
+        one that is looked for."""
         listed = ", ".join((*self.columns, "ordinal"))
-        marks = ", ".join("?" * (len(self.columns) + 1))
-        text = f"({listed}) >= ({marks}) AND ({listed}) < ({marks}){self.rest}"
-        return text, [*self.values, low, *self.values, high, *self.rest_values]
+        marks = "?, " * len(self.columns)
+        if isinstance(high, _Looked):
+            upper, values = f"<= ({marks}({high.statement}))", high.values
+        else:
+            upper, values = f"< ({marks}?)", (high,)
+        text = f"({listed}) >= ({marks}?) AND ({listed}) {upper}{self.rest}"
+        return text, [*self.values, low, *self.values, *values, *self.rest_values]
 
     @property
     def order(self) -> str:
@@ -247,8 +265,11 @@ class RunPages:
     def _walk(self, high: int, limit: int, offset: int) -> list[RunRow]:
         (arm,) = self._arms
         where, values = arm.where(self._low, high)
+        if offset:
+            first = _ORDINAL_AT.format(where=where, order=arm.order, **self._names)
+            where, values = arm.where(self._low, _Looked(first, (*values, offset)))
         statement = _PAGE.format(where=where, order=arm.order, **self._names)
-        return self._rows(self._ask(statement, (*values, limit, offset)))
+        return self._rows(self._ask(statement, (*values, limit)))
 
     def _merge(self, high: int, limit: int, offset: int) -> list[RunRow]:
         texts: list[str] = []
