@@ -151,20 +151,16 @@ WHERE originator_id IN ?? AND originator_version = 1
 # has to come from the disk as often as not. Positions of runs that were enrolled together are next
 # to each other. Appending nothing to a column keeps the planner from its index. Where the two ends
 # are too far apart, only one of them is found.
-READ_FIRST_NEAR: Final = (
-    """
+READ_FIRST_NEAR: Final = """
 WITH ends AS (
     SELECT min(notification_id) AS low, max(notification_id) AS high FROM stored_events
     WHERE originator_id IN (?, ?) AND originator_version = 1
 )
-"""
-    + _STORED
-    + """
+SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events
 WHERE notification_id >= (SELECT low FROM ends)
     AND notification_id <= (SELECT CASE WHEN high - low < ? THEN high ELSE low END FROM ends)
     AND originator_version = 1 AND originator_id || '' IN ??
 """
-)
 _STONE = "SELECT position, stream_id, version, checksum, archive FROM tombstones "
 READ_TOMBSTONES: Final = _STONE + "WHERE position > ? AND position <= ? ORDER BY position"
 READ_TOMBSTONES_OF: Final = _STONE + "WHERE stream_id IN ?? ORDER BY stream_id, version"
