@@ -44,7 +44,7 @@ class Work:
     """What is looked at: `item` is what its time is told of, `entry` the function (file, name) that
     all of it is spent in."""
 
-    told: str
+    doing: str
     item: str
     entry: tuple[str, str]
 
@@ -76,7 +76,7 @@ def measure(url: str, folder: Path, contacts: int, repeats: int) -> Iterator[Fin
             yield LeftOut("py-spy", why_not)
             return
         found = parts(samples.read_text(encoding="utf-8").splitlines(), work.entry)
-        yield from told(work, found, float(took.read_text()) * 1_000_000 / items)
+        yield from figures_of(work, found, float(took.read_text()) * 1_000_000 / items)
 
 
 def _prepared(engine: Engine, kind: str, size: int) -> int:
@@ -136,18 +136,18 @@ def _part(places: Sequence[tuple[str, str]]) -> str:
     return "other"
 
 
-def told(work: Work, found: Counter[str], item_us: float) -> Iterator[Figure]:
+def figures_of(work: Work, found: Counter[str], item_us: float) -> Iterator[Figure]:
     """The time of an item by part, the largest first."""
     whole = found.total()
-    yield Figure(f"{work.told}: {work.item}, looked at from outside", item_us, "us")
+    yield Figure(f"{work.doing}: {work.item}, looked at from outside", item_us, "us")
     small = 0
     for part, times in found.most_common():
         if times < LEAST * whole:
             small += times
         else:
-            yield Figure(f"  {part}", item_us * times / whole, "us", key=f"{work.told}: {part}")
+            yield Figure(f"  {part}", item_us * times / whole, "us", key=f"{work.doing}: {part}")
     if small:
-        yield Figure("  others", item_us * small / whole, "us", key=f"{work.told}: others")
+        yield Figure("  others", item_us * small / whole, "us", key=f"{work.doing}: others")
 
 
 def _work() -> None:

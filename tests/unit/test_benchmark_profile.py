@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from scripts.benchmarks.profiling import DRIVER, WAITING, WORKS, parts, told
+from scripts.benchmarks.profiling import DRIVER, WAITING, WORKS, figures_of, parts
 
 _ENTRY = "run_until_idle (dee_es/engine/api/clock.py:40)"
 _STEP = "ClockApi.run_until_idle (dee_es/engine/api/clock.py:41);Passes.tick (dee_es/engine/x.py:9)"
@@ -57,7 +57,7 @@ def test_what_is_not_of_the_work_does_not_count() -> None:
 
 def test_parts_come_to_the_time_of_an_item_and_small_ones_are_told_together() -> None:
     found = Counter({"dee_es/core/runs": 600, "psycopg": 390, "a": 6, "b": 4})
-    whole, *each = told(WORKS["run"], found, 400.0)
+    whole, *each = figures_of(WORKS["run"], found, 400.0)
     assert whole.value == 400.0
     assert [(figure.work.strip(), round(figure.value, 6)) for figure in each] == [
         ("dee_es/core/runs", 240.0),
@@ -69,4 +69,4 @@ def test_parts_come_to_the_time_of_an_item_and_small_ones_are_told_together() ->
 
 
 def test_nothing_seen_is_no_part() -> None:
-    assert len(list(told(WORKS["enroll"], Counter(), 30.0))) == 1
+    assert len(list(figures_of(WORKS["enroll"], Counter(), 30.0))) == 1

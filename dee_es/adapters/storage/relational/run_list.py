@@ -83,8 +83,8 @@ GROUP BY bucket ORDER BY bucket DESC
 """
 
 
-class _Looked(NamedTuple):
-    """An ordinal that the database finds on the way."""
+class _Subquery(NamedTuple):
+    """What finds an ordinal."""
 
     statement: str
     values: tuple[object, ...]
@@ -100,12 +100,12 @@ class _Arm:
     rest: str = ""
     rest_values: tuple[object, ...] = ()
 
-    def where(self, low: int, high: int | _Looked) -> tuple[str, list[object]]:
+    def where(self, low: int, high: int | _Subquery) -> tuple[str, list[object]]:
         """The condition for ordinals from `low` up to, but not including, `high`; up to and with
-        one that is looked for."""
+        what a subquery finds."""
         listed = ", ".join((*self.columns, "ordinal"))
         marks = "?, " * len(self.columns)
-        if isinstance(high, _Looked):
+        if isinstance(high, _Subquery):
             upper, values = f"<= ({marks}({high.statement}))", high.values
         else:
             upper, values = f"< ({marks}?)", (high,)
@@ -267,7 +267,7 @@ class RunPages:
         where, values = arm.where(self._low, high)
         if offset:
             first = _ORDINAL_AT.format(where=where, order=arm.order, **self._names)
-            where, values = arm.where(self._low, _Looked(first, (*values, offset)))
+            where, values = arm.where(self._low, _Subquery(first, (*values, offset)))
         statement = _PAGE.format(where=where, order=arm.order, **self._names)
         return self._rows(self._ask(statement, (*values, limit)))
 
