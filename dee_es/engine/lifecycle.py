@@ -10,7 +10,8 @@ from dee_es.core import events as e
 from dee_es.core.views import RunFilter
 from dee_es.engine.models import BulkChange, OnChange
 from dee_es.engine.queries import Queries
-from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
+from dee_es.engine.run_cache import LoadedRun
+from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import InvalidTransition
 from dee_es.ports import Committed, Conflict, Unit
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
-
-import msgspec
 
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
-from dee_es.core.runs.run import RunState, decision, evolve, fold
+from dee_es.core.runs.run import decision, evolve, fold
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
 from dee_es.engine.log.missing import missing_run
+from dee_es.engine.run_cache import LoadedRun, RunCache
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
 from dee_es.ports import (
@@ -30,16 +27,6 @@ from dee_es.ports import (
 
 MAX_ATTEMPTS: Final = 10
 """How often a decision is made anew before the caller hears of the conflict."""
-_CACHED_RUNS: Final = 20_000
-
-
-class LoadedRun(msgspec.Struct, frozen=True, gc=False):
-    """A run's state with what is needed to append to it."""
-
-    state: RunState
-    checksum: bytes
-    key_id: bytes | None
-    slice: int
 
 
 class Runs:
@@ -61,8 +48,7 @@ class Runs:
         self.definitions = definitions
         self.clock = clock
         self.committer = committer
-        self._cache: OrderedDict[str, LoadedRun] = OrderedDict()
-        self._cache_lock = threading.Lock()
+        self._cache = RunCache()
 
     def meta(
         self,
@@ -90,17 +76,13 @@ class Runs:
 
     def load_at(self, heads: Iterable[Head]) -> dict[str, LoadedRun]:
         """Runs whose streams had these heads a moment ago, at those or later ones."""
-        found: dict[str, LoadedRun] = {}
-        missing: list[str] = []
-        with self._cache_lock:
-            for head in heads:
-                kept = self._cache.get(head.stream_id)
-                if kept is not None and kept.checksum == head.checksum:
-                    found[head.stream_id] = kept
-                else:
-                    missing.append(head.stream_id)
-        if missing:
-            streams = self.store.read_streams(missing)
+        known = self._cache.look_up(heads)
+        found = {**known.latest, **known.unpacked}
+        if known.unpacked:
+            # Their keys may have been forgotten by now.
+            self.journal.preload_keys(run.key_id for run in known.unpacked.values())
+        if known.unknown:
+            streams = self.store.read_streams(known.unknown)
             self.journal.preload(rows[0] for rows in streams.values())
             found.update((run_id, self._open(rows)) for run_id, rows in streams.items())
         return found
@@ -133,20 +115,11 @@ class Runs:
 
     def remember(self, loaded: Iterable[LoadedRun]) -> None:
         """Keep states that were just committed, as far as anything is left to do for them."""
-        with self._cache_lock:
-            for each in loaded:
-                if each.state.due_tick is None and each.state.status.ended:
-                    self._cache.pop(each.state.run_id, None)
-                    continue
-                self._cache[each.state.run_id] = each
-                self._cache.move_to_end(each.state.run_id)
-            while len(self._cache) > _CACHED_RUNS:
-                self._cache.popitem(last=False)
+        self._cache.keep(loaded)
 
     def forget(self) -> None:
         """Keep no state any more: what it holds of an erased contact must not be used."""
-        with self._cache_lock:
-            self._cache.clear()
+        self._cache.clear()
 
     def decide(
         self, loaded: LoadedRun, command: RunCommand

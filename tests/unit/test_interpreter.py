@@ -15,7 +15,7 @@ from dee_es.core.projection import Row
 from dee_es.core.registry import REGISTRY
 from dee_es.core.runs.state import RunState
 from dee_es.engine.interpreter import seldom_collected
-from dee_es.engine.transact import LoadedRun
+from dee_es.engine.run_cache import LoadedRun
 from dee_es.ports import Head, SealedEvent, StreamAppend, Unit
 
 

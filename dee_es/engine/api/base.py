@@ -47,13 +47,14 @@ from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.certificate import Certificates
 from dee_es.engine.retention.erasure import Erasure
 from dee_es.engine.retention.holds import Holds
+from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.scheduling.dispatch import Dispatcher
 from dee_es.engine.scheduling.gatekeeping import Gatekeeper
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.scheduling.passes import Passes
 from dee_es.engine.scheduling.scheduler import Scheduler
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.engine.transact import LoadedRun, Runs
+from dee_es.engine.transact import Runs
 from dee_es.errors import InvalidInput
 from dee_es.ports import (
     Anchor,

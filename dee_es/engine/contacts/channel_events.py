@@ -25,7 +25,8 @@ from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.contacts.suppression import Contacts, listed_by
 from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.queries import Queries
-from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
+from dee_es.engine.run_cache import LoadedRun
+from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, RunNotFound, StoreUnavailable
 from dee_es.ports import Committed, Conflict, KeyStore, StreamAppend, Suppression, Unit
 

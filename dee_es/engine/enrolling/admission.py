@@ -22,7 +22,8 @@ from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.definitions import pinned_streams, pins_at
 from dee_es.engine.enrolling.parts import BETWEEN_LOOKS
 from dee_es.engine.models import Refusal
-from dee_es.engine.transact import LoadedRun, Runs
+from dee_es.engine.run_cache import LoadedRun
+from dee_es.engine.transact import Runs
 from dee_es.ports import (
     Head,
     KeyStore,

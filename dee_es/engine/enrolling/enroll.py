@@ -28,7 +28,8 @@ from dee_es.engine.enrolling.pipeline import Pipeline
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.committing import Proposal
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
-from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
+from dee_es.engine.run_cache import LoadedRun
+from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import (
     AlreadyEnrolled,
     ConcurrencyConflict,

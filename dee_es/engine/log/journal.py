@@ -115,8 +115,11 @@ class Journal:
 
     def preload(self, rows: Iterable[StoredRow]) -> None:
         """Fetch the keys of many rows at once."""
-        found = (key_id_of(row) for row in rows)
-        self._keys.preload({key_id for key_id in found if key_id is not None})
+        self.preload_keys(key_id_of(row) for row in rows)
+
+    def preload_keys(self, key_ids: Iterable[bytes | None]) -> None:
+        """Fetch many keys at once; None stands for none."""
+        self._keys.preload({key_id for key_id in key_ids if key_id is not None})
 
     def _revealed(self, row: StoredRow, public: bytes, hidden: bytes) -> RecordedEvent:
         """The event of a row's parts, with what is hidden decrypted."""

@@ -21,11 +21,12 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.state import Intent
 from dee_es.engine.links import Links
+from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.scheduling.answers import kept
 from dee_es.engine.scheduling.gatekeeping import given_back
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
-from dee_es.engine.transact import MAX_ATTEMPTS, LoadedRun, Runs
+from dee_es.engine.transact import MAX_ATTEMPTS, Runs
 from dee_es.errors import (
     ChannelFailed,
     ConcurrencyConflict,

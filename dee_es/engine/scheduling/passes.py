@@ -13,10 +13,11 @@ from dee_es.core import commands as c
 from dee_es.core.events import Event, StepDispatched
 from dee_es.core.runs.advance import may_send
 from dee_es.engine.models import TickReport
+from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.scheduling.dispatch import Dispatcher
 from dee_es.engine.scheduling.gatekeeping import Gatekeeper, added_by, counter_uses, guarded
 from dee_es.engine.scheduling.leases import LeaseKeeper
-from dee_es.engine.transact import LoadedRun, Runs
+from dee_es.engine.transact import Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
 from dee_es.ports import Committed, Conflict, CounterPlace, Head, Lease, Unit, beside
 from dee_es.ports.beside import Begun
