@@ -330,13 +330,16 @@ def test_one_rebuild_after_another_leaves_no_more_behind_than_the_first(
 
 
 def test_kill_minus_nine(place: Place, engine: Engine) -> None:
-    for kills in range(count(4, 20)):
+    kills = count(4, 20)
+    # However often it is killed, it is not to come to its end before.
+    keep_busy(engine, 200 * kills, seed=6)
+    for number in range(kills):
         with child(place) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith("reading"):
                     break
-            time.sleep(0.01 * kills)
+            time.sleep(0.04 * number / kills)
             process.kill()
     with child(place) as process:
         said = process.communicate()[0]
