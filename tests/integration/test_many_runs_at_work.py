@@ -19,6 +19,7 @@ from tests.support.engines import (
     fickle,
     open_engine,
     outreach,
+    people,
     publish_basics,
 )
 
@@ -26,16 +27,10 @@ COUNT = 40
 PAGE = 10
 
 
-def people() -> list[dict[str, str]]:
-    return [
-        {"id": f"c{n:02}", "email": f"c{n:02}@example.com", "firstName": "N"} for n in range(COUNT)
-    ]
-
-
 def lived(url: str) -> list[tuple[Any, ...]]:
     with open_engine(url, seed=5, page=PAGE, channel=MemoryChannel(fickle)) as engine:
         publish_basics(engine)
-        engine.bulk_execute(outreach(), people())
+        engine.bulk_execute(outreach(), people(COUNT))
         engine.run_until(4 * DAY)
         for run in engine.list_runs(limit=COUNT).runs[::7]:
             if run.status != "failed":
@@ -80,7 +75,7 @@ def test_keys_that_were_forgotten_meanwhile_are_fetched_together(
 
     with open_engine(":memory:", seed=5, page=PAGE) as engine:
         publish_basics(engine)
-        engine.bulk_execute(outreach(), people())
+        engine.bulk_execute(outreach(), people(COUNT))
         engine.run_until(1)
         engine._parts.keys._cache.clear()  # type: ignore[attr-defined]
         monkeypatch.setattr(MemoryKeyTable, "fetch", fetching)

@@ -23,6 +23,7 @@ from tests.support.engines import (
     fickle,
     open_engine,
     outreach,
+    people,
     publish_basics,
 )
 
@@ -31,18 +32,12 @@ COUNT = 18
 LIMIT = 7
 
 
-def people() -> list[dict[str, str]]:
-    return [
-        {"id": f"c{n:02}", "email": f"c{n:02}@example.com", "firstName": "N"} for n in range(COUNT)
-    ]
-
-
 def lived(url: str, page: int = PAGE) -> list[tuple[Any, ...]]:
     """The log of runs under a limit that bites, by a channel that fails now and then."""
     with open_engine(url, seed=3, page=page, channel=MemoryChannel(fickle)) as engine:
         publish_basics(engine)
         engine.publish_policy({"limits": {"perDay": {"contact": 2, "channel": {"email": LIMIT}}}})
-        engine.bulk_execute(outreach(), people())
+        engine.bulk_execute(outreach(), people(COUNT))
         engine.run_until(5 * DAY)
         assert_replays(engine)
         store = engine._parts.store
@@ -86,7 +81,7 @@ class Scene:
         return ChannelResult("delivered", action.key[:16])
 
     def enroll(self) -> list[str]:
-        self.engine.bulk_execute(outreach(), people())
+        self.engine.bulk_execute(outreach(), people(COUNT))
         return sorted(run.id for run in self.engine.list_runs(limit=COUNT).runs)
 
     def actions(self, run_id: str) -> list[str]:

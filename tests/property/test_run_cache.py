@@ -13,7 +13,7 @@ from dee_es.core import events as e
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunStatus
-from dee_es.engine.run_cache import LoadedRun, RunCache
+from dee_es.engine.run_cache import _ENTRY_BYTES, LoadedRun, RunCache
 from dee_es.ports import Head
 from tests.support.lives import live_on, plans, run_of
 
@@ -146,8 +146,8 @@ class Kept(RuleBasedStateMachine):
 
     @invariant()
     def room_is_bounded(self) -> None:
-        packed = self.cache._packed
-        assert sum(len(each) for _, each in packed.values()) < self.cache._bytes + bool(not packed)
+        packed = self.cache._packed.values()
+        assert self.cache._bytes == sum(len(each) + _ENTRY_BYTES for _, each in packed)
         assert self.cache._bytes <= PACKED_BYTES
 
 

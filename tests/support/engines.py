@@ -84,6 +84,13 @@ def publish_basics(engine: Engine) -> None:
     engine.publish_sender(address="team@example.com", name="The team")
 
 
+def people(count: int) -> list[dict[str, str]]:
+    """Contacts c00, c01 and so on, whom the plans of these tests can write to."""
+    return [
+        {"id": f"c{n:02}", "email": f"c{n:02}@example.com", "firstName": "N"} for n in range(count)
+    ]
+
+
 def outreach(plan_id: str = "outreach", **changes: object) -> ExecutionPlan:
     """Email, three days, a branch on reply, a second email, two days, end."""
     values: dict[str, object] = {
