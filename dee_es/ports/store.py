@@ -140,9 +140,16 @@ class EventStore(CallStore, Protocol):
         """Ids of streams that begin with `prefix`, in order, behind `after`."""
         ...
 
-    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[Head]:
+    def due(
+        self,
+        tick: int,
+        limit: int,
+        partition: tuple[int, int] = (0, 1),
+        after: Head | None = None,
+    ) -> list[Head]:
         """The heads of up to `limit` runs with `due_tick <= tick`, oldest first, then by id; of
-        partition `(i, n)` only those whose slice modulo `n` is `i`."""
+        partition `(i, n)` only those whose slice modulo `n` is `i`, and only those behind the place
+        in that order that `after` had, if it is given, wherever its run stands now."""
         ...
 
     def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:

@@ -174,6 +174,25 @@ def test_due_runs_come_oldest_first_then_by_id(store: EventStore) -> None:
     assert store.next_due() == 3
 
 
+def test_due_runs_behind_a_head_whatever_became_of_it(store: EventStore) -> None:
+    slices = {run(n): n * 37 % 1024 for n in range(40)}
+    store.commit([unit(name, 0, 1, due_tick=1 + s % 5, slice=s) for name, s in slices.items()])
+    whole = store.due(4, 999)
+    assert {head.due_tick for head in whole} == {1, 2, 3, 4}
+    for place, head in enumerate(whole):
+        assert store.due(4, 999, after=head) == whole[place + 1 :]
+        assert store.due(4, 3, after=head) == whole[place + 1 : place + 4]
+        own = [each for each in whole[place + 1 :] if each.slice % 3 == 1]
+        assert store.due(4, 5, (1, 3), head) == own[:5]
+    gone, later, kept = whole[3:6]
+    assert kept.due_tick == 1
+    moved = [(gone, None), (later, 4)]
+    store.commit([unit(head.stream_id, 1, 1, due_tick=due) for head, due in moved])
+    assert store.due(1, 1, after=gone) == [kept]
+    behind = [head.stream_id for head in store.due(4, 999, after=later)]
+    assert set(behind) == {later.stream_id, *(head.stream_id for head in whole[5:])}
+
+
 def test_a_run_is_due_as_its_last_append_said(store: EventStore) -> None:
     assert store.next_due() is None
     store.commit([unit(run(), 0, 1, due_tick=5)])

@@ -78,6 +78,7 @@ class Passes:
         self._leases = leases
         self._page = max_runs_per_tick
         self._ahead: _Pass | None = None
+        self._last_chosen: Head | None = None
         self.held_up: dict[str, Exception] = {}
         self._told: frozenset[str] = frozenset()
 
@@ -95,6 +96,7 @@ class Passes:
         """Do what is due at the tick."""
         self._dispatcher.record_rest()
         report, idle = TickReport(tick), set(self.held_up)
+        self._last_chosen = None
         try:
             while True:
                 # Before anything is under way: to renew it takes the lock that a commit holds.
@@ -139,11 +141,22 @@ class Passes:
         return report, moved
 
     def _choose(self, tick: int, waiting: set[str]) -> list[Head]:
-        """The heads of the next runs that are due, without those that have to wait."""
-        limit = self._page + len(waiting)
-        due = self._runs.store.due(tick, limit, self._leases.partition)
-        chosen = [head for head in due if head.stream_id not in waiting]
-        return sorted(chosen[: self._page], key=_run_id)
+        """The heads of the next runs that are due, without those that have to wait; none if no
+        other is due.
+
+        They are taken from behind those that were chosen last, so that runs under way, which are
+        due as long as that is not committed, are not read again and again. Behind the last of all
+        it goes on with the first.
+        """
+        from_first = self._last_chosen is None
+        while True:
+            due = self._runs.store.due(tick, self._page, self._leases.partition, self._last_chosen)
+            was_last = len(due) < self._page
+            self._last_chosen = None if was_last else due[-1]
+            chosen = [head for head in due if head.stream_id not in waiting]
+            if chosen or (was_last and from_first):
+                return sorted(chosen, key=_run_id)
+            from_first = from_first or was_last
 
     # --- deciding ---------------------------------------------------------------------------------
 

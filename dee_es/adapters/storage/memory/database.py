@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -100,6 +100,11 @@ class DueIndex:
             del self.entries[bisect_left(self.entries, before)]
         if after is not None:
             insort(self.entries, after)
+
+    def behind(self, head: Head | None) -> list[tuple[int, str]]:
+        """The entries behind the place of a head, which need not be there any more; all if None."""
+        place = _due_entry(head)
+        return self.entries if place is None else self.entries[bisect_right(self.entries, place) :]
 
 
 def _due_entry(head: Head | None) -> tuple[int, str] | None:

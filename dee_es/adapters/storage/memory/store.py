@@ -187,11 +187,17 @@ class MemoryStore(MemoryCalls):
             page = ids[start : start + max(limit, 0)]
             return [stream_id for stream_id in page if stream_id.startswith(prefix)]
 
-    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[Head]:
+    def due(
+        self,
+        tick: int,
+        limit: int,
+        partition: tuple[int, int] = (0, 1),
+        after: Head | None = None,
+    ) -> list[Head]:
         """See `EventStore.due`."""
         found: list[Head] = []
         with self._database.reading():
-            for due_tick, stream_id in self._database.due.entries:
+            for due_tick, stream_id in self._database.due.behind(after):
                 if due_tick > tick or len(found) >= limit:
                     break
                 if self._belongs(stream_id, partition):

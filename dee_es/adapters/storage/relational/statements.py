@@ -213,7 +213,8 @@ ORDER BY stream_id LIMIT ?
 """
 DUE: Final = """
 SELECT stream_id, version, checksum, due_tick, ended, slice, ordinal FROM heads
-WHERE due_tick IS NOT NULL AND due_tick <= ? AND slice % ? = ?
+WHERE due_tick IS NOT NULL AND due_tick <= ? AND (due_tick, stream_id) > (?, ?)
+    AND slice % ? = ?
 ORDER BY due_tick, stream_id LIMIT ?
 """
 NEXT_DUE: Final = """

@@ -43,6 +43,8 @@ from dee_es.ports import (
 )
 
 _NO_LIMIT = 2**62
+_BEFORE_ALL = (-1, "")
+"""A due tick and a stream id that stand before those of any run."""
 _SPREAD = 8
 """Entries of the log for each of the streams that begin close to each other, at the most."""
 _LAST_CHARACTER = "\U0010ffff"
@@ -273,10 +275,17 @@ class RelationalStore(RelationalCalls):
         bounds = (after, prefix, prefix + _LAST_CHARACTER, limit)
         return [row[0] for row in self._query(sql.STREAM_IDS, bounds)]
 
-    def due(self, tick: int, limit: int, partition: tuple[int, int] = (0, 1)) -> list[Head]:
+    def due(
+        self,
+        tick: int,
+        limit: int,
+        partition: tuple[int, int] = (0, 1),
+        after: Head | None = None,
+    ) -> list[Head]:
         """See `EventStore.due`."""
         index, count = partition
-        return list(_heads(self._query(sql.DUE, (tick, count, index, limit))).values())
+        place = (after.due_tick, after.stream_id) if after is not None else _BEFORE_ALL
+        return list(_heads(self._query(sql.DUE, (tick, *place, count, index, limit))).values())
 
     def next_due(self, partition: tuple[int, int] = (0, 1)) -> int | None:
         """See `EventStore.next_due`."""
