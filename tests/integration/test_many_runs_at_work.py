@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys.memory import MemoryKeyTable
+from dee_es.adapters.storage.memory.store import MemoryStore
 from dee_es.engine import run_cache
+from dee_es.ports import Head
 from tests.support.engines import (
     BACKENDS,
     DAY,
@@ -82,3 +85,23 @@ def test_keys_that_were_forgotten_meanwhile_are_fetched_together(
         # The second message is written under each contact's key.
         engine.run_until(4 * DAY)
     assert asked == [PAGE] * (COUNT // PAGE)
+
+
+def test_a_tick_reads_what_is_due_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs under way stay due until that is committed: they are not to be read for each page."""
+    due, found = MemoryStore.due, Counter[str]()
+
+    def finding(store: MemoryStore, tick: int, *asked: Any) -> list[Head]:
+        heads = due(store, tick, *asked)
+        found.update(head.stream_id for head in heads)
+        return heads
+
+    with open_engine(":memory:", seed=5, page=PAGE) as engine:
+        publish_basics(engine)
+        engine.bulk_execute(outreach(), people(COUNT))
+        monkeypatch.setattr(MemoryStore, "due", finding)
+        engine.run_until(1)
+        assert engine.list_runs(status="waiting").total == COUNT
+    # Behind the last it looks from the first on, until nothing is left that is under way.
+    assert len(found) == COUNT
+    assert found.total() <= COUNT + 3 * PAGE
