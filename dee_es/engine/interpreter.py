@@ -25,7 +25,8 @@ def seldom_collected() -> Iterator[None]:
     The engine's objects make no cycles, so that nearly all of them go by reference counting. The
     collector still looks through them once for every 700 that are made: a fifth of the time of a
     tick or an enrolment went into that. Structs that are made by the thousand are hidden from it
-    altogether (`gc=False`): they are frozen, so that none can hold what holds it.
+    altogether (`gc=False`): they are frozen, or hold only what is, so that none can hold what holds
+    it.
     """
     with _lock:
         before = _before[0] if _before else gc.get_threshold()

@@ -306,7 +306,9 @@ class Story:
         self.history.append(recorded)
         # Live, the engine follows the event that was decided; later, the one that it stored.
         live = recorded if self._key_destroyed else replace(recorded, event=event)
-        self._state = evolve(self._state, live)
+        before, as_it_was = self._state, repr(self._state)
+        self._state = evolve(before, live)
+        assert repr(before) == as_it_was, f"{name} changed the state that it followed"
         self._stored = evolve(self._stored, recorded)
         assert self._state == self._stored, f"{name}: live and folded state differ"
         # Projections see no personal data.

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec import inspect
+from msgspec.structs import astuple
 
 from dee_es.core.commands import Advance, Enroll, RecordResult
 from dee_es.core.events import Meta, RecordedEvent
 from dee_es.core.projection import Row
 from dee_es.core.registry import REGISTRY
-from dee_es.core.runs.state import RunState
+from dee_es.core.runs.state import Intent, Mailed, RunState
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.ports import Head, SealedEvent, StreamAppend, Unit
@@ -74,10 +76,30 @@ def test_who_collects_less_already_is_left_alone(given: int) -> None:
     [
         *[entry.cls for entry in REGISTRY.values()],
         *(Meta, RecordedEvent, SealedEvent, StreamAppend, Unit, Head),
-        *(RunState, LoadedRun, Row, *Row.__subclasses__()),
+        *(LoadedRun, Row, *Row.__subclasses__()),
         *(Enroll, Advance, RecordResult),
     ],
 )
 def test_what_is_made_by_the_thousand_is_hidden_from_the_collector(made: Any) -> None:
     assert not made.__struct_config__.gc
     assert made.__struct_config__.frozen, "else it could come to hold what holds it"
+
+
+def test_a_state_is_hidden_from_the_collector_and_holds_nothing_that_could_hold_one() -> None:
+    """It is not frozen, but all that is within it is."""
+    assert not RunState.__struct_config__.gc
+    itself, *held = structs_within(inspect.type_info(RunState))
+    assert itself is RunState
+    assert {Intent, Mailed} < set(held)
+    assert all(each.__struct_config__.frozen for each in held)
+    assert RunState not in held
+
+
+def structs_within(type_: Any) -> list[type[Any]]:
+    """All struct types that a described type consists of, itself among them if it is one."""
+    if isinstance(type_, tuple):
+        return [found for each in type_ for found in structs_within(each)]
+    if not isinstance(type_, (inspect.Type, inspect.Field)):
+        return []
+    found = [type_.cls] if isinstance(type_, inspect.StructType) else []
+    return found + structs_within(astuple(type_))

@@ -11,7 +11,7 @@ from typing import Any
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.conditions.condition import unparse
-from dee_es.core.runs.fold import evolve
+from dee_es.core.runs.fold import follow
 from dee_es.core.runs.reading import first_exit, holds
 from dee_es.core.runs.resend_state import too_late
 from dee_es.core.runs.send_keys import key_of_visit
@@ -81,10 +81,7 @@ class Steps:
         """Add an event and follow it."""
         assert self._meta is not None, "only a command with a tick records events"
         self.events.append(event)
-        self.state = evolve(
-            self.state,
-            e.RecordedEvent(self.state.run_id, self.state.version + 1, "", 0, self._meta, event),
-        )
+        self.state = follow(self.state, event, self._meta)
 
     @property
     def tick(self) -> int:

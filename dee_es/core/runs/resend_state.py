@@ -1,4 +1,8 @@
-"""The queue of messages that go out again after a soft bounce, as part of a run's state."""
+"""The queue of messages that go out again after a soft bounce, as part of a run's state.
+
+What changes the queue changes the state that it is given: it is for `fold` alone, which gives its
+own copy.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +38,12 @@ def without(resends: tuple[Resend, ...], step_id: str) -> tuple[Resend, ...]:
     return tuple(each for each in resends if each.step_id != step_id)
 
 
-def to_resend(state: RunState, step_id: str, key: str, due_tick: int) -> RunState:
-    """The state with the step's message in the queue, its attempt under way being over."""
-    others = without(state.resends, step_id)
+def plan_resend(run: RunState, step_id: str, key: str, due_tick: int) -> None:
+    """Put the step's message into the queue, its attempt under way being over."""
+    end_resend(run, step_id)
+    others = without(run.resends, step_id)
     queue = sorted((*others, Resend(step_id, key, due_tick)), key=lambda each: each.due_tick)
-    return replace(resent(state, step_id), resends=tuple(queue))
+    run.resends = tuple(queue)
 
 
 def times_used(state: RunState, step_id: str, ours: bool) -> int:
@@ -48,30 +53,31 @@ def times_used(state: RunState, step_id: str, ours: bool) -> int:
     return state.mailed[step_id].resends - (1 if excused else 0)
 
 
-def again(state: RunState, event: e.StepRetried) -> RunState:
-    """The state in which the step's message goes out again at the time that was planned.
+def retry_resend(run: RunState, event: e.StepRetried) -> None:
+    """Have the step's message go out again at the time that was planned.
 
     An attempt that our own settings let fail has used up none of its times. Runs of older rules
     keep the count that they had.
     """
     step_id = event.step_id
-    if step_id in state.mailed:
-        counted = replace(state.mailed[step_id], resends=times_used(state, step_id, event.ours))
-        state = replace(state, mailed={**state.mailed, step_id: counted})
-    return to_resend(state, step_id, key_of(state, step_id), event.retry_tick)
+    if step_id in run.mailed:
+        counted = replace(run.mailed[step_id], resends=times_used(run, step_id, event.ours))
+        run.mailed = {**run.mailed, step_id: counted}
+    plan_resend(run, step_id, key_of(run, step_id), event.retry_tick)
 
 
-def resent(state: RunState, step_id: str) -> RunState:
-    """The state without the open intent of the step's message that went out again; one of another
-    step stays open."""
-    intent = state.intent
-    over = intent is not None and intent.resend and intent.step_id == step_id
-    return replace(state, intent=None) if over else state
+def end_resend(run: RunState, step_id: str) -> None:
+    """Close the open intent of the step's message that went out again; one of another step stays
+    open."""
+    intent = run.intent
+    if intent is not None and intent.resend and intent.step_id == step_id:
+        run.intent = None
 
 
-def dropped(state: RunState, step_id: str) -> RunState:
-    """The state in which the step's message does not go out again."""
-    return replace(resent(state, step_id), resends=without(state.resends, step_id))
+def drop_resend(run: RunState, step_id: str) -> None:
+    """Have the step's message not go out again."""
+    end_resend(run, step_id)
+    run.resends = without(run.resends, step_id)
 
 
 def key_of(state: RunState, step_id: str) -> str:

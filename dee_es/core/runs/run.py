@@ -16,7 +16,7 @@ from dee_es.core.gate.slots import tick_text
 from dee_es.core.messages.message import message_id
 from dee_es.core.runs.advance import Steps, advance
 from dee_es.core.runs.channel_events import call_outcome, ends_runs, meaning
-from dee_es.core.runs.fold import evolve, fold, remember
+from dee_es.core.runs.fold import evolve, fold, told
 from dee_es.core.runs.reading import first_exit
 from dee_es.core.runs.resend import after_soft_bounce, resend_result
 from dee_es.core.runs.state import Intent, RunState
@@ -154,7 +154,7 @@ def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -
     # What is told of a call that was lost is no outcome of the one that came after it.
     lost = command.type.startswith("call.") and _of_lost_call(state, data)
     kind = None if lost else meaning(command.type, data)
-    after = remember(state, command.type, step_id, kind)
+    after = told(state, command.type, step_id, kind)
     holding = None if state.status.ended else first_exit(materials.plan.graph.exits, after)
     steps = Steps(materials, state, command.meta)
     steps.record(

@@ -81,8 +81,9 @@ class Resend(msgspec.Struct, frozen=True, gc=False):
     due_tick: int
 
 
-# Defaults are left out where a state is packed: most of what most runs hold is one.
-class RunState(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+# Defaults are left out where a state is packed: most of what most runs hold is one. It is not
+# frozen so that `follow` can change the copy that it makes for each event; nothing else may.
+class RunState(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
     """Everything a decision about a run reads. All ticks are absolute.
 
     `acts_at` is the tick from which the run wants to act (None: never by itself); while it is
