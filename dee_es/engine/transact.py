@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
+from dee_es.core.runs.advance import Steps
 from dee_es.core.runs.run import decision, evolve, fold
+from dee_es.core.runs.state import RunState
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
@@ -23,10 +25,19 @@ from dee_es.ports import (
     StoredRow,
     StreamAppend,
     Unit,
+    beside,
 )
 
 MAX_ATTEMPTS: Final = 10
 """How often a decision is made anew before the caller hears of the conflict."""
+
+
+class Decided(NamedTuple):
+    """What a command leads to: what to commit, the run after it, and its events."""
+
+    unit: Unit
+    after: LoadedRun
+    events: list[Event]
 
 
 class Runs:
@@ -121,18 +132,31 @@ class Runs:
         """Keep no state any more: what it holds of an erased contact must not be used."""
         self._cache.clear()
 
-    def decide(
-        self, loaded: LoadedRun, command: RunCommand
-    ) -> tuple[Unit, LoadedRun, list[Event]] | None:
+    def decide(self, loaded: LoadedRun, command: RunCommand) -> Decided | None:
         """What a command leads to, ready to commit; None if it leads to nothing."""
-        state = loaded.state
+        (decided,) = self.decide_each([(loaded, command)])
+        return decided
+
+    def decide_each(self, given: Sequence[tuple[LoadedRun, RunCommand]]) -> list[Decided | None]:
+        """What commands to different runs lead to, as `decide` says it.
+
+        First all are decided, then all is sealed: a processor that does the same over and over
+        does it faster than one that goes from one thing to the other and back.
+        """
+        steps = [self._steps(loaded.state, command) for loaded, command in beside.each(given, 1)]
+        return [
+            self._decided(loaded, command.meta, each) if each.events else None
+            for (loaded, command), each in beside.each(list(zip(given, steps, strict=True)), 2)
+        ]
+
+    def _steps(self, state: RunState, command: RunCommand) -> Steps:
         materials = self.definitions.materials(state.plan_id, state.plan_version, state.pins)
-        decided = decision(materials, state, command)
-        events, after = decided.events, decided.state
-        if not events:
-            return None
+        return decision(materials, state, command)
+
+    def _decided(self, loaded: LoadedRun, meta: Meta, steps: Steps) -> Decided:
+        state, after, events = loaded.state, steps.state, steps.events
         sealed = self.journal.seal(
-            state.run_id, state.version, loaded.checksum, events, command.meta, loaded.key_id
+            state.run_id, state.version, loaded.checksum, events, meta, loaded.key_id
         )
         if [each.event for each in sealed] != events:
             # The contact was erased meanwhile: what is recorded has nothing personal any more.
@@ -140,15 +164,10 @@ class Runs:
             for each in sealed:
                 after = evolve(after, each.recorded())
         append = StreamAppend(
-            state.run_id,
-            state.version,
-            sealed,
-            after.due_tick,
-            after.status.ended,
-            loaded.slice,
+            state.run_id, state.version, sealed, after.due_tick, after.status.ended, loaded.slice
         )
         then = LoadedRun(after, sealed[-1].checksum, loaded.key_id, loaded.slice)
-        return Unit((append,)), then, events
+        return Decided(Unit((append,)), then, events)
 
     def change(
         self,
@@ -172,7 +191,7 @@ class Runs:
             decided = self.decide(loaded, make(given))
             if decided is None:
                 return loaded
-            unit, after, _events = decided
+            unit, after, _ = decided
             unit = Unit(unit.appends, min_tick=given.tick)
             try:
                 result = self.committer.commit([unit])[0]

@@ -26,7 +26,7 @@ from dee_es.engine.scheduling.answers import kept
 from dee_es.engine.scheduling.gatekeeping import given_back
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
-from dee_es.engine.transact import MAX_ATTEMPTS, Runs
+from dee_es.engine.transact import MAX_ATTEMPTS, Decided, Runs
 from dee_es.errors import (
     ChannelFailed,
     ConcurrencyConflict,
@@ -311,23 +311,31 @@ class Dispatcher:
         """All that is known and not recorded yet, ready to commit."""
         units: list[Unit] = []
         decided: list[tuple[_Outcome, LoadedRun]] = []
-        for outcome in list(self._unrecorded.values()):
-            try:
-                decision = self._runs.decide(outcome.run, self._command(outcome))
-            except (StoreUnavailable, MasterKeyRotated):
-                raise
-            except Exception as error:
-                self._give_up(outcome, error)
-                continue
+        for outcome, decision in self._decisions(list(self._unrecorded.values())):
             if decision is None:
                 # The run knows this outcome, or has no use for it any more.
                 self._settled([outcome])
                 continue
-            unit, after, _ = decision
             counters = given_back(outcome.intent.counted, outcome.result)
+            unit = decision.unit
             units.append(replace(unit, counters=counters) if counters else unit)
-            decided.append((outcome, after))
+            decided.append((outcome, decision.after))
         return _Known(units, decided)
+
+    def _decisions(self, outcomes: Sequence[_Outcome]) -> list[tuple[_Outcome, Decided | None]]:
+        """What outcomes lead to; one for which that cannot be told is given up, and none of the
+        others with it."""
+        try:
+            given = [(outcome.run, self._command(outcome)) for outcome in outcomes]
+            return list(zip(outcomes, self._runs.decide_each(given), strict=True))
+        except (StoreUnavailable, MasterKeyRotated):
+            raise
+        except Exception as error:
+            if len(outcomes) == 1:
+                self._give_up(outcomes[0], error)
+                return []
+        half = len(outcomes) // 2
+        return self._decisions(outcomes[:half]) + self._decisions(outcomes[half:])
 
     def _load_again(self) -> None:
         """Take the runs of what is yet to be recorded as they are now."""

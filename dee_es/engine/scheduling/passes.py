@@ -7,31 +7,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from dee_es.core import commands as c
-from dee_es.core.events import Event, StepDispatched
+from dee_es.core.events import StepDispatched
 from dee_es.core.runs.advance import may_send
 from dee_es.engine.models import TickReport
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.scheduling.dispatch import Dispatcher
 from dee_es.engine.scheduling.gatekeeping import Gatekeeper, added_by, counter_uses, guarded
 from dee_es.engine.scheduling.leases import LeaseKeeper
-from dee_es.engine.transact import Runs
+from dee_es.engine.transact import Decided, Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
-from dee_es.ports import Committed, Conflict, CounterPlace, Head, Lease, Unit, beside
+from dee_es.ports import Committed, Conflict, CounterPlace, Head, Lease, SuppressionGuard, Unit
 from dee_es.ports.beside import Begun
 
 _log: Final = logging.getLogger(__name__)
 _run_id: Final = attrgetter("stream_id")
-
-
-class _Decided(NamedTuple):
-    """A run's part of a pass: what to commit, and what it comes to."""
-
-    unit: Unit
-    after: LoadedRun
-    events: list[Event]
 
 
 @dataclass(slots=True)
@@ -43,7 +35,7 @@ class _Pass:
 
     tick: int
     lease: Lease
-    decided: Sequence[_Decided] = ()
+    decided: Sequence[Decided] = ()
     read: frozenset[CounterPlace] = frozenset()
     commit: Begun[list[Committed | Conflict]] | None = None
 
@@ -213,24 +205,16 @@ class Passes:
         self._begin()
         meta = self._runs.meta("tick", f"tick_{tick}", tick=tick, actor=actor)
         seen = iter(looked.found)
-        decided = []
+        given: list[tuple[LoadedRun, c.RunCommand]] = []
+        guards: list[SuppressionGuard | None] = []
         for run in runs:
-            beside.go_on()
             state = run.state
             snapshots, guard = next(seen) if may_send(state, tick) else ({}, None)
             abandoned = state.intent is not None and self._dispatcher.abandoned(run, lease)
-            command = c.Advance(meta, snapshots, lease.epoch, abandoned)
-            decision = self._runs.decide(run, command)
-            if decision is None:
-                continue
-            unit, after, events = decision
-            last = events[-1]
-            if isinstance(last, StepDispatched):
-                assert guard is not None, "nothing is sent that the gate was not asked about"
-                unit = guarded(unit, guard, counter_uses(last.counted))
-            elif guard is not None:
-                unit = guarded(unit, guard, ())
-            decided.append(_Decided(unit, after, events))
+            given.append((run, c.Advance(meta, snapshots, lease.epoch, abandoned)))
+            guards.append(guard)
+        pairs = zip(self._runs.decide_each(given), guards, strict=True)
+        decided = [_guarded(each, guard) for each, guard in pairs if each is not None]
         return _Pass(tick, lease, decided, looked.read)
 
     # --- committing and sending -------------------------------------------------------------------
@@ -286,5 +270,17 @@ class Passes:
         self._dispatcher.leave(_sends(done))
 
 
-def _sends(done: Sequence[_Decided]) -> list[LoadedRun]:
+def _guarded(decided: Decided, guard: SuppressionGuard | None) -> Decided:
+    """The decision, refused if what the gate was told has changed by the time it commits."""
+    last = decided.events[-1]
+    if guard is None:
+        assert not isinstance(last, StepDispatched), (
+            "nothing is sent that the gate was not asked of"
+        )
+        return decided
+    uses = counter_uses(last.counted) if isinstance(last, StepDispatched) else ()
+    return decided._replace(unit=guarded(decided.unit, guard, uses))
+
+
+def _sends(done: Sequence[Decided]) -> list[LoadedRun]:
     return [each.after for each in done if isinstance(each.events[-1], StepDispatched)]
