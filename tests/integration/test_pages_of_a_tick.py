@@ -12,7 +12,7 @@ import pytest
 
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.engine.transact import Runs
+from dee_es.engine import transact
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Action, ChannelResult, SendContext, beside
 from tests.support.engines import (
@@ -97,15 +97,15 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callab
 
 def at_the(nth: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Have the decision about the `nth` run from now on, counted from 1, raise this."""
-    decide, left = Runs.decide, [nth]
+    decision, left = transact.decision, [nth]
 
-    def deciding(runs: Runs, *given: Any) -> Any:
+    def deciding(*given: Any) -> Any:
         left[0] -= 1
         if left[0] == 0:
             raise error
-        return decide(runs, *given)
+        return decision(*given)
 
-    monkeypatch.setattr(Runs, "decide", deciding)
+    monkeypatch.setattr(transact, "decision", deciding)
 
 
 def test_a_limit_is_reached_and_not_passed(scene: Scene) -> None:
@@ -167,15 +167,15 @@ def test_whoever_interrupts_it_sends_nothing_more_and_loses_nothing(
 
 def test_a_bad_run_holds_up_nobody_beside_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = scene.enroll()
-    decide, bad = Runs.decide, runs[PAGE + 1]
+    decision, bad = transact.decision, runs[PAGE + 1]
 
-    def deciding(self: Runs, loaded: Any, command: Any) -> Any:
-        if loaded.state.run_id == bad:
+    def deciding(materials: Any, state: Any, command: Any) -> Any:
+        if state.run_id == bad:
             raise ValueError("cannot be decided")
-        return decide(self, loaded, command)
+        return decision(materials, state, command)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Runs, "decide", deciding)
+        patch.setattr(transact, "decision", deciding)
         with pytest.raises(ValueError, match="cannot be decided"):
             scene.engine.tick()
     assert scene.sent == [run for run in runs if run != bad]
