@@ -13,7 +13,7 @@ import pytest
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine import transact
-from dee_es.errors import StoreUnavailable
+from dee_es.errors import ChannelFailed, StoreUnavailable
 from dee_es.ports import Action, ChannelResult, SendContext, beside
 from tests.support.engines import (
     BACKENDS,
@@ -116,6 +116,22 @@ def test_a_limit_is_reached_and_not_passed(scene: Scene) -> None:
     scene.engine.run_until(2 * DAY + 10)
     assert sorted(scene.sent) == runs
     assert_replays(scene.engine)
+
+
+def test_a_page_that_is_decided_anew_keeps_its_place(scene: Scene) -> None:
+    """What a failed send gives back to the budget is there for the next of all that are due."""
+    most = PAGE + 2
+    budget = {"amount": most, "currency": "EUR", "costPerSend": {"email": 1}, "per": "total"}
+    scene.engine.publish_policy({"budget": budget})
+    runs = scene.enroll()
+
+    def fail() -> None:
+        scene.during = lambda: None
+        raise ChannelFailed("not this one")
+
+    scene.during = fail
+    scene.engine.tick()
+    assert scene.sent == runs[: most + 1]
 
 
 def test_nobody_is_sent_to_who_unsubscribed_while_the_page_before_was_sent(scene: Scene) -> None:

@@ -102,9 +102,15 @@ class Passes:
                 following = self._decide_meanwhile(tick, chosen, lease)
                 done, otherwise = self._complete()
                 report = report.plus(done)
+                sound = otherwise is not None and (
+                    following is None or otherwise.isdisjoint(following.read)
+                )
+                if not sound:
+                    # Who was refused, or is decided anew, comes before all that are due later.
+                    self._last_chosen = None
                 if following is None:
                     following = self._decide_each(tick, chosen, lease)
-                elif otherwise is None or not otherwise.isdisjoint(following.read):
+                elif not sound:
                     continue
                 if chosen:
                     idle |= {head.stream_id for head in chosen} - following.run_ids
@@ -274,9 +280,7 @@ def _guarded(decided: Decided, guard: SuppressionGuard | None) -> Decided:
     """The decision, refused if what the gate was told has changed by the time it commits."""
     last = decided.events[-1]
     if guard is None:
-        assert not isinstance(last, StepDispatched), (
-            "nothing is sent that the gate was not asked of"
-        )
+        assert not isinstance(last, StepDispatched), "nothing is sent without asking the gate"
         return decided
     uses = counter_uses(last.counted) if isinstance(last, StepDispatched) else ()
     return decided._replace(unit=guarded(decided.unit, guard, uses))
