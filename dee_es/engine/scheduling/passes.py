@@ -144,17 +144,25 @@ class Passes:
 
         They are taken from behind those that were chosen last, so that runs under way, which are
         due as long as that is not committed, are not read again and again. Behind the last of all
-        it goes on with the first.
+        it goes on with the first. Whether runs that wait are still found has no say in it: that
+        depends on how fast the database is.
         """
-        from_first = self._last_chosen is None
+        chosen: dict[str, Head] = {}
+        after = self._last_chosen
         while True:
-            due = self._runs.store.due(tick, self._page, self._leases.partition, self._last_chosen)
-            was_last = len(due) < self._page
-            self._last_chosen = None if was_last else due[-1]
-            chosen = [head for head in due if head.stream_id not in waiting]
-            if chosen or (was_last and from_first):
-                return sorted(chosen, key=_run_id)
-            from_first = from_first or was_last
+            due = self._runs.store.due(tick, self._page, self._leases.partition, after)
+            chosen.update((head.stream_id, head) for head in due if head.stream_id not in waiting)
+            if len(chosen) >= self._page:
+                page = list(chosen.values())[: self._page]
+                self._last_chosen = page[-1]
+                return sorted(page, key=_run_id)
+            if len(due) == self._page:
+                after = due[-1]
+            elif chosen or self._last_chosen is None:
+                self._last_chosen = None
+                return sorted(chosen.values(), key=_run_id)
+            else:
+                after = self._last_chosen = None
 
     # --- deciding ---------------------------------------------------------------------------------
 
