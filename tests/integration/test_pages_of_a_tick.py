@@ -64,6 +64,28 @@ def test_when_the_database_answers_changes_no_byte(
     assert lived(fresh_postgres()) == lived(":memory:")
 
 
+def caught_up(url: str) -> list[tuple[Any, ...]]:
+    """The log of runs some of which are late when the worker comes to them."""
+    with open_engine(url, seed=3, page=PAGE, channel=MemoryChannel(fickle)) as engine:
+        publish_basics(engine)
+        engine.bulk_execute(outreach(), people(COUNT)[: COUNT // 2])
+        engine.clock.move_to(9)
+        engine.bulk_execute(outreach(), people(COUNT)[COUNT // 2 :])
+        engine.tick()
+        store = engine._parts.store
+        return [tuple(entry) for entry in store.read_entries(0, store.log_head().position)]
+
+
+@pytest.mark.parametrize("often", [0, 0.3, 1])
+def test_how_fast_a_lag_is_committed_changes_no_byte(
+    often: float, fresh_postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its outcome is recorded, a run that sends late is due among those that are not late."""
+    chance, go_on = random.Random(1), beside.go_on
+    monkeypatch.setattr(beside, "go_on", lambda: go_on() if chance.random() < often else None)
+    assert caught_up(fresh_postgres()) == caught_up(":memory:")
+
+
 class Scene:
     """Runs in pages, and a channel that counts what it sends."""
 
