@@ -7,11 +7,12 @@ does both. What it begins here runs until it would wait for an answer. It goes o
 and its thread says `go_on`, waits for an answer itself, or wants the result.
 
 What was begun first is over first; what never waits is over at once. So nothing that is committed,
-nor its order, depends on how long anything takes.
+nor its order, depends on how long anything takes. What only reads may be begun `apart` from all
+else, if it does not matter what it finds done of that: it is not held up by it.
 
 Whoever waits for an answer may hold locks while what was begun goes on, in the same thread: so that
 must take none but by `holding`. For the same reason nothing else of the thread uses a connection
-that it uses, until it is over: the thread would wait for itself.
+that it uses, until it is over, but what is begun behind it: the thread would wait for itself.
 """
 
 from __future__ import annotations
@@ -48,22 +49,31 @@ class Awaited(NamedTuple):
 class _Watch:
     """Looks whether sockets are ready."""
 
-    def __init__(self, *awaited: Awaited) -> None:
-        self._awaited = awaited
+    def __init__(self) -> None:
+        self._awaited: dict[int, Awaited] = {}
         self._poll = select.poll() if hasattr(select, "poll") else None
-        if self._poll is not None:
-            for each in awaited:
-                wanted = (select.POLLIN if each.reads else 0) | (
-                    select.POLLOUT if each.writes else 0
-                )
-                self._poll.register(each.socket, wanted)
+
+    def add(self, awaited: Awaited) -> None:
+        """Look at this one, too."""
+        if self._poll is None:
+            self._awaited[awaited.socket] = awaited
+            return
+        reads = select.POLLIN if awaited.reads else 0
+        self._poll.register(awaited.socket, reads | (select.POLLOUT if awaited.writes else 0))
+
+    def remove(self, awaited: Awaited) -> None:
+        """Look at this one no more."""
+        if self._poll is None:
+            del self._awaited[awaited.socket]
+        else:
+            self._poll.unregister(awaited.socket)
 
     def ready(self, timeout_s: float = 0) -> list[int]:
         """Those that are ready within this time."""
         if self._poll is not None:
             return [socket for socket, _ in self._poll.poll(timeout_s * 1000)]
-        reads = [each.socket for each in self._awaited if each.reads]
-        writes = [each.socket for each in self._awaited if each.writes]
+        reads = [each.socket for each in self._awaited.values() if each.reads]
+        writes = [each.socket for each in self._awaited.values() if each.writes]
         return [socket for found in select.select(reads, writes, [], timeout_s) for socket in found]
 
 
@@ -113,8 +123,7 @@ class Begun(Generic[T]):
         """Wait until it is over."""
         assert self._thread == threading.get_ident(), "it goes on in the thread that began it alone"
         while not self.done:
-            _here.look(_LOOK_S)
-            _here.step()
+            _here.step(_LOOK_S)
 
     def take_turn(self) -> None:
         """Run until it waits or is over."""
@@ -128,69 +137,124 @@ class Begun(Generic[T]):
         parent.switch()
 
 
-class _Lane(threading.local):
-    """What one thread has begun, in order; only the first of it has ever run."""
+class _Strand:
+    """What is done one after the other: only the first of it has ever run.
+
+    `awaited` is what that waits for, and None until it runs.
+    """
+
+    __slots__ = ("awaited", "begun", "taken")
 
     def __init__(self) -> None:
         self.begun: deque[Begun[Any]] = deque()
-        self.running: Begun[Any] | None = None
-        self._awaited: Awaited | threading.Lock | None = None
-        self._watch = _Watch()
-        self._taken = False
+        self.awaited: Awaited | threading.Lock | None = None
+        self.taken = False
 
-    def look(self, timeout_s: float = 0, other: Awaited | None = None) -> bool:
-        """Whether what was begun can go on; looks about that long, or until `other` is ready."""
-        awaited = self._awaited
-        if awaited is None:
-            return True
-        if isinstance(awaited, Awaited):
-            watch = self._watch if other is None else _Watch(awaited, other)
-            return awaited.socket in watch.ready(timeout_s)
-        if other is not None:
-            timeout_s = 0
-            _Watch(other).ready(_LOCKED_S)
+    def take(self, timeout_s: float) -> bool:
+        """Whether the lock that is waited for is taken, within this time."""
+        lock = self.awaited
+        assert lock is not None
+        assert not isinstance(lock, Awaited)
         # It is taken at once, or others might always be faster.
-        self._taken = self._taken or awaited.acquire(timeout=timeout_s)
-        return self._taken
+        self.taken = self.taken or lock.acquire(timeout=timeout_s)
+        return self.taken
 
-    def step(self) -> None:
-        """Let what was begun run until it waits."""
-        self._awaited = None
-        while self.begun and self._awaited is None:
-            first = self.running = self.begun[0]
+
+class _Lane(threading.local):
+    """What one thread has begun."""
+
+    def __init__(self) -> None:
+        self.strands: list[_Strand] = []
+        self.running: _Strand | None = None
+        self._in_order = _Strand()
+        self._watch = _Watch()
+
+    def begin(self, begun: Begun[Any], apart: bool) -> None:
+        """Take it up, and let it run if nothing comes before it."""
+        strand = _Strand() if apart else self._in_order
+        strand.begun.append(begun)
+        if len(strand.begun) == 1:
+            self.strands.append(strand)
+            self._step(strand)
+
+    def step(self, timeout_s: float = 0, other: Awaited | None = None) -> bool:
+        """Let what was begun run where it can go on; looks about that long, or until `other` is
+        ready. Says whether any could."""
+        ready = self._ready(timeout_s, other)
+        for strand in ready:
+            self._step(strand)
+        return bool(ready)
+
+    def _ready(self, timeout_s: float, other: Awaited | None) -> list[_Strand]:
+        waiting: dict[int, _Strand] = {}
+        ready, locked = [], []
+        for strand in self.strands:
+            awaited = strand.awaited
+            if isinstance(awaited, Awaited):
+                waiting[awaited.socket] = strand
+            elif awaited is None:
+                ready.append(strand)
+            else:
+                locked.append(strand)
+        if ready:
+            return ready
+        if locked:
+            alone = not waiting and other is None and len(locked) == 1
+            ready = [each for each in locked if each.take(timeout_s if alone else 0)]
+            timeout_s = 0 if ready or alone else min(timeout_s, _LOCKED_S)
+        if other is not None:
+            self._watch.add(other)
+        try:
+            ready += [waiting[each] for each in self._watch.ready(timeout_s) if each in waiting]
+        finally:
+            if other is not None:
+                self._watch.remove(other)
+        return ready
+
+    def _step(self, strand: _Strand) -> None:
+        """Let this run until it waits."""
+        if isinstance(strand.awaited, Awaited):
+            self._watch.remove(strand.awaited)
+        strand.awaited = None
+        while strand.begun and strand.awaited is None:
+            first, self.running = strand.begun[0], strand
             try:
                 first.take_turn()
             finally:
                 self.running = None
                 if first.done:
-                    self.begun.popleft()
+                    strand.begun.popleft()
+                    if not strand.begun:
+                        self.strands.remove(strand)
 
-    def pause(self, awaited: Awaited | threading.Lock, watch: _Watch | None = None) -> bool:
+    def pause(self, awaited: Awaited | threading.Lock) -> bool:
         """End the turn of what is running, until a socket is ready or a lock is taken; says whether
         it was."""
-        assert self.running is not None
-        self._awaited, self._watch = awaited, watch or self._watch
-        self.running.give_turn()
-        taken, self._taken = self._taken, False
+        strand = self.running
+        assert strand is not None
+        strand.awaited = awaited
+        if isinstance(awaited, Awaited):
+            self._watch.add(awaited)
+        strand.begun[0].give_turn()
+        taken, strand.taken = strand.taken, False
         return taken
 
 
 _here: Final = _Lane()
 
 
-def begin(work: Callable[[], T]) -> Begun[T]:
-    """Have this done beside what the thread goes on to do, behind all that it has begun before."""
+def begin(work: Callable[[], T], *, apart: bool = False) -> Begun[T]:
+    """Have this done beside what the thread goes on to do, behind all that it has begun before, or
+    `apart` from that."""
     begun = Begun(work)
     assert _here.running is None, "what was begun begins nothing itself"
-    _here.begun.append(begun)
-    if len(_here.begun) == 1:
-        _here.step()
+    _here.begin(begun, apart)
     return begun
 
 
 def go_on() -> None:
     """Let what this thread has begun go on, if the answer that it waits for has come."""
-    if _here.begun and _here.running is None and _here.look():
+    if _here.strands and _here.running is None:
         _here.step()
 
 
@@ -210,14 +274,13 @@ def each(items: Sequence[T], size: int = _PART) -> Iterator[T]:
 
 def finish() -> None:
     """Wait until all that this thread has begun is over, whatever it came to."""
-    while _here.begun and _here.running is None:
-        _here.look(_LOOK_S)
-        _here.step()
+    while _here.strands and _here.running is None:
+        _here.step(_LOOK_S)
 
 
 def takes_turns() -> bool:
     """Whether this thread has begun anything that is not over, and has to `wait_for` answers."""
-    return bool(_here.begun)
+    return bool(_here.strands)
 
 
 def wait_for(awaited: Awaited) -> None:
@@ -225,14 +288,14 @@ def wait_for(awaited: Awaited) -> None:
 
     Returns when it is ready, or after a moment in which nothing happened.
     """
-    watch = _Watch(awaited)
+    watch = _Watch()
+    watch.add(awaited)
     if watch.ready():
         return
     if _here.running is not None:
-        _here.pause(awaited, watch)
+        _here.pause(awaited)
         return
-    while _here.begun and _here.look(_LOOK_S, awaited):
-        _here.step()
+    while _here.strands and _here.step(_LOOK_S, awaited):
         if watch.ready():
             return
 

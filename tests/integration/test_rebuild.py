@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from dee_es.adapters.storage.memory.views import MemoryViews
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.core.projection import Build, Change
 from dee_es.core.registry import REGISTRY
+from dee_es.engine.projecting import overlay
 from dee_es.engine.projecting.building import code_of
 from dee_es.engine.projecting.folding import advance
 from dee_es.engine.projecting.models import RebuildProgress
@@ -255,6 +257,40 @@ def test_who_breaks_it_off_while_the_next_page_is_read_leaves_nothing_open(
     assert done.resumed_at == 2 * page
     assert done.comparison is not None
     assert done.comparison.same
+
+
+@pytest.mark.parametrize("often", [0, 0.5])
+def test_when_the_database_answers_changes_no_row(
+    often: float, place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page's rows may be read before, or after, those ahead of it are written."""
+    chance, go_on = random.Random(1), beside.go_on
+    monkeypatch.setattr(beside, "go_on", lambda: go_on() if chance.random() < often else None)
+    before = contents(engine, served(engine))
+    for page in (9, 30):
+        done = engine.projections.rebuild("run_list", page=page)
+        assert done.comparison is not None
+        assert done.comparison.same
+        assert contents(engine, served(engine)) == before
+        engine.projections.drop("run_list")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_are_compared_page_by_page(
+    name: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are read through one connection, each page while others are looked at."""
+    monkeypatch.setattr(overlay, "PAGE", 7)
+    assert engine.projections.verify(name).ok
+    build = served(engine, name)
+    table, key = build.table.physical_name, build.table.key
+    tamper(
+        engine,
+        f"DELETE FROM {table} WHERE {key} = (SELECT max({key}) FROM {table}) RETURNING 1",
+    )
+    assert not engine.projections.verify(name).ok
+    assert not beside.takes_turns()
+    assert builds(engine, name) == {(build.version, 1): "serving"}
 
 
 CHILD = """

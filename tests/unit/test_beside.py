@@ -278,3 +278,72 @@ def test_a_look_comes_behind_as_many_items_as_are_said(line: Line) -> None:
         assert begun.done == (item >= 3)
         seen.append(item)
     assert seen == list(range(7))
+
+
+def test_what_is_begun_apart_is_not_held_up(line: Line, other: Line) -> None:
+    order: list[str] = []
+    first = beside.begin(lambda: order.append(f"first {line.ask()!r}"))
+    behind = beside.begin(lambda: order.append("behind"))
+    apart = beside.begin(lambda: order.append(f"apart {other.ask()!r}"), apart=True)
+    at_once = beside.begin(lambda: 42, apart=True)
+    assert at_once.done
+    other.answer()
+    beside.go_on()
+    assert apart.done
+    assert order == ["apart b'x'"]
+    assert beside.takes_turns()
+    line.answer()
+    beside.finish()
+    assert order == ["apart b'x'", "first b'x'", "behind"]
+    assert first.done
+    assert behind.done
+    assert not beside.takes_turns()
+
+
+def test_what_is_begun_apart_goes_on_while_others_are_waited_for(line: Line, other: Line) -> None:
+    """The one that is waited for may be what only the other brings about."""
+
+    def answer_line() -> None:
+        other.ask()
+        line.answer()
+
+    asking = beside.begin(line.ask)
+    beside.begin(answer_line, apart=True)
+    timer = threading.Timer(0.05, other.answer)
+    timer.start()
+    assert asking.result() == b"x"
+    timer.join()
+    lock = threading.Lock()
+
+    def release() -> None:
+        other.ask()
+        lock.release()
+
+    def locked() -> str:
+        with beside.holding(lock):
+            return "done"
+
+    lock.acquire()
+    waiting = beside.begin(locked)
+    beside.begin(release, apart=True)
+    timer = threading.Timer(0.05, other.answer)
+    timer.start()
+    assert waiting.result() == "done"
+    timer.join()
+    assert not beside.takes_turns()
+
+
+def test_an_interruption_leaves_what_was_begun_apart(line: Line, other: Line) -> None:
+    def interrupted() -> None:
+        line.ask()
+        raise KeyboardInterrupt
+
+    begun = beside.begin(interrupted)
+    apart = beside.begin(other.ask, apart=True)
+    for each in (line, other):
+        each.answer()
+    with pytest.raises(KeyboardInterrupt):
+        beside.finish()
+    assert isinstance(begun.exception(), KeyboardInterrupt)
+    beside.finish()
+    assert apart.result() == b"x"

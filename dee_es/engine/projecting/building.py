@@ -272,7 +272,19 @@ class Work:
         follows = old.version + 1 == self.build.version
         change = self.build.projection.change if follows else None
         with self._views.snapshot() as reader:
-            found = compare(reader, self._journal, old, self.build, change, parked, on_rows)
+            try:
+                found = compare(
+                    reader,
+                    self._journal,
+                    old,
+                    self.build,
+                    change,
+                    parked,
+                    on_rows,
+                    ahead=not self._pace.spares,
+                )
+            finally:
+                beside.finish()
         self._pace.rest()
         return found
 

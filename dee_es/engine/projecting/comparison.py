@@ -22,7 +22,7 @@ from dee_es.engine.projecting.folding import counts_of, fold
 from dee_es.engine.projecting.overlay import PAGE, Overlay, place_of
 from dee_es.engine.projecting.pages import open_page
 from dee_es.errors import TableGone
-from dee_es.ports import BuildKey, BuildRow, TableReader
+from dee_es.ports import BuildKey, BuildRow, TableReader, beside
 
 SAMPLES: Final = 10
 """Differences that are shown; all are counted."""
@@ -97,16 +97,17 @@ def compare(
     change: Change | None,
     parked: Callable[[BuildKey], Iterable[str]],
     on_rows: Callable[[int], None],
+    ahead: bool = False,
 ) -> Comparison:
     """Compare what `new` holds with what `old` does, but for what `change` declares.
 
     `parked` gives the streams that a build has set aside; they are left out. `on_rows` hears how
-    many rows have been compared, after each page of them.
+    many rows have been compared, after each page of them. `ahead` is that of `Overlay`.
     """
     pair = sides(reader, old, new)
     target = max(side.row.position for side in pair)
     out = {stream for side in pair for stream in parked(side.row.key)}
-    views = [_levelled(reader, journal, side, target, out) for side in pair]
+    views = [_levelled(reader, journal, side, target, out, ahead) for side in pair]
     excluded = _keys(reader, out)
     found = _Findings(on_rows)
     mapping = change.as_before if change is not None else None
@@ -140,10 +141,15 @@ def compare(
 
 
 def _levelled(
-    reader: TableReader, journal: Journal, side: Side, target: int, parked: set[str]
+    reader: TableReader,
+    journal: Journal,
+    side: Side,
+    target: int,
+    parked: set[str],
+    ahead: bool,
 ) -> Overlay:
     """The build as it is at the target's position."""
-    overlay = Overlay(reader)
+    overlay = Overlay(reader, ahead=ahead)
     position, ordinal = side.row.position, side.row.ordinal
     while position < target:
         rows = reader.read_log(position, min(PAGE, target - position))
@@ -174,7 +180,7 @@ def _counted(view: Overlay, build: Build, counts: Counter[CountKey]) -> Iterator
     for page in view.pages(build.table):
         if build.table.counted:
             together = Counter[tuple[CountKey, ...]]()
-            for row in page:
+            for row in beside.each(page):
                 with suppress(Exception):
                     together[tuple(tally(row))] += 1
             counts.update(counts_of(together))
@@ -261,8 +267,8 @@ class _Findings:
         left, right = next(old, []), next(new, [])
         while left or right:
             some = min(len(left), len(right))
-            before = [shape.values(row) for row in left[:some]]
-            after = [shape.values(row) for row in right[:some]]
+            before = [shape.values(row) for row in beside.each(left[:some])]
+            after = [shape.values(row) for row in beside.each(right[:some])]
             if some and before == after:
                 self._read(before, 0, 1)
                 self._count(some)

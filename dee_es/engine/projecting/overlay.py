@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
 from dee_es.core.projection import CountKey, Key, Row, RowT, Table
-from dee_es.ports import TableReader
+from dee_es.ports import TableReader, beside
 
 PAGE: Final = 2_000
 """Rows, or events, that are read at once."""
@@ -26,12 +27,14 @@ def place_of(key: object) -> tuple[int, Any]:
 class Overlay:
     """A build as it will be, on top of a snapshot of it as it is: what `fold` writes stays here.
 
-    With `empty` the snapshot counts as a build without any rows.
+    With `empty` the snapshot counts as a build without any rows. With `ahead` each page is read
+    while the one before it is looked at: whoever leaves off before the last calls `beside.finish`.
     """
 
-    def __init__(self, reader: TableReader, *, empty: bool = False) -> None:
+    def __init__(self, reader: TableReader, *, empty: bool = False, ahead: bool = False) -> None:
         self._reader = reader
         self._empty = empty
+        self._ahead = ahead
         self._changed: dict[str, dict[Key, Row]] = {}
         self._deltas: dict[CountKey, int] = {}
 
@@ -59,9 +62,10 @@ class Overlay:
         changed = dict(self._changed.get(table.physical_name, {}))
         new: list[Any] = sorted(changed)
         key_of = attrgetter(table.key)
-        page = self._reader.scan(table, None, PAGE)
+        page = self._behind(table, None)()
         while page:
             full, last = len(page) == PAGE, key_of(page[-1])
+            following = self._behind(table, last) if full else list
             if new and place_of(new[0]) <= place_of(last):
                 at = bisect_right(new, place_of(last), key=place_of)
                 merged = {key_of(row): row for row in page} | {
@@ -69,9 +73,14 @@ class Overlay:
                 }
                 page, new = [merged[key] for key in sorted(merged, key=place_of)], new[at:]
             yield page
-            page = self._reader.scan(table, last, PAGE) if full else []
+            page = following()
         if new:
             yield [changed[key] for key in new]
+
+    def _behind(self, table: Table[Any], last: Key | None) -> Callable[[], list[Any]]:
+        """What gives the page behind a key, or the first."""
+        read = partial(self._reader.scan, table, last, PAGE)
+        return beside.begin(read).result if self._ahead else read
 
     def counts(self, table: Table[Any]) -> dict[CountKey, int]:
         """All counts that are not 0."""

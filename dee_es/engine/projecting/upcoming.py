@@ -1,16 +1,17 @@
 """The pages that a rebuild folds, made ready before their turn.
 
 While the database takes in one page, the next is folded as if that had been written; of the one
-behind it the entries are opened, and the rows that these change are begun to be read; and so is the
-log behind that. What is begun is done in order: a page's rows are read when the last page but one
-has been written, so that it is folded onto these with what the last one writes on top.
+behind it the entries are opened, and the rows that these change are read; and so is the log behind
+that. What is read is not held up by what is written: a page's rows may be as they were before the
+last page but one, so that it is folded onto these with what the last two write on top.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dee_es.core.projection import Build, Key, Row, Table
 from dee_es.engine.log.journal import Journal
@@ -19,6 +20,9 @@ from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.pages import Opened, Page, numbers_of, open_rows, page_of
 from dee_es.errors import TableGone
 from dee_es.ports import BuildRow, EventStore, StoredRow, Views, beside
+
+_UNSEEN: Final = 2
+"""Pages, the latest, that may have been written after the rows of one ahead were read."""
 
 
 class Ready(NamedTuple):
@@ -48,11 +52,13 @@ class Upcoming:
         self._store, self._views, self._journal = store, views, journal
         self._build, self._pace = build, pace
         self._ahead: _Ahead | None = None
+        self._latest: deque[Writes] = deque(maxlen=_UNSEEN)
         self._log: tuple[int, beside.Begun[list[StoredRow]]] | None = None
 
     def first(self, onto: BuildRow) -> Ready:
         """The page behind where the build stands."""
         self._ahead = None
+        self._latest.clear()
         rows = self._read(onto.position)
         if self._pace.spares or onto.parked or not rows:
             return Ready(onto, open_rows(self._journal, rows))
@@ -63,10 +69,11 @@ class Upcoming:
     def behind(self, ready: Ready) -> Ready | None:
         """The page behind one that is being written; None if nobody knows what that will leave."""
         ahead, onto = self._ahead, ready.after
-        if ahead is None or onto is None:
+        if ahead is None or onto is None or ready.writes is None:
             return None
+        self._latest.append(ready.writes)
         self._ahead = self._next(ahead.opened)
-        return self._fold(onto, ahead, ready.writes)
+        return self._fold(onto, ahead)
 
     def _next(self, opened: Opened) -> _Ahead | None:
         rows = self._read(opened.positions[-1])
@@ -82,7 +89,7 @@ class Upcoming:
         if rows and not self._pace.spares:
             last = rows[-1].position
             read = partial(self._store.read_log, last, self._pace.page)
-            self._log = (last, beside.begin(read))
+            self._log = (last, beside.begin(read, apart=True))
         return rows
 
     def _open(self, rows: Sequence[StoredRow]) -> _Ahead:
@@ -95,9 +102,9 @@ class Upcoming:
                 known = reader.rows(self._build.table, by_key.known)
                 return _Held(known, numbers_of(opened, reader))
 
-        return _Ahead(opened, by_key, beside.begin(held))
+        return _Ahead(opened, by_key, beside.begin(held, apart=True))
 
-    def _fold(self, onto: BuildRow, ahead: _Ahead, before: Writes | None = None) -> Ready:
+    def _fold(self, onto: BuildRow, ahead: _Ahead, before: list[Writes] = ()) -> Ready:
         """A page folded onto the build as it is, or as it will be when what comes `before` is
         written."""
         try:
@@ -105,8 +112,10 @@ class Upcoming:
         except TableGone:
             # Whoever writes into it finds out that it was dropped.
             return Ready(onto, ahead.opened)
-        if before is not None:
-            held = held._replace(known={**held.known, **before.rows})
+        known = dict(held.known)
+        for writes in self._latest:
+            known.update(writes.rows)
+        held = held._replace(known=known)
         page = page_of(ahead.opened, onto.ordinal, held.numbers)
         writes = writes_of(held, self._build, page.events, page.unreadable, ahead.by_key)
         return Ready(onto, ahead.opened, page, writes)

@@ -35,6 +35,15 @@ SELECT pg_advisory_xact_lock(4466543286),
 """
 _BEGIN_APPENDING: Final = BEGIN + b";" + _APPEND_LOCK
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# What is long on purpose; a connection that does nothing inside it is still cut off.
+_UNBOUNDED: Final = b"""
+SET LOCAL statement_timeout = 0;
+SELECT set_config('transaction_timeout', '0', true)
+    WHERE current_setting('server_version_num')::int >= 170000
+"""
+# What is lost with the power is folded again, and nobody waits for the disk.
+_BEGIN_LASTING: Final = b";".join([BEGIN, _UNBOUNDED, b"SET LOCAL synchronous_commit = off"])
+_BEGIN_LONG_SNAPSHOT: Final = b";".join([_BEGIN_SNAPSHOT, _UNBOUNDED])
 _PREPARED: Final = 400
 _LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
@@ -42,12 +51,6 @@ _CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
 _BYTES: Final = """
 SELECT CAST(coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS bigint)
 FROM unnest(CAST(? AS text[])) AS name
-"""
-# What is long on purpose; a connection that does nothing inside it is still cut off.
-_UNBOUNDED: Final = """
-SET LOCAL statement_timeout = 0;
-SELECT set_config('transaction_timeout', '0', true)
-    WHERE current_setting('server_version_num')::int >= 170000;
 """
 
 # A quarter of the usual sample tells frequent values from rare ones; autovacuum takes its own.
@@ -208,10 +211,7 @@ class PostgresDatabase(PostgresDatastore):
         """See `Database.lasting`."""
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=False)
-            with self._rollback(connection), _unhurried(connection), session.open(BEGIN):
-                connection.execute(_UNBOUNDED)
-                # What is lost with the power is folded again, and nobody waits for the disk.
-                session.run(b"SET LOCAL synchronous_commit = off")
+            with self._rollback(connection), _unhurried(connection), session.open(_BEGIN_LASTING):
                 yield session
 
     @contextmanager
@@ -220,9 +220,8 @@ class PostgresDatabase(PostgresDatastore):
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=not lasting)
             patient = _unhurried(connection) if lasting else contextlib.nullcontext()
-            with self._rollback(connection), patient, session.open(_BEGIN_SNAPSHOT):
-                if lasting:
-                    connection.execute(_UNBOUNDED)
+            first = _BEGIN_LONG_SNAPSHOT if lasting else _BEGIN_SNAPSHOT
+            with self._rollback(connection), patient, session.open(first):
                 yield session
 
     @contextmanager
