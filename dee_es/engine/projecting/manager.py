@@ -28,7 +28,7 @@ from dee_es.engine.projecting.status import Status
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.ports import BuildRow
 
-PAGE: Final = 2_000
+PAGE: Final = 4_000
 MOST_PAGE: Final = 100_000
 
 

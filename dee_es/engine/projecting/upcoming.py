@@ -104,17 +104,16 @@ class Upcoming:
 
         return _Ahead(opened, by_key, beside.begin(held, apart=True))
 
-    def _fold(self, onto: BuildRow, ahead: _Ahead, before: list[Writes] = ()) -> Ready:
-        """A page folded onto the build as it is, or as it will be when what comes `before` is
-        written."""
+    def _fold(self, onto: BuildRow, ahead: _Ahead) -> Ready:
+        """A page folded onto the build as it will be when the latest pages are written."""
         try:
             held = ahead.held.result()
         except TableGone:
             # Whoever writes into it finds out that it was dropped.
             return Ready(onto, ahead.opened)
         known = dict(held.known)
-        for writes in self._latest:
-            known.update(writes.rows)
+        for written in self._latest:
+            known.update(written.rows)
         held = held._replace(known=known)
         page = page_of(ahead.opened, onto.ordinal, held.numbers)
         writes = writes_of(held, self._build, page.events, page.unreadable, ahead.by_key)
