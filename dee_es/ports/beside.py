@@ -186,6 +186,8 @@ class _Lane(threading.local):
         return bool(ready)
 
     def _ready(self, timeout_s: float, other: Awaited | None) -> list[_Strand]:
+        """Which can go on; where one waits for a lock, and others for answers, the look is short,
+        since nothing tells that a lock is free."""
         waiting: dict[int, _Strand] = {}
         ready, locked = [], []
         for strand in self.strands:
