@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from msgspec import Struct
+
 from dee_es.errors import InvalidInput
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -14,8 +16,7 @@ LAST_DAY: Final = datetime(9999, 12, 31, tzinfo=UTC)
 _FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class TimeScale:
+class TimeScale(Struct, frozen=True):
     """How ticks and UTC time relate; fixed for ever when the database is made."""
 
     epoch: datetime

@@ -7,15 +7,15 @@ text is never markup: writers escape whatever their format would take for more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
 
 DocumentFormat = Literal["md", "html", "pdf"]
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(Struct, frozen=True):
     """A heading of level 1 to 3; `anchor` is what a link may lead to."""
 
     text: str
@@ -23,8 +23,7 @@ class Heading:
     anchor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
+class Paragraph(Struct, frozen=True):
     """Running text. A `warning` is what must not be overlooked, a `fixed` one is set in a font
     whose characters are all of one width, line by line."""
 
@@ -33,23 +32,20 @@ class Paragraph:
     anchor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Names with their values, such as an id and a checksum."""
 
     pairs: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """A cell of a table; `link` is an anchor in the same document."""
 
     text: str
     link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of a table; `share` is its part of the width, by comparison with the others."""
 
     title: str
@@ -57,8 +53,7 @@ class Column:
     right: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """Rows under columns. `anchors` names a row of each number so that links may lead there."""
 
     columns: tuple[Column, ...]
@@ -66,16 +61,14 @@ class Table:
     anchors: Sequence[str | None] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PageBreak:
+class PageBreak(Struct, frozen=True):
     """What follows begins on a new page, in formats that have pages."""
 
 
 Block = Heading | Paragraph | Facts | Table | PageBreak
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """The whole. `made_at` (UTC) is the only time that a writer may put into a file: the same
     document gives the same bytes."""
 

@@ -30,8 +30,7 @@ CountKey = tuple[str | int, ...]
 _KINDS: dict[object, ColumnKind] = {str: "text", int: "integer", bool: "boolean", bytes: "bytes"}
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """One column: its name, kind and whether it may be empty."""
 
     name: str

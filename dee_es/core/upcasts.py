@@ -7,8 +7,9 @@ here, and add a golden file of the new one (`python -m tests.golden.write`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
+
+from msgspec import Struct
 
 from dee_es.core.events import Detail, Event
 from dee_es.core.registry import REGISTRY, Entry
@@ -21,8 +22,7 @@ def _as_it_was(payload: Payload) -> Payload:
     return payload
 
 
-@dataclass(frozen=True, slots=True)
-class Upcast:
+class Upcast(Struct, frozen=True):
     """One step from a schema to the next: pure, and without the payload's context.
 
     `former` is the shape before it, kept for the description of what is stored. `data` and

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from dee_es.core.ids import is_run
 from dee_es.core.projection import ColumnKind, CountKey, Row
@@ -125,8 +126,7 @@ class AuditRowV2(Row, frozen=True):
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunFilter:
+class RunFilter(Struct, frozen=True):
     """Which runs: every field that is set narrows the choice. Ticks are creation ticks.
 
     `created_from` is inclusive, `created_before` exclusive. `statuses` empty means any.
@@ -144,8 +144,7 @@ class RunFilter:
         return self == RunFilter()
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
+class AuditFilter(Struct, frozen=True):
     """Which audit entries: every field that is set narrows the choice.
 
     `from_tick` is inclusive, `before_tick` exclusive. `reasons` are the reasons themselves, as the

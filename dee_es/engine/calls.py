@@ -12,8 +12,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.ports import EventStore, KeyStore
 
@@ -27,8 +28,7 @@ _PRUNE_EVERY_S: Final = 60.0
 _PRUNED_AT_ONCE: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """An attempt that has its call to itself, and has to be ended or dropped."""
 
     call_id: str
@@ -36,8 +36,7 @@ class Attempt:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What stands in the way of an attempt: another call under the same key (`same` is False), an
     attempt that is under way (`answer` is None), or the answer that was given."""
 

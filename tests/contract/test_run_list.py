@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from dataclasses import replace as with_
 from importlib import import_module
 
 import pytest
@@ -84,7 +83,7 @@ def test_counts_by_status_under_every_other_filter(views: Views, rows: list[RunR
     for fields in itertools.product((False, True), repeat=5):
         for _ in range(count(2, 20)):
             chosen = some_filter(chance, rows, fields)
-            of = with_(chosen, statuses=())
+            of = replace(chosen, statuses=())
             standing = Counter(row.status for row in chosen_runs(rows, of))
             found, head, build = views.count_runs(RUNS, chosen, [*STATUSES, "nothing"])
             assert found == {status: standing[status] for status in (*STATUSES, "nothing")}, chosen
@@ -202,7 +201,7 @@ def test_runs_that_came_late_into_a_database_of_before(
         found = views.list_runs(RUNS, chosen, limit=20, offset=2)
         assert (found.rows, found.total) == (expected[2:22], len(expected))
         counts = views.count_runs(RUNS, chosen, STATUSES).counts
-        standing = Counter(row.status for row in chosen_runs(rows, with_(chosen, statuses=())))
+        standing = Counter(row.status for row in chosen_runs(rows, replace(chosen, statuses=())))
         assert counts == {status: standing[status] for status in STATUSES}
 
 

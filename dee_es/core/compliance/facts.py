@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from dee_es.core import events as e
 from dee_es.core.gate import Policy
@@ -28,8 +29,7 @@ class Period(NamedTuple):
         return self.from_tick <= tick < self.before_tick
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunFacts(Struct, frozen=True):
     """Who a run is for, and through which channel each of its steps sends."""
 
     contact_id: str
@@ -104,8 +104,7 @@ class ContactFacts:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """An entry with what is to be known of what it is about.
 
     `counted` says that it is in the period; `contact` is set for what a contact asks for and for

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 
 class Positions:
@@ -70,8 +71,7 @@ class Ranges:
         return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in self)
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(Struct, frozen=True):
     """One number.
 
     `value` is None if there was nothing to measure, and `not_measured` says why. In the unit
@@ -96,8 +96,7 @@ class Figure:
         return self.must_be_zero and bool(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """A part of the report; `explains` says how it was counted, in sentences for people. Without
     anything to measure it has no figures, and `not_measured` says why."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core import events as e
 from dee_es.core.compliance.facts import Fact, RunFacts, gate_rule
@@ -33,8 +34,7 @@ _EXPLAINS: Final = (
 )
 
 
-@dataclass(slots=True)
-class OpenSend:
+class OpenSend(Struct):
     """A send whose outcome is not known yet; whose it is is filled in when that is asked for.
     From `deadline` on, if the channel was given one, its outcome counts as unknown."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -28,8 +29,7 @@ NOT_OVER: Final = 1 << 62
 """The tick of what has no end yet."""
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct):
     """Somebody asked not to be written to. `since` is the tick at which they did, `until` the one
     from which the gate let nothing through; `waiting` are sends that were under way then and have
     no outcome yet."""

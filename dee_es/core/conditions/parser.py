@@ -16,8 +16,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from dataclasses import dataclass
 from typing import Final, cast
+
+from msgspec import Struct
 
 from dee_es.core.conditions.tree import (
     And,
@@ -89,8 +90,7 @@ def parse(text: str) -> Condition:
     return _Parser(_tokens(text)).whole()
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str  # number, word, operator, mark, text or end
     source: str
     column: int

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from typing import Literal as OneOf
 
+from msgspec import Struct
+
 from dee_es.core.values import JsonScalar
 
 LookupKind = OneOf[
@@ -44,8 +46,7 @@ class Literal:
         return hash((type(self.value), self.value))
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(Struct, frozen=True):
     """Something the condition reads.
 
     `name` is a step id for `events.*` and `call.outcome`, and the name of the value for
@@ -69,8 +70,7 @@ class Lookup:
         return self.kind if self.name is None else f"{self.kind}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Struct, frozen=True):
     """Two values and an operator between them."""
 
     operator: Operator
@@ -78,29 +78,25 @@ class Compare:
     right: Literal | Lookup
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     """True exactly when its term is not."""
 
     term: Condition
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(Struct, frozen=True):
     """True when all of its two or more terms are."""
 
     terms: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(Struct, frozen=True):
     """True when any of its two or more terms is."""
 
     terms: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Default:
+class Default(Struct, frozen=True):
     """`default`: always true; it is the whole condition, never a part of one."""
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core.evidence.merkle import HASH_BYTES
 from dee_es.core.evidence.signed_note import Sign, VerifierKey, Verify, open_note, sign_note
@@ -20,8 +21,7 @@ from dee_es.errors import InvalidInput
 _MOST: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """The state of a log: its first `size` entries and the root of the tree over them."""
 
     origin: str

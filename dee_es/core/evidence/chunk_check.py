@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core.evidence import chain
 from dee_es.core.evidence.chain import Entry, Stone
@@ -30,8 +31,7 @@ OF_ORDER, OF_VERSION, OF_FORM, OF_LINK, OF_CHECKSUM, OF_TREE = range(6)
 """What is wrong first, where several things are at one position."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """The positions `start + 1` to `end`; `sizes` are those of the checkpoints that end in it.
 
     `grown` says that the tree over it is asked for: behind the last checkpoint nobody needs it, and
@@ -49,8 +49,7 @@ class Chunk:
         return self.start or _BEFORE_ALL
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Something wrong at a position, in words; `stream` is empty if it is of no stream alone."""
 
     position: int
@@ -59,8 +58,7 @@ class Problem:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkReport:
+class ChunkReport(Struct, frozen=True):
     """What came out of a chunk.
 
     `first` is the first entry in words and `last` the last position, if there are any. `edge` is of

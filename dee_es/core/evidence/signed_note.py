@@ -14,8 +14,9 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.errors import InvalidInput
 
@@ -32,8 +33,7 @@ Verify = Callable[[bytes, bytes], bool]
 """Takes a signature and a message."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifierKey:
+class VerifierKey(Struct, frozen=True):
     """A public Ed25519 key with its name."""
 
     name: str

@@ -10,8 +10,9 @@ What ends a step for good comes before what only delays it, and what others may 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core.gate import budget, consent, limits, suppression, windows
 from dee_es.core.gate.model import Policy
@@ -49,8 +50,7 @@ def counters(policy: Policy | None, snapshot: Snapshot) -> tuple[Counter, ...]:
     return limits.counters(policy, snapshot) + ((paid_from,) if paid_from else ())
 
 
-@dataclass(frozen=True, slots=True)
-class Required:
+class Required(Struct, frozen=True):
     """Which inputs, beside suppressions, a channel's sends need under a policy.
 
     `purpose` is what consent has to be for. `default_zone` is the zone to load for contacts whose

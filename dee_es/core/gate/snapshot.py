@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -17,8 +16,7 @@ Effect = Literal["skip", "defer", "pause", "fail"]
 ReadValue = JsonScalar
 
 
-@dataclass(frozen=True, slots=True)
-class SuppressionFact:
+class SuppressionFact(msgspec.Struct, frozen=True):
     """A suppression of one of the contact's subjects; `scope` is the channel's or plan's name."""
 
     level: str
@@ -28,8 +26,7 @@ class SuppressionFact:
         return f"{self.level} {self.scope}".strip()
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentFact:
+class ConsentFact(msgspec.Struct, frozen=True):
     """What is known of a contact's consent to one channel.
 
     A grant holds before `expires_tick`, and from that tick on no more; None means for ever.

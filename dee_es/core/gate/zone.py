@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from operator import itemgetter
+
+from msgspec import Struct
 
 from dee_es.errors import InvalidInput
 
 _from_ms = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
-class ZoneRules:
+class ZoneRules(Struct, frozen=True):
     """UTC offsets of one zone from the first transition up to `until_ms`, which is excluded.
 
     `transitions` are pairs (ms since 1970 UTC, offset in seconds east of UTC from then on) in

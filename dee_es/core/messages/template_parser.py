@@ -14,8 +14,9 @@ A block tag or comment alone on its line takes the whole line with it, as in Han
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from msgspec import Struct, field
 
 MAX_SOURCE: Final = 200 * 1024
 """Longest text of a template, in characters."""
@@ -53,8 +54,7 @@ class TemplateError(ValueError):
         super().__init__(f"{where}line {line}, column {column}: {problem}")
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """Where a value is found, and where in the template it was asked for.
 
     `root` is `scope`, or inside `#each` the item (`this`) or a word about it (`@index` ...).
@@ -67,16 +67,14 @@ class Path:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A value to insert; `raw` ones are not escaped."""
 
     path: Path
     raw: bool
 
 
-@dataclass(frozen=True, slots=True)
-class If:
+class If(Struct, frozen=True):
     """Either `body` or `otherwise`; `negate` swaps them (`#unless`)."""
 
     path: Path
@@ -85,8 +83,7 @@ class If:
     otherwise: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
+class Each(Struct, frozen=True):
     """`body` once for each item of a list, `otherwise` if there is none."""
 
     path: Path
@@ -97,8 +94,7 @@ class Each:
 Node = str | Value | If | Each
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A parsed template: immutable, and the same for every contact."""
 
     nodes: tuple[Node, ...]
@@ -115,8 +111,7 @@ def parse(text: str) -> Template:
 # --- splitting ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Tag:
+class _Tag(Struct, frozen=True):
     kind: Literal["value", "raw", "open", "else", "close", "comment"]
     words: str
     line: int
@@ -231,8 +226,7 @@ def _alone(left: str, right: str, *, first: bool, last: bool) -> int | None:
 # --- nesting ------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(Struct):
     """A block that is still open; `chained` ones are closed with the block they are the else of."""
 
     tag: _Tag | None

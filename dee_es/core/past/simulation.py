@@ -10,9 +10,10 @@ that was so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from typing import Final
+
+from msgspec import Struct, field
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
@@ -34,8 +35,7 @@ MAX_EVENTS: Final = 20_000
 """More events than any real run has; a plan that loops without an end is stopped there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """Something from outside. `late` says that what was due in its tick had been done before."""
 
     command: c.RunCommand
@@ -47,8 +47,7 @@ class Given:
         return self.command.meta.tick, self.late
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """All that a run was told from outside, in order; answers and verdicts by step."""
 
     given: Sequence[Given] = ()

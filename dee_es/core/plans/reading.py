@@ -6,9 +6,9 @@ A part that cannot becomes a fault that names it. So one slip in a step hides no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -43,8 +43,7 @@ _WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(Struct, frozen=True):
     """As much of a step as the graph needs; known even if the step has faults of its own."""
 
     id: str
@@ -59,8 +58,7 @@ class Outline:
         return tuple(goto for _, goto in self.arms)
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """A plan as far as it could be read."""
 
     plan_id: str = "(no id)"

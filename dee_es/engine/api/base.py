@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -76,8 +77,7 @@ if TYPE_CHECKING:
     from dee_es.engine.compliance.manager import Compliance
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """The adapters and settings an engine is made of; `bootstrap` chooses them."""
 
     backend: str

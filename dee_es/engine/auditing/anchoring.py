@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from dee_es.core import events as e
 from dee_es.core.evidence import chain, checkpoint, merkle
 from dee_es.core.evidence.merkle import Span, SpanRoots
@@ -48,8 +50,7 @@ class Proof:
     format: str = "dee-proof/1"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What is known of checkpoints: those that were signed, by size, what is wrong with others, and
     what could not be looked at."""
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.engine.auditing.signing import SignedCheckpoint, Signing, Standing
 from dee_es.engine.timekeeping import EngineClock
@@ -27,8 +28,7 @@ _MUCH: Final = 10
 """How many times the entries of one checkpoint may wait to be signed before somebody is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Struct, frozen=True):
     """When to sign: after so many entries or seconds of logical time, whichever comes first; 0
     switches one of them off."""
 
@@ -36,8 +36,7 @@ class Every:
     seconds: int = 300
 
 
-@dataclass(frozen=True, slots=True)
-class SigningHealth:
+class SigningHealth(Struct, frozen=True):
     """How the signing stands: entries not signed yet (None if that cannot be told), what is wrong,
     and what somebody should do in time."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core import events as e
 from dee_es.core.evidence import chain, checkpoint
@@ -19,8 +20,7 @@ _FIRST_LOOK: Final = 8
 """So many of the system's last entries are read at first: the last checkpoint is mostly there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(Struct, frozen=True):
     """The end of the system's stream: which log it is of (`origin`), its last entry, and the last
     checkpoint in it, recorded at `tick`."""
 

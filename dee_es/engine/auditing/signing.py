@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 from dee_es.core import events as e
 from dee_es.core.evidence import checkpoint
 from dee_es.core.evidence.checkpoint import Checkpoint
@@ -35,16 +37,14 @@ class SignedCheckpoint:
     failed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """How far the log is signed: size and tick of the last checkpoint, 0 if there is none."""
 
     size: int
     tick: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(Struct, frozen=True):
     """The newest checkpoint that a place holds."""
 
     size: int

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core.evidence import chain
 from dee_es.core.evidence.chunk_check import OF_LINK, OF_VERSION, missing_before
@@ -26,8 +27,7 @@ _NO_HEAD: Final = (struct.error, *chain.NOT_TYPED_ERRORS)
 """What comes of packing a head in which something stands that the engine never writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEnd:
+class StreamEnd(Struct, frozen=True):
     """The last entry seen of a stream, and the position of one of its entries."""
 
     version: int
@@ -35,8 +35,7 @@ class StreamEnd:
     checksum: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Unfit:
+class Unfit(Struct, frozen=True):
     """An entry that does not continue its stream: where it is, what is wrong, and why."""
 
     position: int

@@ -8,10 +8,11 @@ import hmac
 import json
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from unicodedata import normalize
+
+from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale, require_utc

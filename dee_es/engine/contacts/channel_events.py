@@ -9,9 +9,9 @@ they were given; if one of them is refused by the store, so are those that were 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from dee_es.core import commands as c
@@ -55,8 +55,7 @@ Outcome = Literal["accepted", "known"] | DeeError
 """What became of an event: taken in, known by its id from before, or why it cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A channel event whose parts were checked. Without `run_id` it is for all runs of its contact
     that have not ended; without `contact_id` the contact is that of the run."""
 
@@ -85,8 +84,7 @@ class _Decided(NamedTuple):
     after: list[LoadedRun]
 
 
-@dataclass(slots=True)
-class _Working:
+class _Working(Struct):
     """Runs and contacts as they stand after the events of a batch that were decided so far."""
 
     runs: dict[str, LoadedRun]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dee_es.core import contact_state
@@ -21,8 +21,7 @@ from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import Committed, EventStore, StoredRow, Suppression, Unit
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """An entry that was checked: who is meant, by which subjects, how far it reaches, and why."""
 
     contact_id: str

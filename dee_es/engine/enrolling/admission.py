@@ -7,8 +7,9 @@ circumstances have moved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct, field
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
@@ -39,8 +40,7 @@ _NEVER_AGAIN: Final = "already enrolled: run {run} has ended and the plan never 
 _TWICE: Final = "already enrolled: the contact was given twice"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """One call that enrolls, the same for all of its contacts.
 
     Without `pins` each batch takes the versions that are published when it is assessed; `take_over`
@@ -73,8 +73,7 @@ class Admitted(NamedTuple):
     subjects: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Contacts on their way: what to commit for which of them, and who was refused.
 
     `units`, `people` and `key_ids` go together. `taken_over` are runs that this command had created

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from msgspec import Struct
+
 from dee_es.core import events as e
 from dee_es.core.contact import Contact
 from dee_es.core.plans.plan import ExecutionPlan
@@ -35,8 +37,7 @@ class BulkOrder:
     take_over: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PartDone:
+class PartDone(Struct, frozen=True):
     """What became of a part's contacts: how many runs were created, and who was refused."""
 
     created: int

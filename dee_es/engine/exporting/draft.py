@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+
+from msgspec import Struct
 
 from dee_es.core.clock import TimeScale
 from dee_es.core.evidence.multiproof import Ranges
@@ -22,8 +23,7 @@ OnProgress = Callable[[int, int], object]
 """Told how many entries of the log were read, and how many there are to read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What an export says of itself; none of it but the clock can be proved from the file.
 
     `made_at` is the time of the log's clock, in UTC.

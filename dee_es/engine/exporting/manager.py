@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
 
+from msgspec import Struct
+
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.engine.exporting.bundle import Bundle
@@ -27,8 +29,7 @@ FORMATS: Final = get_args(ExportFormat)
 MakeMeta = Callable[[], e.Meta]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What somebody wants to have: a run, a contact or a period, with or without what is
     personal."""
 

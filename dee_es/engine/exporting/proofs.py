@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from dee_es.core import events as e
 from dee_es.core.evidence import chain, checkpoint
@@ -23,8 +24,7 @@ _NODES: Final = 500
 """Hashes in one record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(Struct, frozen=True):
     """What the log says of its checkpoints: `newest` and the `older` ones from which it is proved
     to have gone on (the first and the last before it), the key that signed them if it is here."""
 

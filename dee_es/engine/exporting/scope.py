@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,8 +38,7 @@ class _Stamped(msgspec.Struct):
 _stamped: Final = msgspec.json.Decoder(_Stamped)
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """A run, a contact, or neither; and of it what lies in `from_tick <= tick < before_tick`.
 
     Nothing behind position `through` belongs to it.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import (
@@ -31,8 +32,7 @@ _INTERRUPTED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """What somebody wants to commit, as things stand then; see `EventStore.decide`."""
 
     stream_ids: Sequence[str]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -43,8 +43,7 @@ PAGE = 500
 Template = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
+class Against(msgspec.Struct, frozen=True):
     """What a run is replayed against: another version of its plan, another plan, other templates
     (those that are not among them stay as they were)."""
 

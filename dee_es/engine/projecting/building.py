@@ -7,9 +7,10 @@ import inspect
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
+
+from msgspec import Struct
 
 from dee_es.core.projection import Build, Table
 from dee_es.engine.projecting.comparison import Comparison, compare
@@ -38,8 +39,7 @@ _NOTED_S: Final = 0.5
 """How often the database is told how long a rebuild has worked, in seconds of work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(Struct, frozen=True):
     """A build to fold into, its row as it is now, whether it has its indexes, and what tells the
     code that folds into it from any other."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.projector import Projector
 from dee_es.ports import EventStore, Views, WallClock
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """The log, the tables, and who folds the one into the other; each service adds its methods."""
 
     store: EventStore

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from dee_es.core.values import is_number
@@ -23,8 +22,7 @@ _LONGEST_REST_S: Final = 1.0
 OnTrouble = Callable[[str, DeeError], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Keeper(Context):
+class Keeper(Context, frozen=True):
     """Catches projections up for a while, or again and again."""
 
     def catch_up(self, wanted: AnyProjection, within_s: float | None) -> CaughtUp:

@@ -8,9 +8,9 @@ rows and its position are one transaction, so a rebuild that was killed goes on 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dee_es.core.projection import Build
@@ -30,8 +30,7 @@ from dee_es.ports import BuildRow, BuildState, TableTransaction
 _SAMPLE: Final = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How a rebuild is to go; see `Projections.rebuild`."""
 
     page: int
@@ -41,8 +40,7 @@ class Options:
     restart: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilder(Context):
+class Rebuilder(Context, frozen=True):
     """Rebuilds and verifies projections."""
 
     # --- the whole of it --------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -23,8 +22,7 @@ from dee_es.ports import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Repairs(Context):
+class Repairs(Context, frozen=True):
     """Folds what one stream holds, apart from the log's order: its rows are nobody else's."""
 
     def retry(self, wanted: AnyProjection, stream_id: str | None) -> Refolded:

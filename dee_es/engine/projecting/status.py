@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dee_es.core.projection import Build
@@ -22,8 +21,7 @@ from dee_es.ports import BuildRow, RebuildRow
 _MS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Status(Context):
+class Status(Context, frozen=True):
     """Looks at the projections; catches nothing up, so that lag can be seen."""
 
     def all(self, count: bool = False) -> tuple[ProjectionStatus, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -17,8 +18,7 @@ from dee_es.errors import HoldInForce, InvalidInput, RunNotFound
 from dee_es.ports import EventStore, StreamAppend
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """The holds in force, as of entry `version` of the system's own stream."""
 
     version: int

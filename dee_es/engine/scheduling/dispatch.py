@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dee_es.core import commands as c
@@ -60,8 +60,7 @@ INTERRUPTED: Final = ChannelResult(
 )
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(Struct):
     """What is known of an attempt, with its run as last loaded."""
 
     run: LoadedRun
@@ -69,8 +68,7 @@ class _Outcome:
     result: ChannelResult
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What to commit so that outcomes are recorded, and the runs after it."""
 
     units: list[Unit]

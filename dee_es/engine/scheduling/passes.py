@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core import commands as c
 from dee_es.core.events import StepDispatched
@@ -26,8 +27,7 @@ _log: Final = logging.getLogger(__name__)
 _run_id: Final = attrgetter("stream_id")
 
 
-@dataclass(slots=True)
-class _Pass:
+class _Pass(Struct):
     """Runs that were decided together, on their way into the log.
 
     `read` are the policy's counters that the decisions rest on.

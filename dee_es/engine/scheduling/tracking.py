@@ -10,9 +10,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dee_es.core.events import Message
@@ -38,8 +38,7 @@ _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ENDS: Final = r"(?![\w~/?#=&%$@+*-]|[.,:;!']\w)"
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(Struct, frozen=True):
     """One message of a step: for whom, of which run and step, and under which key."""
 
     contact_id: str
@@ -48,8 +47,7 @@ class Sending:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """What is observed about a message once it is sent; by default nothing."""
 
     opens: bool = False

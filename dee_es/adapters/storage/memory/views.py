@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -275,7 +274,7 @@ class MemoryViews:
         self, table: Table[RunRow], chosen: RunFilter, statuses: Sequence[str]
     ) -> RunCounts:
         """See `Views.count_runs`."""
-        found = self.list_runs(table, dataclasses.replace(chosen, statuses=()), limit=_ALL)
+        found = self.list_runs(table, replace(chosen, statuses=()), limit=_ALL)
         standing = Counter(row.status for row in found.rows)
         return RunCounts({each: standing[each] for each in statuses}, found.head, found.build)
 

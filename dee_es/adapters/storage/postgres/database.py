@@ -6,12 +6,12 @@ import contextlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
+from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 from psycopg.types.array import ListBinaryDumper
@@ -109,8 +109,7 @@ _KEEPALIVE: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """How long anything may take, in seconds, and how many connections there may be."""
 
     connect_timeout_s: float = 5.0

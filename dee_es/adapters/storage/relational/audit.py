@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from dee_es.adapters.storage.relational.session import quoted
 from dee_es.adapters.storage.relational.tables import Dialect, mark, place, rows_relation
@@ -35,8 +36,7 @@ Fields = dict[str, tuple[object, ...]]
 """The values asked for, by column; none where a column does not matter."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
+class _Walk(Struct, frozen=True):
     """One walk along an index: which rows, in which order."""
 
     where: str

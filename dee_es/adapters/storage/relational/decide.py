@@ -4,7 +4,6 @@ that follow from them. No SQL here, so that every backend decides alike."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -26,8 +25,7 @@ from dee_es.ports import (
 )
 
 
-@dataclass(slots=True)
-class Known:
+class Known(msgspec.Struct):
     """What the database says about everything the units touch, read under the append lock.
 
     `changed` holds, by subject, the epoch of each suppression (by level, scope and contact) and
@@ -43,22 +41,21 @@ class Known:
     counts: dict[CounterPlace, int]
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """The outcome for each unit, and what has to be written for the accepted ones."""
 
-    outcomes: list[Committed | Conflict] = field(default_factory=list)
-    recorded: list[RecordedEvent] = field(default_factory=list)
-    events: list[Values] = field(default_factory=list)
-    new_heads: dict[str, Head] = field(default_factory=dict)
-    moved_heads: dict[str, Head] = field(default_factory=dict)
-    keys: list[Values] = field(default_factory=list)
-    event_ids: list[Values] = field(default_factory=list)
-    late_runs: list[Values] = field(default_factory=list)
-    suppress: dict[tuple[str, str, str, str], Values] = field(default_factory=dict)
-    lift: set[tuple[str, str, str, str]] = field(default_factory=set)
-    consents: dict[tuple[str, str], Values] = field(default_factory=dict)
-    counts: dict[CounterPlace, int] = field(default_factory=dict)
+    outcomes: list[Committed | Conflict] = msgspec.field(default_factory=list)
+    recorded: list[RecordedEvent] = msgspec.field(default_factory=list)
+    events: list[Values] = msgspec.field(default_factory=list)
+    new_heads: dict[str, Head] = msgspec.field(default_factory=dict)
+    moved_heads: dict[str, Head] = msgspec.field(default_factory=dict)
+    keys: list[Values] = msgspec.field(default_factory=list)
+    event_ids: list[Values] = msgspec.field(default_factory=list)
+    late_runs: list[Values] = msgspec.field(default_factory=list)
+    suppress: dict[tuple[str, str, str, str], Values] = msgspec.field(default_factory=dict)
+    lift: set[tuple[str, str, str, str]] = msgspec.field(default_factory=set)
+    consents: dict[tuple[str, str], Values] = msgspec.field(default_factory=dict)
+    counts: dict[CounterPlace, int] = msgspec.field(default_factory=dict)
 
 
 class Decider:

@@ -12,8 +12,10 @@ the whole index: no other index gives that order, so that no statistics can misl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from dee_es.adapters.storage.relational.session import Answer, Session, quoted
 from dee_es.adapters.storage.relational.tables import RowReader, counts_relation, rows_relation
@@ -90,8 +92,7 @@ class _Subquery(NamedTuple):
     values: tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Arm:
+class _Arm(Struct, frozen=True):
     """One walk down an index: its columns before the ordinal, their values, and what is left over
     to filter on the way."""
 
