@@ -54,6 +54,18 @@ def store(url: str) -> Iterator[PostgresStore]:
     store.close()
 
 
+def test_the_connection_used_last_is_used_next(store: PostgresStore) -> None:
+    def process() -> int:
+        found: int = store.database.query("SELECT pg_backend_pid()")[0][0]
+        return found
+
+    with store.database.snapshot():
+        other = process()
+    # The pool has two by now at the least.
+    assert {process() for _ in range(5)} != {other}
+    assert len({process() for _ in range(5)}) == 1
+
+
 @pytest.mark.parametrize("value", ["y", "true", "1"])
 def test_the_librarys_functions_are_refused(
     url: str, value: str, monkeypatch: pytest.MonkeyPatch

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from eventsourcing.persistence import InterfaceError, OperationalError
@@ -25,6 +26,8 @@ from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
+
+IdleT = TypeVar("IdleT")
 
 # One number for one purpose; any other user of advisory locks in this database must avoid it.
 # What follows in the transaction looks up by keys, so it is planned once and not for every list of
@@ -119,6 +122,15 @@ class Bounds(Struct, frozen=True):
     max_overflow: int = 14
 
 
+class _LastUsedFirst(deque[IdleT]):
+    """Idle connections in a pool, which takes from the left. The pool would use all in turns, and
+    each time wait for a server process that has been asleep and has nothing at hand any more."""
+
+    def append(self, idle: IdleT) -> None:
+        """Put one where it is taken next."""
+        self.appendleft(idle)
+
+
 class PostgresDatabase(PostgresDatastore):
     """Implements `Database` on the library's datastore."""
 
@@ -155,6 +167,8 @@ class PostgresDatabase(PostgresDatastore):
             "client_encoding": "UTF8",
         }
         self.pool.connection_class = PatientConnection[DictRow]
+        # A pool that keeps them elsewhere one day goes back to turns.
+        self.pool._pool = _LastUsedFirst(self.pool._pool)
 
     def after_connect_func(self) -> Callable[[psycopg.Connection[Any]], None]:
         """What the pool does with a new connection."""
