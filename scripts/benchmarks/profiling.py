@@ -33,7 +33,11 @@ WAITING: Final = "waiting for the database"
 DRIVER: Final = "psycopg"
 _FRAME: Final = re.compile(r"(?P<function>.+) \((?P<file>[^()]+?)(:\d+)?\)")
 _OURS: Final = ("dee_es/", "projections/")
-_WAITS: Final = (("dee_es/ports/beside.py", "ready"), ("psycopg/connection.py", "wait"))
+_WAITS: Final = (
+    ("dee_es/ports/beside.py", "ready"),
+    ("dee_es/adapters/postgres_waits.py", "_soon"),
+    ("psycopg/connection.py", "wait"),
+)
 """Where a thread waits for an answer: in turns, and with nothing else to do."""
 _BEGUN: Final = ("dee_es/ports/beside.py", "_run")
 """Where the stack of what goes on beside begins."""

@@ -10,13 +10,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from dee_es import Contact, Engine, EngineConfig
+from dee_es.adapters import postgres_waits
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import postgres_sql
 from dee_es.adapters.keys.postgres import PostgresKeyTable
@@ -64,6 +67,27 @@ def test_the_connection_used_last_is_used_next(store: PostgresStore) -> None:
     # The pool has two by now at the least.
     assert {process() for _ in range(5)} != {other}
     assert len({process() for _ in range(5)}) == 1
+
+
+def test_the_main_thread_alone_stays_awake(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    look = postgres_waits._soon
+
+    def told(*asked: Any) -> int:
+        threads.append(threading.current_thread().name)
+        return look(*asked)
+
+    monkeypatch.setattr(postgres_waits, "_soon", told)
+    # Whoever runs the tests may have put them into another one.
+    monkeypatch.setattr(postgres_waits, "_MAIN", threading.get_ident())
+    store.commit([unit(run())])
+    assert threads
+    threads.clear()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(store.commit, [unit(run(2))]).result() == [committed_at(2)]
+    assert threads == []
 
 
 @pytest.mark.parametrize("value", ["y", "true", "1"])

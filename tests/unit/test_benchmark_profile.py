@@ -38,7 +38,10 @@ def test_the_driver_and_waits_are_told_apart() -> None:
         "_Watch.ready (dee_es/ports/beside.py:63) 6",
         f"{_STEP};Cursor.execute (psycopg/cursor.py:113);"
         "Connection.wait (psycopg/connection.py:495) 3",
-    ) == {DRIVER: 5, WAITING: 9}
+        f"{_STEP};Connection.wait (psycopg/connection.py:495);"
+        "_awake (dee_es/adapters/postgres_waits.py:99);"
+        "_soon (dee_es/adapters/postgres_waits.py:113) 2",
+    ) == {DRIVER: 5, WAITING: 11}
 
 
 def test_what_is_not_of_the_work_does_not_count() -> None:
