@@ -1,4 +1,4 @@
-"""What a connection looks for before it sleeps: an answer that comes soon, a server that is gone."""
+"""What a connection looks for before it sleeps: an answer that comes soon, a server that left."""
 
 from __future__ import annotations
 
