@@ -13,6 +13,7 @@ would keep the interpreter from those that have something to do.
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import threading
@@ -110,6 +111,8 @@ def _soon(socket: int, wanted: Wait) -> int:
     look.register(socket, reads | (select.POLLOUT if wanted & Wait.W else 0))
     until = time.perf_counter() + _AWAKE_S
     while not (found := look.poll(0)):
+        # The server may have no other processor than this one.
+        os.sched_yield()
         if time.perf_counter() >= until:
             return 0
     ((_, event),) = found

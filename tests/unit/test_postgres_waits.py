@@ -57,6 +57,14 @@ def test_it_looks_again_until_the_moment_is_over(
         assert looks < 100, "what has come was not seen"
         return 0.0
 
+    yielded = 0
+
+    def give_way() -> None:
+        nonlocal yielded
+        yielded += 1
+
     monkeypatch.setattr(postgres_waits.time, "perf_counter", now)
+    monkeypatch.setattr(postgres_waits.os, "sched_yield", give_way)
     assert soon(ours, Wait.R) == Ready.R
     assert looks == 10
+    assert yielded == 9, "the server has its turn between two looks"
