@@ -18,7 +18,8 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -59,9 +60,9 @@ class PatientConnection(psycopg.Connection[Row]):
     ) -> ResultT:
         """See `psycopg.Connection.wait`; raises `Unanswered`, and closes the connection."""
         if beside.takes_turns():
-            gen = _in_turns(gen, self.pgconn.socket)
+            gen = _looking(gen, partial(_in_turns, self.pgconn.socket))
         elif threading.get_ident() == _MAIN:
-            gen = _awake(gen, self.pgconn.socket)
+            gen = _looking(gen, partial(_soon, self.pgconn.socket))
         if self.patience_s is not None:
             gen = _watched(gen, self.patience_s)
         try:
@@ -79,27 +80,24 @@ def _readable(socket: int) -> bool:
     return bool(look.poll(0))
 
 
-def _in_turns(gen: Generator[Any, Any, ResultT], socket: int) -> Generator[Any, Any, ResultT]:
-    """What psycopg waits with, which has other work go on until there is nothing to wait for."""
+def _looking(
+    gen: Generator[Any, Any, ResultT], look: Callable[[Wait], int]
+) -> Generator[Any, Any, ResultT]:
+    """What psycopg waits with, which waits only where a look has found nothing ready."""
     try:
         wanted = next(gen)
         while True:
-            beside.wait_for(Awaited(socket, bool(wanted & Wait.R), bool(wanted & Wait.W)))
-            wanted = gen.send((yield wanted))
+            wanted = gen.send(look(wanted) or (yield wanted))
     except StopIteration as end:
         result: ResultT = end.value
         return result
 
 
-def _awake(gen: Generator[Any, Any, ResultT], socket: int) -> Generator[Any, Any, ResultT]:
-    """What psycopg waits with, which sleeps only where nothing has come within a moment."""
-    try:
-        wanted = next(gen)
-        while True:
-            wanted = gen.send(_soon(socket, wanted) or (yield wanted))
-    except StopIteration as end:
-        result: ResultT = end.value
-        return result
+def _in_turns(socket: int, wanted: Wait) -> int:
+    """Have other work go on until there is nothing to wait for; for what the socket is ready is
+    still to be asked."""
+    beside.wait_for(Awaited(socket, bool(wanted & Wait.R), bool(wanted & Wait.W)))
+    return 0
 
 
 def _soon(socket: int, wanted: Wait) -> int:

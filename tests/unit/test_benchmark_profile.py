@@ -39,7 +39,7 @@ def test_the_driver_and_waits_are_told_apart() -> None:
         f"{_STEP};Cursor.execute (psycopg/cursor.py:113);"
         "Connection.wait (psycopg/connection.py:495) 3",
         f"{_STEP};Connection.wait (psycopg/connection.py:495);"
-        "_awake (dee_es/adapters/postgres_waits.py:99);"
+        "_looking (dee_es/adapters/postgres_waits.py:99);"
         "_soon (dee_es/adapters/postgres_waits.py:113) 2",
     ) == {DRIVER: 5, WAITING: 11}
 
