@@ -29,15 +29,17 @@ def length_prefixed(parts: Sequence[bytes]) -> bytes:
     return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
+def _digest(one: str, two: str, three: str) -> bytes:
+    # SHA-256 of what `length_prefixed` joins, written out: every run and every send has one.
+    first, second, third = one.encode(), two.encode(), three.encode()
+    lengths = _LENGTH(len(first)), _LENGTH(len(second)), _LENGTH(len(third))
+    parts = (lengths[0], first, lengths[1], second, lengths[2], third)
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
 def run_id(plan_id: str, contact_id: str, enrollment: int) -> str:
     """The id of a contact's `enrollment`-th run of a plan: `run_` and 26 base32 characters."""
-    # What `length_prefixed` does, written out: enrolment makes one for every contact.
-    plan, contact, nth = plan_id.encode(), contact_id.encode(), str(enrollment).encode()
-    lengths = _LENGTH(len(plan)), _LENGTH(len(contact)), _LENGTH(len(nth))
-    digest = hashlib.sha256(
-        b"".join((lengths[0], plan, lengths[1], contact, lengths[2], nth))
-    ).digest()
-    first, second, third = _ID_BITS(digest)
+    first, second, third = _ID_BITS(_digest(plan_id, contact_id, str(enrollment)))
     return (
         f"run_{_PAIRS[first >> 54]}{_PAIRS[first >> 44 & 1023]}{_PAIRS[first >> 34 & 1023]}"
         f"{_PAIRS[first >> 24 & 1023]}{_PAIRS[first >> 14 & 1023]}{_PAIRS[first >> 4 & 1023]}"
@@ -53,8 +55,7 @@ def idempotency_key(run: str, step_id: str, tick: int) -> str:
 
     Every attempt of one visit of a step has the same key; entering the step again makes a new one.
     """
-    parts = (run.encode(), step_id.encode(), str(tick).encode())
-    return hashlib.sha256(length_prefixed(parts)).hexdigest()
+    return _digest(run, step_id, str(tick)).hex()
 
 
 def slice_of(contact_id: str) -> int:

@@ -82,7 +82,7 @@ class RunCache:
                 run_id = run.state.run_id
                 self._latest.pop(run_id, None)
                 self._forget_packed(run_id)
-                if run.state.due_tick is not None or not run.state.status.ended:
+                if not run.state.status.ended or run.state.due_tick is not None:
                     self._latest[run_id] = run
             while len(self._latest) > self._most_latest:
                 run_id, run = self._latest.popitem(last=False)

@@ -327,17 +327,18 @@ def test_any_snapshot_has_one_verdict_that_can_be_reached_again(
     policy = None if definition is None else read_policy(definition)
     if policy is not None:
         assert read_policy(check_policy(definition)) == policy
-    keys = [counter.key for counter in counters(policy, send)]
-    used = {key: data.draw(st.integers(0, 30)) for key in keys}
+    needed = counters(policy, send)
+    used = {counter.key: data.draw(st.integers(0, 30)) for counter in needed}
     snapshot = replace(send, counters=used)
     verdict = evaluate(policy, snapshot)
     assert evaluate(policy, copy.deepcopy(snapshot)) == verdict
+    assert evaluate(policy, replace(snapshot, needed=needed)) == verdict
     if isinstance(verdict, Denial):
         assert (verdict.effect == "defer") == (verdict.until_tick is not None)
         assert verdict.until_tick is None or verdict.until_tick > send.tick
         assert verdict.detail
     bare = Snapshot(send.tick, send.scale, send.channel, send.plan_id, contact_id=send.contact_id)
-    about = replace(bare, domain=send.domain, addresses=send.addresses)
+    about = replace(bare, domain=send.domain, addresses=send.addresses, needed=())
     told = snapshot_from(policy, about, verdict.reads, verdict.personal)
     assert evaluate(policy, told) == verdict
     # Without the digests the counters have other names, but the verdict says the same.

@@ -77,8 +77,11 @@ def check(policy: Policy, snapshot: Snapshot, notes: Notes) -> Denial | None:
     if limits is None:
         return None
     full: dict[str, _Full] = {}
-    for counter in counters(policy, snapshot):
+    needed = counters(policy, snapshot) if snapshot.needed is None else snapshot.needed
+    for counter in needed:
         kind = counter.kind
+        if kind == "budget":
+            continue
         used = snapshot.counters.get(counter.key, 0)
         notes.reads[f"limit.{kind}"] = used
         if kind == "sender":

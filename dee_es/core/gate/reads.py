@@ -44,6 +44,7 @@ def snapshot_from(
         addresses=_addresses(send, reads),
         counters={},
         policy_version=_number(reads, "policy"),
+        needed=None,
     )
     used = {
         counter.key: _number(reads, _noted_as(counter.kind)) for counter in counters(policy, told)

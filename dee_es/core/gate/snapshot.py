@@ -75,6 +75,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     `phone:`. `zone` holds the rules of the contact's own zone, None if it has none or one nobody
     knows; `default_zone` those of the zone the policy names instead. `counters` tells
     what is used of the counters that `counters()` asks for; one that is not there is at zero.
+    `needed` is what `counters()` said of this very send, if it was asked before.
     """
 
     tick: int
@@ -91,6 +92,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     addresses: tuple[str, ...] = ()
     counters: Mapping[CounterKey, int] = {}
     policy_version: int = 0
+    needed: tuple[Counter, ...] | None = None
 
 
 class Allow(msgspec.Struct, frozen=True, gc=False):

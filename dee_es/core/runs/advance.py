@@ -23,9 +23,9 @@ from dee_es.core.values import JsonScalar
 
 def advance(materials: c.Materials, state: RunState, command: c.Advance) -> Steps:
     """What a run that is due does at one tick; no events if nothing is to be done."""
-    tick = command.meta.tick
+    tick, due = command.meta.tick, state.due_tick
     steps = Steps(materials, state, command.meta)
-    if state.due_tick is None or tick < state.due_tick:
+    if due is None or tick < due:
         return steps
     if state.exit is not None and tick >= state.exit_tick:
         steps.leave()

@@ -39,8 +39,10 @@ def attempt_to_send(
 ) -> SendEvent:
     """Ask the gate, render the message, and say what is to be recorded."""
     channel, tick = str(step.channel), command.meta.tick
-    empty = Snapshot(tick, materials.scale, channel, state.plan_id)
-    verdict = gate(materials.policy, command.snapshots.get(channel, empty))
+    snapshot = command.snapshots.get(channel)
+    if snapshot is None:
+        snapshot = Snapshot(tick, materials.scale, channel, state.plan_id)
+    verdict = gate(materials.policy, snapshot)
     if isinstance(verdict, Denial):
         return _denied(verdict, step.id, tick, attempt)
     try:
@@ -55,7 +57,7 @@ def attempt_to_send(
         command.lease_epoch,
         message_digest(message),
         verdict.reads,
-        tuple((*used.key, used.amount, used.limit) for used in verdict.counters),
+        tuple([(*used.key, used.amount, used.limit) for used in verdict.counters]),
         attempt.resend,
         replace(message, gate=verdict.personal) if verdict.personal else message,
     )

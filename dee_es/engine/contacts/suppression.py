@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -37,6 +37,17 @@ from dee_es.ports import (
 )
 
 _ATTEMPTS: Final = 10
+_COUNTED: Final = 32
+"""Hex digits of a digest by which sends are counted: 128 bits tell addresses apart."""
+
+
+class KnownAs(NamedTuple):
+    """What a contact is looked up by on the suppression list (see `Contacts.subjects`), and keyed
+    digests of its addresses, under which its own daily limit is counted: one for each of the two,
+    whatever its spelling."""
+
+    subjects: tuple[str, ...]
+    addresses: tuple[str, ...]
 
 
 class Contacts:
@@ -67,12 +78,31 @@ class Contacts:
         """
         found = [f"id:{contact_id}"]
         if email:
-            spellings = email_spellings(email)
-            found.extend([f"email:{self._keys.digest('email', each)}" for each in spellings])
+            found.extend(self._about("email", email_spellings(email)))
         if phone:
-            numbers = phone_spellings(phone)
-            found.extend([f"phone:{self._keys.digest('phone', each)}" for each in numbers])
+            found.extend(self._about("phone", phone_spellings(phone)))
         return tuple(found)
+
+    def known_as(self, contact_id: str, email: str | None, phone: str | None) -> KnownAs:
+        """The contact's `subjects`, and what its sends are counted under."""
+        subjects, addresses = [f"id:{contact_id}"], []
+        if email:
+            spellings, counted = email_spellings(email), mailbox_counted(email)
+            about = self._about("email", spellings)
+            subjects += about
+            known = counted in spellings
+            own = about[spellings.index(counted)] if known else self._about("email", [counted])[0]
+            addresses.append(own[: len("email:") + _COUNTED])
+        if phone:
+            # A number is counted in its first form.
+            about = self._about("phone", phone_spellings(phone))
+            subjects += about
+            addresses.append(about[0][: len("phone:") + _COUNTED])
+        return KnownAs(tuple(subjects), tuple(addresses))
+
+    def _about(self, kind: str, texts: Sequence[str]) -> list[str]:
+        digest = self._keys.digest
+        return [f"{kind}:{digest(kind, each)}" for each in texts]
 
     def listed_as(self, contact_id: str, email: str | None, phone: str | None) -> tuple[str, ...]:
         """What a suppression of this contact is listed under. Of a telephone number that is the
@@ -120,17 +150,8 @@ class Contacts:
         same for all spellings of a domain."""
         if not email:
             return None
-        return self._keys.digest("domain", mailbox_counted(email).rpartition("@")[2])[:32]
-
-    def addresses_counted(self, email: str | None, phone: str | None) -> tuple[str, ...]:
-        """Keyed digests of a contact's addresses, under which its own daily limit is counted: one
-        for each of the two, whatever its spelling. Half a digest, 128 bits, tells them apart."""
-        found = []
-        if email:
-            found.append(f"email:{self._keys.digest('email', mailbox_counted(email))[:32]}")
-        if phone:
-            found.append(f"phone:{self._keys.digest('phone', fold_phone(phone))[:32]}")
-        return tuple(found)
+        domain = mailbox_counted(email).rpartition("@")[2]
+        return self._keys.digest("domain", domain)[:_COUNTED]
 
     # --- the suppression list ---------------------------------------------------------------------
 

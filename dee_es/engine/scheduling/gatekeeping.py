@@ -76,22 +76,24 @@ class Gatekeeper:
         if not runs:
             return Looked([], frozenset())
         epoch = self._store.log_head().suppression_epoch
-        subjects = [
-            self._contacts.subjects(run.contact_id, run.contact.email, run.contact.phone)
+        known = [
+            self._contacts.known_as(run.contact_id, run.contact.email, run.contact.phone)
             for run in beside.each(runs, _BETWEEN_LOOKS)
         ]
         nothing: Sequence[tuple[SuppressionFact, ...]] = [()] * len(runs)
-        listed = self._contacts.suppressions(subjects) if epoch else nothing
+        listed = (
+            self._contacts.suppressions([each.subjects for each in known]) if epoch else nothing
+        )
         consents = self._consents(runs, epoch)
         materials = [self._materials(run) for run in runs]
         found = [
-            self._snapshots(run, own, facts, consents, tick)
-            for run, own, facts in beside.each(
-                list(zip(runs, materials, listed, strict=True)), _BETWEEN_LOOKS
+            self._snapshots(run, own, facts, consents, addresses, tick)
+            for run, own, facts, (_, addresses) in beside.each(
+                list(zip(runs, materials, listed, known, strict=True)), _BETWEEN_LOOKS
             )
         ]
         counted, read = self._counted(found, [own.policy for own in materials], ahead)
-        guards = [SuppressionGuard(about, epoch) for about in subjects]
+        guards = [SuppressionGuard(each.subjects, epoch) for each in known]
         return Looked(list(zip(counted, guards, strict=True)), read)
 
     def _materials(self, run: RunState) -> Materials:
@@ -109,6 +111,7 @@ class Gatekeeper:
         materials: Materials,
         listed: tuple[SuppressionFact, ...],
         consents: Mapping[tuple[str, str], Consent],
+        addresses: tuple[str, ...],
         tick: int,
     ) -> Snapshots:
         policy = materials.policy
@@ -118,7 +121,6 @@ class Gatekeeper:
         for channel in materials.plan.graph.channels:
             needs = self._needs(policy, run.pins.policy, channel)
             consent = zone = default = domain = None
-            addresses: tuple[str, ...] = ()
             if needs.consent:
                 key = (run.contact_id, consent_key(channel, needs.purpose))
                 consent = _fact(consents.get(key), tick)
@@ -127,8 +129,6 @@ class Gatekeeper:
                 default = self._zone(needs.default_zone, materials, tick)
             if needs.domain and channel == "email":
                 domain = self._contacts.domain_digest(run.contact.email)
-            if needs.addresses:
-                addresses = self._contacts.addresses_counted(run.contact.email, run.contact.phone)
             made[channel] = Snapshot(
                 tick,
                 materials.scale,
@@ -141,7 +141,7 @@ class Gatekeeper:
                 run.contact_id,
                 SENDER_ID,
                 domain,
-                addresses,
+                addresses if needs.addresses else (),
                 policy_version=run.pins.policy,
             )
         return made
@@ -168,15 +168,14 @@ class Gatekeeper:
         """The snapshots with what is used of the counters they need, asked for all at once, and
         these counters."""
         needed = [
-            {
-                channel: [counter.key for counter in counters(policy, snapshot)]
-                for channel, snapshot in snapshots.items()
-            }
+            {channel: counters(policy, snapshot) for channel, snapshot in snapshots.items()}
             for policy, snapshots in beside.each(
                 list(zip(policies, found, strict=True)), _BETWEEN_LOOKS
             )
         ]
-        wanted = {key: None for channels in needed for keys in channels.values() for key in keys}
+        wanted = {
+            each.key: None for channels in needed for asked in channels.values() for each in asked
+        }
         if not wanted:
             return list(found), frozenset()
         used = self._store.counters(list(wanted))
@@ -186,9 +185,12 @@ class Gatekeeper:
             {
                 channel: replace(
                     snapshot,
-                    counters={key: used[key] for key in channels[channel] if key in used},
+                    counters={each.key: used[each.key] for each in asked if each.key in used},
+                    needed=asked,
                 )
-                for channel, snapshot in snapshots.items()
+                for (channel, snapshot), asked in zip(
+                    snapshots.items(), channels.values(), strict=True
+                )
             }
             for channels, snapshots in beside.each(
                 list(zip(needed, found, strict=True)), _BETWEEN_LOOKS

@@ -1,0 +1,42 @@
+"""What a contact is looked up by, and what its sends are counted under."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dee_es.adapters.keys.cipher import Digests
+from dee_es.core.contact import mailbox_counted, normalize_phone
+from dee_es.engine.contacts.suppression import Contacts
+
+digest = Digests(b"a secret of this test").of
+unused: Any = None
+contacts = Contacts(unused, unused, SimpleNamespace(digest=digest), unused, unused)
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        None,
+        "Ada@One.example",
+        "ada@one.example.",
+        "ada@bücher.example",
+        "ada@XN--BCHER-KVA.example",
+        "ada@xn--bücher.example",
+        "ad\u00e4@b\u00fccher.example.",
+    ],
+)
+@pytest.mark.parametrize(
+    "phone", [None, "5550100", "+49 (0)30 1234", "0049301234", "+1 (055) 50100", "+39 06 123456"]
+)
+def test_sends_are_counted_once_for_each_address(email: str | None, phone: str | None) -> None:
+    known = contacts.known_as("c1", email, phone)
+    assert known.subjects == contacts.subjects("c1", email, phone)
+    counted = []
+    if email:
+        counted.append(f"email:{digest('email', mailbox_counted(email))[:32]}")
+    if phone:
+        counted.append(f"phone:{digest('phone', normalize_phone(phone))[:32]}")
+    assert list(known.addresses) == counted
