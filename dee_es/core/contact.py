@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dee_es.core.values import JsonValue, check_id, check_map, check_text
@@ -55,28 +57,49 @@ class Contact(BaseModel):
     def _gather(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             raise InvalidInput("contact", f"must be a map, not {type(given).__name__}")
-        contact_id = check_id("contact.id", given.get("id"))
-        attributes: dict[str, JsonValue] = {}
-        if given.get("attributes") is not None:
-            attributes = check_map("contact.attributes", given["attributes"])
-        extra = {key: value for key, value in given.items() if key not in _FIELDS}
-        if extra:
-            checked = check_map("contact.attributes", extra)
-            attributes = {**attributes, **checked} if attributes else checked
-        email, phone, zone = given.get("email"), given.get("phone"), given.get("timezone")
-        return {
-            "id": contact_id,
-            "email": check_email("contact.email", email) if _given(email) else None,
-            "phone": check_phone("contact.phone", phone) if _given(phone) else None,
-            "timezone": check_text("contact.timezone", zone) if _given(zone) else None,
-            "attributes": attributes,
-        }
+        return asdict(check_contact(given))
 
     def __repr__(self) -> str:
         # Only the opaque id: a contact that strays into a log or a traceback gives nothing away.
         return f"Contact(id={self.id!r})"
 
     __str__ = __repr__
+
+
+class Person(Struct, frozen=True, gc=False):
+    """A contact that was checked, as the engine goes on with it: a `Contact`, in half the room and
+    time, of which an enrolment makes one for each."""
+
+    id: str
+    email: str | None
+    phone: str | None
+    timezone: str | None
+    attributes: dict[str, JsonValue]
+
+    def __repr__(self) -> str:
+        return f"Person(id={self.id!r})"
+
+    __str__ = __repr__
+
+
+def check_contact(given: dict[Any, Any]) -> Person:
+    """The contact that a map describes; raises `InvalidInput` naming the field if it is none."""
+    contact_id = check_id("contact.id", given.get("id"))
+    attributes: dict[str, JsonValue] = {}
+    if given.get("attributes") is not None:
+        attributes = check_map("contact.attributes", given["attributes"])
+    extra = {key: value for key, value in given.items() if key not in _FIELDS}
+    if extra:
+        checked = check_map("contact.attributes", extra)
+        attributes = {**attributes, **checked} if attributes else checked
+    email, phone, zone = given.get("email"), given.get("phone"), given.get("timezone")
+    return Person(
+        contact_id,
+        check_email("contact.email", email) if _given(email) else None,
+        check_phone("contact.phone", phone) if _given(phone) else None,
+        check_text("contact.timezone", zone) if _given(zone) else None,
+        attributes,
+    )
 
 
 def _given(value: object) -> bool:

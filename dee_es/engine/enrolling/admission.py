@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.contact import Contact
+from dee_es.core.contact import Person
 from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.gate import enrollment_block
 from dee_es.core.ids import run_id, slice_of
@@ -67,7 +67,7 @@ class Concerned(NamedTuple):
 class Admitted(NamedTuple):
     """A contact that may be enrolled: as which run, and by what a suppression could name it."""
 
-    person: Contact
+    person: Person
     run_id: str
     number: int
     subjects: tuple[str, ...]
@@ -81,9 +81,9 @@ class Batch(Struct):
     """
 
     units: list[Unit] = field(default_factory=list)
-    people: list[Contact] = field(default_factory=list)
+    people: list[Person] = field(default_factory=list)
     key_ids: list[bytes] = field(default_factory=list)
-    refusals: list[tuple[Contact, Refusal]] = field(default_factory=list)
+    refusals: list[tuple[Person, Refusal]] = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
 
     @property
@@ -107,22 +107,22 @@ class Admission:
         self._keys = keys
         self._store = runs.store
 
-    def concerns(self, order: Order, people: Sequence[Contact]) -> Concerned:
+    def concerns(self, order: Order, people: Sequence[Person]) -> Concerned:
         """What decides whether these contacts may be enrolled."""
         first = [run_id(order.plan.id, person.id, 1) for person in people]
         pinned = [] if order.pins is not None else pinned_streams(order.plan)
         return Concerned(first + pinned, [person.id for person in people])
 
     def assess(
-        self, order: Order, people: Sequence[Contact]
-    ) -> tuple[Situation, list[Admitted], list[tuple[Contact, Refusal]]]:
+        self, order: Order, people: Sequence[Person]
+    ) -> tuple[Situation, list[Admitted], list[tuple[Person, Refusal]]]:
         """What is so, who may be enrolled by that, and who may not and why."""
         now, _, free, refused = self._assess(order, people, None)
         return now, free, refused
 
     def _assess(
-        self, order: Order, people: Sequence[Contact], known: tuple[Concerned, Situation] | None
-    ) -> tuple[Situation, dict[str, list[Head]], list[Admitted], list[tuple[Contact, Refusal]]]:
+        self, order: Order, people: Sequence[Person], known: tuple[Concerned, Situation] | None
+    ) -> tuple[Situation, dict[str, list[Head]], list[Admitted], list[tuple[Person, Refusal]]]:
         """As `assess`, with the runs of the plan that contacts have."""
         if known is None:
             concerned = self.concerns(order, people)
@@ -139,7 +139,7 @@ class Admission:
         facts = self._contacts.suppressions(subjects) if listed else [()] * len(people)
         channels = order.plan.graph.channels
         free: list[Admitted] = []
-        refused: list[tuple[Contact, Refusal]] = []
+        refused: list[tuple[Person, Refusal]] = []
         given: set[str] = set()
         for person, run, about, standing_facts in zip(people, first, subjects, facts, strict=True):
             before = standing.get(person.id, ())
@@ -162,7 +162,7 @@ class Admission:
     def _standing(
         self,
         plan_id: str,
-        people: Sequence[Contact],
+        people: Sequence[Person],
         first: Sequence[str],
         heads: Mapping[str, Head],
     ) -> dict[str, list[Head]]:
@@ -195,7 +195,7 @@ class Admission:
     def prepare(
         self,
         order: Order,
-        people: Sequence[Contact],
+        people: Sequence[Person],
         known: tuple[Concerned, Situation] | None = None,
     ) -> Batch:
         """The first events of those who may be enrolled, ready to commit.
@@ -254,7 +254,7 @@ class Admission:
         due = first_due(events)
         return StreamAppend(each.run_id, 0, sealed, due, False, slice_of(person.id))
 
-    def created(self, plan_id: str, person: Contact, command_id: str) -> str | None:
+    def created(self, plan_id: str, person: Person, command_id: str) -> str | None:
         """The contact's last run of the plan that this very command created before."""
         first = run_id(plan_id, person.id, 1)
         standing = self._standing(plan_id, [person], [first], self._store.heads([first]))
@@ -272,7 +272,7 @@ class Admission:
         }
 
 
-def _given_again(people: Iterable[Contact]) -> list[tuple[Contact, Refusal]]:
+def _given_again(people: Iterable[Person]) -> list[tuple[Person, Refusal]]:
     """The refusals of those who were given before."""
     given: set[str] = set()
     refused = []

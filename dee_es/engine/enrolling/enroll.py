@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dee_es.core import events as e
-from dee_es.core.contact import Contact
+from dee_es.core.contact import Person
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.run import start_passed
 from dee_es.core.values import check_map, check_payload_size
@@ -99,7 +99,7 @@ class Enrollment:
         raise ConcurrencyConflict(f"contact {person.id!r} kept changing; try again")
 
     def _begun_in_time(
-        self, plan: ExecutionPlan, person: Contact, start_tick: int, now: e.Meta
+        self, plan: ExecutionPlan, person: Person, start_tick: int, now: e.Meta
     ) -> LoadedRun:
         """The run that this very command created before; raises `InvalidInput` if it did not."""
         known = self._admission.created(plan.id, person, now.command_id)
@@ -212,7 +212,7 @@ class Enrollment:
         pins = definitions.pins(published) if fixed else None
         return Order(published, pins, variables, meta().command_id, meta, start_tick, take_over)
 
-    def _record_refusals(self, order: Order, refusals: Sequence[tuple[Contact, Refusal]]) -> None:
+    def _record_refusals(self, order: Order, refusals: Sequence[tuple[Person, Refusal]]) -> None:
         suppressed = {
             person.id: refusal.detail.removeprefix("suppressed: ")
             for person, refusal in refusals
@@ -249,7 +249,7 @@ def _report(on_progress: OnProgress | None, tally: _Tally) -> None:
         on_progress(tally.result)
 
 
-def _check_size(person: Contact, variables: dict[str, Any]) -> None:
+def _check_size(person: Person, variables: dict[str, Any]) -> None:
     # Before the plan is published: what is refused here leaves no trace at all.
     personal = e.Enrolled(person.email, person.phone, person.timezone, person.attributes, variables)
     check_payload_size("contact payload", len(msgspec.json.encode(personal)))

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from dee_es.core import events as e
-from dee_es.core.contact import Contact
+from dee_es.core.contact import Contact, Person, check_contact
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.engine.models import Refusal
 from dee_es.errors import DeeError, InvalidInput
@@ -70,16 +70,16 @@ class Parts:
         self._under_way.popleft()
 
 
-def contact_of(given: Given) -> Contact:
+def contact_of(given: Given) -> Person:
     """The contact that is meant; raises `InvalidInput` if it is none."""
     if isinstance(given, Contact):
-        return given
+        return Person(given.id, given.email, given.phone, given.timezone, given.attributes)
     if not isinstance(given, Mapping):
         raise InvalidInput("contact", f"must be a Contact or a map, not {type(given).__name__}")
-    return Contact.model_validate(dict(given))
+    return check_contact(dict(given))
 
 
-def contacts_of(part: Part, refuse: Callable[[Refusal], object]) -> list[Contact]:
+def contacts_of(part: Part, refuse: Callable[[Refusal], object]) -> list[Person]:
     """The contacts of a part; what is none is refused and left out."""
     people = []
     for given in beside.each(part, BETWEEN_LOOKS):

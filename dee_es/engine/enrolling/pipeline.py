@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from dee_es.core.contact import Contact
+from dee_es.core.contact import Person
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
 from dee_es.engine.enrolling.parts import Part, PartDone, contacts_of
 from dee_es.engine.interpreter import seldom_collected
@@ -20,7 +20,7 @@ from dee_es.ports import Committed, Conflict
 from dee_es.ports.beside import Begun
 
 _MOVED: Final = "others kept changing it; try again"
-RecordRefusals = Callable[[Order, Sequence[tuple[Contact, Refusal]]], None]
+RecordRefusals = Callable[[Order, Sequence[tuple[Person, Refusal]]], None]
 
 
 class _Ready(NamedTuple):
