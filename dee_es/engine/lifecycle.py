@@ -120,8 +120,8 @@ class Lifecycle:
                     result.errors += 1
                     continue
                 assert decided is not None, "a command of a person is always an event"
-                units.append(Unit(decided[0].appends, min_tick=given.tick))
-                after.append(decided[1])
+                units.append(Unit(decided.unit.appends, min_tick=given.tick))
+                after.append(decided.after)
             results = self._runs.committer.commit(units) if units else []
             settled = list(zip(after, results, strict=True))
             done = [run for run, outcome in settled if isinstance(outcome, Committed)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
@@ -32,7 +34,7 @@ MAX_ATTEMPTS: Final = 10
 """How often a decision is made anew before the caller hears of the conflict."""
 
 
-class Decided(NamedTuple):
+class Decided(Struct, frozen=True, gc=False):
     """What a command leads to: what to commit, the run after it, and its events."""
 
     unit: Unit
@@ -191,8 +193,7 @@ class Runs:
             decided = self.decide(loaded, make(given))
             if decided is None:
                 return loaded
-            unit, after, _ = decided
-            unit = Unit(unit.appends, min_tick=given.tick)
+            after, unit = decided.after, Unit(decided.unit.appends, min_tick=given.tick)
             try:
                 result = self.committer.commit([unit])[0]
             except StoreUnavailable as error:

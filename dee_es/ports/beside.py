@@ -24,9 +24,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from greenlet import getcurrent, greenlet
+from msgspec import Struct
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ _PART: Final = 25
 """Items of some microseconds each that are worked on between two looks at what was begun."""
 
 
-class Awaited(NamedTuple):
+class Awaited(Struct, frozen=True, gc=False):
     """A socket that is to become ready to be read from, to be written to, or either."""
 
     socket: int

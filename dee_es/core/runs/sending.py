@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dee_es.core import commands as c
@@ -20,7 +19,7 @@ from dee_es.errors import InvalidInput
 SendEvent = e.StepDispatched | e.StepSkipped | e.StepDeferred | e.RunPaused | e.StepFailed
 
 
-class Attempt(NamedTuple):
+class Attempt(Struct, frozen=True, gc=False):
     """One attempt: its key and number, the step before it, and whether it repeats a message that
     bounced softly."""
 

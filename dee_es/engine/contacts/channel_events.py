@@ -290,8 +290,8 @@ class ChannelEvents:
             here = event.run_id in (None, run.state.run_id)
             decided = self._runs.decide(run, command if here else elsewhere)
             assert decided is not None, "a channel event is always recorded"
-            appends.append(decided[0].appends[0])
-            after.append(decided[1])
+            appends.append(decided.unit.appends[0])
+            after.append(decided.after)
         key_id: bytes | None = None
         if detail is not None:
             key_id = working.keys.get(contact_id) or self._keys.new_keys(1)[0]

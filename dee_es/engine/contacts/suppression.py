@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dee_es.core import contact_state
@@ -41,7 +42,7 @@ _COUNTED: Final = 32
 """Hex digits of a digest by which sends are counted: 128 bits tell addresses apart."""
 
 
-class KnownAs(NamedTuple):
+class KnownAs(Struct, frozen=True, gc=False):
     """What a contact is looked up by on the suppression list (see `Contacts.subjects`), and keyed
     digests of its addresses, under which its own daily limit is counted: one for each of the two,
     whatever its spelling."""

@@ -64,7 +64,7 @@ class Concerned(NamedTuple):
     contacts: list[str]
 
 
-class Admitted(NamedTuple):
+class Admitted(Struct, frozen=True, gc=False):
     """A contact that may be enrolled: as which run, and by what a suppression could name it."""
 
     person: Person

@@ -76,7 +76,7 @@ def contact_of(given: Given) -> Person:
         return Person(given.id, given.email, given.phone, given.timezone, given.attributes)
     if not isinstance(given, Mapping):
         raise InvalidInput("contact", f"must be a Contact or a map, not {type(given).__name__}")
-    return check_contact(dict(given))
+    return check_contact(given if type(given) is dict else dict(given))
 
 
 def contacts_of(part: Part, refuse: Callable[[Refusal], object]) -> list[Person]:

@@ -87,8 +87,8 @@ class Gatekeeper:
         consents = self._consents(runs, epoch)
         materials = [self._materials(run) for run in runs]
         found = [
-            self._snapshots(run, own, facts, consents, addresses, tick)
-            for run, own, facts, (_, addresses) in beside.each(
+            self._snapshots(run, own, facts, consents, about.addresses, tick)
+            for run, own, facts, about in beside.each(
                 list(zip(runs, materials, listed, known, strict=True)), _BETWEEN_LOOKS
             )
         ]

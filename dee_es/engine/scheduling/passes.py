@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dee_es.core import commands as c
 from dee_es.core.events import StepDispatched
@@ -291,7 +292,7 @@ def _guarded(decided: Decided, guard: SuppressionGuard | None) -> Decided:
         assert not isinstance(last, StepDispatched), "nothing is sent without asking the gate"
         return decided
     uses = counter_uses(last.counted) if isinstance(last, StepDispatched) else ()
-    return decided._replace(unit=guarded(decided.unit, guard, uses))
+    return replace(decided, unit=guarded(decided.unit, guard, uses))
 
 
 def _sends(done: Sequence[Decided]) -> list[LoadedRun]:
