@@ -41,17 +41,19 @@ def check_id(field: str, value: object) -> str:
     """Return `value` if it is a well-formed opaque id, else raise `InvalidInput` naming `field`."""
     if not isinstance(value, str) or not _ID.match(value):
         raise InvalidInput(field, "must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -")
-    return value
+    return value if type(value) is str else str.__str__(value)
 
 
 def check_text(field: str, value: object, *, blank: bool = True) -> str:
-    """Return `value` if it is text any reader can hold; `blank=False` also refuses white space."""
+    """Return `value` if it is text any reader can hold, whatever class of text it is of;
+    `blank=False` also refuses white space."""
     if not isinstance(value, str):
         raise InvalidInput(field, f"must be text, not {type(value).__name__}")
     _check_characters(field, value)
     if not blank and not value.strip():
         raise InvalidInput(field, "must not be blank")
-    return value
+    # Not `str(value)`: what a class of its own says about itself is not what it holds.
+    return value if type(value) is str else str.__str__(value)
 
 
 def check_actor(field: str, value: object) -> str:

@@ -246,7 +246,8 @@ class Text(str):
 
 
 def test_values_that_are_no_plain_types_are_kept_as_such(engine: Engine) -> None:
-    contacts = [Contact(id=f"c{n}", attributes={"tier": Text("gold")}) for n in range(3)]
+    contacts: list[Any] = [Contact(id=f"c{n}", attributes={"tier": Text("gold")}) for n in range(3)]
+    contacts.append({"id": Text("c3"), "timezone": Text("Europe/Berlin"), "tier": Text("gold")})
     plan = create_plan(
         id="tier",
         name="Tier",
@@ -263,7 +264,7 @@ def test_values_that_are_no_plain_types_are_kept_as_such(engine: Engine) -> None
         ],
     )
     result = engine.bulk_execute(plan, contacts, variables={"at": MappingProxyType({"x": 1})})
-    assert (result.created, result.skipped, result.errors) == (3, 0, 0)
+    assert (result.created, result.skipped, result.errors) == (4, 0, 0)
     engine.run_until_idle()
     assert {run.outcome for run in engine.list_runs().runs} == {"gold"}
     assert engine.replay(engine.list_runs().runs[0].id).identical

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from pydantic import ValidationError
 
 from dee_es.core.contact import (
     Contact,
+    check_contact,
     email_spellings,
     mailbox_counted,
     normalize_email,
@@ -306,3 +308,18 @@ def test_all_spellings_of_an_address_meet(labels: list[str]) -> None:
         assert each.encode()
         # All but one that mixes letters with `xn--`, which only itself knows of.
         assert set(spellings[1:]) <= set(email_spellings(each)) <= set(spellings)
+
+
+class Text(str):
+    """Text as some libraries hand it over: of a class of its own, which says what it likes."""
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+def test_a_contact_is_made_of_plain_text_whatever_it_is_given_as() -> None:
+    fields = {"id": "c1", "email": "a@b.example", "phone": "+15550100", "timezone": "UTC"}
+    texts: dict[str, Any] = {key: Text(value) for key, value in fields.items()}
+    held = asdict(check_contact(texts))
+    assert held == Contact(**texts).model_dump() == {**fields, "attributes": {}}
+    assert {type(value) for value in held.values()} == {str, dict}
