@@ -268,3 +268,14 @@ def test_values_that_are_no_plain_types_are_kept_as_such(engine: Engine) -> None
     engine.run_until_idle()
     assert {run.outcome for run in engine.list_runs().runs} == {"gold"}
     assert engine.replay(engine.list_runs().runs[0].id).identical
+
+
+def test_what_is_said_of_a_command_is_kept_as_plain_text(engine: Engine) -> None:
+    publish_basics(engine)
+    contact = {"id": "c1", "email": "ada@one.example", "firstName": "Ada"}
+    run = engine.execute(outreach(), contact, command_id=Text("enroll-1"), actor=Text("ada"))
+    engine.pause_run(run.id, reason=Text("she asked"), command_id=Text("pause-1"))
+    engine.grant_consent(Text("c1"), "email", source=Text("a form"), reason=Text("she said so"))
+    engine.suppress(Text("c1"), reason=Text("she asked again"))
+    reasons = {entry.reason for entry in engine.audit.query().entries}
+    assert {"she asked", "she said so", "she asked again"} <= reasons

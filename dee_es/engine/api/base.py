@@ -307,9 +307,8 @@ class ApiBase:
             self._ids.command_id() if command_id is None else check_id("command_id", command_id)
         )
         acts = self._acting(actor)
-        if reason is not None:
-            check_text("reason", reason)
-        return lambda: self._runs.meta(command, chosen, actor=acts, reason=reason)
+        why = None if reason is None else check_text("reason", reason)
+        return lambda: self._runs.meta(command, chosen, actor=acts, reason=why)
 
 
 def checked_plan(plan: object) -> ExecutionPlan:

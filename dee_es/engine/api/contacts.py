@@ -160,10 +160,9 @@ class ContactsApi(ApiBase):
         expires = None
         if expires_at is not None:
             expires = self._parts.scale.tick_from(require_utc("expires_at", expires_at))
-        if source is not None:
-            check_text("source", source, blank=False)
+        told = None if source is None else check_text("source", source, blank=False)
         who, agreed = check_id("contact_id", contact_id), _channel(channel)
-        event = ConsentGranted(who, agreed, _purpose(purpose), expires, source)
+        event = ConsentGranted(who, agreed, _purpose(purpose), expires, told)
         return self._contacts.grant(event, self._meta("consent", command_id, actor, reason))
 
     def revoke_consent(
@@ -257,7 +256,7 @@ class ContactsApi(ApiBase):
         """The id meant; for an address without one, also those of its other spellings."""
         _check_who(contact_id, email, phone)
         if contact_id is not None:
-            return (contact_id,)
+            return (check_id("contact_id", contact_id),)
         return self._contacts.ids_for_address(email, phone)
 
 
@@ -274,10 +273,9 @@ def checked_entry(entry: object, base: SuppressionEntry) -> SuppressionEntry:
     scope = base.scope if entry.level is None and entry.scope is None else entry.scope
     level = checked_level(base.level if entry.level is None else entry.level)
     reach = _reach(level, scope or "")
-    if entry.reason is not None:
-        check_text("reason", entry.reason)
+    why = None if entry.reason is None else check_text("reason", entry.reason)
     _check_who(entry.contact_id, entry.email, entry.phone)
-    return replace(entry, level=level, scope=reach)
+    return replace(entry, level=level, scope=reach, reason=why)
 
 
 def _check_who(contact_id: str | None, email: str | None, phone: str | None) -> None:
