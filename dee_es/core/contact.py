@@ -67,8 +67,8 @@ class Contact(BaseModel):
 
 
 class Person(Struct, frozen=True, gc=False):
-    """A contact that was checked, as the engine goes on with it: a `Contact`, in half the room and
-    time, of which an enrolment makes one for each."""
+    """A contact that was checked, as the engine goes on with it: what a `Contact` holds, but quick
+    to make, since an enrolment makes one for each."""
 
     id: str
     email: str | None

@@ -20,6 +20,7 @@ _HELD: Final[dict[type, Callable[[Any], Any]]] = {
     int: int.__int__,
     float: float.__float__,
 }
+"""What a value of a class of its own holds; what it says about itself may be something else."""
 MAX_SAFE_INTEGER: Final = 2**53
 """Integers beyond this lose digits in readers that keep numbers as doubles."""
 MAX_DEPTH: Final = 64
@@ -41,7 +42,7 @@ def check_id(field: str, value: object) -> str:
     """Return `value` if it is a well-formed opaque id, else raise `InvalidInput` naming `field`."""
     if not isinstance(value, str) or not _ID.match(value):
         raise InvalidInput(field, "must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -")
-    return value if type(value) is str else str.__str__(value)
+    return _plain_text(value)
 
 
 def check_text(field: str, value: object, *, blank: bool = True) -> str:
@@ -52,8 +53,7 @@ def check_text(field: str, value: object, *, blank: bool = True) -> str:
     _check_characters(field, value)
     if not blank and not value.strip():
         raise InvalidInput(field, "must not be blank")
-    # Not `str(value)`: what a class of its own says about itself is not what it holds.
-    return value if type(value) is str else str.__str__(value)
+    return _plain_text(value)
 
 
 def check_actor(field: str, value: object) -> str:
@@ -147,11 +147,14 @@ def _plain(value: Any) -> Any:
         return value
     for plain in (str, int, float):
         if isinstance(value, plain):
-            # Not `plain(value)`: what a class of its own says about itself is not what it holds.
             return _HELD[plain](value)
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value]
+
+
+def _plain_text(text: str) -> str:
+    return text if type(text) is str else _HELD[str](text)
 
 
 def _harmless(text: str) -> bool:

@@ -52,7 +52,7 @@ class Definitions:
         self._commit = commit
         self._versions: dict[tuple[str, str, int], e.Published] = {}
         self._materials: dict[tuple[Hashable, ...], Materials] = {}
-        self._last: tuple[str, int, e.Pins, Materials] | None = None
+        self._last: tuple[tuple[str, int, e.Pins], Materials] | None = None
         self._known: dict[int, tuple[ExecutionPlan, ExecutionPlan]] = {}
         self._lock = threading.Lock()
 
@@ -176,8 +176,8 @@ class Definitions:
     def materials(self, plan_id: str, version: int, pins: e.Pins) -> Materials:
         """Everything a run with these pins decides by."""
         last = self._last
-        if last is not None and last[2] == pins and last[0] == plan_id and last[1] == version:
-            return last[3]
+        if last is not None and last[0] == (plan_id, version, pins):
+            return last[1]
         key = (
             plan_id,
             version,
@@ -192,7 +192,7 @@ class Definitions:
             plan = self.plan(plan_id, version)
             found = self._materials[key] = self._materials_of(plan, pins)
         # Most often those of the same plan are wanted next.
-        self._last = plan_id, version, pins, found
+        self._last = (plan_id, version, pins), found
         return found
 
     def _materials_of(self, plan: ExecutionPlan, pins: e.Pins) -> Materials:

@@ -25,7 +25,7 @@ contacts = Contacts(unused, unused, SimpleNamespace(digest=digest), unused, unus
         "ada@bücher.example",
         "ada@XN--BCHER-KVA.example",
         "ada@xn--bücher.example",
-        "ad\u00e4@b\u00fccher.example.",
+        "adä@bücher.example.",
     ],
 )
 @pytest.mark.parametrize(

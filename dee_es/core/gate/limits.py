@@ -81,7 +81,7 @@ def check(policy: Policy, snapshot: Snapshot, notes: Notes) -> Denial | None:
     for counter in needed:
         kind = counter.kind
         if kind == "budget":
-            continue
+            continue  # it has a rule of its own
         used = snapshot.counters.get(counter.key, 0)
         notes.reads[f"limit.{kind}"] = used
         if kind == "sender":

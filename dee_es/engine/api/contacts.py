@@ -231,7 +231,7 @@ class ContactsApi(ApiBase):
         """The id meant, and then the former one, if there is one: numbers with a zero in brackets
         were told apart once, and whoever is known by one goes on under that id."""
         if contact_id is None and email is None and phone is not None:
-            _check_who(contact_id, email, phone)
+            _checked_who(contact_id, email, phone)
             return self._contacts.ids_for_number(phone)
         return self._known_by(contact_id, email, phone)[:1]
 
@@ -254,10 +254,8 @@ class ContactsApi(ApiBase):
         self, contact_id: str | None, email: str | None, phone: str | None
     ) -> tuple[str, ...]:
         """The id meant; for an address without one, also those of its other spellings."""
-        _check_who(contact_id, email, phone)
-        if contact_id is not None:
-            return (check_id("contact_id", contact_id),)
-        return self._contacts.ids_for_address(email, phone)
+        who = _checked_who(contact_id, email, phone)
+        return self._contacts.ids_for_address(email, phone) if who is None else (who,)
 
 
 def _of_these(ids: Sequence[str], known: Set[str]) -> str:
@@ -274,19 +272,21 @@ def checked_entry(entry: object, base: SuppressionEntry) -> SuppressionEntry:
     level = checked_level(base.level if entry.level is None else entry.level)
     reach = _reach(level, scope or "")
     why = None if entry.reason is None else check_text("reason", entry.reason)
-    _check_who(entry.contact_id, entry.email, entry.phone)
-    return replace(entry, level=level, scope=reach, reason=why)
+    who = _checked_who(entry.contact_id, entry.email, entry.phone)
+    return replace(entry, contact_id=who, level=level, scope=reach, reason=why)
 
 
-def _check_who(contact_id: str | None, email: str | None, phone: str | None) -> None:
+def _checked_who(contact_id: str | None, email: str | None, phone: str | None) -> str | None:
+    """The id, if one is given; raises `InvalidInput` for what is none, or if nothing is given."""
     if email is not None:
         check_email("email", email)
     if phone is not None:
         check_phone("phone", phone)
     if contact_id is not None:
-        check_id("contact_id", contact_id)
-    elif email is None and phone is None:
+        return check_id("contact_id", contact_id)
+    if email is None and phone is None:
         raise InvalidInput("contact_id", "give an id, an email or a phone")
+    return None
 
 
 def _scope(level: str, channel: str | None, plan_id: str | None) -> str:
