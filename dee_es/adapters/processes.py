@@ -14,25 +14,14 @@ from multiprocessing.reduction import ForkingPickler
 from operator import length_hint
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from dee_es.errors import DeeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-ItemT = TypeVar("ItemT", contravariant=True)
-
-
-class Work(Protocol[ItemT, Result]):
-    """What is done with items, one after the other."""
-
-    def begin(self, item: ItemT) -> Future[Result]:
-        """Begin with an item; the next one may be begun before its result is there."""
-
-    def settle(self) -> None:
-        """See that the results of all that was begun are there, or come by themselves: it may
-        take a while until anything else is begun."""
-
+Work = Callable[[Item], Result]
+"""What is done with items, one after the other."""
 
 _AHEAD: Final = 3
 """Items that a process has to do at most, so that it is never idle."""
@@ -79,7 +68,7 @@ def shared(
             if here is None or helper.owes() < min(_AHEAD, length_hint(coming, _AHEAD)):
                 helper.give(task)
             else:
-                task.begin(here)
+                task.do(here)
             for each in helpers:
                 each.take_in()
             while under_way and (
@@ -101,54 +90,33 @@ class _Task(Generic[Item, Result]):
     def __init__(self, item: Item, helper: _Helper[Item, Result]) -> None:
         self.item = item
         self._helper = helper
-        self._outcome: Future[Result] | None = None
-        self._work: Work[Item, Result] | None = None
+        self._outcome: Future[Result] = Future()
 
-    def begin(self, work: Work[Item, Result]) -> None:
+    def do(self, work: Work[Item, Result]) -> None:
         """Have it worked on in this process."""
-        self._outcome, self._work = _begun(work, self.item), work
+        _do(work, self.item, self._outcome)
 
     def end(self, result: Result) -> None:
         """It was worked on elsewhere."""
-        self._outcome = Future()
         self._outcome.set_result(result)
 
     def done(self) -> bool:
         """Whether the result can be had at once."""
-        return self._outcome is not None and self._outcome.done()
+        return self._outcome.done()
 
     def result(self) -> Result:
         """The result, once it is there."""
-        while self._outcome is None:
+        while not self._outcome.done():
             self._helper.take_in(wait=True)
-        if self._work is not None and not self._outcome.done():
-            self._work.settle()
         return self._outcome.result()
 
 
-class AtOnce(Generic[Item, Result]):
-    """Work whose result is there when it returns."""
-
-    def __init__(self, work: Callable[[Item], Result]) -> None:
-        self._work = work
-
-    def begin(self, item: Item) -> Future[Result]:
-        """See `Work.begin`."""
-        outcome: Future[Result] = Future()
-        outcome.set_result(self._work(item))
-        return outcome
-
-    def settle(self) -> None:
-        """See `Work.settle`: it is so already."""
-
-
-def _begun(work: Work[Item, Result], item: Item) -> Future[Result]:
+def _do(work: Work[Item, Result], item: Item, outcome: Future[Result]) -> None:
+    """Work on an item, and note what comes of it."""
     try:
-        return work.begin(item)
+        outcome.set_result(work(item))
     except Exception as error:
-        outcome: Future[Result] = Future()
         outcome.set_exception(error)
-        return outcome
 
 
 class _Helper(Generic[Item, Result]):
@@ -181,7 +149,7 @@ class _Helper(Generic[Item, Result]):
         try:
             message = ForkingPickler.dumps(task.item)
         except Exception:
-            task.begin(self._own())
+            task.do(self._own())
             return
         self._outgoing.put(lambda: message)
         self._owed.append(task)
@@ -196,7 +164,7 @@ class _Helper(Generic[Item, Result]):
                 if done:
                     task.end(result)
                 else:
-                    task.begin(self._own())
+                    task.do(self._own())
                 wait = False
         except (EOFError, OSError):
             self._lost = True
@@ -205,7 +173,7 @@ class _Helper(Generic[Item, Result]):
     def _make_up(self) -> None:
         """Do what it owes, if it is lost."""
         while self._lost and self._owed:
-            self._owed.popleft().begin(self._own())
+            self._owed.popleft().do(self._own())
 
     def dismiss(self) -> None:
         """No more items come: it leaves when it has answered."""
@@ -257,13 +225,10 @@ def _serve(begin: Callable[[], Work[Any, Any]], items: Connection, answers: Conn
     outgoing = _Outgoing(answers)
     with suppress(DeeError, EOFError):
         work = begin()
-        try:
-            while True:
-                if not items.poll():
-                    work.settle()
-                outgoing.put(partial(_answer, _begun(work, items.recv())))
-        finally:
-            work.settle()
+        while True:
+            outcome: Future[Any] = Future()
+            _do(work, items.recv(), outcome)
+            outgoing.put(partial(_answer, outcome))
     outgoing.end()
     outgoing.join()
 

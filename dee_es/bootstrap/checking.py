@@ -23,16 +23,14 @@ def share_checks(
 ) -> Generator[ChunkReport, None, None]:
     """Have the log checked by several processes, this one among them; reports come in order."""
     # Imported late: few commands need it, and it takes others with it.
-    from dee_es.adapters.processes import AtOnce, shared
+    from dee_es.adapters.processes import shared
 
     begin = partial(_checker, replace(config, create=False))
-    return shared(begin, chunks, workers, AtOnce(ChunkReader(store).check))
+    return shared(begin, chunks, workers, ChunkReader(store).check)
 
 
 def _checker(config: EngineConfig) -> Work[Chunk, ChunkReport]:
     """What a process that verifies for another one does with a chunk."""
-    from dee_es.adapters.processes import AtOnce
-
     _, store, _ = open_store(config)
     atexit.register(store.close)
-    return AtOnce(ChunkReader(store).check)
+    return ChunkReader(store).check

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -109,9 +109,8 @@ class Engine(EngineApi):
         config = replace(self._shareable, create=False)
         # What another left may have been committed already.
         again = replace(order, take_over=True)
-        with closing(self.enrolling(order)) as here, closing(self.enrolling(again)) as instead:
-            begin = partial(_enroller, config, order)
-            yield from shared(begin, parts, workers, here, instead)
+        here, instead = self.enrolling(order).enroll, self.enrolling(again).enroll
+        yield from shared(partial(_enroller, config, order), parts, workers, here, instead)
 
     def worker(
         self,
@@ -132,18 +131,16 @@ class Engine(EngineApi):
 
 def _replayer(config: EngineConfig) -> Work[list[str], ReplayedPage]:
     """What a process that replays for another one does with a page."""
-    from dee_es.adapters.processes import AtOnce
-
     engine = Engine(config)
     atexit.register(engine.close)
-    return AtOnce(engine.replay_page)
+    return engine.replay_page
 
 
 def _enroller(config: EngineConfig, order: BulkOrder) -> Work[Part, PartDone]:
     """What a process that enrolls for another one does with a part."""
     engine = Engine(config)
     atexit.register(engine.close)
-    return engine.enrolling(order)
+    return engine.enrolling(order).enroll
 
 
 def _config(database: str | EngineConfig | None) -> EngineConfig:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dee_es.adapters.processes import AtOnce, Work, shared
+from dee_es.adapters.processes import Work, shared
 from dee_es.errors import StoreUnavailable
 from tests.support.waiting import PATIENCE_S
 
@@ -24,7 +24,7 @@ Told = tuple[int, int]
 
 
 def telling() -> Work[int, Told]:
-    return AtOnce(lambda item: (item, os.getpid()))
+    return lambda item: (item, os.getpid())
 
 
 def failing_at(bad: int) -> Work[int, Told]:
@@ -33,7 +33,7 @@ def failing_at(bad: int) -> Work[int, Told]:
             raise StoreUnavailable(f"item {item}")
         return item, os.getpid()
 
-    return AtOnce(work)
+    return work
 
 
 def unable(parent: int) -> Work[int, Told]:
@@ -48,15 +48,15 @@ def dying_at(bad: int, parent: int) -> Work[int, Told]:
             os.kill(os.getpid(), signal.SIGKILL)
         return item, os.getpid()
 
-    return AtOnce(work)
+    return work
 
 
 def large() -> Work[int, bytes]:
-    return AtOnce(lambda item: bytes([item]) * 3_000_000)
+    return lambda item: bytes([item]) * 3_000_000
 
 
 def secretive(parent: int) -> Work[int, object]:
-    return AtOnce(lambda item: item if os.getpid() == parent else lambda: item)
+    return lambda item: item if os.getpid() == parent else lambda: item
 
 
 def endless_after(first: int, finished: str) -> Work[int, int]:
@@ -66,7 +66,7 @@ def endless_after(first: int, finished: str) -> Work[int, int]:
             Path(finished).touch()
         return item
 
-    return AtOnce(work)
+    return work
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ def test_what_follows_a_barrier_is_begun_when_all_before_is_done(with_this_one: 
 
 def test_what_is_done_instead_may_differ() -> None:
     begin = partial(dying_at, 0, os.getpid())
-    told = list(shared(begin, range(8), 2, begin(), AtOnce(lambda item: (-item, os.getpid()))))
+    told = list(shared(begin, range(8), 2, begin(), lambda item: (-item, os.getpid())))
     assert [abs(item) for item, _ in told] == list(range(8))
     assert told[1] == (-1, os.getpid())
 

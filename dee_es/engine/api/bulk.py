@@ -80,7 +80,7 @@ class BulkApi(ApiBase):
         )
 
     def enrolling(self, order: BulkOrder) -> Pipeline:
-        """What enrolls the parts of a call of `bulk_execute` that several processes share."""
+        """What enrolls the parts of one call of `bulk_execute`."""
         meta = self._meta(_ENROLLS, order.command_id, order.actor, None)
         return self._enrollment.pipeline(order, meta)
 

@@ -1,4 +1,5 @@
-"""A pipeline of enrolments: while a part of the contacts is committed, the next one is prepared."""
+"""A pipeline of enrolments: while a part of the contacts is committed, the next one is prepared,
+unless there are others who prepare."""
 
 from __future__ import annotations
 
@@ -52,14 +53,26 @@ class Pipeline:
         """Prepare a part, while the one before it is committed; raises what became of that one if
         it could not be. The part itself is committed with the next one, or by `settle`."""
         before, self._ready = self._ready, None
-        refusals: list[Refusal] = []
         with self._committed(before):
-            people = contacts_of(part, refusals.append)
-            batch = self._admission.prepare(self._order, people)
+            ready = self._prepared(part)
         if before is not None:
             before.done.result()
-        self._ready = _Ready(batch, refusals, Future())
-        return self._ready.done
+        self._ready = ready
+        return ready.done
+
+    @seldom_collected()
+    def enroll(self, part: Part) -> PartDone:
+        """Prepare a part and commit it, one after the other. While several processes enroll, that
+        is faster than to prepare the next one meanwhile: a commit keeps all the others waiting."""
+        ready = self._prepared(part)
+        with self._committed(ready):
+            pass
+        return ready.done.result()
+
+    def _prepared(self, part: Part) -> _Ready:
+        refusals: list[Refusal] = []
+        people = contacts_of(part, refusals.append)
+        return _Ready(self._admission.prepare(self._order, people), refusals, Future())
 
     @seldom_collected()
     def settle(self) -> None:

@@ -72,10 +72,9 @@ class RelationalStore(RelationalCalls):
         if not units:
             return []
         small = decide.is_small(units, SMALL_EVENTS, SMALL_BYTES)
+        given = (decide.stream_ids(units), decide.contact_ids(units))
         with self.database.appending(small) as session:
-            asked = session.ask(
-                sql.READ_SITUATION, (decide.stream_ids(units), decide.contact_ids(units))
-            )
+            asked = session.ask(sql.READ_SITUATION, given)
             holder = session.ask(sql.READ_LEASE, lease.partition) if lease else None
             touched = Touched(session, units)
             rows = asked.fetchall()
