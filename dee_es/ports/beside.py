@@ -10,6 +10,8 @@ What was begun first is over first; what never waits is over at once. So nothing
 nor its order, depends on how long anything takes. What only reads may be begun `apart` from all
 else, if it does not matter what it finds done of that: it is not held up by it.
 
+Work that has come to keep others waiting says `hurry`: its thread then sees it through first.
+
 Whoever waits for an answer may hold locks while what was begun goes on, in the same thread: so that
 must take none but by `holding`. For the same reason nothing else of the thread uses a connection
 that it uses, until it is over, but what is begun behind it: the thread would wait for itself.
@@ -167,6 +169,7 @@ class _Lane(threading.local):
     def __init__(self) -> None:
         self.strands: list[_Strand] = []
         self.running: _Strand | None = None
+        self.hurried: Begun[Any] | None = None
         self._in_order = _Strand()
         self._watch = _Watch()
 
@@ -227,6 +230,8 @@ class _Lane(threading.local):
                 self.running = None
                 if first.done:
                     strand.begun.popleft()
+                    if self.hurried is first:
+                        self.hurried = None
                     if not strand.begun:
                         self.strands.remove(strand)
 
@@ -256,9 +261,19 @@ def begin(work: Callable[[], T], *, apart: bool = False) -> Begun[T]:
 
 
 def go_on() -> None:
-    """Let what this thread has begun go on, if the answer that it waits for has come."""
+    """Let what this thread has begun go on, if the answer that it waits for has come; what is in a
+    hurry until it is over."""
     if _here.strands and _here.running is None:
         _here.step()
+        if _here.hurried is not None:
+            _here.hurried.wait()
+
+
+def hurry() -> None:
+    """Have the thread see this work through at its next look, if it goes on beside any other: it
+    keeps somebody waiting by now, as whoever holds a lock does that others want."""
+    if _here.running is not None:
+        _here.hurried = _here.running.begun[0]
 
 
 def parts(items: Sequence[T], size: int = _PART) -> Iterator[Sequence[T]]:

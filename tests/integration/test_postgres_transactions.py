@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -13,6 +16,7 @@ from dee_es.adapters.storage.postgres.session import COPY_ROWS, PostgresSession
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Session
 from dee_es.errors import IntegrityViolation
+from dee_es.ports import beside
 from tests.support.postgres import FreshPostgres
 
 FEW, MANY = 1, COPY_ROWS + 4
@@ -75,6 +79,33 @@ def test_nobody_sees_a_part_and_nobody_comes_between(
             assert not _lock_is_free(other)
     assert _there(other) == sum(rows)
     assert _lock_is_free(other)
+
+
+@pytest.mark.parametrize("contended", [True, False])
+def test_who_had_to_wait_for_the_lock_does_nothing_else_while_it_has_it(
+    store: PostgresStore, other: psycopg.Connection, contended: bool
+) -> None:
+    held = threading.Event()
+
+    def append() -> None:
+        with store.database.appending() as session:
+            held.set()
+            session.ask("SELECT pg_sleep(0.05)")
+            _add(session, MANY)
+
+    with other.transaction() if contended else nullcontext():
+        if contended:
+            assert _lock_is_free(other), "and is taken by asking"
+        begun = beside.begin(append)
+        beside.go_on()
+    did_something_else = False
+    while not begun.done:
+        time.sleep(0.001)
+        beside.go_on()
+        did_something_else |= held.is_set() and not begun.done
+    assert begun.exception() is None
+    assert _there(other) == MANY
+    assert did_something_else is not contended
 
 
 @pytest.mark.parametrize("small", [True, False])

@@ -75,6 +75,38 @@ def test_it_goes_on_when_its_answer_has_come_and_its_thread_says_so(line: Line) 
     assert begun.result() == b"x"
 
 
+def test_what_is_in_a_hurry_is_seen_through_at_the_next_look(line: Line, other: Line) -> None:
+    def work() -> bytes:
+        beside.hurry()
+        return line.ask()
+
+    begun, behind = beside.begin(work), beside.begin(other.ask)
+    timer = threading.Timer(0.05, line.answer)
+    timer.start()
+    assert not begun.done, "whoever begins it goes on first"
+    beside.go_on()
+    assert begun.done
+    assert begun.result() == b"x"
+    assert not behind.done, "that one is in no hurry"
+    beside.go_on()
+    assert not behind.done
+    other.answer()
+    assert behind.result() == b"x"
+    timer.join()
+
+
+def test_a_hurry_ends_with_its_work(line: Line, other: Line) -> None:
+    beside.hurry()
+    failing = beside.begin(lambda: [beside.hurry(), line.ask(), [][1]])
+    line.answer()
+    assert isinstance(failing.exception(), IndexError)
+    later = beside.begin(other.ask)
+    beside.go_on()
+    assert not later.done
+    other.answer()
+    assert later.result() == b"x"
+
+
 def test_the_result_is_waited_for(line: Line) -> None:
     begun = beside.begin(line.ask)
     timer = threading.Timer(0.05, line.answer)

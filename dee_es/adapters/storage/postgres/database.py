@@ -12,20 +12,17 @@ from typing import Any, Final, TypeVar
 import psycopg
 from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
-from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
-from psycopg.types.array import ListBinaryDumper
-from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
-from psycopg.types.string import BytesBinaryDumper, StrBinaryDumper
 from psycopg_pool import PoolClosed
 
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
-from dee_es.adapters.storage.postgres.arrays import Integers, IntegersDumper, Texts, TextsDumper
-from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
+from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
+from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession, last_answer
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
+from dee_es.ports import beside
 
 IdleT = TypeVar("IdleT")
 
@@ -36,7 +33,15 @@ _APPEND_LOCK: Final = b"""
 SELECT pg_advisory_xact_lock(4466543286),
     set_config('plan_cache_mode', 'force_generic_plan', true)
 """
-_BEGIN_APPENDING: Final = BEGIN + b";" + _APPEND_LOCK
+# The same with BEGIN, for whoever wants to know whether it was free; OFFSET has it tried but once.
+_BEGIN_APPENDING: Final = (
+    BEGIN
+    + b""";
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true);
+SELECT free, CASE WHEN NOT free THEN pg_advisory_xact_lock(4466543286) END
+FROM (SELECT pg_try_advisory_xact_lock(4466543286) AS free OFFSET 0) AS tried
+"""
+)
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # What is long on purpose; a connection that does nothing inside it is still cut off.
 _UNBOUNDED: Final = b"""
@@ -47,7 +52,6 @@ SELECT set_config('transaction_timeout', '0', true)
 # What is lost with the power is folded again, and nobody waits for the disk.
 _BEGIN_LASTING: Final = b";".join([BEGIN, _UNBOUNDED, b"SET LOCAL synchronous_commit = off"])
 _BEGIN_LONG_SNAPSHOT: Final = b";".join([_BEGIN_SNAPSHOT, _UNBOUNDED])
-_PREPARED: Final = 400
 _LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
 _CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
@@ -59,38 +63,6 @@ FROM unnest(CAST(? AS text[])) AS name
 # A quarter of the usual sample tells frequent values from rare ones; autovacuum takes its own.
 _SAMPLE: Final = b"SET default_statistics_target = 25"
 
-# One type for all integers and one for all texts: otherwise a statement is prepared anew for every
-# combination of their sizes. The last one registered for a type is the one that is used, so what
-# is sent in arrays is binary too. For bytes it would be one that asks each value in Python what it
-# is, which takes longer than all else about a row that is copied.
-_DUMPERS: Final = (
-    (int, Int8Dumper),
-    (int, Int8BinaryDumper),
-    (str, StrBinaryDumper),
-    (bytes, BytesBinaryDumper),
-    (list, ListBinaryDumper),
-    (Texts, TextsDumper),
-    (Integers, IntegersDumper),
-)
-
-# Look-ups must go by key even where a plan was made while the tables were empty, so whole-table
-# plans are the last resort on these connections. A batch is joined to its table row by row.
-_SETTINGS: Final = """
-SET search_path = {schema};
-SET lock_timeout = '{lock_ms}ms';
-SET statement_timeout = '{statement_ms}ms';
-SET idle_in_transaction_session_timeout = '{idle_ms}ms';
-SELECT set_config('transaction_timeout', '{transaction_ms}ms', false)
-    WHERE current_setting('server_version_num')::int >= 170000;
-SET default_transaction_isolation = 'read committed';
-SET array_nulls = on;
-SET client_min_messages = warning;
-SET enable_seqscan = off;
-SET enable_hashjoin = off;
-SET enable_mergejoin = off;
-SET max_parallel_workers_per_gather = 0;
-SET jit = off;
-"""
 # Internal errors are what a server says that is only read from, and to who was idle too long.
 _FAULTS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 _ALTERED: Final = (
@@ -104,22 +76,6 @@ _HANDED_ON: Final = (
     psycopg.errors.InvalidSqlStatementName,
 )
 """What a connection answers on which others prepare statements, too, or take them away."""
-_KEEPALIVE: Final = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-
-
-class Bounds(Struct, frozen=True):
-    """How long anything may take, in seconds, and how many connections there may be."""
-
-    connect_timeout_s: float = 5.0
-    lock_timeout_s: float = 10.0
-    statement_timeout_s: float = 30.0
-    pool_size: int = 2
-    max_overflow: int = 14
 
 
 class _LastUsedFirst(deque[IdleT]):
@@ -161,7 +117,7 @@ class PostgresDatabase(PostgresDatastore):
         self._connect_with = self.pool.kwargs = {
             "row_factory": psycopg.rows.dict_row,
             "connect_timeout": max(2, round(bounds.connect_timeout_s)),
-            **_KEEPALIVE,
+            **KEEPALIVE,
             **given,
             # Whatever the server, the database or the environment would have a client speak.
             "client_encoding": "UTF8",
@@ -172,29 +128,7 @@ class PostgresDatabase(PostgresDatastore):
 
     def after_connect_func(self) -> Callable[[psycopg.Connection[Any]], None]:
         """What the pool does with a new connection."""
-        bounds = self._bounds
-        settings = _SETTINGS.format(
-            schema=psycopg.sql.Identifier(self._search_path).as_string(),
-            lock_ms=round(bounds.lock_timeout_s * 1000),
-            statement_ms=round(bounds.statement_timeout_s * 1000),
-            # A client that was stopped inside a transaction must not keep the append lock from
-            # everybody else for longer than they are ready to wait for it.
-            idle_ms=round(bounds.lock_timeout_s * 500),
-            # A pipeline that was stopped half-way counts as busy, not as idle.
-            transaction_ms=round((bounds.lock_timeout_s + bounds.statement_timeout_s) * 500),
-        ).encode()
-
-        def configure(connection: psycopg.Connection[Any]) -> None:
-            assert isinstance(connection, PatientConnection), "the pool makes no others"
-            # Longer than a statement may take, so that the server is the first to say so.
-            connection.patience_s = bounds.statement_timeout_s + bounds.connect_timeout_s
-            connection.autocommit = True
-            connection.prepared_max = _PREPARED
-            for python_type, dumper in _DUMPERS:
-                connection.adapters.register_dumper(python_type, dumper)
-            connection.execute(settings)
-
-        return configure
+        return set_up(self._bounds, self._search_path)
 
     def require_utf8(self) -> None:
         """Raises `StoreUnavailable` if the database cannot hold every text there is."""
@@ -216,7 +150,12 @@ class PostgresDatabase(PostgresDatastore):
             session = PostgresSession(connection, pipelined=small)
             # A statement of its own: what follows must see what the last holder committed.
             first = _APPEND_LOCK if small else _BEGIN_APPENDING
-            with self._rollback(connection), session.open(first, begins=not small):
+            with self._rollback(connection), session.open(first, begins=not small) as told:
+                if not small:
+                    free, _ = last_answer(told)
+                    if not free:
+                        # Somebody else wants it again before long.
+                        beside.hurry()
                 yield session
 
     @contextmanager

@@ -51,17 +51,17 @@ class PostgresSession:
         self._later: dict[str, tuple[str, Sequence[object]]] = {}
 
     @contextmanager
-    def open(self, first: bytes, *, begins: bool = True) -> Iterator[None]:
+    def open(self, first: bytes, *, begins: bool = True) -> Iterator[psycopg.Cursor[Any]]:
         """A transaction around what is done inside, with this as its first statement, which begins
-        it unless it is to be one by its pipeline alone. After an error the connection has one that
-        is to be rolled back."""
+        it unless it is to be one by its pipeline alone; yields what that is answered. After an
+        error the connection has one that is to be rolled back."""
         self._explicit = begins
         with self._pipeline:
             if self._pipelined:
                 self._pipeline.enter_context(self._connection.pipeline())
-            self.run(first)
+            answer = self.run(first)
             try:
-                yield
+                yield answer
                 if not self._explicit:
                     self._write_now()
             except BaseException:
@@ -92,11 +92,10 @@ class PostgresSession:
             # Only now: who is interrupted before has none yet, and a second BEGIN does no harm.
             self._explicit = True
 
-    def run(self, statement: bytes) -> None:
-        """Send a statement that has no values and no result of interest; outside of a pipeline it
-        may be several."""
+    def run(self, statement: bytes) -> psycopg.Cursor[Any]:
+        """Send a statement that has no values; outside of a pipeline it may be several."""
         self._write_now()
-        psycopg.RawCursor(self._connection).execute(statement)
+        return psycopg.RawCursor(self._connection, row_factory=tuple_row).execute(statement)
 
     def ask(self, sql: str, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:
         """See `Session.ask`; in a pipeline the statement is only under way when this returns."""
@@ -184,6 +183,14 @@ class PostgresSession:
         cursor = psycopg.RawCursor(self._connection, row_factory=tuple_row)
         cursor.format = psycopg.pq.Format.BINARY
         return cursor
+
+
+def last_answer(told: psycopg.Cursor[Any]) -> tuple[Any, ...]:
+    """The row that the last of several statements was answered."""
+    while told.nextset():
+        pass
+    (answer,) = told.fetchall()
+    return tuple(answer)
 
 
 # The statements below are built from declared identifiers alone; no value is ever part of a text.

@@ -10,7 +10,8 @@ from eventsourcing.persistence import Notification, NotSupportedError, StoredEve
 from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing.utils import strtobool
 
-from dee_es.adapters.storage.postgres.database import Bounds, PostgresDatabase
+from dee_es.adapters.storage.postgres.connecting import Bounds
+from dee_es.adapters.storage.postgres.database import PostgresDatabase
 from dee_es.adapters.storage.postgres.schema import (
     LASTING_OPTIONS,
     MIGRATIONS,
