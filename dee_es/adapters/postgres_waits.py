@@ -44,8 +44,6 @@ class PatientConnection(psycopg.Connection[Row]):
     """A connection that waits for each sign of life for `patience_s` seconds, or for ever."""
 
     patience_s: float | None = None
-    stages: frozenset[str] = frozenset()
-    """Temporary tables that are there for certain, since what made them was committed."""
 
     def told_unasked(self) -> bool:
         """Whether the server has said anything that nobody asked for: as a rule, that it ends."""

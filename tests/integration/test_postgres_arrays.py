@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
+from dee_es.adapters.storage.postgres.arrays import Blobs, Booleans, Integers, Texts
 from tests.support.postgres import FreshPostgres
 
 _ANY = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -49,6 +50,34 @@ def test_numbers(store: PostgresStore, numbers: list[object]) -> None:
     assert _back(store, "int8", numbers) == numbers
 
 
+@_held
+@given(st.lists(st.text(_ANY) | st.text(_MARKS) | st.none()))
+@example([None])
+@example([None, "NULL", "null", '"', None, "\\", '\\"', '","', ""])
+def test_a_column_of_texts(store: PostgresStore, texts: list[object]) -> None:
+    assert _back(store, "text", Texts(texts)) == texts
+
+
+@_held
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.none()))
+@example([None])
+def test_a_column_of_numbers(store: PostgresStore, numbers: list[object]) -> None:
+    assert _back(store, "int8", Integers(numbers)) == numbers
+
+
+@_held
+@given(st.lists(st.booleans() | st.none()))
+def test_a_column_of_truths(store: PostgresStore, truths: list[object]) -> None:
+    assert _back(store, "bool", Booleans(truths)) == truths
+
+
+@_held
+@given(st.lists(st.binary() | st.none()))
+@example([b"\\x00", b"\0", b"", None])
+def test_a_column_of_bytes(store: PostgresStore, blobs: list[object]) -> None:
+    assert _back(store, "bytea", Blobs(blobs)) == blobs
+
+
 @pytest.mark.parametrize(
     "kind, items",
     [
@@ -64,7 +93,7 @@ def test_what_else_there_is(store: PostgresStore, kind: str, items: list[object]
     assert _back(store, kind, items) == items
 
 
-@pytest.mark.parametrize("items", [["\0"], ["a", 'b"\0c']])
+@pytest.mark.parametrize("items", [["\0"], ["a", 'b"\0c'], Texts([None, "a\0"])])
 def test_a_text_that_no_table_can_hold_is_refused(
     store: PostgresStore, items: list[object]
 ) -> None:

@@ -401,15 +401,14 @@ def _numbered(statement: str) -> str:
     return re.sub(r"\?", lambda _: f"${next(numbers)}", listed)
 
 
-@pytest.mark.parametrize("rows", [3, 100])
-def test_updates_are_the_same_by_array_and_by_copy(url: str, rows: int) -> None:
+@pytest.mark.parametrize("rows", [1, 3, 100, 5_003])
+def test_rows_are_written_and_changed_however_many_there_are(url: str, rows: int) -> None:
     store, views = open_postgres(url)
     prepare(views, [RUNS])
     made = [run_row(ordinal) for ordinal in range(1, rows + 1)]
     moved = [run_row(ordinal, status="paused", tick=9) for ordinal in range(1, rows + 1)]
     with views.transaction() as tables:
         add_runs(tables, made)
-        # Twice in one transaction: the second batch must not meet rows of the first.
         tables.write(RUNS, [], moved[: rows // 2])
         tables.write(RUNS, [], moved[rows // 2 :])
         assert list(tables.rows(RUNS, [row.run_id for row in made]).values()) == moved
@@ -520,7 +519,7 @@ def test_a_role_without_rights_is_told_which_and_needs_none_to_make_tables(
 def test_a_role_without_the_right_to_make_tables_can_do_a_days_work(
     url: str, tmp_path: Path
 ) -> None:
-    """With its keys in the database, too."""
+    """Not even temporary ones; with its keys in the database, too."""
     master = str(tmp_path / "master")
 
     def opened(there: str) -> Engine:
@@ -542,11 +541,17 @@ def test_a_role_without_the_right_to_make_tables_can_do_a_days_work(
         try:
             admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
                 "TO daily")  # fmt: skip
+            name = psycopg.sql.Identifier(admin.info.dbname)
+            admin.execute(
+                psycopg.sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name)
+            )
             with opened(f"{url}{'&' if '?' in url else '?'}user=daily") as engine:
                 ada = Contact(id="ada", email="ada@example.com", firstName="Ada")
                 run = engine.execute(outreach(), ada)
+                people = ({"id": f"c{n}", "email": f"c{n}@example.com"} for n in range(250))
+                engine.bulk_execute(outreach(), people, batch_size=250)
                 engine.tick()
-                assert engine.list_runs().total == 1
+                assert engine.list_runs().total == 251
                 assert [each.action for each in engine.get_logs(run.id)]
                 with pytest.raises(StoreUnavailable, match="permission denied for schema"):
                     engine.projections.verify("audit_trail")

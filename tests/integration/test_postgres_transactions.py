@@ -12,14 +12,14 @@ import psycopg
 import pytest
 
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
-from dee_es.adapters.storage.postgres.session import COPY_ROWS, PostgresSession
+from dee_es.adapters.storage.postgres.session import COPY_ROWS, MANY_ROWS, PostgresSession
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Session
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import beside
 from tests.support.postgres import FreshPostgres
 
-FEW, MANY = 1, COPY_ROWS + 4
+FEW, SOME, MANY = 1, MANY_ROWS + 4, COPY_ROWS + 4
 _LOCK_IS_FREE = b"SELECT pg_try_advisory_xact_lock(4466543286)"
 
 
@@ -66,7 +66,9 @@ def _lock_is_free(other: psycopg.Connection) -> bool:
 
 
 @pytest.mark.parametrize("small", [True, False])
-@pytest.mark.parametrize("rows", [(FEW,), (MANY,), (FEW, MANY), (MANY, FEW), (FEW, FEW)])
+@pytest.mark.parametrize(
+    "rows", [(FEW,), (SOME,), (MANY,), (FEW, SOME, MANY), (MANY, SOME, FEW), (FEW, FEW)]
+)
 def test_nobody_sees_a_part_and_nobody_comes_between(
     store: PostgresStore, other: psycopg.Connection, rows: tuple[int, ...], small: bool
 ) -> None:
@@ -109,7 +111,7 @@ def test_who_had_to_wait_for_the_lock_does_nothing_else_while_it_has_it(
 
 
 @pytest.mark.parametrize("small", [True, False])
-@pytest.mark.parametrize("rows", [FEW, MANY])
+@pytest.mark.parametrize("rows", [FEW, SOME, MANY])
 @pytest.mark.parametrize("error", [_Broken, KeyboardInterrupt])
 def test_what_was_sent_before_an_error_is_taken_back(
     store: PostgresStore,
@@ -168,7 +170,7 @@ def test_an_interruption_at_the_last_statement_takes_back_those_before_it(
     _goes_on(store, other)
 
 
-@pytest.mark.parametrize("rows", [FEW, MANY])
+@pytest.mark.parametrize("rows", [FEW, SOME, MANY])
 def test_what_the_server_refuses_takes_all_with_it(
     store: PostgresStore, other: psycopg.Connection, rows: int
 ) -> None:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from dee_es import Contact, Engine
@@ -338,31 +337,6 @@ def test_what_others_fold_into_it_on_its_way_is_not_folded_again(
     assert done.comparison is not None
     assert done.comparison.same
     assert done.events == engine.health().position
-
-
-_STAGES = """
-SELECT relnamespace::regnamespace::text, count(*) FROM pg_class
-WHERE relkind = 'r' AND relpersistence = 't' AND relname LIKE 'stage_run_list%'
-GROUP BY relnamespace
-"""
-
-
-def test_one_rebuild_after_another_leaves_no_more_behind_than_the_first(
-    tmp_path: Path, fresh_postgres: Callable[[], str]
-) -> None:
-    """What a connection stages rows in costs each of its commits some time."""
-    url = fresh_postgres()
-    with engine_with(url, tmp_path / "keys.db", channel=MemoryChannel(fickle)) as engine:
-        prepare(engine)
-        keep_busy(engine, 600, seed=4)
-        for _ in range(4):
-            engine.projections.rebuild("run_list", page=200)
-            engine.projections.drop("run_list")
-        with psycopg.connect(url) as raw:
-            staged = dict(raw.execute(_STAGES).fetchall())
-        assert staged
-        # One for rows and one for counts, on each connection.
-        assert max(staged.values()) <= 2
 
 
 def test_kill_minus_nine(place: Place, engine: Engine) -> None:

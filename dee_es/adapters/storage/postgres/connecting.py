@@ -13,7 +13,16 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg.types.string import BytesBinaryDumper, StrBinaryDumper
 
 from dee_es.adapters.postgres_waits import PatientConnection
-from dee_es.adapters.storage.postgres.arrays import Integers, IntegersDumper, Texts, TextsDumper
+from dee_es.adapters.storage.postgres.arrays import (
+    Blobs,
+    BlobsDumper,
+    Booleans,
+    BooleansDumper,
+    Integers,
+    IntegersDumper,
+    Texts,
+    TextsDumper,
+)
 
 _PREPARED: Final = 400
 """Statements that a connection keeps prepared."""
@@ -37,6 +46,8 @@ _DUMPERS: Final = (
     (list, ListBinaryDumper),
     (Texts, TextsDumper),
     (Integers, IntegersDumper),
+    (Booleans, BooleansDumper),
+    (Blobs, BlobsDumper),
 )
 
 # Look-ups must go by key even where a plan was made while the tables were empty, so whole-table

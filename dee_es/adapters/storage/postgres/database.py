@@ -18,7 +18,7 @@ from psycopg_pool import PoolClosed
 
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
-from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession, last_answer
+from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
@@ -33,15 +33,12 @@ _APPEND_LOCK: Final = b"""
 SELECT pg_advisory_xact_lock(4466543286),
     set_config('plan_cache_mode', 'force_generic_plan', true)
 """
-# The same with BEGIN, for whoever wants to know whether it was free; OFFSET has it tried but once.
-_BEGIN_APPENDING: Final = (
-    BEGIN
-    + b""";
-SELECT set_config('plan_cache_mode', 'force_generic_plan', true);
-SELECT free, CASE WHEN NOT free THEN pg_advisory_xact_lock(4466543286) END
+# The same for whoever wants to know whether it was free; OFFSET has it tried but once.
+_TRY_APPEND_LOCK: Final = """
+SELECT free, CASE WHEN NOT free THEN pg_advisory_xact_lock(4466543286) END,
+    set_config('plan_cache_mode', 'force_generic_plan', true)
 FROM (SELECT pg_try_advisory_xact_lock(4466543286) AS free OFFSET 0) AS tried
 """
-)
 _BEGIN_SNAPSHOT: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # What is long on purpose; a connection that does nothing inside it is still cut off.
 _UNBOUNDED: Final = b"""
@@ -144,18 +141,18 @@ class PostgresDatabase(PostgresDatastore):
         """Nothing to register: the library's composite type is not used."""
 
     @contextmanager
-    def appending(self, small: bool = False) -> Iterator[Session]:
-        """See `Database.appending`. A small one is sent in a pipeline, with few round trips."""
+    def appending(self, small: bool = False, makes_tables: bool = False) -> Iterator[Session]:
+        """See `Database.appending`. A small one has fewer round trips."""
         with self._unavailable(), self._connection() as connection:
-            session = PostgresSession(connection, pipelined=small)
-            # A statement of its own: what follows must see what the last holder committed.
-            first = _APPEND_LOCK if small else _BEGIN_APPENDING
-            with self._rollback(connection), session.open(first, begins=not small) as told:
-                if not small:
-                    free, _ = last_answer(told)
-                    if not free:
-                        # Somebody else wants it again before long.
-                        beside.hurry()
+            # When tables change, the driver prepares all statements anew, and loses count of those
+            # that are under way.
+            session = PostgresSession(connection, pipelined=not makes_tables)
+            first = _APPEND_LOCK if small else BEGIN
+            with self._rollback(connection), session.open(first, begins=not small):
+                # A statement of its own: what follows must see what the last holder committed.
+                if not small and not session.ask(_TRY_APPEND_LOCK).fetchall()[0][0]:
+                    # Somebody else wants it again before long.
+                    beside.hurry()
                 yield session
 
     @contextmanager

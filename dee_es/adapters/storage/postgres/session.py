@@ -1,8 +1,9 @@
-"""One transaction on PostgreSQL: pipelined when small, binary COPY when large.
+"""One transaction on PostgreSQL: down a pipeline, but for the many rows that it copies at its end.
 
-What a small transaction writes travels as one statement: each statement costs both sides more than
-the row that it writes. For the same reason it has no BEGIN and no COMMIT: what goes down a pipeline
-is a transaction until the client asks for an end of it.
+Rows travel as columns, an array each, so that one statement writes or changes any number of them.
+What a small transaction writes is a single statement: each costs both sides more than the row that
+it writes. For the same reason it has no BEGIN and no COMMIT: what goes down a pipeline is a
+transaction until the client asks for an end of it.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from dee_es.adapters.postgres_waits import PatientConnection
-from dee_es.adapters.storage.postgres.arrays import as_arrays
-from dee_es.adapters.storage.postgres.schema import TYPES
+from dee_es.adapters.storage.postgres.arrays import as_arrays, as_columns
 from dee_es.adapters.storage.relational.session import Relation, Values, quoted
 from dee_es.core.projection import ColumnKind
 
 BEGIN: Final = b"BEGIN"
 _COMMIT: Final = b"COMMIT"
-COPY_ROWS: Final = 16
-"""From this many rows on, COPY is quicker than arrays, and a pipeline can no longer be trusted:
-the more is sent without reading, the nearer both sides come to waiting for each other."""
+MANY_ROWS: Final = 16
+"""From this many rows on, they are sent at once: the server is to begin while more is prepared."""
+COPY_ROWS: Final = 200
+"""From this many new rows on, COPY is quicker, although it has to wait for all before it."""
+_AT_ONCE: Final = 5_000
+"""Rows that one statement writes, at the most."""
 
-_Form = Literal["row", "arrays", "stage"]
+_Form = Literal["row", "arrays"]
 _Statement = Callable[[Relation, _Form], str]
 _TYPES: Final[dict[ColumnKind, str]] = {
     "text": "text",
@@ -46,22 +49,21 @@ class PostgresSession:
         self._pipelined = pipelined
         self._pipeline = ExitStack()
         self._explicit = False
-        self._stages: set[str] = set()
         # What is yet to be written, by table: of one statement's parts none sees another's rows.
         self._later: dict[str, tuple[str, Sequence[object]]] = {}
 
     @contextmanager
-    def open(self, first: bytes, *, begins: bool = True) -> Iterator[psycopg.Cursor[Any]]:
+    def open(self, first: bytes, *, begins: bool = True) -> Iterator[None]:
         """A transaction around what is done inside, with this as its first statement, which begins
-        it unless it is to be one by its pipeline alone; yields what that is answered. After an
-        error the connection has one that is to be rolled back."""
+        it unless it is to be one by its pipeline alone. After an error the connection has one that
+        is to be rolled back."""
         self._explicit = begins
         with self._pipeline:
             if self._pipelined:
                 self._pipeline.enter_context(self._connection.pipeline())
-            answer = self.run(first)
+            self.run(first)
             try:
-                yield answer
+                yield
                 if not self._explicit:
                     self._write_now()
             except BaseException:
@@ -72,7 +74,6 @@ class PostgresSession:
                 if not self._pipelined:
                     self._pipeline.enter_context(self._connection.pipeline())
                 self.run(_COMMIT)
-        self._connection.stages |= self._stages
 
     def _break_off(self) -> None:
         """After an error: nothing of this transaction may be committed."""
@@ -92,10 +93,11 @@ class PostgresSession:
             # Only now: who is interrupted before has none yet, and a second BEGIN does no harm.
             self._explicit = True
 
-    def run(self, statement: bytes) -> psycopg.Cursor[Any]:
-        """Send a statement that has no values; outside of a pipeline it may be several."""
+    def run(self, statement: bytes) -> None:
+        """Send a statement that has no values and no result of interest; outside of a pipeline it
+        may be several."""
         self._write_now()
-        return psycopg.RawCursor(self._connection, row_factory=tuple_row).execute(statement)
+        psycopg.RawCursor(self._connection).execute(statement)
 
     def ask(self, sql: str, params: Sequence[object] = ()) -> psycopg.Cursor[Any]:
         """See `Session.ask`; in a pipeline the statement is only under way when this returns."""
@@ -117,53 +119,37 @@ class PostgresSession:
     def insert(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.insert`."""
         if len(rows) < COPY_ROWS:
-            self._few(relation, rows, _insert)
+            self._write(relation, rows, _insert)
         else:
-            self._copy(relation, relation.name, rows)
+            self._copy(relation, rows)
 
     def update(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.update`."""
-        self._merge(relation, rows, _update)
+        self._write(relation, rows, _update)
 
     def upsert(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.upsert`."""
-        self._merge(relation, rows, _upsert)
+        self._write(relation, rows, _upsert)
 
     def add(self, relation: Relation, rows: Sequence[Values]) -> None:
         """See `Session.add`."""
-        self._merge(relation, rows, _add)
+        self._write(relation, rows, _add)
 
-    def _merge(
-        self,
-        relation: Relation,
-        rows: Sequence[Values],
-        statement: _Statement,
-    ) -> None:
-        if len(rows) < COPY_ROWS:
-            self._few(relation, rows, statement)
-            return
-        self._write_now(relation.name)
-        self._leave_pipeline()
-        stage = _stage_name(relation)
-        if stage in self._stages:
-            # Another batch of the same transaction starts from an empty stage.
-            self._execute(_empty_stage(relation))
-        elif stage not in self._connection.stages:
-            self._execute(_stage(relation))
-        self._stages.add(stage)
-        self._copy(relation, stage, rows)
-        self._execute(_numbered(statement(relation, "stage")))
-
-    def _few(self, relation: Relation, rows: Sequence[Values], statement: _Statement) -> None:
+    def _write(self, relation: Relation, rows: Sequence[Values], statement: _Statement) -> None:
         if len(rows) == 1:
             self.change(relation.name, statement(relation, "row"), rows[0])
-        else:
-            self.change(relation.name, statement(relation, "arrays"), _arrays(rows))
+            return
+        kinds = [kind for _, kind in relation.columns]
+        for start in range(0, len(rows), _AT_ONCE):
+            columns = as_columns(kinds, rows[start : start + _AT_ONCE])
+            self.change(relation.name, statement(relation, "arrays"), columns)
+        if len(rows) >= MANY_ROWS:
+            self._write_now()
 
-    def _copy(self, relation: Relation, target: str, rows: Sequence[Values]) -> None:
-        self._write_now(target)
+    def _copy(self, relation: Relation, rows: Sequence[Values]) -> None:
+        self._write_now(relation.name)
         self._leave_pipeline()
-        with self._cursor().copy(_copy_statement(relation, target)) as copy:
+        with self._cursor().copy(_copy_statement(relation)) as copy:
             copy.set_types([_TYPES[kind] for _, kind in relation.columns])
             write_row = copy.write_row
             for row in rows:
@@ -185,20 +171,7 @@ class PostgresSession:
         return cursor
 
 
-def last_answer(told: psycopg.Cursor[Any]) -> tuple[Any, ...]:
-    """The row that the last of several statements was answered."""
-    while told.nextset():
-        pass
-    (answer,) = told.fetchall()
-    return tuple(answer)
-
-
 # The statements below are built from declared identifiers alone; no value is ever part of a text.
-
-
-def _arrays(rows: Sequence[Values]) -> list[list[Any]]:
-    """Rows as columns: one statement then serves any number of rows."""
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 @lru_cache(maxsize=1024)
@@ -225,8 +198,6 @@ def _source(relation: Relation, form: _Form) -> str:
             return f"(VALUES ({', '.join(f'?::{kind}' for kind in types)}))"
         case "arrays":
             return f"unnest({', '.join(f'?::{kind}[]' for kind in types)})"
-        case "stage":
-            return quoted(_stage_name(relation))
 
 
 @lru_cache(maxsize=256)
@@ -262,25 +233,7 @@ def _on_conflict(relation: Relation, changes: str) -> str:
     return f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
 
 
-def _stage_name(relation: Relation) -> str:
-    return f"stage_{relation.shape or relation.name}"
-
-
 @lru_cache(maxsize=256)
-def _stage(relation: Relation) -> bytes:
-    # Made once on each connection, and emptied by every commit; there all stages cost their time
-    # that a connection has, so that those of a shape share one. It may be there already, made by a
-    # transaction of which nobody knows whether it was committed.
-    columns = ", ".join(f"{quoted(name)} {TYPES[kind]}" for name, kind in relation.columns)
-    stage = f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(_stage_name(relation))} ({columns})"
-    return f"{stage} ON COMMIT DELETE ROWS".encode()
-
-
-@lru_cache(maxsize=256)
-def _empty_stage(relation: Relation) -> bytes:
-    return f"TRUNCATE {quoted(_stage_name(relation))}".encode()
-
-
-@lru_cache(maxsize=256)
-def _copy_statement(relation: Relation, target: str) -> bytes:
-    return f"COPY {quoted(target)} ({relation.listed}) FROM STDIN (FORMAT BINARY)".encode()
+def _copy_statement(relation: Relation) -> bytes:
+    target = f"{quoted(relation.name)} ({relation.listed})"
+    return f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()

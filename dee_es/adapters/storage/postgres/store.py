@@ -88,7 +88,7 @@ class PostgresStore(RelationalStore, PostgresApplicationRecorder):
         self.database.require_utf8()
         if self._is_current():
             return
-        with self.database.appending() as session:
+        with self.database.appending(makes_tables=True) as session:
             migrate(session, MIGRATIONS)
 
     def _is_current(self) -> bool:

@@ -23,13 +23,11 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Relation:
-    """A table as a writer sees it: its name, its columns with their kinds, and its key; `shape`
-    names what other tables with the very same columns share with it, if there may be any."""
+    """A table as a writer sees it: its name, its columns with their kinds, and its key."""
 
     name: str
     columns: tuple[tuple[str, ColumnKind], ...]
     key: tuple[str, ...]
-    shape: str = ""
 
     def __hash__(self) -> int:
         # Statements are cached by relation; a name stands for one shape within a program.
@@ -95,10 +93,13 @@ class Database(Protocol):
         """SQL for the database's own clock, in ms since 1970 UTC."""
         ...
 
-    def appending(self, small: bool = False) -> AbstractContextManager[Session]:
+    def appending(
+        self, small: bool = False, makes_tables: bool = False
+    ) -> AbstractContextManager[Session]:
         """A transaction that holds the append lock; commits at the end, rolls back on an error.
 
-        `small` promises few rows, so that the backend may choose its path of least latency.
+        `small` promises few rows, so that the backend may choose its path of least latency; tables
+        may be made and dropped only if `makes_tables` says so.
         """
         ...
 

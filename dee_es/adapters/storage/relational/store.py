@@ -336,16 +336,7 @@ class RelationalStore(RelationalCalls):
 
 
 def _save(session: Session, batch: decide.Batch) -> None:
-    """Write the batch's rows, all but the head of the log."""
-    for relation, rows in (
-        (sql.EVENTS, batch.events),
-        (sql.HEADS, decide.head_values(batch.new_heads)),
-        (sql.CONTACT_KEYS, batch.keys),
-        (sql.EVENT_IDS, batch.event_ids),
-        (sql.LATE_RUNS, batch.late_runs),
-    ):
-        if rows:
-            session.insert(relation, rows)
+    """Write the batch's rows, all but the head of the log; what may be many new ones comes last."""
     if batch.moved_heads:
         session.update(sql.HEADS, decide.head_values(batch.moved_heads))
     for key in sorted(batch.lift):
@@ -357,6 +348,15 @@ def _save(session: Session, batch: decide.Batch) -> None:
     counts = decide.count_values(batch.counts)
     if counts:
         session.add(sql.COUNTERS, counts)
+    for relation, rows in (
+        (sql.EVENT_IDS, batch.event_ids),
+        (sql.LATE_RUNS, batch.late_runs),
+        (sql.CONTACT_KEYS, batch.keys),
+        (sql.HEADS, decide.head_values(batch.new_heads)),
+        (sql.EVENTS, batch.events),
+    ):
+        if rows:
+            session.insert(relation, rows)
 
 
 def _log_head(rows: list[Any]) -> LogHead:

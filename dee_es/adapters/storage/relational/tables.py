@@ -21,7 +21,7 @@ RowT = TypeVar("RowT", bound=Row)
 def rows_relation(table: Table[Any]) -> Relation:
     """The relation that holds the table's rows."""
     columns = tuple((column.name, column.kind) for column in table.columns)
-    return Relation(table.physical_name, columns, (table.key,), _shape(table))
+    return Relation(table.physical_name, columns, (table.key,))
 
 
 @lru_cache(maxsize=256)
@@ -31,13 +31,7 @@ def counts_relation(table: Table[Any]) -> Relation:
         f"{table.physical_name}_counts",
         (*table.counted, ("n", "integer")),
         key=tuple(name for name, _ in table.counted),
-        shape=f"{_shape(table)}_counts",
     )
-
-
-def _shape(table: Table[Any]) -> str:
-    """What all builds of a version have in common."""
-    return f"{table.name}_v{table.version}"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class RelationalViews:
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:
         """See `Views.transaction`."""
-        with self.database.appending() as session:
+        with self.database.appending(makes_tables=True) as session:
             yield Tables(session, self.dialect)
 
     @contextmanager

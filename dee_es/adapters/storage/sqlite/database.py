@@ -68,8 +68,8 @@ class SqliteDatabase(SQLiteDatastore):
                 connection.close()
 
     @contextmanager
-    def appending(self, small: bool = False) -> Iterator[Session]:
-        """See `Database.appending`; `small` makes no difference here."""
+    def appending(self, small: bool = False, makes_tables: bool = False) -> Iterator[Session]:
+        """See `Database.appending`; neither makes a difference here."""
         with self._unavailable(), self._turn(), self.get_connection() as connection:
             cursor = _cursor(connection)
             # Whoever is interrupted while waiting for the lock hears of it when it has the lock.

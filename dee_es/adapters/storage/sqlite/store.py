@@ -48,7 +48,7 @@ class SqliteStore(RelationalStore, SQLiteApplicationRecorder):
 
     def create_table(self) -> None:
         """Bring the schema up to date."""
-        with self.database.appending() as session:
+        with self.database.appending(makes_tables=True) as session:
             migrate(session, MIGRATIONS)
 
     def insert_events(
