@@ -20,6 +20,7 @@ from dee_es.ports import beside
 from tests.support.postgres import FreshPostgres
 
 FEW, SOME, MANY = 1, MANY_ROWS + 4, COPY_ROWS + 4
+_LOCK_IS_WANTED = b"SELECT bool_or(NOT granted) FROM pg_locks WHERE locktype = 'advisory'"
 _LOCK_IS_FREE = b"SELECT pg_try_advisory_xact_lock(4466543286)"
 
 
@@ -99,7 +100,8 @@ def test_who_had_to_wait_for_the_lock_does_nothing_else_while_it_has_it(
         if contended:
             assert _lock_is_free(other), "and is taken by asking"
         begun = beside.begin(append)
-        beside.go_on()
+        while contended and other.execute(_LOCK_IS_WANTED).fetchone() == (False,):
+            beside.go_on()
     did_something_else = False
     while not begun.done:
         time.sleep(0.001)
