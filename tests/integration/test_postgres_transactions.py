@@ -20,7 +20,10 @@ from dee_es.ports import beside
 from tests.support.postgres import FreshPostgres
 
 FEW, SOME, MANY = 1, MANY_ROWS + 4, COPY_ROWS + 4
-_LOCK_IS_WANTED = b"SELECT bool_or(NOT granted) FROM pg_locks WHERE locktype = 'advisory'"
+_LOCK_IS_WANTED = b"""
+SELECT bool_or(NOT granted) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND datname = current_database()
+"""
 _LOCK_IS_FREE = b"SELECT pg_try_advisory_xact_lock(4466543286)"
 
 
