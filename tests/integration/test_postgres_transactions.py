@@ -18,6 +18,7 @@ from dee_es.adapters.storage.relational.session import Session
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import beside
 from tests.support.postgres import FreshPostgres
+from tests.support.waiting import eventually
 
 FEW, SOME, MANY = 1, MANY_ROWS + 4, COPY_ROWS + 4
 _LOCK_IS_WANTED = b"""
@@ -65,6 +66,12 @@ def _there(other: psycopg.Connection) -> int:
     return int(row[0])
 
 
+def _is_wanted(other: psycopg.Connection) -> bool:
+    """Whether somebody waits for the lock, as this thread may once it has looked."""
+    beside.go_on()
+    return other.execute(_LOCK_IS_WANTED).fetchone() == (True,)
+
+
 def _lock_is_free(other: psycopg.Connection) -> bool:
     return other.execute(_LOCK_IS_FREE).fetchone() == (True,)
 
@@ -103,8 +110,9 @@ def test_who_had_to_wait_for_the_lock_does_nothing_else_while_it_has_it(
         if contended:
             assert _lock_is_free(other), "and is taken by asking"
         begun = beside.begin(append)
-        while contended and other.execute(_LOCK_IS_WANTED).fetchone() == (False,):
-            beside.go_on()
+        if contended:
+            eventually(lambda: _is_wanted(other), "nobody wanted the lock")
+            assert not begun.done
     did_something_else = False
     while not begun.done:
         time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""PostgreSQL: many processes, one append lock, binary COPY for what is large."""
+"""PostgreSQL: many processes, one append lock, rows as arrays down a pipeline."""
 
 from dee_es.adapters.storage.postgres.store import PostgresStore, PostgresViews, open_postgres
 
