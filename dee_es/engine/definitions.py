@@ -17,14 +17,15 @@ from dee_es.core.plans.plan import ExecutionPlan, missing_references
 from dee_es.core.runs.rendering import unrenderable
 from dee_es.core.runs.rules import RULES
 from dee_es.core.values import check_id
+from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
+from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict, InvalidInput, PlanNotFound, PlanValidationError
-from dee_es.ports import Committed, Conflict, EventStore, Head, StreamAppend, Unit
+from dee_es.errors import InvalidInput, PlanNotFound, PlanValidationError
+from dee_es.ports import EventStore, Head, StreamAppend, Unit
 
 SENDER_ID: Final = "default"
 POLICY_ID: Final = "default"
-_ATTEMPTS: Final = 10
 _KNOWN_PLANS: Final = 64
 
 _PUBLISHED: Final[dict[str, type[e.Published]]] = {
@@ -44,12 +45,12 @@ class Definitions:
         store: EventStore,
         journal: Journal,
         clock: EngineClock,
-        commit: Callable[[list[Unit]], list[Committed | Conflict]],
+        committer: Committer,
     ) -> None:
         self._store = store
         self._journal = journal
         self._clock = clock
-        self._commit = commit
+        self._committer = committer
         self._versions: dict[tuple[str, str, int], e.Published] = {}
         self._materials: dict[tuple[Hashable, ...], Materials] = {}
         self._last: tuple[tuple[str, int, e.Pins], Materials] | None = None
@@ -69,22 +70,21 @@ class Definitions:
         """Publish unless it equals the latest version; returns the version that holds it."""
         stream = definition_stream(kind, check_id(f"{kind} id", definition_id))
         event = _PUBLISHED[kind](dict(definition), dict(metadata or {}))
-        for _ in range(_ATTEMPTS):
-            rows = self._store.read_stream(stream)
+
+        def look() -> Standing[int] | Wanted[int]:
+            rows, given = self._store.read_stream(stream), meta()
             opened = self._journal.open(rows)
             if opened and _published(opened[-1]).definition == event.definition:
-                return opened[-1].version
-            again = _published_by(opened, meta().command_id, event.definition)
+                return Standing(opened[-1].version)
+            again = _published_by(opened, given.command_id, event.definition)
             if again is not None:
-                return again
+                return Standing(again)
             previous = checksum_of(rows[-1]) if rows else GENESIS
-            given = meta()
             sealed = self._journal.seal(stream, len(rows), previous, [event], given, None)
             unit = Unit((StreamAppend(stream, len(rows), sealed),), min_tick=given.tick)
-            if isinstance(self._commit([unit])[0], Committed):
-                return len(rows) + 1
-            self._clock.refresh()
-        raise ConcurrencyConflict(f"{kind} {definition_id!r} kept being published; try again")
+            return Wanted(unit, lambda _: len(rows) + 1)
+
+        return settle(self._committer, self._clock, look, f"{kind} {definition_id!r}")
 
     def publish_plan(self, plan: ExecutionPlan, meta: Callable[[], e.Meta]) -> ExecutionPlan:
         """Publish a plan whose templates and scripts are there, and whose own texts can become

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.views import RunFilter
+from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.models import BulkChange, OnChange
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
-from dee_es.engine.transact import MAX_ATTEMPTS, Runs
-from dee_es.errors import InvalidTransition
+from dee_es.engine.transact import Decided, Runs
+from dee_es.errors import InvalidTransition, StoreUnavailable
 from dee_es.ports import Committed, Conflict, Unit
 
 _PAGE: Final = 500
@@ -100,35 +101,62 @@ class Lifecycle:
         meta: Meta,
         result: BulkChange,
     ) -> None:
-        left = list(numbered)
+        """Change a page of runs in one transaction, and again those that have moved meanwhile.
 
-        def unreadable(*_: object) -> None:
-            result.errors += 1
-
-        for _ in range(MAX_ATTEMPTS):
-            given = meta()
-            units: list[Unit] = []
-            after: list[LoadedRun] = []
-            for run in self._runs.load_readable(left, unreadable).values():
-                if given.command_id in run.state.command_ids:
-                    result.changed += 1
-                    continue
-                try:
-                    decided = self._runs.decide(run, make(given, numbered[run.state.run_id]))
-                except InvalidTransition:
-                    # Its status changed between the listing and now, without our doing.
-                    result.errors += 1
-                    continue
-                assert decided is not None, "a command of a person is always an event"
-                units.append(Unit(decided.unit.appends, min_tick=given.tick))
-                after.append(decided.after)
-            results = self._runs.committer.commit(units) if units else []
-            settled = list(zip(after, results, strict=True))
-            done = [run for run, outcome in settled if isinstance(outcome, Committed)]
-            self._runs.remember(done)
-            result.changed += len(done)
+        Raises `StoreUnavailable` if it failed, and nothing of it is in the log.
+        """
+        left, lost = list(numbered), None
+        for _ in range(ATTEMPTS):
+            given, before = meta(), result.changed
+            decided = self._decided(left, numbered, make, given, result)
+            left = [each.after.state.run_id for each in decided]
+            if lost is not None and left and result.changed == before:
+                raise lost
+            lost = None
+            units = [Unit(each.unit.appends, min_tick=given.tick) for each in decided]
+            try:
+                outcomes = self._runs.committer.commit(units) if units else []
+            except StoreUnavailable as error:
+                # The commit may have happened although its answer was lost; the log knows.
+                lost = error
+                continue
+            settled = [(each.after, done) for each, done in zip(decided, outcomes, strict=True)]
+            changed = [after for after, outcome in settled if isinstance(outcome, Committed)]
+            self._runs.remember(changed)
+            result.changed += len(changed)
             left = [run.state.run_id for run, outcome in settled if isinstance(outcome, Conflict)]
             if not left:
                 return
             self._runs.clock.refresh()
+        if lost is not None:
+            raise lost
         result.errors += len(left)
+
+    def _decided(
+        self,
+        run_ids: Sequence[str],
+        numbered: Mapping[str, int],
+        make: Callable[[e.Meta, int], c.RunCommand],
+        given: e.Meta,
+        result: BulkChange,
+    ) -> list[Decided]:
+        """What the command leads to for each of the runs; counts those that it has changed before,
+        and those that it cannot change."""
+
+        def unreadable(*_: object) -> None:
+            result.errors += 1
+
+        found = []
+        for run in self._runs.load_readable(run_ids, unreadable).values():
+            if given.command_id in run.state.command_ids:
+                result.changed += 1
+                continue
+            try:
+                decided = self._runs.decide(run, make(given, numbered[run.state.run_id]))
+            except InvalidTransition:
+                # Its status changed between the listing and now, without our doing.
+                result.errors += 1
+                continue
+            assert decided is not None, "a command of a person is always an event"
+            found.append(decided)
+        return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from msgspec import Struct
 
@@ -17,21 +16,11 @@ from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
 from dee_es.engine.log.missing import missing_run
+from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.run_cache import LoadedRun, RunCache
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
-from dee_es.ports import (
-    Committed,
-    EventStore,
-    Head,
-    StoredRow,
-    StreamAppend,
-    Unit,
-    beside,
-)
-
-MAX_ATTEMPTS: Final = 10
-"""How often a decision is made anew before the caller hears of the conflict."""
+from dee_es.errors import DeeError, MasterKeyRotated, StoreUnavailable
+from dee_es.ports import Committed, EventStore, Head, StoredRow, StreamAppend, Unit, beside
 
 
 class Decided(Struct, frozen=True, gc=False):
@@ -180,28 +169,22 @@ class Runs:
         """Apply a caller's command to a run, deciding again on every conflict.
 
         A command whose id the run has already seen is not applied twice: its first effect stands.
-        Raises `RunNotFound`, `InvalidTransition`, and `ConcurrencyConflict` after ten attempts.
+        Raises `RunNotFound`, `InvalidTransition`, and what `settle` raises.
         """
-        lost: StoreUnavailable | None = None
-        for _ in range(MAX_ATTEMPTS):
-            loaded = self.load(run_id)
-            given = meta()
+
+        def look() -> Standing[LoadedRun] | Wanted[LoadedRun]:
+            loaded, given = self.load(run_id), meta()
             if given.command_id in loaded.state.command_ids:
-                return loaded
-            if lost is not None:
-                raise lost
+                return Standing(loaded)
             decided = self.decide(loaded, make(given))
             if decided is None:
-                return loaded
-            after, unit = decided.after, Unit(decided.unit.appends, min_tick=given.tick)
-            try:
-                result = self.committer.commit([unit])[0]
-            except StoreUnavailable as error:
-                # The commit may have happened although its answer was lost; the log knows.
-                lost = error
-                continue
-            if isinstance(result, Committed):
+                return Standing(loaded)
+            after = decided.after
+
+            def changed(_: Committed) -> LoadedRun:
                 self.remember([after])
                 return after
-            self.clock.refresh()
-        raise ConcurrencyConflict(f"run {run_id} kept changing under the command; try again")
+
+            return Wanted(Unit(decided.unit.appends, min_tick=given.tick), changed)
+
+        return settle(self.committer, self.clock, look, f"run {run_id}")

@@ -137,9 +137,7 @@ class ApiBase:
 
     def _runs_and_contacts(self, parts: Parts) -> None:
         store, journal, committer = parts.store, self._journal, self._committer
-        self._definitions = Definitions(
-            store, journal, self.clock, lambda units: committer.commit(units)
-        )
+        self._definitions = Definitions(store, journal, self.clock, committer)
         self._runs = Runs(store, journal, self._definitions, self.clock, committer)
         self._system_log = SystemLog(store, journal, committer, self.clock)
         self._queries = Queries(

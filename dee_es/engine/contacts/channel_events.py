@@ -24,9 +24,10 @@ from dee_es.core.runs.channel_events import ends_runs, meaning
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.contacts.suppression import Contacts, listed_by
 from dee_es.engine.log.journal import checksum_of
+from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
-from dee_es.engine.transact import MAX_ATTEMPTS, Runs
+from dee_es.engine.transact import Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, RunNotFound, StoreUnavailable
 from dee_es.ports import Committed, Conflict, KeyStore, StreamAppend, Suppression, Unit
 
@@ -111,7 +112,7 @@ class ChannelEvents:
         """
         outcomes: dict[int, Outcome] = {}
         waiting = dict(enumerate(events))
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             self._set_known_aside(waiting, outcomes)
             if waiting:
                 self._round(waiting, outcomes, meta())

@@ -23,10 +23,9 @@ from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
+from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import (
-    Committed,
     Consent,
     EventStore,
     KeyStore,
@@ -37,7 +36,6 @@ from dee_es.ports import (
     Unit,
 )
 
-_ATTEMPTS: Final = 10
 _COUNTED: Final = 32
 """Hex digits of a digest by which sends are counted: 128 bits tell addresses apart."""
 
@@ -207,22 +205,22 @@ class Contacts:
         meta: Callable[[], e.Meta],
     ) -> bool:
         stream = contact_stream(contact_id)
-        for _ in range(_ATTEMPTS):
+
+        def look() -> Standing[bool] | Wanted[bool]:
             given = meta()
             rows = self._store.read_stream(stream)
             state = contact_state.fold(self._journal.open(rows))
             if given.command_id in state.command_ids:
-                return True
+                return Standing(True)
             events = decide(state)
             if not events:
-                return False
+                return Standing(False)
             unit = self.unit(stream, rows, events, given)
             if unit.unsuppress:
                 unit = self._sparing(unit, contact_id)
-            if isinstance(self._committer.commit([unit])[0], Committed):
-                return True
-            self._clock.refresh()
-        raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
+            return Wanted(unit, lambda _: True)
+
+        return settle(self._committer, self._clock, look, f"contact {contact_id!r}")
 
     def unit(
         self, stream: str, rows: Sequence[StoredRow], events: Iterable[e.Event], meta: e.Meta

@@ -15,9 +15,9 @@ from dee_es.core.ids import contact_stream
 from dee_es.engine.contacts.suppression import Contacts, on_the_list
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal
+from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.engine.transact import MAX_ATTEMPTS
-from dee_es.errors import ConcurrencyConflict
+from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import Committed, EventStore, StoredRow, Suppression, Unit
 
 
@@ -71,19 +71,31 @@ class SuppressionImport:
         """Put a batch on the list in one transaction; returns how many were not on it yet.
 
         Entries about one contact follow each other in transactions of their own. Raises
-        `ConcurrencyConflict` if others keep changing the same contacts.
+        `ConcurrencyConflict` if others keep changing the same contacts, and `StoreUnavailable` if a
+        commit failed of which the log knows nothing.
         """
         added, left, refused = 0, list(entries), 0
+        lost: tuple[StoreUnavailable, int] | None = None
         while left:
             now, later = _first_of_each(left)
             units = self._units(now, meta())
-            results = self._committer.commit(list(units.values())) if units else []
+            if lost is not None:
+                error, asked = lost
+                if len(units) == asked:
+                    raise error
+                added, lost = added + asked - len(units), None
+            try:
+                results = self._committer.commit(list(units.values())) if units else []
+            except StoreUnavailable as failed:
+                # The commit may have happened although its answer was lost; the list knows.
+                lost = failed, len(units)
+                continue
             done = [isinstance(result, Committed) for result in results]
             added += sum(done)
             again = [entry for entry, fine in zip(units, done, strict=True) if not fine]
             if again:
                 refused += 1
-                if refused == MAX_ATTEMPTS:
+                if refused == ATTEMPTS:
                     raise ConcurrencyConflict("others keep changing these contacts; try again")
                 self._clock.refresh()
             left = [now[place] for place in again] + later

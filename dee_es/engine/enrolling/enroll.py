@@ -27,9 +27,10 @@ from dee_es.engine.enrolling.parts import (
 from dee_es.engine.enrolling.pipeline import Pipeline
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.committing import Proposal
+from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
 from dee_es.engine.run_cache import LoadedRun
-from dee_es.engine.transact import MAX_ATTEMPTS, Runs
+from dee_es.engine.transact import Runs
 from dee_es.errors import (
     AlreadyEnrolled,
     ConcurrencyConflict,
@@ -70,7 +71,7 @@ class Enrollment:
             return self._begun_in_time(plan, person, start_tick, now), None
         order = self._order(plan, checked, meta, start_tick, take_over=True, fixed=False)
         concerned = self._admission.concerns(order, [person])
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             batch = Batch()
 
             def units_of(now: Situation) -> Sequence[Unit]:
@@ -218,7 +219,7 @@ class Enrollment:
             for person, refusal in refusals
             if refusal.reason == "suppressed"
         }
-        for _ in range(MAX_ATTEMPTS if suppressed else 0):
+        for _ in range(ATTEMPTS if suppressed else 0):
             units = self._contacts.refusals(list(suppressed.items()), order.plan.id, order.meta())
             if not units:
                 return

@@ -14,8 +14,9 @@ from dee_es.core.contact import Person
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
 from dee_es.engine.enrolling.parts import Part, PartDone, contacts_of
 from dee_es.engine.interpreter import seldom_collected
+from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.models import Refusal
-from dee_es.engine.transact import MAX_ATTEMPTS, Runs
+from dee_es.engine.transact import Runs
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict
 from dee_es.ports.beside import Begun
@@ -113,7 +114,7 @@ class Pipeline:
         except StoreUnavailable:
             results = self._after_lost_answer(batch)
         created = 0
-        for attempt in range(MAX_ATTEMPTS + 1):
+        for attempt in range(ATTEMPTS + 1):
             self._record(self._order, batch.refusals)
             refusals += [refusal for _, refusal in batch.refusals]
             again = [
@@ -124,7 +125,7 @@ class Pipeline:
             created += len(batch.taken_over) + len(results) - len(again)
             if not again:
                 break
-            if attempt < MAX_ATTEMPTS:
+            if attempt < ATTEMPTS:
                 self._runs.clock.refresh()
                 batch = self._admission.prepare(self._order, again)
                 results = self._runs.committer.commit(batch.units) if batch.units else []

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from dee_es.core import events as e
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
+from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict, IntegrityViolation, UnknownEventVersion
-from dee_es.ports import Committed, EventStore, StreamAppend, Unit
+from dee_es.errors import IntegrityViolation, UnknownEventVersion
+from dee_es.ports import EventStore, StreamAppend, Unit
 
+AnswerT = TypeVar("AnswerT")
 _ATTEMPTS: Final = 20
+"""More than elsewhere: one stream is shared by all who sign, export, hold and archive."""
 _RECENT: Final = 8
 """Rows at the end among which a repeated command is looked for."""
 
@@ -44,7 +47,8 @@ class SystemLog:
         bytes then. Reads the end of the stream only. Raises `ConcurrencyConflict` if others kept
         appending.
         """
-        for _ in range(_ATTEMPTS):
+
+        def look() -> Standing[int] | Wanted[int]:
             head = self._store.heads([SYSTEM_STREAM])[SYSTEM_STREAM]
             given = meta()
             for row in self._store.read_stream(SYSTEM_STREAM, max(0, head.version - _RECENT)):
@@ -53,11 +57,11 @@ class SystemLog:
                     known = self._journal.open_one(row)
                     same = _digest(known.event) == _digest(event)
                     if known.meta.command_id == given.command_id and same:
-                        return row.position
-            done = self._append(head.version, head.checksum, event, given, ())
-            if done is not None:
-                return done.position
-        raise _contended()
+                        return Standing(row.position)
+            append = self._append_behind(head.version, head.checksum, event, given)
+            return Wanted(Unit((append,), min_tick=given.tick), lambda done: done.position)
+
+        return self._settled(look)
 
     def decide(
         self,
@@ -70,7 +74,8 @@ class SystemLog:
         What the same command recorded before is returned instead. Raises what `choose` and `guard`
         raise, and `ConcurrencyConflict` if others kept appending.
         """
-        for _ in range(_ATTEMPTS):
+
+        def look() -> Standing[e.RecordedEvent] | Wanted[e.RecordedEvent]:
             # Before the history is read: what comes later is then noticed by one of the two.
             others = guard()
             rows = self._store.read_stream(SYSTEM_STREAM)
@@ -78,42 +83,29 @@ class SystemLog:
             given = meta()
             for known in reversed(history):
                 if known.meta.command_id == given.command_id:
-                    return known
-            event = choose(history)
-            done = self._append(len(rows), checksum_of(rows[-1]), event, given, others)
-            if done is not None:
-                return done
-        raise _contended()
+                    return Standing(known)
+            append = self._append_behind(len(rows), checksum_of(rows[-1]), choose(history), given)
+            unit = Unit((append, *others), min_tick=given.tick)
+            return Wanted(unit, lambda done: append.events[0].recorded(done.position))
+
+        return self._settled(look)
+
+    def _settled(self, look: Callable[[], Standing[AnswerT] | Wanted[AnswerT]]) -> AnswerT:
+        return settle(self._committer, self._clock, look, "the system's own stream", _ATTEMPTS)
 
     def append_of(self, event: e.Event, meta: e.Meta) -> StreamAppend:
         """What appends an event in a unit with other things; that is refused if somebody else
         appends before."""
         head = self._store.heads([SYSTEM_STREAM])[SYSTEM_STREAM]
-        sealed = self._journal.seal(SYSTEM_STREAM, head.version, head.checksum, [event], meta, None)
-        return StreamAppend(SYSTEM_STREAM, head.version, sealed)
+        return self._append_behind(head.version, head.checksum, event, meta)
 
-    def _append(
-        self,
-        version: int,
-        previous: bytes,
-        event: e.Event,
-        meta: e.Meta,
-        others: tuple[StreamAppend, ...],
-    ) -> e.RecordedEvent | None:
-        """The event as recorded; None if somebody else has appended since."""
+    def _append_behind(
+        self, version: int, previous: bytes, event: e.Event, meta: e.Meta
+    ) -> StreamAppend:
         sealed = self._journal.seal(SYSTEM_STREAM, version, previous, [event], meta, None)
-        append = StreamAppend(SYSTEM_STREAM, version, sealed)
-        result = self._committer.commit([Unit((append, *others), min_tick=meta.tick)])[0]
-        if isinstance(result, Committed):
-            return sealed[0].recorded(result.position)
-        self._clock.refresh()
-        return None
+        return StreamAppend(SYSTEM_STREAM, version, sealed)
 
 
 def _digest(event: e.Event) -> str:
     """The SHA-256 (hex) of what was given out; empty if nothing was."""
     return event.digest if isinstance(event, e.LogExported) else ""
-
-
-def _contended() -> ConcurrencyConflict:
-    return ConcurrencyConflict("the system's own stream kept changing; try again")

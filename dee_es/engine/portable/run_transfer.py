@@ -16,13 +16,13 @@ from dee_es.core.runs.run import fold
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
+from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.portable.run_file import FORMAT, RunFile, continues
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, RunNotFound
+from dee_es.errors import IntegrityViolation, InvalidInput, RunNotFound
 from dee_es.ports import (
     NO_KEY,
-    Committed,
     EventStore,
     KeyStore,
     SealedEvent,
@@ -31,7 +31,6 @@ from dee_es.ports import (
     Unit,
 )
 
-_ATTEMPTS = 10
 _LAST_MS: Final = int(LAST_DAY.timestamp() * 1000)
 
 
@@ -90,9 +89,9 @@ class RunTransfer:
 
     # --- in ---------------------------------------------------------------------------------------
 
-    def take_in(self, file: RunFile, digest: str, meta: Callable[[], e.Meta]) -> bool:
+    def take_in(self, file: RunFile, digest: str, meta: Callable[[], e.Meta]) -> None:
         """Add the run and the definitions that are not there yet, and the record of that, all at
-        once; False if it was there already. `digest` is the SHA-256 (hex) of the file.
+        once, unless the run is there already. `digest` is the SHA-256 (hex) of the file.
 
         Raises `InvalidInput` if time here is another, if something else stands under one of its
         ids, or if its keys do not open it; nothing is added to the log then.
@@ -105,27 +104,27 @@ class RunTransfer:
                 f"--resolution-ms {file.resolution_ms}",
             )
         contact_id = self._checked(file)
-        for _ in range(_ATTEMPTS):
+        owners = tuple((contact_id, key_id) for key_id in file.keys if key_id != NO_KEY)
+
+        def look() -> Standing[None] | Wanted[None]:
             appends = [
                 append for rows in file.streams if (append := self._append(rows)) is not None
             ]
             if not any(append.stream_id == file.run_id for append in appends):
-                return False
+                return Standing(None)
+            own = self._store.contact_keys([contact_id])
+            if len({*own.items(), *owners}) > 1:
+                raise InvalidInput(
+                    "keys", f"contact {contact_id!r} has another key here; use an empty database"
+                )
             self._adopt(file)
-            owners = tuple((contact_id, key_id) for key_id in file.keys if key_id != NO_KEY)
             given = meta()
             # Before the run, whose ticks may be later than the one now.
             record = self._system.append_of(_imported(file, appends, digest), given)
             unit = Unit((record, *appends), min_tick=given.tick, contact_keys=owners)
-            result = self._committer.commit([unit])[0]
-            if isinstance(result, Committed):
-                return True
-            self._clock.refresh()
-            if result.kind == "key":
-                raise InvalidInput(
-                    "keys", f"contact {contact_id!r} has another key here; use an empty database"
-                )
-        raise ConcurrencyConflict("the database kept changing; try again")
+            return Wanted(unit, lambda _: None)
+
+        settle(self._committer, self._clock, look, f"run {file.run_id}")
 
     def _checked(self, file: RunFile) -> str:
         """The contact of the run, whose events must be those of one."""

@@ -25,16 +25,16 @@ from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.log.missing import archived_runs
+from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.queries import Queries
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.certificate import Certificates, file_name
 from dee_es.engine.retention.holds import Holds
 from dee_es.engine.transact import Runs
-from dee_es.errors import ConcurrencyConflict, InvalidInput, InvalidTransition
-from dee_es.ports import Committed, ForgetRuns, KeyStore, PlaceSource, Signer, SignerSource
+from dee_es.errors import InvalidInput, InvalidTransition
+from dee_es.ports import ForgetRuns, KeyStore, PlaceSource, Signer, SignerSource
 
 CAUSE: Final = "erasure"
-_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,8 @@ class Erasure:
 
     def _record(self, contact_id: str, meta: Callable[[], e.Meta]) -> None:
         stream = contact_stream(contact_id)
-        for _ in range(_ATTEMPTS):
+
+        def look() -> Standing[None] | Wanted[None]:
             standing = self._holds.standing()
             rows = self._store.read_stream(stream)
             state = contact_state.fold(self._runs.journal.open(rows))
@@ -150,15 +151,14 @@ class Erasure:
             key_id = key_id or self._keys.new_keys(1)[0]
             events = contact_state.erase(state, contact_id, subjects, key_id.hex())
             if not events:
-                return
+                return Standing(None)
             unit = self._contacts.unit(stream, rows, events, meta())
             unit = replace(unit, contact_keys=((contact_id, key_id),))
             if not state.erased:
                 unit = replace(unit, appends=(*unit.appends, standing.guard()))
-            if isinstance(self._runs.committer.commit([unit])[0], Committed):
-                return
-            self._runs.clock.refresh()
-        raise ConcurrencyConflict(f"contact {contact_id!r} kept changing; try again")
+            return Wanted(unit, lambda _: None)
+
+        settle(self._runs.committer, self._runs.clock, look, f"contact {contact_id!r}")
 
     def _subjects(
         self, contact_id: str, state: contact_state.ContactState, runs: Mapping[str, bool]

@@ -21,12 +21,13 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.state import Intent
 from dee_es.engine.links import Links
+from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.scheduling.answers import kept
 from dee_es.engine.scheduling.gatekeeping import given_back
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
-from dee_es.engine.transact import MAX_ATTEMPTS, Decided, Runs
+from dee_es.engine.transact import Decided, Runs
 from dee_es.errors import (
     ChannelFailed,
     ConcurrencyConflict,
@@ -189,7 +190,7 @@ class Dispatcher:
         """Record the outcomes that are known and not recorded yet, whatever happened to their runs
         meanwhile. Raises `StoreUnavailable` while the database is away; nothing is lost by that."""
         self.finish_recording()
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             if not self._unrecorded:
                 return
             known = self._outcomes()

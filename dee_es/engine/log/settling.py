@@ -1,0 +1,69 @@
+"""Settling a command: look how things stand, commit what follows, and look again.
+
+Others may have been faster, and the answer to a commit may be lost on the way. The log knows what
+came of it: a command is recorded under its id, so a look finds what it has done already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
+
+from dee_es.engine.log.committing import Committer
+from dee_es.engine.timekeeping import EngineClock
+from dee_es.errors import ConcurrencyConflict, StoreUnavailable
+from dee_es.ports import Committed, Unit
+
+AnswerT = TypeVar("AnswerT")
+
+ATTEMPTS: Final = 10
+"""How often a command is decided anew before its caller hears of the conflict."""
+
+
+class Standing(Struct, Generic[AnswerT], frozen=True):
+    """Nothing is to be committed: this is how things stand already."""
+
+    answer: AnswerT
+
+
+class Wanted(Struct, Generic[AnswerT], frozen=True):
+    """What is to be committed, and the answer once it is."""
+
+    unit: Unit
+    answer: Callable[[Committed], AnswerT]
+
+
+def settle(
+    committer: Committer,
+    clock: EngineClock,
+    look: Callable[[], Standing[AnswerT] | Wanted[AnswerT]],
+    what: str,
+    attempts: int = ATTEMPTS,
+) -> AnswerT:
+    """The answer to a command, which `look` decides by how things stand, anew at each attempt.
+
+    `look` has to find what this very command has done before: after a lost answer nothing is
+    committed again. Raises what `look` raises, `ConcurrencyConflict` if `what` kept changing at all
+    attempts, and `StoreUnavailable` if a commit failed of which the log knows nothing.
+    """
+    lost: StoreUnavailable | None = None
+    for _ in range(attempts):
+        found = look()
+        if isinstance(found, Standing):
+            return found.answer
+        if lost is not None:
+            raise lost
+        try:
+            result = committer.commit([found.unit])[0]
+        except StoreUnavailable as error:
+            # The commit may have happened although its answer was lost; the log knows.
+            lost = error
+            continue
+        if isinstance(result, Committed):
+            return found.answer(result)
+        clock.refresh()
+    if lost is not None:
+        raise lost
+    raise ConcurrencyConflict(f"{what} kept changing under the command; try again")
