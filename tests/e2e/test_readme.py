@@ -9,11 +9,13 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dee_es.config import EngineConfig
 from dee_es.core.gate import check_policy
 from tests.support.cli import PLAN
 
@@ -123,3 +125,18 @@ def test_the_change_of_a_projection_works_as_it_is_written(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", re.findall(r"`((?:dee_es|projections|scripts)/[\w/.]*)`", README))
 def test_the_paths_it_names_exist(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+def test_every_setting_is_named() -> None:
+    names = [*(each.name for each in fields(EngineConfig)), "new_master_key"]
+    assert [name for name in names if f"`DEE_{name.upper()}`" not in README] == []
+
+
+def test_everything_that_is_logged_is_explained() -> None:
+    written = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "dee_es").rglob("*.py")
+    )
+    logged = set(re.findall(r'_log\.(?:warning|error|critical)\(\s*"(\w+)"', written))
+    assert "run_held_up" in logged
+    rest = logged - {"send_"} | {"send_failed", "send_unknown"}
+    assert [name for name in sorted(rest) if f"`{name}`" not in README] == []
