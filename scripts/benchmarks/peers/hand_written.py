@@ -7,9 +7,9 @@ cannot do without. Each thread has a connection of its own.
 
 from __future__ import annotations
 
-import threading
-import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -47,40 +47,13 @@ def make_tables(database: str) -> None:
         own.execute(_TABLES)
 
 
-def latencies(database: str, state: bytes, first: int, count: int) -> list[float]:
-    """What each of so many takes in ms, one after the other."""
+@contextmanager
+def opened(database: str, state: bytes) -> Iterator[Callable[[int], object]]:
+    """What commits a run of this number, on a connection of its own."""
     with closing(psycopg.connect(database, autocommit=True)) as own:
-        times = []
-        for n in range(first, first + count):
-            start = time.perf_counter()
-            _insert(own, n, state)
-            times.append((time.perf_counter() - start) * 1000)
-    return times
+        yield partial(_insert, own, state)
 
 
-def together(database: str, state: bytes, first: int, count: int, threads: int) -> float:
-    """Runs a second from several threads."""
-    share = count // threads
-    ready = threading.Barrier(threads + 1)
-
-    def work(mine: int) -> None:
-        with closing(psycopg.connect(database, autocommit=True)) as own:
-            ready.wait()
-            for n in range(mine, mine + share):
-                _insert(own, n, state)
-
-    workers = [
-        threading.Thread(target=work, args=(first + share * each,)) for each in range(threads)
-    ]
-    for worker in workers:
-        worker.start()
-    ready.wait()
-    start = time.perf_counter()
-    for worker in workers:
-        worker.join()
-    return share * threads / (time.perf_counter() - start)
-
-
-def _insert(own: psycopg.Connection[Any], n: int, state: bytes) -> None:
+def _insert(own: psycopg.Connection[Any], state: bytes, n: int) -> None:
     run = f"run_{n}"
     own.execute(_INSERT, (run, state, run, f"contact_{n}"), prepare=True)

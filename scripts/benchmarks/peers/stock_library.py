@@ -7,9 +7,7 @@ are threads, and connections are not asked for their health before each use, whi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -61,22 +59,3 @@ def application(database: str, threads: int) -> Iterator[Application[UUID]]:
 def enrol(app: Application[UUID], n: int) -> None:
     """Make and save one run; it is committed when this returns."""
     app.save(Run("spring", 1, person(n), 5))
-
-
-def latencies(app: Application[UUID], first: int, count: int) -> list[float]:
-    """What each of so many takes in ms, one after the other."""
-    times = []
-    for n in range(first, first + count):
-        start = time.perf_counter()
-        enrol(app, n)
-        times.append((time.perf_counter() - start) * 1000)
-    return times
-
-
-def together(app: Application[UUID], first: int, count: int, threads: int) -> float:
-    """Runs a second from several threads."""
-    start = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda n: enrol(app, n), range(first, first + count)):
-            pass
-    return count / (time.perf_counter() - start)
