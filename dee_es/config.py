@@ -22,6 +22,13 @@ _NEAR: Final = 0.75
 """How much of two names has to be the same (see difflib) for one to be taken for the other."""
 _BESIDE: Final = frozenset({"NEW_MASTER_KEY"})
 """What else is read from the environment, by one command."""
+_SHARE: Final = "must be I/N with I from 0 to N - 1"
+_KINDS: Final[dict[str, tuple[type, str]]] = {
+    "int": (int, "a whole number"),
+    "bool": (bool, "true or false"),
+    "datetime": (datetime, "a time"),
+}
+"""What settings are that are no texts, by their annotation: its class, and its name for people."""
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -115,6 +122,8 @@ class EngineConfig:
     create: bool = True
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            _require_kind(each.name, str(each.type), getattr(self, each.name))
         for name in (
             "resolution_ms",
             "max_runs_per_tick",
@@ -140,7 +149,7 @@ class EngineConfig:
         _require_one_of("twilio_voicemail", self.twilio_voicemail, _VOICEMAIL)
         index, parts = self.partition
         if not 0 <= index < parts:
-            raise InvalidInput("partition", "must be I/N with I from 0 to N - 1")
+            raise InvalidInput("partition", _SHARE)
         if self.epoch is not None and self.epoch.tzinfo is None:
             raise InvalidInput(
                 "epoch", "has no time zone; use an aware datetime such as one in UTC"
@@ -212,9 +221,6 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     except (TypeError, ValueError):
         wanted = "I/N" if kind.startswith("tuple") else kind.split(" ")[0]
         raise InvalidInput(name, f"is not a valid {wanted}") from None
-    meant, said = (datetime, "text or a time") if kind.startswith("datetime") else (str, "text")
-    if not isinstance(value, meant):
-        raise InvalidInput(name, f"must be {said}, not {type(value).__name__}")
     return value
 
 
@@ -223,6 +229,20 @@ def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError
     return int(value)
+
+
+def _require_kind(name: str, annotated: str, value: object) -> None:
+    kind, _, optional = annotated.partition(" | ")
+    if value is None and optional:
+        return
+    if kind.startswith("tuple"):
+        if not isinstance(value, tuple) or [type(part) for part in value] != [int, int]:
+            raise InvalidInput(name, _SHARE)
+        return
+    meant, said = _KINDS.get(kind, (str, "text"))
+    # A truth value counts as a number for Python, and nowhere else.
+    if not isinstance(value, meant) or (isinstance(value, bool) and meant is int):
+        raise InvalidInput(name, f"must be {said}, not {type(value).__name__}")
 
 
 def _require_between(name: str, value: int, least: int, most: int) -> None:

@@ -110,6 +110,27 @@ _KINDS: Final[dict[type[e.Event], str]] = {
     e.ConsentGranted: "contact",
     e.ConsentRevoked: "contact",
 }
+IGNORED: Final[frozenset[type[e.Event]]] = frozenset(
+    {
+        # The run's own way through its plan, which its timeline tells.
+        e.StepEntered,
+        e.BranchEvaluated,
+        # What is about definitions and about the evidence as a whole, or about who keeps it.
+        e.PlanPublished,
+        e.TemplatePublished,
+        e.ScriptPublished,
+        e.SenderPublished,
+        e.PolicyPublished,
+        e.ClockStarted,
+        e.CheckpointSigned,
+        e.LogExported,
+        e.LogImported,
+        e.LogArchived,
+        e.HoldPlaced,
+        e.HoldLifted,
+    }
+)
+"""Events that tell nothing about a contact."""
 _TELLING: Final = (
     "result", "outcome", "detail", "error", "cause", "type", "suppression", "level", "channel"
 )  # fmt: skip

@@ -21,6 +21,10 @@ _FAILED: Final = RunStatus.FAILED.value
 _CANCELLED: Final = RunStatus.CANCELLED.value
 _MOVING: Final = frozenset({_PENDING, _ACTIVE, _WAITING})
 """What arrives for a run in any other status is recorded, and changes no status."""
+IGNORED: Final[frozenset[type[e.Event]]] = frozenset(
+    {e.StepFailed, e.OutcomeUnknown, e.ChannelEventReceived}
+)
+"""Events of runs that change no row but for its version and tick: what follows from them does."""
 _EVIDENCE: Final = frozenset({_FAILED, _COMPLETED, _CANCELLED})
 """What becomes of a last send after the run has stopped is recorded and changes nothing."""
 

@@ -24,6 +24,22 @@ from dee_es.core.views import FUNNEL_COUNTS, FunnelRow, VisitState
 _RULES: Final = 200
 """Characters of a reason that are kept: enough to tell one kind from another."""
 
+IGNORED: Final[frozenset[type[e.Event]]] = frozenset(
+    {
+        e.RunScheduled,
+        e.RunStarted,
+        e.RunPaused,
+        e.RunResumed,
+        e.RunRetried,
+        e.RunFailed,
+        e.StepPending,
+        e.StepRetried,
+        e.WaitStarted,
+        e.ChannelEventReceived,
+    }
+)
+"""Events of runs that change no visit: it is in progress meanwhile, or stays what it became."""
+
 
 class StepFunnel(OneTable):
     """Folds a run's events into its visits; they are counted by plan, version and step."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeGuard, TypeVar
 
 from dee_es.errors import InvalidInput
 
 JsonScalar = str | int | float | bool | None
 JsonValue = object
 """A JSON value: scalars, lists of values, and maps from text to values."""
+_ChoiceT = TypeVar("_ChoiceT", bound=str)
 
 _TEXT: Final = frozenset({str})
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
@@ -73,6 +74,22 @@ def check_count(field: str, value: object, most: int = MAX_SAFE_INTEGER, least: 
         upper = "or more" if most == MAX_SAFE_INTEGER else f"to {most}"
         raise InvalidInput(field, f"must be a whole number, {least} {upper}")
     return value
+
+
+def check_flag(field: str, value: object) -> bool:
+    """Return `value` if it is true or false; what only counts as one is refused."""
+    if not isinstance(value, bool):
+        raise InvalidInput(field, f"must be true or false, not {type(value).__name__}")
+    return value
+
+
+def check_one_of(field: str, value: object, known: Sequence[_ChoiceT]) -> _ChoiceT:
+    """Return the one of `known` that `value` is."""
+    for each in known:
+        if isinstance(value, str) and each == _plain_text(value):
+            return each
+    first, last = ", ".join(repr(each) for each in known[:-1]), repr(known[-1])
+    raise InvalidInput(field, f"must be {first} or {last}")
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
@@ -18,6 +18,9 @@ from dee_es.ports import Committed, Conflict, Unit
 
 _PAGE: Final = 500
 Keep = Literal["deadline", "remaining"]
+KEEPS: Final[tuple[Keep, ...]] = get_args(Keep)
+Outcome = Literal["delivered", "failed", "resend"]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 Meta = Callable[[], e.Meta]
 
 
@@ -54,9 +57,7 @@ class Lifecycle:
         anew = pins if pins != state.pins else None
         return self._runs.change(run_id, lambda given: c.Retry(given, anew), meta)
 
-    def resolve(
-        self, run_id: str, outcome: Literal["delivered", "failed", "resend"], meta: Meta
-    ) -> LoadedRun:
+    def resolve(self, run_id: str, outcome: Outcome, meta: Meta) -> LoadedRun:
         """Settle a send whose outcome is unknown."""
         return self._runs.change(run_id, lambda given: c.Resolve(given, outcome), meta)
 

@@ -19,7 +19,7 @@ from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.engine.projecting.projector import ATTEMPTS, AnyProjection, Projector
 from dee_es.errors import IntegrityViolation, InvalidInput, TableGone
-from dee_es.ports import EventStore, RunCounts, RunPageRows, Views
+from dee_es.ports import BuildRow, EventStore, RunCounts, RunPageRows, Views
 
 MAX_LIMIT: Final = 10_000
 _PAGE: Final = 500
@@ -61,9 +61,10 @@ class Queries:
         before = _read_cursor(cursor, chosen) if cursor is not None else None
         missed: set[str] = set()
         while True:
-            found = self._rows(chosen, limit, offset, before)
-            rows = found.rows
-            runs = self._runs(rows, self._parked(found))
+            # One more than is shown says whether anything follows.
+            found = self._rows(chosen, limit + 1, offset, before)
+            rows = found.rows[:limit]
+            runs = self._runs(rows, self._parked(found.build, rows))
             if len(runs) == len(rows):
                 break
             # One that was archived between the two looks has left the list at the next.
@@ -74,17 +75,16 @@ class Queries:
                     "run `dee projections verify run_list`"
                 )
             missed = missing
-        more = len(rows) == limit and rows[-1].ordinal > 1
+        more = len(found.rows) > limit
         following = _write_cursor(rows[-1].ordinal, chosen) if more else None
         return RunPage(runs=runs, total=found.total, next_cursor=following)
 
-    def _parked(self, found: RunPageRows) -> frozenset[str]:
+    def _parked(self, build: BuildRow | None, rows: Sequence[RunRow]) -> frozenset[str]:
         """Runs whose rows are not what their events say, because one cannot be folded."""
-        if found.build is None or not found.build.parked:
+        if build is None or not build.parked:
             return frozenset()
-        key = found.build.key
         with self._views.snapshot() as reader:
-            return frozenset(reader.parked(key, [row.run_id for row in found.rows]))
+            return frozenset(reader.parked(build.key, [row.run_id for row in rows]))
 
     def rows(
         self, chosen: RunFilter, *, limit: int, before_ordinal: int | None = None

@@ -204,6 +204,17 @@ def test_bad_questions(engine: Engine) -> None:
         engine.audit.get_by_run("run_" + "a" * 26)
 
 
+def test_a_page_that_is_full_and_the_last_offers_no_other(engine: Engine) -> None:
+    total = engine.audit.query(contact_id="c3", limit=1).total
+    whole = engine.audit.query(contact_id="c3", limit=total)
+    assert (len(whole.entries), whole.next_cursor) == (total, None)
+    first = engine.audit.query(contact_id="c3", limit=total - 1)
+    assert len(first.entries) == total - 1
+    last = engine.audit.query(contact_id="c3", limit=1, cursor=first.next_cursor)
+    assert last.entries == whole.entries[-1:]
+    assert last.next_cursor is None
+
+
 def test_nobody_else_can_make_a_cursor(engine: Engine) -> None:
     """The pages behind a cursor are not recorded: with one of their own, somebody could read all
     of the log unseen."""

@@ -268,6 +268,23 @@ def test_pages_by_cursor_and_by_offset_are_the_same(engine: Engine, plan: Execut
     assert by_cursor == list(whole.runs)
 
 
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_a_page_that_is_full_and_the_last_offers_no_other(
+    engine: Engine, plan: ExecutionPlan, size: int
+) -> None:
+    engine.bulk_execute(plan, [Contact(id=f"c{n}") for n in range(8)])
+    seen, pages, cursor = 0, 0, None
+    while pages == 0 or cursor is not None:
+        page = engine.list_runs(limit=size, cursor=cursor)
+        seen, pages, cursor = seen + len(page.runs), pages + 1, page.next_cursor
+    assert (seen, pages) == (8, 8 // size)
+    assert engine.list_runs(contact_id="c3", limit=1).next_cursor is None
+    assert engine.list_runs(status=["pending", "active"], limit=8).next_cursor is None
+    assert engine.list_runs(limit=4, offset=4).next_cursor is None
+    assert engine.list_runs(limit=4, offset=3).next_cursor is not None
+    assert engine.list_runs(plan_id="nowhere", limit=1).next_cursor is None
+
+
 def test_what_no_page_gave_is_no_cursor(engine: Engine, plan: ExecutionPlan) -> None:
     engine.bulk_execute(plan, [Contact(id=f"c{n}") for n in range(3)])
     given = engine.list_runs(limit=1).next_cursor

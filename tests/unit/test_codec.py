@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -87,6 +87,30 @@ def public_of(event: e.Event, **changes: Any) -> bytes:
     """The event's public part with some members of it changed."""
     stored = json.loads(codec.encode(event, META)[1])
     return json.dumps({**stored, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        e.RunPaused("remainig"),  # type: ignore[arg-type]
+        e.StepResolved("intro", "lost", 3),  # type: ignore[arg-type]
+        e.ContactSuppressed("c1", "planet"),  # type: ignore[arg-type]
+        e.LogExported("gift", "json", 1, 1),  # type: ignore[arg-type]
+        e.ClockStarted(0, 1.5, "system"),  # type: ignore[arg-type]
+        e.ClockStarted(0, True, "system"),
+    ],
+)
+def test_what_nobody_could_read_back_is_not_written(event: e.Event) -> None:
+    with pytest.raises(InvalidInput, match=f"{type(event).__name__} payload: could not be read"):
+        codec.encode(event, META)
+
+
+def test_every_event_of_which_a_field_holds_one_of_a_few_values_is_read_back() -> None:
+    def few(hint: Any) -> bool:
+        return get_origin(hint) is Literal or any(few(part) for part in get_args(hint))
+
+    hints = {name: get_type_hints(entry.cls).values() for name, entry in REGISTRY.items()}
+    assert {name for name, each in hints.items() if any(map(few, each))} == codec.READ_BACK
 
 
 def test_an_unknown_name_is_refused_and_not_looked_up_anywhere() -> None:

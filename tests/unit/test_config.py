@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import Field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dee_es import Engine
 from dee_es.config import EngineConfig, load_config, mistaken
 from dee_es.errors import InvalidInput
 
@@ -80,8 +83,8 @@ def test_a_setting_that_makes_no_sense_is_named(
 @pytest.mark.parametrize(
     "line, name, problem",
     [
-        ("epoch = 5", "epoch", "must be text or a time, not int"),
-        ("epoch = true", "epoch", "must be text or a time, not bool"),
+        ("epoch = 5", "epoch", "must be a time, not int"),
+        ("epoch = true", "epoch", "must be a time, not bool"),
         ("max_runs_per_tick = inf", "max_runs_per_tick", "is not a valid int"),
         ("max_runs_per_tick = 2.7", "max_runs_per_tick", "is not a valid int"),
         ("max_runs_per_tick = true", "max_runs_per_tick", "is not a valid int"),
@@ -103,6 +106,35 @@ def test_a_setting_of_another_kind_is_named(
     with pytest.raises(InvalidInput) as caught:
         load_config(environ={}, folder=tmp_path)
     assert (caught.value.field, caught.value.problem) == (name, problem)
+
+
+OTHERS: dict[str, list[Any]] = {
+    "int": [1.5, True, "7", None, [7]],
+    "bool": [0, 1, "true", None],
+    "str": [7, True, b"x", None, ["a"]],
+    "datetime": ["2026", 5, True, date(2026, 1, 1)],
+    "tuple[int, int]": [(0, 2, 3), (0,), "0/1", None, 1, [0, 1], (0.0, 1), (False, True), ("0", 1)],
+}
+"""What is of another type than a setting of each type."""
+
+
+@pytest.mark.parametrize("setting", fields(EngineConfig), ids=lambda each: each.name)
+def test_no_setting_takes_what_is_of_another_type(setting: Field[object]) -> None:
+    kind, _, optional = str(setting.type).partition(" | ")
+    for value in OTHERS["str" if kind.startswith("Literal") else kind]:
+        if value is None and optional:
+            continue
+        with pytest.raises(InvalidInput) as caught:
+            EngineConfig(**{setting.name: value})
+        assert caught.value.field == setting.name
+
+
+def test_no_database_is_made_with_a_clock_that_nobody_could_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'dee.db'}"
+    with pytest.raises(InvalidInput, match="resolution_ms: must be a whole number, not float"):
+        Engine(EngineConfig(url, resolution_ms=1.5))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    Engine(EngineConfig(url)).close()
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

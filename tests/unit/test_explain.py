@@ -9,16 +9,12 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.registry import REGISTRY
 from dee_es.core.views import RunStatus
-from dee_es.engine.past.explain import Narrator, advice_for
+from dee_es.engine.past.explain import UNTOLD, Narrator, advice_for
 from tests.golden.examples import EXAMPLES
 from tests.support.given import EPOCH, Story, given, plan_of
 
 NARRATOR = Narrator(TimeScale(EPOCH))
-TOLD = [
-    name
-    for name, entry in REGISTRY.items()
-    if not issubclass(entry.cls, e.Published) and name != "ClockStarted"
-]
+TOLD = [name for name, entry in REGISTRY.items() if entry.cls not in UNTOLD]
 SEND = {"type": "sendEmail", "id": "intro", "template_id": "hello", "subject": "Hi"}
 WAIT = {"type": "wait", "id": "pause", "duration": {"hours": 1}}
 

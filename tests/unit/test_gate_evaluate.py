@@ -9,8 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from dee_es.adapters.zones import load_zone
+from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.compliance import gate_rule
 from dee_es.core.gate import (
+    RULE_NAMES,
     Allow,
     ConsentFact,
     Denial,
@@ -25,6 +28,7 @@ from dee_es.core.gate import (
     snapshot_from,
 )
 from dee_es.core.gate.slots import tick_text
+from dee_es.engine.past.history import refused_by
 from dee_es.errors import InvalidInput
 
 EPOCH = datetime(2026, 3, 4, tzinfo=UTC)
@@ -72,10 +76,21 @@ def test_rules_are_asked_in_their_order() -> None:
         assert isinstance(denial, Denial)
         denied.append(denial.rule)
         snapshot = replace(snapshot, **cure)
-    assert denied == [rule for rule, _ in RIGHTED]
+    assert denied == [rule for rule, _ in RIGHTED] == list(RULE_NAMES)
     allowed = evaluate(POLICY, snapshot)
     assert isinstance(allowed, Allow)
     assert [counter.key for counter in allowed.counters] == [CONTACT, BUDGET]
+
+
+@pytest.mark.parametrize("rule", RULE_NAMES)
+def test_what_a_rule_denied_is_counted_and_told(rule: str) -> None:
+    """Reports and timelines know the rules by the names that the gate has for them."""
+    held = e.StepDeferred("intro", rule, "not now", 5, {"policy": 3})
+    assert gate_rule(held) == ("deferred", rule)
+    assert refused_by(held) == rule
+    paused = e.RunPaused(cause=f"{rule}: not now", reads={"policy": 3})
+    assert gate_rule(paused) == ("paused", rule)
+    assert refused_by(paused) == rule
 
 
 def test_what_was_read_is_enough_to_decide_again() -> None:

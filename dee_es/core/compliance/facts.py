@@ -8,10 +8,8 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from dee_es.core import events as e
-from dee_es.core.gate import Policy
+from dee_es.core.gate import RULE_NAMES, Policy
 
-RULES: Final = ("suppression", "consent", "windows", "limits", "budget")
-"""The gate's rules, as events name them."""
 REQUESTS: Final = ("email.unsubscribed", "email.complained")
 """Channel events by which a contact asks not to be written to."""
 EVERYTHING: Final = ("global", "regulatory")
@@ -152,12 +150,12 @@ def gate_rule(event: e.Event) -> tuple[str, str] | None:
     if isinstance(event, e.StepSkipped):
         return "skipped", event.rule
     if isinstance(event, e.StepDeferred):
-        return ("deferred", event.rule) if event.reads and event.rule in RULES else None
+        return ("deferred", event.rule) if event.reads and event.rule in RULE_NAMES else None
     if isinstance(event, e.RunPaused | e.StepFailed):
         said = event.cause if isinstance(event, e.RunPaused) else event.error
         rule = (said or "").partition(": ")[0]
         what = "paused" if isinstance(event, e.RunPaused) else "failed"
-        return (what, rule) if event.reads and rule in RULES else None
+        return (what, rule) if event.reads and rule in RULE_NAMES else None
     return None
 
 

@@ -16,15 +16,15 @@ from dee_es.core.events.base import (
     RecordedEvent,
     Seen,
 )
-from dee_es.core.events.others import (
-    CheckpointSigned,
-    ClockStarted,
+from dee_es.core.events.contacts import (
     ConsentGranted,
     ConsentRevoked,
     ContactErased,
     ContactSuppressed,
     ContactUnsuppressed,
     EnrollmentRefused,
+)
+from dee_es.core.events.definitions import (
     PlanPublished,
     PolicyPublished,
     Published,
@@ -60,6 +60,8 @@ from dee_es.core.events.steps import (
     WaitStarted,
 )
 from dee_es.core.events.system import (
+    CheckpointSigned,
+    ClockStarted,
     ExportKind,
     HoldLifted,
     HoldPlaced,

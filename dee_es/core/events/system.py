@@ -1,4 +1,5 @@
-"""The database's own events about its evidence: what left it, what was archived, what is held."""
+"""The database's own events: its clock, and its evidence: what was signed, given out, taken in,
+archived, held."""
 
 from __future__ import annotations
 
@@ -7,6 +8,31 @@ from typing import Literal
 from dee_es.core.events.base import Event
 
 ExportKind = Literal["export", "bundle", "run_file", "report", "query"]
+
+
+class ClockStarted(Event, frozen=True, omit_defaults=True):
+    """What a database is made with and keeps: its time (epoch in ms since 1970 UTC, resolution in
+    ms, system or manual clock), and whether personal data is encrypted or stored in plain."""
+
+    epoch_ms: int
+    resolution_ms: int
+    kind: Literal["system", "manual"]
+    personal_data: Literal["encrypted", "off"] = "encrypted"
+
+
+class CheckpointSigned(Event, frozen=True, omit_defaults=True):
+    """The first `size` entries of the log were put under a signed root, and that was kept in
+    `places` outside the database.
+
+    `edge` is the right edge of the Merkle tree of that size, in hex, from which the next one goes
+    on; `note` is the checkpoint as it was signed.
+    """
+
+    size: int
+    root: str
+    edge: tuple[str, ...]
+    note: str
+    places: tuple[str, ...] = ()
 
 
 class LogExported(Event, frozen=True, omit_defaults=True):

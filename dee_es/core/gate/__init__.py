@@ -1,6 +1,6 @@
 """The policy gate: what every send is asked before it may leave, one file for each rule."""
 
-from dee_es.core.gate.evaluate import Required, counters, evaluate, required
+from dee_es.core.gate.evaluate import RULE_NAMES, Required, counters, evaluate, required
 from dee_es.core.gate.model import Policy
 from dee_es.core.gate.reading import check_policy, read_policy
 from dee_es.core.gate.reads import snapshot_from
@@ -20,6 +20,7 @@ from dee_es.core.gate.windows import SEARCH_DAYS
 from dee_es.core.gate.zone import ZoneRules
 
 __all__ = [
+    "RULE_NAMES",
     "Policy",
     "check_policy",
     "read_policy",

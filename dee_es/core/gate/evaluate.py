@@ -1,15 +1,13 @@
 """The gate every send passes, as a pure function of a policy and a snapshot.
 
 It is asked at each dispatch: the first try, a retry, after a resume and after a resolution. Rules
-are asked in one order, and the first that denies decides:
-
-    suppression, consent, windows, limits, budget
-
-What ends a step for good comes before what only delays it, and what others may use up comes last.
+are asked in one order, that of `RULE_NAMES`, and the first that denies decides: what ends a step
+for good comes before what only delays it, and what others may use up comes last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -18,7 +16,17 @@ from dee_es.core.gate import budget, consent, limits, suppression, windows
 from dee_es.core.gate.model import Policy
 from dee_es.core.gate.snapshot import Allow, Counter, Denial, Notes, Snapshot
 
-_RULES: Final = (consent.check, windows.check, limits.check, budget.check)
+Check = Callable[[Policy, Snapshot, Notes], Denial | None]
+"""A rule: denies the send, or has nothing against it; notes what it reads."""
+RULES: Final[dict[str, Check]] = {
+    "consent": consent.check,
+    "windows": windows.check,
+    "limits": limits.check,
+    "budget": budget.check,
+}
+"""The rules that a policy may have, by the names under which they deny."""
+RULE_NAMES: Final = ("suppression", *RULES)
+"""What a denial may name: suppression holds without a policy, too."""
 
 
 def evaluate(policy: Policy | None, snapshot: Snapshot) -> Allow | Denial:
@@ -35,9 +43,10 @@ def evaluate(policy: Policy | None, snapshot: Snapshot) -> Allow | Denial:
     denial = suppression.check(snapshot, notes)
     if policy is None or denial is not None:
         return denial or Allow(notes.reads)
-    for rule in _RULES:
+    for name, rule in RULES.items():
         denial = rule(policy, snapshot, notes)
         if denial is not None:
+            assert denial.rule == name, f"the rule {name} denies as {denial.rule}"
             return denial
     return Allow(notes.reads, notes.personal, tuple(notes.counters))
 

@@ -6,19 +6,13 @@ on there whatever becomes of the message. Only an outcome that nobody knows stop
 
 from __future__ import annotations
 
-from typing import Final
-
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.advance import Steps
-from dee_es.core.runs.resend_state import WITHIN_MS, times_used
+from dee_es.core.runs.resend_state import times_used
+from dee_es.core.runs.schedule import RESEND_PAUSES_MS, RESEND_WITHIN_MS, RESENDS
 from dee_es.core.runs.state import Intent
 from dee_es.core.views import RunStatus
-
-MAX_RESENDS: Final = 3
-"""How often a message goes out again."""
-PAUSES_MS: Final = (3_600_000, 4 * 3_600_000, 12 * 3_600_000)
-"""Pause before each of them."""
 
 
 def after_soft_bounce(steps: Steps, step_id: str) -> None:
@@ -41,11 +35,11 @@ def _plan(
     """Put the next time on record; False if there is none."""
     mailed = steps.state.mailed[step_id]
     used = times_used(steps.state, step_id, ours)
-    if used >= MAX_RESENDS:
+    if used >= RESENDS:
         return False
     scale = steps.materials.scale
-    due = steps.tick + max(1, scale.ticks(PAUSES_MS[used]))
-    if due > mailed.tick + scale.ticks(WITHIN_MS):
+    due = steps.tick + max(1, scale.ticks(RESEND_PAUSES_MS[used]))
+    if due > mailed.tick + scale.ticks(RESEND_WITHIN_MS):
         return False
     steps.record(e.StepRetried(step_id, error, mailed.attempt, due, True, detail, ours))
     return True

@@ -6,17 +6,13 @@ own copy.
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.runs import rules
+from dee_es.core.runs.schedule import RESEND_WITHIN_MS
 from dee_es.core.runs.state import Mailed, Resend, RunState
-
-WITHIN_MS: Final = 24 * 3600 * 1000
-"""For how long after a message first went out it goes out again."""
 
 
 def mailed_after(state: RunState, event: e.StepDispatched, meta: e.Meta) -> Mailed:
@@ -91,4 +87,4 @@ def key_of(state: RunState, step_id: str) -> str:
 def too_late(mailed: Mailed, resend: Resend, scale: TimeScale, tick: int) -> bool:
     """Whether a message is not to go out again any more; if a person asked for it, which gives it a
     key of its own, it is never too late."""
-    return resend.key == mailed.key and tick > mailed.tick + scale.ticks(WITHIN_MS)
+    return resend.key == mailed.key and tick > mailed.tick + scale.ticks(RESEND_WITHIN_MS)

@@ -1,7 +1,8 @@
 """The rules of this code that a run decides by: old logs go on meaning what they did.
 
 A change to how runs decide, or to what their events add up to, takes a new number here, and asks
-for it wherever it makes a difference; `Pins.rules` is the number a run was enrolled under.
+for it wherever it makes a difference; `Pins.rules` is the number a run was enrolled under. So does
+a change of a pause or a number of attempts in `schedule.py`.
 """
 
 from __future__ import annotations

@@ -19,20 +19,17 @@ from dee_es.core.runs.channel_events import call_outcome, ends_runs, meaning
 from dee_es.core.runs.fold import evolve, fold, told
 from dee_es.core.runs.reading import first_exit
 from dee_es.core.runs.resend import after_soft_bounce, resend_result
+from dee_es.core.runs.schedule import (
+    BACKOFF_MS,
+    MAX_OWN_DOUBLINGS,
+    PENDING_DEADLINE_MS,
+    SEND_ATTEMPTS,
+)
 from dee_es.core.runs.state import Intent, RunState
 from dee_es.core.views import RunStatus
 from dee_es.errors import InvalidInput, InvalidTransition
 
 __all__ = ["RunState", "decide", "decision", "enroll", "evolve", "fold"]
-
-MAX_ATTEMPTS: Final = 3
-"""Attempts of one visit of a step before it fails for good."""
-BACKOFF_MS: Final = 60_000
-"""Pause before the second attempt; doubled for each further one."""
-MAX_OWN_DOUBLINGS: Final = 5
-"""How often the pause is doubled while our own settings are at fault: to 32 minutes."""
-PENDING_DEADLINE_MS: Final = 24 * 3600 * 1000
-"""How long a call's outcome is waited for before it counts as unknown."""
 
 _PAUSABLE: Final = (RunStatus.PENDING, RunStatus.ACTIVE, RunStatus.WAITING)
 
@@ -129,7 +126,7 @@ def _doublings(state: RunState, intent: Intent, command: c.RecordResult) -> int 
         # All runs meet the same fault: none of them is to end for it, however long it lasts.
         return min(state.excused, MAX_OWN_DOUBLINGS)
     counted = intent.attempt - state.excused
-    return counted - 1 if command.retryable and counted < MAX_ATTEMPTS else None
+    return counted - 1 if command.retryable and counted < SEND_ATTEMPTS else None
 
 
 def _late_result(steps: Steps, command: c.RecordResult) -> Steps:

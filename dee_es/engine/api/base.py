@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from msgspec import Struct, field
 
@@ -75,6 +75,9 @@ from dee_es.ports import (
 
 if TYPE_CHECKING:
     from dee_es.engine.compliance.manager import Compliance
+
+
+_ItemT = TypeVar("_ItemT")
 
 
 class Parts(Struct, frozen=True):
@@ -319,6 +322,13 @@ def checked_plan(plan: object) -> ExecutionPlan:
 def checked_run_id(run_id: object) -> str:
     """`run_id` if it is well formed; raises `InvalidInput`."""
     return check_id("run_id", run_id)
+
+
+def checked_many(field: str, several: Iterable[_ItemT]) -> Iterable[_ItemT]:
+    """`several` if they can be gone through one by one; raises `InvalidInput`."""
+    if isinstance(several, str | bytes | Mapping) or not isinstance(several, Iterable):
+        raise InvalidInput(field, f"must be an iterable of {field}")
+    return several
 
 
 def checked_reason(reason: object) -> str:

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from dee_es.core.commands import Cancel, Pause, Resume
 from dee_es.core.plans.plan import ExecutionPlan
-from dee_es.core.values import check_count
+from dee_es.core.values import check_count, check_flag, check_one_of
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason
 from dee_es.engine.enrolling.parts import BulkOrder, Given, Part, PartDone
 from dee_es.engine.enrolling.pipeline import Pipeline
-from dee_es.engine.lifecycle import Keep
+from dee_es.engine.lifecycle import KEEPS, Keep
 from dee_es.engine.models import BulkChange, BulkResult, OnChange, OnProgress, OnRefusal
 from dee_es.errors import EmptyFilter, InvalidInput
 
@@ -120,10 +120,11 @@ class BulkApi(ApiBase):
 
         Runs that have ended do not match. Raises `EmptyFilter` without any filter.
         """
+        dry = check_flag("dry_run", dry_run)
         chosen = self._chosen(filters, keywords, "end")
         meta = self._meta("bulk_cancel", command_id, actor, checked_reason(reason))
         return self._lifecycle.bulk_change(
-            chosen, _OPEN, lambda given, _: Cancel(given), meta, dry_run, on_progress
+            chosen, _OPEN, lambda given, _: Cancel(given), meta, dry, on_progress
         )
 
     def bulk_pause(
@@ -139,10 +140,11 @@ class BulkApi(ApiBase):
         **keywords: Any,
     ) -> BulkChange:
         """Pause all runs that match and can be paused; filters as for `bulk_cancel`."""
+        kept, dry = check_one_of("keep", keep, KEEPS), check_flag("dry_run", dry_run)
         chosen = self._chosen(filters, keywords, "pause")
         meta = self._meta("bulk_pause", command_id, actor, checked_reason(reason))
         return self._lifecycle.bulk_change(
-            chosen, _PAUSABLE, lambda given, _: Pause(given, keep), meta, dry_run, on_progress
+            chosen, _PAUSABLE, lambda given, _: Pause(given, kept), meta, dry, on_progress
         )
 
     def bulk_resume(
@@ -161,6 +163,7 @@ class BulkApi(ApiBase):
         that they do not all act at once; limits of the policy hold all the same. A run that its
         policy had paused goes on under the one that is published by now."""
         check_count("per_tick", per_tick)
+        dry = check_flag("dry_run", dry_run)
         chosen = self._chosen(filters, keywords, "resume")
         meta = self._meta("bulk_resume", command_id, actor, checked_reason(reason))
         policy = self._lifecycle.policy_version()
@@ -169,7 +172,7 @@ class BulkApi(ApiBase):
             _PAUSED,
             lambda given, number: Resume(given, 1 + number // per_tick, policy),
             meta,
-            dry_run,
+            dry,
             on_progress,
         )
 

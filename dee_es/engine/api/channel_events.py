@@ -11,8 +11,8 @@ import msgspec
 
 from dee_es.core.clock import require_utc
 from dee_es.core.runs.channel_events import check_data
-from dee_es.core.values import check_count, check_id
-from dee_es.engine.api.base import ApiBase, checked_run_id
+from dee_es.core.values import check_count, check_id, check_text
+from dee_es.engine.api.base import ApiBase, checked_many
 from dee_es.engine.contacts.channel_events import EVENT_TYPES, Meta, Received
 from dee_es.engine.models import ChannelEvent, IngestResult, OnEntryError, OnIngest
 from dee_es.errors import DeeError, InvalidInput
@@ -43,8 +43,9 @@ class ChannelEventsApi(ApiBase):
         `RunNotFound`.
         """
         check_id("contact_id", contact_id)
+        given = {} if data is None else data
         meta = self._meta("ingest", command_id, actor, None)
-        event = ChannelEvent(type, contact_id, run_id, step_id, data or {}, occurred_at, event_id)
+        event = ChannelEvent(type, contact_id, run_id, step_id, given, occurred_at, event_id)
         (outcome,) = self._channel_events.ingest([self._received(event, meta().command_id)], meta)
         if isinstance(outcome, DeeError):
             raise outcome
@@ -74,7 +75,7 @@ class ChannelEventsApi(ApiBase):
         meta = self._meta("ingest", command_id, actor, None)
         chosen = meta().command_id
         result = IngestResult()
-        source = enumerate(events)
+        source = enumerate(checked_many("events", events))
         while batch := list(islice(source, batch_size)):
             usable: dict[int, Received] = {}
             for number, event in batch:
@@ -120,14 +121,18 @@ class ChannelEventsApi(ApiBase):
         """The event with its parts checked; `event_id` is its id if it has none of its own."""
         if not isinstance(event, ChannelEvent):
             raise InvalidInput("event", f"must be a ChannelEvent, not {type(event).__name__}")
-        if event.type not in EVENT_TYPES:
+        kind = check_text("type", event.type)
+        if kind not in EVENT_TYPES:
             raise InvalidInput("type", f"must be one of {', '.join(sorted(EVENT_TYPES))}")
-        for field, value in (("contact_id", event.contact_id), ("step_id", event.step_id)):
-            if value is not None:
-                check_id(field, value)
-        if event.run_id is not None:
-            checked_run_id(event.run_id)
-        elif event.contact_id is None:
+        contact, run, step = (
+            None if value is None else check_id(field, value)
+            for field, value in (
+                ("contact_id", event.contact_id),
+                ("run_id", event.run_id),
+                ("step_id", event.step_id),
+            )
+        )
+        if contact is None and run is None:
             raise InvalidInput("contact_id", "is missing; or give a run_id")
         occurred = self.clock.now()
         if event.occurred_at is not None:
@@ -135,15 +140,8 @@ class ChannelEventsApi(ApiBase):
             moment = require_utc("occurred_at", event.occurred_at)
             occurred = max(0, self._parts.scale.tick_at(moment))
         unique = event_id if event.event_id is None else check_id("event_id", event.event_id)
-        return Received(
-            event.type,
-            event.contact_id,
-            event.run_id,
-            event.step_id,
-            check_data(event.type, event.data),
-            occurred,
-            unique,
-        )
+        data = check_data(kind, event.data)
+        return Received(kind, contact, run, step, data, occurred, unique)
 
 
 def _count(

@@ -6,22 +6,23 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, Level
 from dee_es.core.ids import contact_stream
-from dee_es.core.values import check_count, check_id, check_text
+from dee_es.core.values import check_count, check_flag, check_id, check_one_of, check_text
 from dee_es.core.views import RunFilter
-from dee_es.engine.api.base import ApiBase, checked_reason
+from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
 from dee_es.engine.retention.erasure import Erased
 from dee_es.errors import InvalidInput
 
 MAX_BATCH: Final = 10_000
-_LEVELS: Final[tuple[Level, ...]] = ("global", "channel", "plan", "regulatory")
+_LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+_CHANNELS: Final = ("email", "voice")
 
 
 class ContactsApi(ApiBase):
@@ -47,11 +48,11 @@ class ContactsApi(ApiBase):
         Once this has returned, only messages whose intents were committed before may still leave.
         False if everything named was on the list already.
         """
-        scope = _scope(level, channel, plan_id)
+        reach, scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
         subjects = self._contacts.listed_as(who, email, phone)
         meta = self._meta("suppress", command_id, actor, reason)
-        return self._contacts.suppress(who, subjects, level, scope, meta)
+        return self._contacts.suppress(who, subjects, reach, scope, meta)
 
     def unsuppress(
         self,
@@ -68,10 +69,10 @@ class ContactsApi(ApiBase):
     ) -> bool:
         """Lift a suppression that was made with the same id or address, in whichever spelling;
         False if there is none."""
-        scope = _scope(level, channel, plan_id)
+        reach, scope = _scope(level, channel, plan_id)
         known = self._known_by(contact_id, email, phone)
         meta = self._meta("unsuppress", command_id, actor, reason)
-        lifted = [self._contacts.unsuppress(who, level, scope, meta) for who in known]
+        lifted = [self._contacts.unsuppress(who, reach, scope, meta) for who in known]
         return any(lifted)
 
     def import_suppressions(
@@ -100,13 +101,16 @@ class ContactsApi(ApiBase):
         missing. With `dry_run` nothing is written; 100 bytes are kept of each new address.
         """
         check_count("batch_size", batch_size, MAX_BATCH)
-        base = SuppressionEntry(level=checked_level(level), scope=scope)
+        dry = check_flag("dry_run", dry_run)
+        base = SuppressionEntry(level=checked_level(level), scope=check_text("scope", scope))
+        if scope:
+            _reach(checked_level(level), scope)
         meta = self._meta("suppress", command_id, actor, reason)
         result, seen = ImportResult(), set[bytes]()
-        source = enumerate(entries)
+        source = enumerate(checked_many("entries", entries))
         while batch := list(islice(source, batch_size)):
             listings = self._listings(batch, base, result, on_error)
-            if dry_run:
+            if dry:
                 new = self._suppression_import.missing(listings, seen)
             else:
                 new = self._suppression_import.add(listings, meta)
@@ -161,7 +165,8 @@ class ContactsApi(ApiBase):
         if expires_at is not None:
             expires = self._parts.scale.tick_from(require_utc("expires_at", expires_at))
         told = None if source is None else check_text("source", source, blank=False)
-        who, agreed = check_id("contact_id", contact_id), _channel(channel)
+        who = check_id("contact_id", contact_id)
+        agreed = check_one_of("channel", channel, _CHANNELS)
         event = ConsentGranted(who, agreed, _purpose(purpose), expires, told)
         return self._contacts.grant(event, self._meta("consent", command_id, actor, reason))
 
@@ -178,7 +183,8 @@ class ContactsApi(ApiBase):
         """Record that the contact took its consent back: what it gave for this purpose or, without
         one, all that it gave for the channel, for whatever purpose.
         """
-        who, agreed = check_id("contact_id", contact_id), _channel(channel)
+        who = check_id("contact_id", contact_id)
+        agreed = check_one_of("channel", channel, _CHANNELS)
         given = None if purpose is None else _purpose(purpose)
         meta = self._meta("consent", command_id, actor, reason)
         return self._contacts.revoke(who, agreed, given, meta)
@@ -289,21 +295,21 @@ def _checked_who(contact_id: str | None, email: str | None, phone: str | None) -
     return None
 
 
-def _scope(level: str, channel: str | None, plan_id: str | None) -> str:
-    checked_level(level)
-    if (level == "channel") != (channel in ("email", "voice")):
-        raise InvalidInput("channel", "is 'email' or 'voice' at the channel level, else left out")
-    if (level == "plan") != (plan_id is not None):
+def _scope(given: object, channel: str | None, plan_id: str | None) -> tuple[Level, str]:
+    """The level, and the channel or plan that it is for; raises `InvalidInput`."""
+    level = checked_level(given)
+    if level != "channel" and channel is not None:
+        raise InvalidInput("channel", "is given at the channel level, else left out")
+    if level != "plan" and plan_id is not None:
         raise InvalidInput("plan_id", "is given at the plan level, else left out")
-    return check_id("plan_id", plan_id) if plan_id is not None else channel or ""
+    if level == "channel":
+        return level, check_one_of("channel", channel, _CHANNELS)
+    return level, check_id("plan_id", plan_id) if level == "plan" else ""
 
 
 def checked_level(level: object) -> Level:
     """`level` if a suppression has such a one; raises `InvalidInput`."""
-    for known in _LEVELS:
-        if level == known:
-            return known
-    raise InvalidInput("level", "must be 'global', 'channel', 'plan' or 'regulatory'")
+    return check_one_of("level", level, _LEVELS)
 
 
 def _reach(level: Level, scope: str) -> str:
@@ -314,13 +320,7 @@ def _reach(level: Level, scope: str) -> str:
         raise InvalidInput("scope", "must be 'email' or 'voice' at the channel level")
     if level != "channel" and scope:
         raise InvalidInput("scope", f"is for the levels channel and plan, not for {level}")
-    return scope
-
-
-def _channel(channel: object) -> str:
-    if channel not in ("email", "voice"):
-        raise InvalidInput("channel", "must be 'email' or 'voice'")
-    return str(channel)
+    return check_text("scope", scope)
 
 
 def _purpose(purpose: str | None) -> str:

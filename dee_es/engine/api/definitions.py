@@ -10,7 +10,7 @@ from dee_es.core.messages.message import check_header, check_mailbox, check_temp
 from dee_es.core.messages.script import check_script
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_id, check_map, check_text, check_url
-from dee_es.engine.api.base import ApiBase
+from dee_es.engine.api.base import ApiBase, checked_plan
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
 from dee_es.engine.models import RenderedTemplate
 from dee_es.errors import InvalidInput
@@ -28,7 +28,8 @@ class DefinitionsApi(ApiBase):
     ) -> ExecutionPlan:
         """Publish a plan; one equal to the latest version returns that. Raises
         `PlanValidationError` for templates or scripts that are not published."""
-        return self._definitions.publish_plan(plan, self._meta("publish", command_id, actor, None))
+        meta = self._meta("publish", command_id, actor, None)
+        return self._definitions.publish_plan(checked_plan(plan), meta)
 
     def get_plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
         """A published plan, by default its latest version; raises `PlanNotFound`."""
@@ -63,7 +64,7 @@ class DefinitionsApi(ApiBase):
         command_id: str | None = None,
     ) -> int:
         """Publish a call script; returns its version."""
-        given = {"greeting": greeting, "steps": [dict(step) for step in steps]}
+        given = {"greeting": greeting, "steps": steps}
         return self._publish("script", id, check_script(given), actor, command_id)
 
     def publish_sender(
@@ -173,14 +174,15 @@ def checked_sender(
         "postalAddress": postal_address,
         "unsubscribeUrl": unsubscribe_url,
     }
-    for field, value in given.items():
-        if value is not None:
-            check_text(f"sender.{field}", value, blank=False)
+    kept: dict[str, Any] = {
+        field: check_text(f"sender.{field}", value, blank=False)
+        for field, value in given.items()
+        if value is not None
+    }
     if name is not None:
         check_header("sender.name", name)
     if unsubscribe_url is not None:
         check_url("sender.unsubscribeUrl", unsubscribe_url)
-    kept: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if tracking is not None:
         kept["tracking"] = checked_tracking("sender.tracking", tracking)
     return kept

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from dee_es.core.events import LogExported
-from dee_es.core.values import check_text
+from dee_es.core.values import check_flag, check_text
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.exporting.delivery import Output, deliver
 from dee_es.engine.portable.run_file import FORMAT, read_run_file, write_run_file
+from dee_es.errors import InvalidInput
 
 
 class PortableApi(ApiBase):
@@ -36,9 +37,11 @@ class PortableApi(ApiBase):
         """
         meta = self._meta("export_run", None, actor, reason)
         through = self._exports.through
-        file = self._transfer.take_out(checked_run_id(run_id), personal_data)
+        run, with_keys = checked_run_id(run_id), check_flag("personal_data", personal_data)
+        file = self._transfer.take_out(run, with_keys)
         content = write_run_file(file)
         told = check_text("target", target)
+        replaces = check_flag("replace", replace)
 
         def record(digest: str, address: str) -> None:
             event = LogExported(
@@ -46,14 +49,14 @@ class PortableApi(ApiBase):
                 format=FORMAT,
                 through=through,
                 entries=len(file.streams[-1]),
-                run_id=run_id,
+                run_id=run,
                 digest=digest,
                 target=address or told,
                 personal_data=any(key is not None for key in file.keys.values()),
             )
             self._exports.record(event, meta)
 
-        deliver([content], output, self._parts.places, record, replace=replace)
+        deliver([content], output, self._parts.places, record, replace=replaces)
         return content
 
     def import_run(
@@ -73,8 +76,10 @@ class PortableApi(ApiBase):
         Raises `InvalidInput` saying what is wrong with
         the file or in the way; nothing is added to the log then.
         """
-        file = read_run_file(content)
+        if not isinstance(content, bytes | bytearray):
+            raise InvalidInput("content", f"must be bytes, not {type(content).__name__}")
         meta = self._meta("import_run", command_id, actor, reason)
+        file = read_run_file(bytes(content))
         self._transfer.take_in(file, hashlib.sha256(content).hexdigest(), meta)
         self._runs.clock.refresh()
         return file.run_id

@@ -8,7 +8,7 @@ from typing import Any
 
 from dee_es.core.messages.message import check_template
 from dee_es.core.plans.plan import ExecutionPlan
-from dee_es.core.values import check_count, check_id
+from dee_es.core.values import check_count, check_flag, check_id
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
 from dee_es.engine.api.runs import Status
 from dee_es.engine.interpreter import seldom_collected
@@ -50,6 +50,7 @@ class ReplaysApi(ApiBase):
         that are none.
         """
         checked_run_id(run_id)
+        check_flag("dry_run", dry_run)
         if plan_version is not None:
             check_count("plan_version", plan_version)
         against = Against(

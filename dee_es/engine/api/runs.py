@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from dee_es.core.clock import require_utc
 from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.values import check_one_of
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason, checked_run_id
 from dee_es.engine.enrolling.parts import Given
-from dee_es.engine.lifecycle import Keep
+from dee_es.engine.lifecycle import KEEPS, OUTCOMES, Keep, Outcome
 from dee_es.engine.models import ExecutionRun, RunPage
-from dee_es.errors import InvalidInput
 
 Status = RunStatus | str | Sequence[RunStatus | str] | None
 
@@ -93,10 +93,9 @@ class RunsApi(ApiBase):
 
         Raises `RunNotFound`, `InvalidTransition`.
         """
-        if keep not in ("deadline", "remaining"):
-            raise InvalidInput("keep", "must be 'deadline' or 'remaining'")
+        kept = check_one_of("keep", keep, KEEPS)
         meta = self._meta("pause", command_id, actor, reason)
-        return self._shown(self._lifecycle.pause(checked_run_id(run_id), keep, meta))
+        return self._shown(self._lifecycle.pause(checked_run_id(run_id), kept, meta))
 
     def resume_run(
         self,
@@ -129,14 +128,13 @@ class RunsApi(ApiBase):
     def resolve_step(
         self,
         run_id: str,
-        outcome: Literal["delivered", "failed", "resend"],
+        outcome: Outcome,
         *,
         reason: str,
         actor: str | None = None,
         command_id: str | None = None,
     ) -> ExecutionRun:
         """Settle a send whose outcome is unknown."""
-        if outcome not in ("delivered", "failed", "resend"):
-            raise InvalidInput("outcome", "must be 'delivered', 'failed' or 'resend'")
+        settled = check_one_of("outcome", outcome, OUTCOMES)
         meta = self._meta("resolve", command_id, actor, checked_reason(reason))
-        return self._shown(self._lifecycle.resolve(checked_run_id(run_id), outcome, meta))
+        return self._shown(self._lifecycle.resolve(checked_run_id(run_id), settled, meta))

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import LogExported, Meta
-from dee_es.core.values import check_count, check_id, check_text
+from dee_es.core.values import check_actor, check_count, check_flag, check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring, Proof
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.signing import SignedCheckpoint, Signing
@@ -81,7 +81,7 @@ class Audit:
             check_text("text", text, blank=False)
         chosen = self._trail.filter(run_id, contact_id, plan_id, actions, actor, since, until)
         confined = run_id is not None or contact_id is not None
-        meta = self._meta("query", None, asked_by, purpose)
+        meta = self._asking(asked_by, purpose)
         page = self._trail.query(chosen, text, limit, cursor)
         if cursor is None and not confined:
             span = chosen.from_tick, chosen.before_tick
@@ -101,11 +101,19 @@ class Audit:
 
         What is about more than one contact is recorded like a `query`.
         """
-        meta = self._meta("query", None, asked_by, purpose)
+        meta = self._asking(asked_by, purpose)
         found = self._trail.at_positions(first, first if last is None else last)
         if len({entry.contact_id for entry in found} - {None}) > 1:
             self._exports.record(_shown(found[-1].position, len(found)), meta)
         return found
+
+    def _asking(self, asked_by: str | None, purpose: str | None) -> Callable[[], Meta]:
+        # What is wrong with them is told by the names that they have here.
+        if asked_by is not None:
+            check_actor("asked_by", asked_by)
+        if purpose is not None:
+            check_text("purpose", purpose)
+        return self._meta("query", None, asked_by, purpose)
 
     def get_context_at(self, run_id: str, step_id: str, *, visit: int | None = None) -> RunContext:
         """What the decision of a step read: the run just before the entry that says what became of
@@ -183,7 +191,8 @@ class Audit:
         `IntegrityViolation` for a run that does not verify, and `ConcurrencyConflict` while a
         projection is being rebuilt.
         """
-        chosen = place or self._archives
+        check_flag("dry_run", dry_run)
+        chosen = self._archives if place is None else check_text("place", place, blank=False)
         if chosen is None and not dry_run:
             raise InvalidInput(
                 "place", "name a place for archives, as in DEE_ARCHIVES=s3://bucket/path"
@@ -230,7 +239,8 @@ class Audit:
         appears. What does not verify is exported as it is stored, and said. Raises `RunNotFound`,
         `InvalidInput` (a PDF holds 2,000 entries at most) and `AnchorUnavailable`.
         """
-        asked = Asked(run_id, contact_id, since, until, personal_data)
+        personal = check_flag("personal_data", personal_data)
+        asked = Asked(run_id, contact_id, since, until, personal)
         meta = self._meta("export", None, actor, reason)
         return self._exports.export(asked, format, output, meta, on_progress)
 
@@ -250,7 +260,8 @@ class Audit:
         """All forms of an export in one zip file, with the checkpoints, the public key, and the
         program that verifies it; see `export`. The PDF is left out where there is too much for one.
         """
-        asked = Asked(run_id, contact_id, since, until, personal_data)
+        personal = check_flag("personal_data", personal_data)
+        asked = Asked(run_id, contact_id, since, until, personal)
         meta = self._meta("bundle", None, actor, reason)
         return self._exports.bundle(asked, output, meta, on_progress)
 

@@ -104,11 +104,12 @@ class Trail:
         check_count("limit", limit, MAX_LIMIT)
         filters = hashlib.sha256(repr((chosen, text)).encode()).hexdigest()[:16]
         after = None if cursor is None else self._read_cursor(cursor, filters)
-        rows, total = self._projector.read(
-            self._audit_trail, lambda build: self._ask(build, chosen, text, limit, after)
+        # One more than is shown says whether anything follows.
+        found, total = self._projector.read(
+            self._audit_trail, lambda build: self._ask(build, chosen, text, limit + 1, after)
         )
-        following = None
-        if len(rows) == limit:
+        rows, following = found[:limit], None
+        if len(found) > limit:
             following = self._write_cursor(rows[-1].tick, rows[-1].position, filters)
         return AuditPage(entries=tuple(self._entries(rows)), total=total, next_cursor=following)
 

@@ -87,9 +87,9 @@ def make_scope(
     if run_id is None and contact_id is None and since is None and until is None:
         raise InvalidInput("run_id", "name a run, a contact_id, or a period by since and until")
     if run_id is not None:
-        check_id("run_id", run_id)
+        run_id = check_id("run_id", run_id)
     if contact_id is not None:
-        check_id("contact_id", contact_id)
+        contact_id = check_id("contact_id", contact_id)
     start = None if since is None else scale.tick_from(require_utc("since", since))
     end = None if until is None else scale.tick_from(require_utc("until", until))
     if start is not None and end is not None and start >= end:

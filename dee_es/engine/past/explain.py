@@ -309,6 +309,18 @@ _SENTENCES: Final[dict[type[e.Event], _Told]] = {
     e.HoldLifted: lambda n, x, _: f"The legal hold {x.hold_id} was lifted",
 }
 
+UNTOLD: Final[frozenset[type[e.Event]]] = frozenset(
+    {
+        e.PlanPublished,
+        e.TemplatePublished,
+        e.ScriptPublished,
+        e.SenderPublished,
+        e.PolicyPublished,
+        e.ClockStarted,
+    }
+)
+"""Events without a sentence: they happen to no run and to no contact."""
+
 
 def explain_contact(
     contact_id: str,

@@ -10,6 +10,7 @@ import msgspec
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
+from dee_es.core.gate import RULE_NAMES
 from dee_es.core.ids import contact_stream
 from dee_es.core.registry import REGISTRY
 from dee_es.engine.log.journal import Journal, checksum_of
@@ -89,7 +90,7 @@ class History:
             outcome=self.outcome(recorded.event),
             actor=meta.actor,
             reason=meta.reason,
-            rule=_rule(recorded.event),
+            rule=refused_by(recorded.event),
             until_tick=until,
             until=None if until is None else self._scale.time(until),
         )
@@ -112,18 +113,18 @@ class History:
         return None
 
 
-def _rule(event: e.Event) -> str | None:
+def refused_by(event: e.Event) -> str | None:
     """The rule of the policy that refused something by this event."""
     if isinstance(event, e.StepSkipped | e.StepDeferred):
         # The pause before another attempt is a deferral, too, but no rule's.
-        return event.rule if event.rule in _RULES else None
+        return event.rule if event.rule in RULE_NAMES else None
     cause = None
     if isinstance(event, e.RunPaused | e.RunFailed):
         cause = event.cause
     elif isinstance(event, e.StepFailed):
         cause = event.error
     name = (cause or "").partition(":")[0]
-    return name if name in _RULES else None
+    return name if name in RULE_NAMES else None
 
 
 def _until(event: e.Event) -> int | None:
@@ -137,8 +138,6 @@ def _until(event: e.Event) -> int | None:
     return event.start_tick if isinstance(event, e.RunScheduled) else None
 
 
-_RULES: Final = frozenset({"suppression", "consent", "windows", "limits", "budget"})
-"""The rules of the gate, by the names under which they refuse."""
 _TELLING: Final = (
     "result",
     "goto",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dee_es.core.ids import contact_stream
-from dee_es.core.values import check_count, check_id, is_number
+from dee_es.core.values import check_count, check_flag, check_id, is_number
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.keeping import Keeper, OnTrouble
 from dee_es.engine.projecting.models import (
@@ -152,6 +152,8 @@ class Projections:
         for a name there is not.
         """
         check_count("page", page, MOST_PAGE)
+        for field, value in (("compare", compare), ("accept", accept), ("restart", restart)):
+            check_flag(field, value)
         options = Options(page, throttle, compare, accept, restart)
         return self._rebuilder.rebuild(self._named(name), options, on_progress or _silent)
 
@@ -167,6 +169,8 @@ class Projections:
         projection is being rebuilt.
         """
         self._named(name)
+        if version is not None:
+            check_count("version", version)
         with self._views.rebuilding(name):
             rows = [
                 row

@@ -38,7 +38,9 @@ class Repairs(Context, frozen=True):
             _, read = self.projector.readable(wanted, self.views.standing().builds)
             parked = [row for row in parked if (row.name, row.version, row.number) == read.key]
         if stream_id is not None and not parked:
-            raise InvalidInput("stream", f"{stream_id} is not parked by {wanted.name!r}")
+            raise InvalidInput(
+                "stream_id", f"{str(stream_id)[:64]} is not parked by {wanted.name!r}"
+            )
         again = 0
         for row in sorted(parked, key=lambda row: row.position):
             again += self._retry_one(row)
