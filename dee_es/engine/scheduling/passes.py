@@ -93,6 +93,7 @@ class Passes:
         try:
             while True:
                 # Before anything is under way: to renew it takes the lock that a commit holds.
+                self._dispatcher.finish_recording()
                 lease = self._leases.require()
                 self._dispatcher.begin_recording()
                 ahead = self._ahead.run_ids if self._ahead is not None else set()
