@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,36 +23,29 @@ from dee_es.core.runs.state import Intent
 from dee_es.engine.links import Links
 from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.run_cache import LoadedRun
-from dee_es.engine.scheduling.answers import kept
+from dee_es.engine.scheduling.attempts import Attempts, intent_of
 from dee_es.engine.scheduling.gatekeeping import given_back
 from dee_es.engine.scheduling.leases import LeaseKeeper
-from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
 from dee_es.engine.transact import Decided, Runs
 from dee_es.errors import (
-    ChannelFailed,
     ConcurrencyConflict,
     DeeError,
-    InvalidInput,
     MasterKeyRotated,
     RunNotFound,
     StoreUnavailable,
 )
 from dee_es.ports import (
-    Action,
     Channel,
     ChannelResult,
     Committed,
     Conflict,
     CounterPlace,
     Lease,
-    SendContext,
     Unit,
 )
 from dee_es.ports.beside import Begun
 
 _log: Final = logging.getLogger(__name__)
-NO_SENDER: Final = "noreply@localhost"
-"""The From address when no sender has been published."""
 NOT_BEGUN: Final = ChannelResult(
     "failed", error="the sender lost its lease before it began", retryable=True
 )
@@ -88,10 +81,9 @@ class Dispatcher:
         links: Links | None = None,
     ) -> None:
         self._runs = runs
-        self._channels = channels
+        self._attempts = Attempts(runs.definitions, channels, links)
         self._leases = leases
         self._limit = max_concurrent_sends
-        self._links = links
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._under_way: set[tuple[str, int]] = set()
@@ -117,7 +109,7 @@ class Dispatcher:
         waiting = deque(enumerate(runs))
         try:
             with self._lock:
-                self._under_way |= {_attempt_of(_intent(run)) for run in runs}
+                self._under_way |= {_attempt_of(intent_of(run)) for run in runs}
             self._attempt_all(waiting, results, lease)
         finally:
             # All are known by now, unless this was interrupted, as by Ctrl-C: then those that had
@@ -133,7 +125,7 @@ class Dispatcher:
     def _note(self, runs: Sequence[LoadedRun], results: Sequence[ChannelResult | None]) -> None:
         """Keep what is known until it is recorded, in the order of the runs."""
         for run, result in zip(runs, results, strict=True):
-            intent = _intent(run)
+            intent = intent_of(run)
             if result is not None:
                 self._unrecorded[run.state.run_id] = _Outcome(run, intent, result)
                 continue
@@ -235,74 +227,7 @@ class Dispatcher:
             thread.result()
 
     def _attempt(self, run: LoadedRun, lease: Lease) -> ChannelResult:
-        if not self._leases.still(lease):
-            return NOT_BEGUN
-        result = kept(self._call(run))
-        if result.status in ("failed", "unknown"):
-            about = {"run": run.state.run_id, "step": _intent(run).step_id}
-            _log.warning("send_" + result.status, extra=about)
-        if result.ours:
-            at_fault = {"channel": _intent(run).channel, "error": result.error}
-            _log.error("channel_settings_at_fault", extra=at_fault)
-        return result
-
-    def _call(self, run: LoadedRun) -> ChannelResult:
-        intent = _intent(run)
-        if intent.message is None:
-            return ChannelResult("failed", error="the contact was erased")
-        channel = self._channels.get(intent.channel)
-        if channel is None:
-            return ChannelResult("failed", error=f"no channel serves {intent.channel!r}")
-        try:
-            action = self._action(run, intent, intent.message)
-            context = self._context(run, action)
-        except Exception as error:
-            # Nothing has left yet, whatever it was.
-            passing = isinstance(error, StoreUnavailable)
-            text = f"the message could not be made ready: {type(error).__name__}"
-            return ChannelResult("failed", error=text, retryable=passing)
-        try:
-            return channel.send(action, context)
-        except (ChannelFailed, InvalidInput) as error:
-            # The channel says that it could not even begin.
-            return ChannelResult("failed", error=str(error))
-        except Exception as error:
-            # Anything else may have happened after the message left: fail closed.
-            return ChannelResult("unknown", error=f"the channel raised {type(error).__name__}")
-
-    def _action(self, run: LoadedRun, intent: Intent, message: e.Message) -> Action:
-        """What is handed to the channel: an email gets its contact's own links only here, since no
-        secret may decide what is in the log."""
-        state = run.state
-        if self._links is not None and intent.channel == "email":
-            materials = self._materials(run)
-            sender: Mapping[str, Any] = materials.sender or {}
-            observed = Observed.of(materials.plan.graph.step(intent.step_id), sender)
-            sending = Sending(state.contact_id, state.run_id, intent.step_id, intent.key)
-            general = sender.get("unsubscribeUrl")
-            message = leaving(message, self._links, sending, observed, general)
-        return Action(
-            state.run_id, intent.step_id, intent.channel, intent.key, intent.attempt, message
-        )
-
-    def _context(self, run: LoadedRun, action: Action) -> SendContext:
-        state, materials = run.state, self._materials(run)
-        sender: Mapping[str, Any] = materials.sender or {}
-        unsubscribe = sender.get("unsubscribeUrl")
-        if self._links is not None and action.channel == "email":
-            sending = Sending(state.contact_id, action.run_id, action.step_id, action.key)
-            unsubscribe = unsubscribe_link(self._links, sending)
-        return SendContext(
-            sender_address=sender.get("address", NO_SENDER),
-            sender_name=sender.get("name"),
-            postal_address=sender.get("postalAddress"),
-            time_ms=int(materials.scale.time(state.last_tick).timestamp() * 1000),
-            unsubscribe_url=unsubscribe,
-        )
-
-    def _materials(self, run: LoadedRun) -> c.Materials:
-        state = run.state
-        return self._runs.definitions.materials(state.plan_id, state.plan_version, state.pins)
+        return self._attempts.make(run) if self._leases.still(lease) else NOT_BEGUN
 
     # --- outcomes ---------------------------------------------------------------------------------
 
@@ -385,11 +310,6 @@ class Dispatcher:
             e.Detail(dict(result.detail)) if result.detail else None,
             result.ours,
         )
-
-
-def _intent(run: LoadedRun) -> Intent:
-    assert run.state.intent is not None, "only a run with an intent is sent"
-    return run.state.intent
 
 
 def _attempt_of(intent: Intent) -> tuple[str, int]:
