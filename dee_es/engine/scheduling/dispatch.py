@@ -21,8 +21,10 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.state import Intent
 from dee_es.engine.links import Links
+from dee_es.engine.log.committing import Proposal
 from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.run_cache import LoadedRun
+from dee_es.engine.scheduling.answers import INTERRUPTED, NOT_BEGUN
 from dee_es.engine.scheduling.attempts import Attempts, intent_of
 from dee_es.engine.scheduling.gatekeeping import given_back
 from dee_es.engine.scheduling.leases import LeaseKeeper
@@ -46,12 +48,8 @@ from dee_es.ports import (
 from dee_es.ports.beside import Begun
 
 _log: Final = logging.getLogger(__name__)
-NOT_BEGUN: Final = ChannelResult(
-    "failed", error="the sender lost its lease before it began", retryable=True
-)
-INTERRUPTED: Final = ChannelResult(
-    "failed", error="the sender was interrupted before it began", retryable=True
-)
+_Attempt = tuple[str, int, int]
+"""Its key and its number, and the epoch of who makes it: nobody else's is taken for our own."""
 
 
 class _Outcome(Struct):
@@ -86,8 +84,9 @@ class Dispatcher:
         self._limit = max_concurrent_sends
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._under_way: set[tuple[str, int]] = set()
+        self._under_way: set[_Attempt] = set()
         self._unrecorded: dict[str, _Outcome] = {}
+        self._doubted: dict[str, _Attempt] = {}
         self._refused = False
         self._recording: tuple[_Known, Begun[list[Committed | Conflict]]] | None = None
 
@@ -137,6 +136,11 @@ class Dispatcher:
         is still to be recorded of them."""
         self._note(runs, [INTERRUPTED] * len(runs))
 
+    def doubt(self, runs: Sequence[LoadedRun]) -> None:
+        """The same for intents of which nobody was told whether they are in the log; `record_rest`
+        finds that out first."""
+        self._doubted.update((run.state.run_id, _attempt_of(intent_of(run))) for run in runs)
+
     def counters_given_back(self) -> set[CounterPlace]:
         """The policy's counters to which what is known and not recorded yet gives anything back."""
         return {
@@ -182,6 +186,8 @@ class Dispatcher:
         """Record the outcomes that are known and not recorded yet, whatever happened to their runs
         meanwhile. Raises `StoreUnavailable` while the database is away; nothing is lost by that."""
         self.finish_recording()
+        if self._doubted:
+            self._leave_doubted()
         for _ in range(ATTEMPTS):
             if not self._unrecorded:
                 return
@@ -261,6 +267,15 @@ class Dispatcher:
         half = len(outcomes) // 2
         return self._decisions(outcomes[:half]) + self._decisions(outcomes[half:])
 
+    def _leave_doubted(self) -> None:
+        """Leave those of the intents in doubt that are in the log; the others never will be."""
+        # Behind a commit that goes on although it was given up.
+        self._runs.committer.decide(Proposal((), (), lambda _: ()))
+        found = self._runs.load_readable(list(self._doubted), lambda *_: None)
+        known = [(found[each], attempt) for each, attempt in self._doubted.items() if each in found]
+        self.leave([run for run, attempt in known if _intends(run, attempt)])
+        self._doubted = {}
+
     def _load_again(self) -> None:
         """Take the runs of what is yet to be recorded as they are now."""
         unread: dict[str, DeeError] = {}
@@ -312,5 +327,9 @@ class Dispatcher:
         )
 
 
-def _attempt_of(intent: Intent) -> tuple[str, int]:
-    return intent.key, intent.attempt
+def _attempt_of(intent: Intent) -> _Attempt:
+    return intent.key, intent.attempt, intent.lease_epoch
+
+
+def _intends(run: LoadedRun, attempt: _Attempt) -> bool:
+    return run.state.intent is not None and _attempt_of(run.state.intent) == attempt

@@ -250,13 +250,9 @@ class Passes:
         ahead = self._ahead
         if ahead is None:
             return TickReport(0), set()
-        try:
-            self._begin()
-            assert ahead.commit is not None
-            results = ahead.commit.result()
-        except Exception:
-            self._ahead = None
-            raise
+        self._begin()
+        assert ahead.commit is not None
+        results = ahead.commit.result()
         done = [
             each
             for each, result in zip(ahead.decided, results, strict=True)
@@ -277,9 +273,13 @@ class Passes:
         return report, self._dispatcher.counters_given_back() if sound else None
 
     def _leave(self) -> None:
-        """Whoever broke it off: what was begun is in the log, and none of its messages is sent."""
+        """Whoever broke it off: none of the messages of what is ahead is sent, whether that is in
+        the log or nobody knows."""
         ahead, self._ahead = self._ahead, None
-        if ahead is None or ahead.commit is None or ahead.commit.exception() is not None:
+        if ahead is None:
+            return
+        if ahead.commit is None or ahead.commit.exception() is not None:
+            self._dispatcher.doubt(_sends(ahead.decided))
             return
         results = zip(ahead.decided, ahead.commit.result(), strict=True)
         done = [each for each, result in results if isinstance(result, Committed)]
