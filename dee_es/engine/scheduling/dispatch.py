@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.state import Intent
+from dee_es.engine.bisecting import bisected
 from dee_es.engine.links import Links
 from dee_es.engine.log.committing import Proposal
 from dee_es.engine.log.settling import ATTEMPTS
@@ -32,9 +34,7 @@ from dee_es.engine.transact import Decided, Runs
 from dee_es.errors import (
     ConcurrencyConflict,
     DeeError,
-    MasterKeyRotated,
     RunNotFound,
-    StoreUnavailable,
 )
 from dee_es.ports import (
     Channel,
@@ -241,7 +241,9 @@ class Dispatcher:
         """All that is known and not recorded yet, ready to commit."""
         units: list[Unit] = []
         decided: list[tuple[_Outcome, LoadedRun]] = []
-        for outcome, decision in self._decisions(list(self._unrecorded.values())):
+        known = list(self._unrecorded.values())
+        parts = bisected(known, self._decisions, self._give_up, Exception)
+        for outcome, decision in chain.from_iterable(parts):
             if decision is None:
                 # The run knows this outcome, or has no use for it any more.
                 self._settled([outcome])
@@ -253,19 +255,9 @@ class Dispatcher:
         return _Known(units, decided)
 
     def _decisions(self, outcomes: Sequence[_Outcome]) -> list[tuple[_Outcome, Decided | None]]:
-        """What outcomes lead to; one for which that cannot be told is given up, and none of the
-        others with it."""
-        try:
-            given = [(outcome.run, self._command(outcome)) for outcome in outcomes]
-            return list(zip(outcomes, self._runs.decide_each(given), strict=True))
-        except (StoreUnavailable, MasterKeyRotated):
-            raise
-        except Exception as error:
-            if len(outcomes) == 1:
-                self._give_up(outcomes[0], error)
-                return []
-        half = len(outcomes) // 2
-        return self._decisions(outcomes[:half]) + self._decisions(outcomes[half:])
+        """What outcomes lead to."""
+        given = [(outcome.run, self._command(outcome)) for outcome in outcomes]
+        return list(zip(outcomes, self._runs.decide_each(given), strict=True))
 
     def _leave_doubted(self) -> None:
         """Leave those of the intents in doubt that are in the log; the others never will be."""
