@@ -12,6 +12,7 @@ from dee_es.core.ids import slice_of
 from dee_es.core.runs.advance import Steps
 from dee_es.core.runs.run import decision, evolve, fold
 from dee_es.core.runs.state import RunState
+from dee_es.engine.bisecting import bisected
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
@@ -19,7 +20,7 @@ from dee_es.engine.log.missing import missing_run
 from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.run_cache import LoadedRun, RunCache
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import DeeError, MasterKeyRotated, StoreUnavailable
+from dee_es.errors import DeeError
 from dee_es.ports import Committed, EventStore, Head, StoredRow, StreamAppend, Unit, beside
 
 
@@ -93,21 +94,8 @@ class Runs:
         self, run_ids: Sequence[str], on_error: Callable[[str, DeeError], object]
     ) -> dict[str, LoadedRun]:
         """`load_many` of those that can be read; of each of the others `on_error` is told why."""
-        try:
-            return self.load_many(run_ids)
-        except (MasterKeyRotated, StoreUnavailable):
-            raise
-        except DeeError as error:
-            if len(run_ids) == 1:
-                on_error(run_ids[0], error)
-                return {}
-        half = len(run_ids) // 2
-        parts = (run_ids[:half], run_ids[half:])
-        return {
-            run_id: run
-            for part in parts
-            for run_id, run in self.load_readable(part, on_error).items()
-        }
+        parts = bisected(run_ids, self.load_many, on_error, DeeError)
+        return {run_id: run for part in parts for run_id, run in part.items()}
 
     def _open(self, rows: Sequence[StoredRow]) -> LoadedRun:
         state = fold(self.journal.open(rows))

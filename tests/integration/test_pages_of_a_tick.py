@@ -4,6 +4,8 @@ in the log, and what is sent, is as if each were over before the next."""
 from __future__ import annotations
 
 import random
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import pytest
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine import transact
+from dee_es.engine.scheduling import leases
 from dee_es.errors import ChannelFailed, StoreUnavailable
-from dee_es.ports import Action, ChannelResult, SendContext, beside
+from dee_es.ports import Action, ChannelResult, Conflict, Lease, SendContext, beside
 from tests.support.engines import (
     BACKENDS,
     DAY,
@@ -26,6 +29,7 @@ from tests.support.engines import (
     people,
     publish_basics,
 )
+from tests.support.waiting import PATIENCE_S
 
 PAGE = 4
 COUNT = 18
@@ -219,4 +223,71 @@ def test_a_bad_run_holds_up_nobody_beside_it(scene: Scene, monkeypatch: pytest.M
     assert scene.sent == [run for run in runs if run != bad]
     scene.engine.tick()
     assert scene.sent[-1] == bad
+    assert_replays(scene.engine)
+
+
+class Crossing:
+    """Behind the first conflict, the lease is renewed while outcomes are on their way into the log:
+    the renewal waits for them, as it does for the append lock."""
+
+    def __init__(self, store: Any, patch: pytest.MonkeyPatch) -> None:
+        self.over = False
+        self._refused = self._met = False
+        self._renewing, self._recorded = threading.Event(), threading.Event()
+        self._answer, self._answered = socket.socketpair()
+        self._store = {name: getattr(store, name) for name in ("commit", "due", "acquire_lease")}
+        patch.setattr(leases, "RENEW_S", 0.01)
+        # No answer comes before it is waited for.
+        patch.setattr(beside, "go_on", lambda: None)
+        patch.setattr(store, "commit", self._commit)
+        patch.setattr(store, "due", self._due)
+        patch.setattr(store, "acquire_lease", self._acquire_lease)
+
+    def _commit(self, *units: Any, lease: Lease | None, **more: Any) -> list[Any]:
+        records = self._refused and lease is None and not self._met
+        if records:
+            self._met = True
+            assert self._renewing.wait(PATIENCE_S)
+            beside.wait_for(beside.Awaited(self._answered.fileno(), reads=True, writes=False))
+        results: list[Any] = self._store["commit"](*units, lease=lease, **more)
+        if records:
+            self._recorded.set()
+        self._refused = self._refused or any(isinstance(each, Conflict) for each in results)
+        return results
+
+    def _due(self, *given: Any) -> Any:
+        if self._met:
+            self._answer.send(b".")
+        return self._store["due"](*given)
+
+    def _acquire_lease(self, *given: Any) -> Any:
+        renews = threading.current_thread().name == "dee-lease"
+        if renews and self._met and not self._renewing.is_set():
+            self._renewing.set()
+            self.over = self._recorded.wait(5)
+        return self._store["acquire_lease"](*given)
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        self._answer.close()
+        self._answered.close()
+
+
+def test_a_renewal_of_the_lease_never_waits_for_what_waits_for_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the tick's own thread takes the recording on, and that needs the lease."""
+    runs = scene.enroll()
+    paused = runs[PAGE + 1]
+
+    def pause() -> None:
+        scene.during = lambda: None
+        scene.engine.pause_run(paused)
+
+    scene.during = pause
+    crossing = Crossing(scene.engine._parts.store, monkeypatch)
+    scene.engine.tick()
+    crossing.close()
+    assert crossing.over, "the tick waited for the lease, and the lease for what it records"
+    assert sorted(scene.sent) == [run for run in runs if run != paused]
     assert_replays(scene.engine)

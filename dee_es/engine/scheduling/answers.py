@@ -11,6 +11,12 @@ from dee_es.core.values import check_map, check_text
 from dee_es.errors import InvalidInput
 from dee_es.ports import ChannelResult
 
+NOT_BEGUN: Final = ChannelResult(
+    "failed", error="the sender lost its lease before it began", retryable=True
+)
+INTERRUPTED: Final = ChannelResult(
+    "failed", error="the sender was interrupted before it began", retryable=True
+)
 MAX_ERROR: Final = 1_000
 """Longest reason of a failure that is kept, in characters."""
 MAX_DETAIL: Final = 64 * 1024

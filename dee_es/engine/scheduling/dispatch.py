@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final
+from itertools import chain
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,45 +21,35 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.state import Intent
+from dee_es.engine.bisecting import bisected
 from dee_es.engine.links import Links
+from dee_es.engine.log.committing import Proposal
 from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.run_cache import LoadedRun
-from dee_es.engine.scheduling.answers import kept
+from dee_es.engine.scheduling.answers import INTERRUPTED, NOT_BEGUN
+from dee_es.engine.scheduling.attempts import Attempts, intent_of
 from dee_es.engine.scheduling.gatekeeping import given_back
 from dee_es.engine.scheduling.leases import LeaseKeeper
-from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
 from dee_es.engine.transact import Decided, Runs
 from dee_es.errors import (
-    ChannelFailed,
     ConcurrencyConflict,
     DeeError,
-    InvalidInput,
-    MasterKeyRotated,
     RunNotFound,
-    StoreUnavailable,
 )
 from dee_es.ports import (
-    Action,
     Channel,
     ChannelResult,
     Committed,
     Conflict,
     CounterPlace,
     Lease,
-    SendContext,
     Unit,
 )
 from dee_es.ports.beside import Begun
 
 _log: Final = logging.getLogger(__name__)
-NO_SENDER: Final = "noreply@localhost"
-"""The From address when no sender has been published."""
-NOT_BEGUN: Final = ChannelResult(
-    "failed", error="the sender lost its lease before it began", retryable=True
-)
-INTERRUPTED: Final = ChannelResult(
-    "failed", error="the sender was interrupted before it began", retryable=True
-)
+_Attempt = tuple[str, int, int]
+"""Its key and its number, and the epoch of who makes it: nobody else's is taken for our own."""
 
 
 class _Outcome(Struct):
@@ -88,14 +79,14 @@ class Dispatcher:
         links: Links | None = None,
     ) -> None:
         self._runs = runs
-        self._channels = channels
+        self._attempts = Attempts(runs.definitions, channels, links)
         self._leases = leases
         self._limit = max_concurrent_sends
-        self._links = links
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._under_way: set[tuple[str, int]] = set()
+        self._under_way: set[_Attempt] = set()
         self._unrecorded: dict[str, _Outcome] = {}
+        self._doubted: dict[str, _Attempt] = {}
         self._refused = False
         self._recording: tuple[_Known, Begun[list[Committed | Conflict]]] | None = None
 
@@ -117,7 +108,7 @@ class Dispatcher:
         waiting = deque(enumerate(runs))
         try:
             with self._lock:
-                self._under_way |= {_attempt_of(_intent(run)) for run in runs}
+                self._under_way |= {_attempt_of(intent_of(run)) for run in runs}
             self._attempt_all(waiting, results, lease)
         finally:
             # All are known by now, unless this was interrupted, as by Ctrl-C: then those that had
@@ -133,7 +124,7 @@ class Dispatcher:
     def _note(self, runs: Sequence[LoadedRun], results: Sequence[ChannelResult | None]) -> None:
         """Keep what is known until it is recorded, in the order of the runs."""
         for run, result in zip(runs, results, strict=True):
-            intent = _intent(run)
+            intent = intent_of(run)
             if result is not None:
                 self._unrecorded[run.state.run_id] = _Outcome(run, intent, result)
                 continue
@@ -144,6 +135,11 @@ class Dispatcher:
         """Make no attempt for these intents: it was broken off before any began, and that is what
         is still to be recorded of them."""
         self._note(runs, [INTERRUPTED] * len(runs))
+
+    def doubt(self, runs: Sequence[LoadedRun]) -> None:
+        """The same for intents of which nobody was told whether they are in the log; `record_rest`
+        finds that out first."""
+        self._doubted.update((run.state.run_id, _attempt_of(intent_of(run))) for run in runs)
 
     def counters_given_back(self) -> set[CounterPlace]:
         """The policy's counters to which what is known and not recorded yet gives anything back."""
@@ -190,6 +186,8 @@ class Dispatcher:
         """Record the outcomes that are known and not recorded yet, whatever happened to their runs
         meanwhile. Raises `StoreUnavailable` while the database is away; nothing is lost by that."""
         self.finish_recording()
+        if self._doubted:
+            self._leave_doubted()
         for _ in range(ATTEMPTS):
             if not self._unrecorded:
                 return
@@ -235,74 +233,7 @@ class Dispatcher:
             thread.result()
 
     def _attempt(self, run: LoadedRun, lease: Lease) -> ChannelResult:
-        if not self._leases.still(lease):
-            return NOT_BEGUN
-        result = kept(self._call(run))
-        if result.status in ("failed", "unknown"):
-            about = {"run": run.state.run_id, "step": _intent(run).step_id}
-            _log.warning("send_" + result.status, extra=about)
-        if result.ours:
-            at_fault = {"channel": _intent(run).channel, "error": result.error}
-            _log.error("channel_settings_at_fault", extra=at_fault)
-        return result
-
-    def _call(self, run: LoadedRun) -> ChannelResult:
-        intent = _intent(run)
-        if intent.message is None:
-            return ChannelResult("failed", error="the contact was erased")
-        channel = self._channels.get(intent.channel)
-        if channel is None:
-            return ChannelResult("failed", error=f"no channel serves {intent.channel!r}")
-        try:
-            action = self._action(run, intent, intent.message)
-            context = self._context(run, action)
-        except Exception as error:
-            # Nothing has left yet, whatever it was.
-            passing = isinstance(error, StoreUnavailable)
-            text = f"the message could not be made ready: {type(error).__name__}"
-            return ChannelResult("failed", error=text, retryable=passing)
-        try:
-            return channel.send(action, context)
-        except (ChannelFailed, InvalidInput) as error:
-            # The channel says that it could not even begin.
-            return ChannelResult("failed", error=str(error))
-        except Exception as error:
-            # Anything else may have happened after the message left: fail closed.
-            return ChannelResult("unknown", error=f"the channel raised {type(error).__name__}")
-
-    def _action(self, run: LoadedRun, intent: Intent, message: e.Message) -> Action:
-        """What is handed to the channel: an email gets its contact's own links only here, since no
-        secret may decide what is in the log."""
-        state = run.state
-        if self._links is not None and intent.channel == "email":
-            materials = self._materials(run)
-            sender: Mapping[str, Any] = materials.sender or {}
-            observed = Observed.of(materials.plan.graph.step(intent.step_id), sender)
-            sending = Sending(state.contact_id, state.run_id, intent.step_id, intent.key)
-            general = sender.get("unsubscribeUrl")
-            message = leaving(message, self._links, sending, observed, general)
-        return Action(
-            state.run_id, intent.step_id, intent.channel, intent.key, intent.attempt, message
-        )
-
-    def _context(self, run: LoadedRun, action: Action) -> SendContext:
-        state, materials = run.state, self._materials(run)
-        sender: Mapping[str, Any] = materials.sender or {}
-        unsubscribe = sender.get("unsubscribeUrl")
-        if self._links is not None and action.channel == "email":
-            sending = Sending(state.contact_id, action.run_id, action.step_id, action.key)
-            unsubscribe = unsubscribe_link(self._links, sending)
-        return SendContext(
-            sender_address=sender.get("address", NO_SENDER),
-            sender_name=sender.get("name"),
-            postal_address=sender.get("postalAddress"),
-            time_ms=int(materials.scale.time(state.last_tick).timestamp() * 1000),
-            unsubscribe_url=unsubscribe,
-        )
-
-    def _materials(self, run: LoadedRun) -> c.Materials:
-        state = run.state
-        return self._runs.definitions.materials(state.plan_id, state.plan_version, state.pins)
+        return self._attempts.make(run) if self._leases.still(lease) else NOT_BEGUN
 
     # --- outcomes ---------------------------------------------------------------------------------
 
@@ -310,7 +241,9 @@ class Dispatcher:
         """All that is known and not recorded yet, ready to commit."""
         units: list[Unit] = []
         decided: list[tuple[_Outcome, LoadedRun]] = []
-        for outcome, decision in self._decisions(list(self._unrecorded.values())):
+        known = list(self._unrecorded.values())
+        parts = bisected(known, self._decisions, self._give_up, Exception)
+        for outcome, decision in chain.from_iterable(parts):
             if decision is None:
                 # The run knows this outcome, or has no use for it any more.
                 self._settled([outcome])
@@ -322,19 +255,18 @@ class Dispatcher:
         return _Known(units, decided)
 
     def _decisions(self, outcomes: Sequence[_Outcome]) -> list[tuple[_Outcome, Decided | None]]:
-        """What outcomes lead to; one for which that cannot be told is given up, and none of the
-        others with it."""
-        try:
-            given = [(outcome.run, self._command(outcome)) for outcome in outcomes]
-            return list(zip(outcomes, self._runs.decide_each(given), strict=True))
-        except (StoreUnavailable, MasterKeyRotated):
-            raise
-        except Exception as error:
-            if len(outcomes) == 1:
-                self._give_up(outcomes[0], error)
-                return []
-        half = len(outcomes) // 2
-        return self._decisions(outcomes[:half]) + self._decisions(outcomes[half:])
+        """What outcomes lead to."""
+        given = [(outcome.run, self._command(outcome)) for outcome in outcomes]
+        return list(zip(outcomes, self._runs.decide_each(given), strict=True))
+
+    def _leave_doubted(self) -> None:
+        """Leave those of the intents in doubt that are in the log; the others never will be."""
+        # Behind a commit that goes on although it was given up.
+        self._runs.committer.decide(Proposal((), (), lambda _: ()))
+        found = self._runs.load_readable(list(self._doubted), lambda *_: None)
+        known = [(found[each], attempt) for each, attempt in self._doubted.items() if each in found]
+        self.leave([run for run, attempt in known if _intends(run, attempt)])
+        self._doubted = {}
 
     def _load_again(self) -> None:
         """Take the runs of what is yet to be recorded as they are now."""
@@ -387,10 +319,9 @@ class Dispatcher:
         )
 
 
-def _intent(run: LoadedRun) -> Intent:
-    assert run.state.intent is not None, "only a run with an intent is sent"
-    return run.state.intent
+def _attempt_of(intent: Intent) -> _Attempt:
+    return intent.key, intent.attempt, intent.lease_epoch
 
 
-def _attempt_of(intent: Intent) -> tuple[str, int]:
-    return intent.key, intent.attempt
+def _intends(run: LoadedRun, attempt: _Attempt) -> bool:
+    return run.state.intent is not None and _attempt_of(run.state.intent) == attempt

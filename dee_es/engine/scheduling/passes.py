@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from operator import attrgetter
 from typing import Final
@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core.events import StepDispatched
 from dee_es.core.runs.advance import may_send
+from dee_es.engine.bisecting import bisected
 from dee_es.engine.models import TickReport
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.scheduling.dispatch import Dispatcher
-from dee_es.engine.scheduling.gatekeeping import Gatekeeper, added_by, counter_uses, guarded
+from dee_es.engine.scheduling.gatekeeping import Gatekeeper, Looked, added_by, counter_uses, guarded
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.transact import Decided, Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
@@ -47,6 +48,27 @@ class _Pass(Struct):
     @property
     def run_ids(self) -> set[str]:
         return {each.after.state.run_id for each in self.decided}
+
+
+class _Done(Struct, frozen=True):
+    """What came of a pass: what was done, whether `all` of it is in the log, and the policy's
+    counters to which its sends give anything back."""
+
+    report: TickReport
+    all: bool = True
+    given_back: Set[CounterPlace] = frozenset()
+
+    def bears(self, following: _Pass | None) -> bool:
+        """Whether what was decided as if all of it came about still holds."""
+        return self.all and (following is None or self.given_back.isdisjoint(following.read))
+
+
+class _Seen(Struct, frozen=True):
+    """Runs as they were read, and what the gate may read about those that may send at the tick."""
+
+    tick: int
+    runs: Sequence[LoadedRun]
+    looked: Looked
 
 
 class Passes:
@@ -93,19 +115,17 @@ class Passes:
         try:
             while True:
                 # Before anything is under way: to renew it takes the lock that a commit holds.
+                self._dispatcher.finish_recording()
                 lease = self._leases.require()
                 self._dispatcher.begin_recording()
                 ahead = self._ahead.run_ids if self._ahead is not None else set()
                 busy = self._dispatcher.recording | ahead
                 chosen = self._choose(tick, idle | busy)
                 if not chosen and not busy:
-                    return report.plus(self._complete()[0])
+                    return report.plus(self._complete().report)
                 following = self._decide_meanwhile(tick, chosen, lease)
-                done, otherwise = self._complete()
-                report = report.plus(done)
-                sound = otherwise is not None and (
-                    following is None or otherwise.isdisjoint(following.read)
-                )
+                done = self._complete()
+                report, sound = report.plus(done.report), done.bears(following)
                 if not sound:
                     # Who was refused, or is decided anew, comes before all that are due later.
                     self._last_chosen = None
@@ -133,7 +153,7 @@ class Passes:
         self._ahead = self._decide_each(tick, head, self._leases.require(), actor)
         moved = bool(self._ahead.decided)
         try:
-            report, _ = self._complete()
+            report = self._complete().report
         finally:
             self._leave()
         self._dispatcher.record_rest()
@@ -171,7 +191,9 @@ class Passes:
         """What these runs do at the tick, decided while the pass ahead of them is committed; None
         if it cannot be told of all of them."""
         try:
-            return self._decide(tick, chosen, lease, None)
+            seen = self._read(tick, chosen)
+            self._begin()
+            return self._decided(seen, lease, None)
         except (ConcurrencyConflict, MasterKeyRotated, StoreUnavailable):
             raise
         except Exception:
@@ -182,33 +204,27 @@ class Passes:
     ) -> _Pass:
         """What each of these runs does at the tick, with nothing under way; one for which that
         cannot be told is put aside, and holds up none of the others."""
-        try:
-            return self._decide(tick, chosen, lease, actor)
-        except (ConcurrencyConflict, MasterKeyRotated, StoreUnavailable):
-            raise
-        except Exception as error:
-            if len(chosen) == 1:
-                self._put_aside(chosen[0].stream_id, error)
-                return _Pass(tick, lease)
-        half = len(chosen) // 2
-        one, two = (
-            self._decide_each(tick, part, lease, actor) for part in (chosen[:half], chosen[half:])
-        )
-        return _Pass(tick, lease, [*one.decided, *two.decided], one.read | two.read)
+
+        def decided(part: Sequence[Head]) -> _Pass:
+            return self._decided(self._read(tick, part), lease, actor)
+
+        parts = bisected(chosen, decided, self._put_aside, Exception)
+        read = frozenset[CounterPlace]().union(*(part.read for part in parts))
+        return _Pass(tick, lease, [each for part in parts for each in part.decided], read)
 
     def tell_held_up(self) -> None:
         """Raise why the first of the runs that were put aside was, in order of their ids."""
         if self.held_up:
             raise self.held_up[min(self.held_up)]
 
-    def _put_aside(self, run_id: str, error: Exception) -> None:
+    def _put_aside(self, head: Head, error: Exception) -> None:
+        run_id = head.stream_id
         self.held_up[run_id] = error
         if run_id not in self._told:
             _log.error("run_held_up", extra={"run": run_id, "error": type(error).__name__})
 
-    def _decide(self, tick: int, chosen: Sequence[Head], lease: Lease, actor: str | None) -> _Pass:
-        """What each run does at the tick; runs that do nothing are left out. The commit of what is
-        ahead begins when all has been read."""
+    def _read(self, tick: int, chosen: Sequence[Head]) -> _Seen:
+        """All that is to be known of these runs at the tick, as if what is ahead came about."""
         loaded = self._runs.load_at(chosen)
         runs = [loaded[head.stream_id] for head in chosen if head.stream_id in loaded]
         # What others recorded of a run at a later tick comes before what it does: it waits for a
@@ -216,21 +232,24 @@ class Passes:
         runs = [run for run in runs if run.state.last_tick <= tick]
         asking = [run.state for run in runs if may_send(run.state, tick)]
         ahead = added_by(self._ahead.units) if self._ahead is not None else {}
-        looked = self._gatekeeper.look(asking, tick, ahead)
-        self._begin()
+        return _Seen(tick, runs, self._gatekeeper.look(asking, tick, ahead))
+
+    def _decided(self, seen: _Seen, lease: Lease, actor: str | None) -> _Pass:
+        """What each of the runs does at the tick; those that do nothing are left out."""
+        tick = seen.tick
         meta = self._runs.meta("tick", f"tick_{tick}", tick=tick, actor=actor)
-        seen = iter(looked.found)
+        found = iter(seen.looked.found)
         given: list[tuple[LoadedRun, c.RunCommand]] = []
         guards: list[SuppressionGuard | None] = []
-        for run in runs:
+        for run in seen.runs:
             state = run.state
-            snapshots, guard = next(seen) if may_send(state, tick) else ({}, None)
+            snapshots, guard = next(found) if may_send(state, tick) else ({}, None)
             abandoned = state.intent is not None and self._dispatcher.abandoned(run, lease)
             given.append((run, c.Advance(meta, snapshots, lease.epoch, abandoned)))
             guards.append(guard)
         pairs = zip(self._runs.decide_each(given), guards, strict=True)
         decided = [_guarded(each, guard) for each, guard in pairs if each is not None]
-        return _Pass(tick, lease, decided, looked.read)
+        return _Pass(tick, lease, decided, seen.looked.read)
 
     # --- committing and sending -------------------------------------------------------------------
 
@@ -240,22 +259,14 @@ class Passes:
         if ahead is not None and ahead.commit is None:
             ahead.commit = self._runs.committer.begin(ahead.units, ahead.lease)
 
-    def _complete(self) -> tuple[TickReport, set[CounterPlace] | None]:
-        """Commit what is ahead and send its messages; what came of them is still to be recorded.
-
-        Returns what was done, and the policy's counters of which somebody who took it all for done
-        would be wrong; None if he would be wrong about more than counters.
-        """
+    def _complete(self) -> _Done:
+        """Commit what is ahead and send its messages; what came of them is still to be recorded."""
         ahead = self._ahead
         if ahead is None:
-            return TickReport(0), set()
-        try:
-            self._begin()
-            assert ahead.commit is not None
-            results = ahead.commit.result()
-        except Exception:
-            self._ahead = None
-            raise
+            return _Done(TickReport(0))
+        self._begin()
+        assert ahead.commit is not None
+        results = ahead.commit.result()
         done = [
             each
             for each, result in zip(ahead.decided, results, strict=True)
@@ -272,13 +283,17 @@ class Passes:
         }
         events = sum(len(each.events) for each in done) + len(outcomes)
         report = TickReport(ahead.tick, 1, len(done), events, **count)
-        sound = len(done) == len(ahead.decided)
-        return report, self._dispatcher.counters_given_back() if sound else None
+        given_back = self._dispatcher.counters_given_back()
+        return _Done(report, len(done) == len(ahead.decided), given_back)
 
     def _leave(self) -> None:
-        """Whoever broke it off: what was begun is in the log, and none of its messages is sent."""
+        """Whoever broke it off: none of the messages of what is ahead is sent, whether that is in
+        the log or nobody knows."""
         ahead, self._ahead = self._ahead, None
-        if ahead is None or ahead.commit is None or ahead.commit.exception() is not None:
+        if ahead is None:
+            return
+        if ahead.commit is None or ahead.commit.exception() is not None:
+            self._dispatcher.doubt(_sends(ahead.decided))
             return
         results = zip(ahead.decided, ahead.commit.result(), strict=True)
         done = [each for each, result in results if isinstance(result, Committed)]
