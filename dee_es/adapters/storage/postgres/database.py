@@ -14,11 +14,12 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
-from psycopg_pool import PoolClosed
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
+from dee_es.adapters.storage.postgres.turns import Turns
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
@@ -91,6 +92,7 @@ class PostgresDatabase(PostgresDatastore):
 
     def __init__(self, url: str, bounds: Bounds, *, schema: str = "public") -> None:
         self._bounds = bounds
+        self._turns = Turns()
         self._search_path = schema
         try:
             given = conninfo_to_dict(url)
@@ -143,14 +145,15 @@ class PostgresDatabase(PostgresDatastore):
     @contextmanager
     def appending(self, small: bool = False, makes_tables: bool = False) -> Iterator[Session]:
         """See `Database.appending`. A small one has fewer round trips."""
-        with self._unavailable(), self._connection() as connection:
+        turn = self._turns.turn(self._bounds.lock_timeout_s)
+        with self._unavailable(), turn as free, self._connection() as connection:
             # When tables change, the driver prepares all statements anew, and loses count of those
             # that are under way.
             session = PostgresSession(connection, pipelined=not makes_tables)
             first = _APPEND_LOCK if small else BEGIN
             with self._rollback(connection), session.open(first, begins=not small):
                 # A statement of its own: what follows must see what the last holder committed.
-                if not small and not session.ask(_TRY_APPEND_LOCK).fetchall()[0][0]:
+                if not small and not (session.ask(_TRY_APPEND_LOCK).fetchall()[0][0] and free):
                     # Somebody else wants it again before long.
                     beside.hurry()
                 yield session
@@ -298,7 +301,7 @@ def _unhurried(connection: PatientConnection[Any]) -> Iterator[None]:
 def _is_lost(error: psycopg.Error) -> bool:
     """Whether the connection is gone: libpq says so without a code, a server that goes down with
     one of class 57P."""
-    if isinstance(error, Unanswered):
+    if isinstance(error, (Unanswered, PoolTimeout)):
         # To ask once more would take as long again.
         return False
     return error.sqlstate is None or error.sqlstate.startswith("57P")
@@ -313,6 +316,10 @@ def _reason(error: psycopg.Error) -> str:
         case psycopg.errors.ReadOnlySqlTransaction():
             return (
                 "it can only be read from here: its server is a standby, or the role may not write"
+            )
+        case PoolTimeout():
+            return (
+                "no connection was free within the connect timeout, or the server cannot be reached"
             )
         case Unanswered():
             return f"{error}; a commit under way may or may not have happened"
