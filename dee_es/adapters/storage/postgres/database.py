@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,11 @@ _BEGIN_LONG_SNAPSHOT: Final = b";".join([_BEGIN_SNAPSHOT, _UNBOUNDED])
 _LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
 _CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
+# Those that there are: one came with PostgreSQL 14, another with 17.
+_BOUNDLESS: Final = """
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('idle_session_timeout', 'statement_timeout', 'transaction_timeout')
+"""
 _BYTES: Final = """
 SELECT CAST(coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS bigint)
 FROM unnest(CAST(? AS text[])) AS name
@@ -85,6 +91,13 @@ class _LastUsedFirst(deque[IdleT]):
         self.appendleft(idle)
 
 
+class _Claims(threading.local):
+    """What a thread has claimed, and the connections by which it has that."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, PatientConnection[DictRow]] = {}
+
+
 class PostgresDatabase(PostgresDatastore):
     """Implements `Database` on the library's datastore."""
 
@@ -93,6 +106,7 @@ class PostgresDatabase(PostgresDatastore):
     def __init__(self, url: str, bounds: Bounds, *, schema: str = "public") -> None:
         self._bounds = bounds
         self._turns = Turns()
+        self._claims = _Claims()
         self._search_path = schema
         try:
             given = conninfo_to_dict(url)
@@ -157,6 +171,7 @@ class PostgresDatabase(PostgresDatastore):
                     # Somebody else wants it again before long.
                     beside.hurry()
                 yield session
+                self._require_claims()
 
     @contextmanager
     def lasting(self) -> Iterator[Session]:
@@ -165,6 +180,7 @@ class PostgresDatabase(PostgresDatastore):
             session = PostgresSession(connection, pipelined=False)
             with self._rollback(connection), _unhurried(connection), session.open(_BEGIN_LASTING):
                 yield session
+                self._require_claims()
 
     @contextmanager
     def snapshot(self, lasting: bool = False, lenient: bool = False) -> Iterator[Session]:
@@ -178,18 +194,39 @@ class PostgresDatabase(PostgresDatastore):
 
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
-        """See `Database.claim`: a lock of a connection of its own, so that it ends with it."""
+        """See `Database.claim`: a lock of a connection of its own, so that it ends with it.
+
+        Whoever has lost that connection has lost the claim. So its thread changes nothing any more
+        in `appending` and `lasting`, which raise `StoreUnavailable`, as the end of the claim does.
+        """
         keys = (_CLAIMS, zlib.crc32(f"{self._search_path}.{name}".encode()) - 2**31)
         with self._unavailable(), self._own() as own:
             row = own.execute(_CLAIM, keys).fetchone()
             if row is None or not row["claimed"]:
                 raise claimed(name)
+            held = self._claims.held
+            held[name] = own
             try:
                 yield
+                self._require_claims()
             finally:
+                del held[name]
                 # Closing the connection gives it up as well, but only a moment later.
                 with contextlib.suppress(psycopg.Error):
                     own.execute("SELECT pg_advisory_unlock_all()")
+
+    def _require_claims(self) -> None:
+        """Raise `StoreUnavailable` if this thread has lost a claim: somebody else may have it."""
+        for name, own in self._claims.held.items():
+            try:
+                # What the server says unasked need not be that it ends.
+                if own.told_unasked():
+                    own.execute("SELECT 1")
+            except psycopg.Error as error:
+                raise StoreUnavailable(
+                    f"{self._where}: the connection that kept others from {name} was lost; try "
+                    "again"
+                ) from error
 
     def settle(self, tables: Sequence[str]) -> None:
         """See `Database.settle`: afterwards counting an edge of a range need not look at rows."""
@@ -198,13 +235,14 @@ class PostgresDatabase(PostgresDatastore):
             own.execute(f"VACUUM (ANALYZE) {', '.join(map(quoted, tables))}".encode())
 
     @contextmanager
-    def _own(self) -> Iterator[psycopg.Connection[DictRow]]:
-        """A connection outside the pool, without any of its bounds."""
+    def _own(self) -> Iterator[PatientConnection[DictRow]]:
+        """A connection outside the pool, without any of its bounds, nor those of the database."""
         path = psycopg.sql.SQL("SET search_path = {}").format(
             psycopg.sql.Identifier(self._search_path)
         )
-        with psycopg.connect(**self._connect_with, autocommit=True) as own:
+        with PatientConnection[DictRow].connect(**self._connect_with, autocommit=True) as own:
             own.execute(path)
+            own.execute(_BOUNDLESS)
             yield own
 
     def bytes_of(self, tables: Sequence[str], cheaply: bool = False) -> int | None:

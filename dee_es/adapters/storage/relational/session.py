@@ -121,7 +121,9 @@ class Database(Protocol):
     def claim(self, name: str) -> AbstractContextManager[None]:
         """Sole possession of a name in this database, given up at the latest with the process.
 
-        Raises `ConcurrencyConflict` at once if somebody else has it.
+        Raises `ConcurrencyConflict` at once if somebody else has it. Where it can be lost before
+        its end, whoever had it changes nothing any more: its transactions raise `StoreUnavailable`,
+        and so does its end.
         """
         ...
 
