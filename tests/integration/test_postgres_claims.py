@@ -65,6 +65,16 @@ def test_a_claim_outlasts_what_a_database_lets_idle_sessions_have(url: str) -> N
     another.close()
 
 
+def test_housekeeping_outlasts_what_a_database_lets_statements_have(
+    url: str, views: PostgresViews
+) -> None:
+    with views.transaction() as tx:
+        add_runs(tx, [run_row(ordinal) for ordinal in range(1, 2_000)])
+    _set(url, "statement_timeout = '1ms'")
+    with views.rebuilding("run_list"):
+        views.settle([RUNS])
+
+
 def test_the_end_of_a_claim_tells_that_it_was_lost(url: str, views: PostgresViews) -> None:
     with (
         pytest.raises(StoreUnavailable, match="others from run_list was lost"),

@@ -54,10 +54,11 @@ _BEGIN_LONG_SNAPSHOT: Final = b";".join([_BEGIN_SNAPSHOT, _UNBOUNDED])
 _LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
 _CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
-# Those that there are: one came with PostgreSQL 14, another with 17.
+_OWN: Final = "SET statement_timeout = 0; SET search_path = {}"
+# Those that there are: one came with PostgreSQL 14, the other with 17.
 _BOUNDLESS: Final = """
 SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('idle_session_timeout', 'statement_timeout', 'transaction_timeout')
+WHERE name IN ('idle_session_timeout', 'transaction_timeout')
 """
 _BYTES: Final = """
 SELECT CAST(coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS bigint)
@@ -237,11 +238,9 @@ class PostgresDatabase(PostgresDatastore):
     @contextmanager
     def _own(self) -> Iterator[PatientConnection[DictRow]]:
         """A connection outside the pool, without any of its bounds, nor those of the database."""
-        path = psycopg.sql.SQL("SET search_path = {}").format(
-            psycopg.sql.Identifier(self._search_path)
-        )
+        first = psycopg.sql.SQL(_OWN).format(psycopg.sql.Identifier(self._search_path))
         with PatientConnection[DictRow].connect(**self._connect_with, autocommit=True) as own:
-            own.execute(path)
+            own.execute(first)
             own.execute(_BOUNDLESS)
             yield own
 
