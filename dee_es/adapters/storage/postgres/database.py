@@ -48,8 +48,9 @@ SET LOCAL statement_timeout = 0;
 SELECT set_config('transaction_timeout', '0', true)
     WHERE current_setting('server_version_num')::int >= 170000
 """
+_BEGIN_KEPT: Final = b";".join([BEGIN, _UNBOUNDED])
 # What is lost with the power is folded again, and nobody waits for the disk.
-_BEGIN_LASTING: Final = b";".join([BEGIN, _UNBOUNDED, b"SET LOCAL synchronous_commit = off"])
+_BEGIN_LASTING: Final = b";".join([_BEGIN_KEPT, b"SET LOCAL synchronous_commit = off"])
 _BEGIN_LONG_SNAPSHOT: Final = b";".join([_BEGIN_SNAPSHOT, _UNBOUNDED])
 _LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
@@ -175,11 +176,12 @@ class PostgresDatabase(PostgresDatastore):
                 self._require_claims()
 
     @contextmanager
-    def lasting(self) -> Iterator[Session]:
+    def lasting(self, kept: bool = False) -> Iterator[Session]:
         """See `Database.lasting`."""
+        first = _BEGIN_KEPT if kept else _BEGIN_LASTING
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=False)
-            with self._rollback(connection), _unhurried(connection), session.open(_BEGIN_LASTING):
+            with self._rollback(connection), _unhurried(connection), session.open(first):
                 yield session
                 self._require_claims()
 

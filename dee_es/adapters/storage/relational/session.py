@@ -103,9 +103,13 @@ class Database(Protocol):
         """
         ...
 
-    def lasting(self) -> AbstractContextManager[Session]:
+    def lasting(self, kept: bool = False) -> AbstractContextManager[Session]:
         """A transaction without the append lock, where the database can have it so, and without a
-        bound on how long its statements take."""
+        bound on how long its statements take.
+
+        If the database's machine fails within a second of its end, what it did may be lost, unless
+        that is to be `kept`.
+        """
         ...
 
     def snapshot(
