@@ -46,7 +46,8 @@ class CallStore(Protocol):
         ...
 
     def forget_answers(self) -> int:
-        """Let all kept answers go; the calls stay known, and may be taken up again. How many."""
+        """Let all kept answers go, on the disk, too, when this returns; the calls stay known, and
+        may be taken up again. How many."""
         ...
 
     def prune_calls(self, limit: int) -> int:

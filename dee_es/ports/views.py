@@ -224,7 +224,8 @@ class Views(Protocol):
     def rebuilding(self, name: str) -> AbstractContextManager[None]:
         """The right to rebuild a projection, which ends with the process at the latest.
 
-        Raises `ConcurrencyConflict` at once if somebody else has it.
+        Raises `ConcurrencyConflict` at once if somebody else has it, and `StoreUnavailable` at the
+        end if it was lost meanwhile: nothing was written since.
         """
         ...
 

@@ -25,6 +25,14 @@ _LOCK_IS_WANTED = b"""
 SELECT bool_or(NOT granted) FROM pg_locks JOIN pg_database ON pg_database.oid = database
 WHERE locktype = 'advisory' AND datname = current_database()
 """
+_TELL_HOW_ANSWERS_ARE_KEPT = """
+CREATE TABLE told (n bigint GENERATED ALWAYS AS IDENTITY, how text);
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO told (how) VALUES (current_setting('synchronous_commit'));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell AFTER UPDATE ON kept_calls FOR EACH ROW EXECUTE FUNCTION tell();
+"""
 _LOCK_IS_FREE = b"SELECT pg_try_advisory_xact_lock(4466543286)"
 
 
@@ -243,3 +251,14 @@ def test_an_interruption_on_the_way_out_of_the_pipeline_takes_back_what_was_sent
     monkeypatch.undo()
     assert _there(other) == 0
     _goes_on(store, other)
+
+
+def test_what_is_forgotten_for_an_erasure_is_on_the_disk_before_it_is_certified(
+    store: PostgresStore, other: psycopg.Connection
+) -> None:
+    """Other transactions beside the log may be lost with the power."""
+    other.execute(_TELL_HOW_ANSWERS_ARE_KEPT)
+    store.begin_call("c", b"digest", "a", 60_000, 60_000)
+    assert store.end_call("c", "a", b"about somebody")
+    assert store.forget_answers() == 1
+    assert other.execute("SELECT how FROM told ORDER BY n").fetchall() == [("off",), ("on",)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +15,12 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
-from psycopg_pool import PoolClosed
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
+from dee_es.adapters.storage.postgres.turns import Turns
 from dee_es.adapters.storage.relational.session import Session, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
@@ -46,12 +48,19 @@ SET LOCAL statement_timeout = 0;
 SELECT set_config('transaction_timeout', '0', true)
     WHERE current_setting('server_version_num')::int >= 170000
 """
+_BEGIN_KEPT: Final = b";".join([BEGIN, _UNBOUNDED])
 # What is lost with the power is folded again, and nobody waits for the disk.
-_BEGIN_LASTING: Final = b";".join([BEGIN, _UNBOUNDED, b"SET LOCAL synchronous_commit = off"])
+_BEGIN_LASTING: Final = b";".join([_BEGIN_KEPT, b"SET LOCAL synchronous_commit = off"])
 _BEGIN_LONG_SNAPSHOT: Final = b";".join([_BEGIN_SNAPSHOT, _UNBOUNDED])
 _LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
 _CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
+_OWN: Final = "SET statement_timeout = 0; SET search_path = {}"
+# Those that there are: one came with PostgreSQL 14, the other with 17.
+_BOUNDLESS: Final = """
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('idle_session_timeout', 'transaction_timeout')
+"""
 _BYTES: Final = """
 SELECT CAST(coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS bigint)
 FROM unnest(CAST(? AS text[])) AS name
@@ -84,6 +93,13 @@ class _LastUsedFirst(deque[IdleT]):
         self.appendleft(idle)
 
 
+class _Claims(threading.local):
+    """What a thread has claimed, and the connections by which it has that."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, PatientConnection[DictRow]] = {}
+
+
 class PostgresDatabase(PostgresDatastore):
     """Implements `Database` on the library's datastore."""
 
@@ -91,6 +107,8 @@ class PostgresDatabase(PostgresDatastore):
 
     def __init__(self, url: str, bounds: Bounds, *, schema: str = "public") -> None:
         self._bounds = bounds
+        self._turns = Turns()
+        self._claims = _Claims()
         self._search_path = schema
         try:
             given = conninfo_to_dict(url)
@@ -143,25 +161,29 @@ class PostgresDatabase(PostgresDatastore):
     @contextmanager
     def appending(self, small: bool = False, makes_tables: bool = False) -> Iterator[Session]:
         """See `Database.appending`. A small one has fewer round trips."""
-        with self._unavailable(), self._connection() as connection:
+        turn = self._turns.turn(self._bounds.lock_timeout_s)
+        with self._unavailable(), turn as free, self._connection() as connection:
             # When tables change, the driver prepares all statements anew, and loses count of those
             # that are under way.
             session = PostgresSession(connection, pipelined=not makes_tables)
             first = _APPEND_LOCK if small else BEGIN
             with self._rollback(connection), session.open(first, begins=not small):
                 # A statement of its own: what follows must see what the last holder committed.
-                if not small and not session.ask(_TRY_APPEND_LOCK).fetchall()[0][0]:
+                if not small and not (session.ask(_TRY_APPEND_LOCK).fetchall()[0][0] and free):
                     # Somebody else wants it again before long.
                     beside.hurry()
                 yield session
+                self._require_claims()
 
     @contextmanager
-    def lasting(self) -> Iterator[Session]:
+    def lasting(self, kept: bool = False) -> Iterator[Session]:
         """See `Database.lasting`."""
+        first = _BEGIN_KEPT if kept else _BEGIN_LASTING
         with self._unavailable(), self._connection() as connection:
             session = PostgresSession(connection, pipelined=False)
-            with self._rollback(connection), _unhurried(connection), session.open(_BEGIN_LASTING):
+            with self._rollback(connection), _unhurried(connection), session.open(first):
                 yield session
+                self._require_claims()
 
     @contextmanager
     def snapshot(self, lasting: bool = False, lenient: bool = False) -> Iterator[Session]:
@@ -175,18 +197,39 @@ class PostgresDatabase(PostgresDatastore):
 
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
-        """See `Database.claim`: a lock of a connection of its own, so that it ends with it."""
+        """See `Database.claim`: a lock of a connection of its own, so that it ends with it.
+
+        Whoever has lost that connection has lost the claim. So its thread changes nothing any more
+        in `appending` and `lasting`, which raise `StoreUnavailable`, as the end of the claim does.
+        """
         keys = (_CLAIMS, zlib.crc32(f"{self._search_path}.{name}".encode()) - 2**31)
         with self._unavailable(), self._own() as own:
             row = own.execute(_CLAIM, keys).fetchone()
             if row is None or not row["claimed"]:
                 raise claimed(name)
+            held = self._claims.held
+            held[name] = own
             try:
                 yield
+                self._require_claims()
             finally:
+                del held[name]
                 # Closing the connection gives it up as well, but only a moment later.
                 with contextlib.suppress(psycopg.Error):
                     own.execute("SELECT pg_advisory_unlock_all()")
+
+    def _require_claims(self) -> None:
+        """Raise `StoreUnavailable` if this thread has lost a claim: somebody else may have it."""
+        for name, own in self._claims.held.items():
+            try:
+                # What the server says unasked need not be that it ends.
+                if own.told_unasked():
+                    own.execute("SELECT 1")
+            except psycopg.Error as error:
+                raise StoreUnavailable(
+                    f"{self._where}: the connection that kept others from {name} was lost; try "
+                    "again"
+                ) from error
 
     def settle(self, tables: Sequence[str]) -> None:
         """See `Database.settle`: afterwards counting an edge of a range need not look at rows."""
@@ -195,13 +238,12 @@ class PostgresDatabase(PostgresDatastore):
             own.execute(f"VACUUM (ANALYZE) {', '.join(map(quoted, tables))}".encode())
 
     @contextmanager
-    def _own(self) -> Iterator[psycopg.Connection[DictRow]]:
-        """A connection outside the pool, without any of its bounds."""
-        path = psycopg.sql.SQL("SET search_path = {}").format(
-            psycopg.sql.Identifier(self._search_path)
-        )
-        with psycopg.connect(**self._connect_with, autocommit=True) as own:
-            own.execute(path)
+    def _own(self) -> Iterator[PatientConnection[DictRow]]:
+        """A connection outside the pool, without any of its bounds, nor those of the database."""
+        first = psycopg.sql.SQL(_OWN).format(psycopg.sql.Identifier(self._search_path))
+        with PatientConnection[DictRow].connect(**self._connect_with, autocommit=True) as own:
+            own.execute(first)
+            own.execute(_BOUNDLESS)
             yield own
 
     def bytes_of(self, tables: Sequence[str], cheaply: bool = False) -> int | None:
@@ -298,7 +340,7 @@ def _unhurried(connection: PatientConnection[Any]) -> Iterator[None]:
 def _is_lost(error: psycopg.Error) -> bool:
     """Whether the connection is gone: libpq says so without a code, a server that goes down with
     one of class 57P."""
-    if isinstance(error, Unanswered):
+    if isinstance(error, (Unanswered, PoolTimeout)):
         # To ask once more would take as long again.
         return False
     return error.sqlstate is None or error.sqlstate.startswith("57P")
@@ -313,6 +355,10 @@ def _reason(error: psycopg.Error) -> str:
         case psycopg.errors.ReadOnlySqlTransaction():
             return (
                 "it can only be read from here: its server is a standby, or the role may not write"
+            )
+        case PoolTimeout():
+            return (
+                "no connection was free within the connect timeout, or the server cannot be reached"
             )
         case Unanswered():
             return f"{error}; a commit under way may or may not have happened"

@@ -78,13 +78,14 @@ class RelationalCalls:
 
     def forget_answers(self) -> int:
         """See `CallStore.forget_answers`."""
-        return self._changed(_FORGET, ())
+        # Whoever has them forgotten certifies it next.
+        return self._changed(_FORGET, (), kept=True)
 
     def prune_calls(self, limit: int) -> int:
         """See `CallStore.prune_calls`."""
         return self._changed(_PRUNE, (limit,))
 
-    def _changed(self, statement: str, params: tuple[object, ...]) -> int:
-        with self.database.lasting() as session:
+    def _changed(self, statement: str, params: tuple[object, ...], *, kept: bool = False) -> int:
+        with self.database.lasting(kept) as session:
             asked = session.ask(statement.format(now_ms=self.database.now_ms), params)
             return len(asked.fetchall())

@@ -103,9 +103,13 @@ class Database(Protocol):
         """
         ...
 
-    def lasting(self) -> AbstractContextManager[Session]:
+    def lasting(self, kept: bool = False) -> AbstractContextManager[Session]:
         """A transaction without the append lock, where the database can have it so, and without a
-        bound on how long its statements take."""
+        bound on how long its statements take.
+
+        If the database's machine fails within a second of its end, what it did may be lost, unless
+        that is to be `kept`.
+        """
         ...
 
     def snapshot(
@@ -121,7 +125,9 @@ class Database(Protocol):
     def claim(self, name: str) -> AbstractContextManager[None]:
         """Sole possession of a name in this database, given up at the latest with the process.
 
-        Raises `ConcurrencyConflict` at once if somebody else has it.
+        Raises `ConcurrencyConflict` at once if somebody else has it. Where it can be lost before
+        its end, whoever had it changes nothing any more: its transactions raise `StoreUnavailable`,
+        and so does its end.
         """
         ...
 

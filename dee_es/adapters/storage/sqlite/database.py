@@ -84,8 +84,9 @@ class SqliteDatabase(SQLiteDatastore):
                 raise
 
     @contextmanager
-    def lasting(self) -> Iterator[Session]:
-        """See `Database.lasting`: here one transaction writes at a time, whatever it is for."""
+    def lasting(self, kept: bool = False) -> Iterator[Session]:
+        """See `Database.lasting`: here one transaction writes at a time, whatever it is for, and
+        all of them are kept."""
         with self.appending() as session:
             yield session
 
