@@ -121,8 +121,11 @@ class RunsApi(ApiBase):
     def retry_run(
         self, run_id: str, reason: str, actor: str | None = None, *, command_id: str | None = None
     ) -> ExecutionRun:
-        """Let a failed run enter its step again, under the definitions published by now; refused
-        while a send's outcome is unknown."""
+        """Let a failed run enter its step again, under the definitions published by now.
+
+        Raises `RunNotFound`, `InvalidTransition`, and `OutcomeUnknownError`, which is one, while a
+        send's outcome is unknown.
+        """
         meta = self._meta("retry", command_id, actor, checked_reason(reason))
         return self._shown(self._lifecycle.retry(checked_run_id(run_id), meta))
 
@@ -135,7 +138,7 @@ class RunsApi(ApiBase):
         actor: str | None = None,
         command_id: str | None = None,
     ) -> ExecutionRun:
-        """Settle a send whose outcome is unknown."""
+        """Settle a send whose outcome is unknown. Raises `RunNotFound`, `InvalidTransition`."""
         if outcome not in ("delivered", "failed", "resend"):
             raise InvalidInput("outcome", "must be 'delivered', 'failed' or 'resend'")
         meta = self._meta("resolve", command_id, actor, checked_reason(reason))
