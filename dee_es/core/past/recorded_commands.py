@@ -19,6 +19,7 @@ Verdict = e.StepDispatched | e.StepSkipped | e.StepDeferred | e.RunPaused | e.St
 """Events that hold a verdict of the policy gate, if it was asked."""
 RESULT: Final = "result"
 TICK: Final = "tick"
+ERASE: Final = "erase"
 
 
 def enrollment_of(first: e.RecordedEvent) -> c.Enroll | None:
@@ -51,6 +52,8 @@ def command_of(
         return _advance(materials, state, segment)
     if first.meta.command == RESULT:
         return _result(state, first)
+    if first.meta.command == ERASE:
+        return c.Erase(first.meta)
     if isinstance(first.event, e.ChannelEventReceived):
         return _received(first.meta, first.event, first.erased)
     make = _BY_EVENT.get(type(first.event))

@@ -225,6 +225,17 @@ def _cancel(materials: c.Materials, state: RunState, command: c.Cancel) -> Steps
     return _one(materials, state, command, e.RunCancelled(command.cause))
 
 
+def _erase(materials: c.Materials, state: RunState, command: c.Erase) -> Steps:
+    _require(state, RunStatus.CANCELLED, not state.status.ended)
+    steps = Steps(materials, state, command.meta)
+    if state.exit is not None:
+        steps.leave()
+        return steps
+    holding = first_exit(materials.plan.graph.exits, state)
+    steps.record(holding.completed() if holding is not None else e.RunCancelled("erasure"))
+    return steps
+
+
 def _retry(materials: c.Materials, state: RunState, command: c.Retry) -> Steps:
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED)
     if state.unknown is not None:
@@ -266,6 +277,7 @@ _DECISIONS: Final[dict[type[Any], Callable[[c.Materials, RunState, Any], Steps]]
     c.Pause: _pause,
     c.Resume: _resume,
     c.Cancel: _cancel,
+    c.Erase: _erase,
     c.Retry: _retry,
     c.Resolve: _resolve,
 }

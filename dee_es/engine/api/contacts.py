@@ -192,7 +192,8 @@ class ContactsApi(ApiBase):
         certificate: str | None = None,
         command_id: str | None = None,
     ) -> Erased:
-        """Make all personal data of a contact unreadable for ever, and cancel its open runs.
+        """Make all personal data of a contact unreadable for ever, and end its open runs: by an
+        exit condition if one holds, else cancelled.
 
         Nothing of the log is rewritten: it verifies as before, and reads show that the data was
         erased. The contact stays on the regulatory suppression list, as keyed digests. A signed

@@ -2,16 +2,15 @@
 
 Each step can be repeated: an erasure that was broken off is finished by calling it again. First the
 contact is put on the regulatory list under all that it is known by, together with the record of the
-erasure, so that no new run can begin; then its open runs are cancelled; then the key goes, with it
-what channels keep of the runs outside the log, and last the certificate is written, which follows
-from the log alone.
+erasure, so that no new run can begin; then its open runs end, by an exit condition if one holds,
+else cancelled; then the key goes, with it what channels keep of the runs outside the log, and last
+the certificate is written, which follows from the log alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -34,13 +33,11 @@ from dee_es.engine.transact import Runs
 from dee_es.errors import InvalidInput, InvalidTransition
 from dee_es.ports import ForgetRuns, KeyStore, PlaceSource, Signer, SignerSource
 
-CAUSE: Final = "erasure"
-
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What an erasure did: the runs it cancelled now, all runs of the contact, and the signed
-    certificate with the place it was written to."""
+    """What an erasure did: the runs it cancelled now (others it ended by their exit condition), all
+    runs of the contact, and the signed certificate with the place it was written to."""
 
     contact_id: str
     cancelled: tuple[str, ...]
@@ -99,7 +96,7 @@ class Erasure:
             self._record(contact_id, meta)
         cancelled = tuple(
             run_id for run_id, ended in self._rows(contact_id) if not ended
-            if self._cancel(run_id, meta)
+            if self._end(run_id, meta) == RunStatus.CANCELLED
         )  # fmt: skip
         held = self._store.contact_keys([contact_id]).get(contact_id)
         if held is not None:
@@ -176,9 +173,8 @@ class Erasure:
             subjects.update(self._contacts.listed_as(contact_id, person.email, person.phone))
         return subjects
 
-    def _cancel(self, run_id: str, meta: Callable[[], e.Meta]) -> bool:
+    def _end(self, run_id: str, meta: Callable[[], e.Meta]) -> RunStatus | None:
         try:
-            self._runs.change(run_id, lambda given: c.Cancel(given, CAUSE), meta)
+            return self._runs.change(run_id, c.Erase, meta).state.status
         except InvalidTransition:
-            return False  # it ended meanwhile
-        return True
+            return None  # it ended meanwhile

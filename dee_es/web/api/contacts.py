@@ -166,7 +166,7 @@ def erase(
     contact_id: Id,
     given: Reason,
 ) -> Erased:
-    """Make all personal data of a contact unreadable for ever, and cancel its open runs. The
+    """Make all personal data of a contact unreadable for ever, and end its open runs. The
     signed certificate is written to the place of the settings."""
     erased = engine.erase_contact(contact_id, given.reason, actor.name, command_id=command)
     jobs.let_files_go()
