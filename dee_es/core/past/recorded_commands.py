@@ -60,6 +60,22 @@ def command_of(
     return None if make is None else make(first.meta, first.event)
 
 
+def begins(first: e.RecordedEvent, command: c.RunCommand) -> bool:
+    """Whether `first`, recorded under the id of a person's command, is that very command's.
+
+    What only the moment decided, such as the definitions that a retry takes, does not count: it may
+    be otherwise when the command is repeated.
+    """
+    event = first.event
+    if isinstance(command, c.Pause) and isinstance(event, e.RunPaused):
+        same = event.keep == command.keep
+    elif isinstance(command, c.Resolve) and isinstance(event, e.StepResolved):
+        same = event.outcome == command.outcome
+    else:
+        same = True
+    return same and first.meta.command == command.meta.command
+
+
 # --- ticks ----------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.log.missing import archived_runs
-from dee_es.engine.log.settling import Standing, Wanted, settle
+from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.queries import Queries
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.certificate import Certificates, file_name
@@ -78,9 +78,9 @@ class Erasure:
     def erase(self, contact_id: str, meta: Callable[[], e.Meta], place: str) -> Erased:
         """Erase a contact, or finish its erasure, and write the certificate into a place.
 
-        Raises `InvalidInput` for a contact that nobody knows and for a signing key that cannot be
-        had, `HoldInForce` while a hold is on the contact or one of its runs, and
-        `AnchorUnavailable` if one of its runs is in an archive that cannot be read.
+        Raises `InvalidInput` for a contact that nobody knows, for an id of another command and for
+        a signing key that cannot be had, `HoldInForce` while a hold is on the contact or one of its
+        runs, and `AnchorUnavailable` if one of its runs is in an archive that cannot be read.
         """
         key_id = self._store.contact_keys([contact_id]).get(contact_id)
         archived = () if key_id is not None else archived_runs(self._store, contact_id)
@@ -88,7 +88,8 @@ class Erasure:
             stream = contact_stream(contact_id)
             if stream not in self._store.heads([stream]):
                 raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
-        # What may be missing is asked for before anything is done.
+        # What may be missing or at fault is asked for before anything is done.
+        self._check_id(contact_id, meta())
         signer = self._signer()
         kept = self._places(place)
         # Twice: a run that began before the first was committed may know another address.
@@ -113,6 +114,17 @@ class Erasure:
         kept.write(name, [note.encode()])
         where = f"{kept.address.rstrip('/')}/{name}"
         return Erased(contact_id, cancelled, runs, key_id is not None, note, where)
+
+    def _check_id(self, contact_id: str, given: e.Meta) -> None:
+        """Refuse an id that another command to the contact or to one of its open runs has used: the
+        run would count as ended by this one."""
+        rows = self._store.read_stream(contact_stream(contact_id))
+        known = first_by(given.command_id, self._runs.journal.open_public(rows))
+        if known is not None and known.meta.command != given.command:
+            raise reused(known.meta)
+        going = [run_id for run_id, ended in self._rows(contact_id) if not ended]
+        for run in self._runs.load_many(going).values():
+            self._runs.has_done(run, c.Erase(given))
 
     def _signer(self) -> Signer:
         (first,) = self._store.read_stream(SYSTEM_STREAM, 0, 1)
