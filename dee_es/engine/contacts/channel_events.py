@@ -365,12 +365,9 @@ class ChannelEvents:
         return StreamAppend(name, before.version, sealed), listed_by(events), end
 
     def _subjects(self, contact_id: str, working: _Working) -> tuple[str, ...]:
-        """All that the contact was ever enrolled by, so that a duplicate record is covered."""
-        found = {f"id:{contact_id}"}
-        for row in working.rows[contact_id]:
-            person = working.runs[row.run_id].state.contact
-            found.update(self._contacts.listed_as(contact_id, person.email, person.phone))
-        return tuple(sorted(found))
+        """All that the contact was ever enrolled by."""
+        people = [working.runs[row.run_id].state.contact for row in working.rows[contact_id]]
+        return tuple(sorted(self._contacts.listed_for(contact_id, people)))
 
 
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:

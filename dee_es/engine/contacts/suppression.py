@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final
 
 from msgspec import Struct
@@ -115,6 +115,14 @@ class Contacts:
         numbers = _now_and_formerly(phone)
         return (*found, *[f"phone:{self._keys.digest('phone', each)}" for each in numbers])
 
+    def listed_for(self, contact_id: str, people: Iterable[e.Enrolled]) -> set[str]:
+        """`listed_as` for a contact whose runs began with these: its id, and all of its addresses,
+        so that a duplicate record is covered."""
+        found = {f"id:{contact_id}"}
+        for person in people:
+            found.update(self.listed_as(contact_id, person.email, person.phone))
+        return found
+
     def ids_for_number(self, phone: str) -> tuple[str, ...]:
         """The id of whoever is known by a telephone number only, and then the former one if there
         is another: numbers with a zero in brackets were told apart once."""
@@ -160,18 +168,21 @@ class Contacts:
     def suppress(
         self,
         contact_id: str,
-        subjects: tuple[str, ...],
+        named: tuple[str, ...],
+        known: Set[str],
         level: e.Level,
         scope: str,
         meta: Callable[[], e.Meta],
     ) -> bool:
-        """Put the subjects on the list; False if they were all on it already."""
+        """Put on the list what a person named, and what else the contact is known by; False if all
+        of it was there already. Repeated, the command may find that to be something else."""
+        subjects = sorted({*named, *known})
 
         def change(state: ContactState) -> list[e.Event]:
             standing = on_the_list(state, contact_id, self._store.suppressions(subjects))
             return contact_state.suppress(standing, contact_id, subjects, level, scope)
 
-        asked = e.ContactSuppressed(contact_id, level, scope, subjects)
+        asked = e.ContactSuppressed(contact_id, level, scope, named)
         return self._change(asked, change, meta)
 
     def unsuppress(

@@ -174,16 +174,14 @@ class Erasure:
     ) -> set[str]:
         """All that the contact is known by: its id, what was listed for it, and every address that
         one of its runs began with."""
-        subjects = {f"id:{contact_id}"} | {subject for subject, _, _ in state.listed}
         ids = [run_id for run_id, archived in runs.items() if not archived]
         people = [run.state.contact for run in self._runs.load_many(ids).values()]
         for each in () if state.erased else [each for each, archived in runs.items() if archived]:
             start = self._runs.journal.open_one(self._archiver.stream(each)[0]).event
             if isinstance(start, e.Start) and start.personal is not None:
                 people.append(start.personal)
-        for person in people:
-            subjects.update(self._contacts.listed_as(contact_id, person.email, person.phone))
-        return subjects
+        listed = {subject for subject, _, _ in state.listed}
+        return listed | self._contacts.listed_for(contact_id, people)
 
     def _end(self, run_id: str, meta: Callable[[], e.Meta]) -> RunStatus | None:
         try:
