@@ -76,6 +76,10 @@ class InvalidTransition(DeeError):
         super().__init__(f"run {run_id} cannot go from {source} to {target}{detail}")
 
 
+class OutcomeUnknownError(InvalidTransition):
+    """A send may or may not have arrived; a person has to settle it with `resolve_step`."""
+
+
 class AlreadyEnrolled(DeeError):
     """The contact already has a run of this plan that blocks a new one."""
 
@@ -128,10 +132,6 @@ class UnknownEventVersion(DeeError):
 
 class ChannelFailed(DeeError):
     """A channel cannot be used as configured."""
-
-
-class OutcomeUnknownError(DeeError):
-    """A send may or may not have arrived; a person has to settle it with `resolve_step`."""
 
 
 class ProjectionStuck(DeeError):

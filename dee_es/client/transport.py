@@ -36,6 +36,9 @@ _MISSED: Final = frozenset({502, 504})
 _TRANSITION = re.compile(r"run (\S+) cannot go from (\S+) to (\S+?)(?::|\Z)")
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _PLAN = re.compile(r"plan '([^']*)'")
+_REFUSED: Final[dict[str, type[InvalidTransition]]] = {
+    kind.__name__: kind for kind in (InvalidTransition, e.OutcomeUnknownError)
+}
 # The errors that are made of their text alone; no class is looked up by a name that was sent.
 _ERRORS: Final[dict[str, type[DeeError]]] = {
     kind.__name__: kind
@@ -50,7 +53,6 @@ _ERRORS: Final[dict[str, type[DeeError]]] = {
         e.IntegrityViolation,
         e.KeyDestroyed,
         e.MasterKeyRotated,
-        e.OutcomeUnknownError,
         e.OutputExists,
         e.PlanNotFound,
         e.ProjectionStuck,
@@ -251,9 +253,10 @@ def problem_error(name: str, detail: str, status: int, said: Mapping[str, Any]) 
         ]
         return PlanValidationError(plan[1] if plan else "", faults)
     moved = _TRANSITION.match(detail)
-    if name == "InvalidTransition" and moved is not None:
+    refused = _REFUSED.get(name)
+    if refused is not None and moved is not None:
         run_id, source, target = moved.groups()
-        return InvalidTransition(run_id, source, target, detail[moved.end() :].strip())
+        return refused(run_id, source, target, detail[moved.end() :].strip())
     kind = _ERRORS.get(name)
     return ApiRefused(status, name, detail) if kind is None else kind(detail)
 

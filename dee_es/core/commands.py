@@ -101,6 +101,12 @@ class Cancel(msgspec.Struct, frozen=True, gc=False):
     cause: str = "cancelled"
 
 
+class Erase(msgspec.Struct, frozen=True, gc=False):
+    """End the run, since its contact is being erased."""
+
+    meta: Meta
+
+
 class Retry(msgspec.Struct, frozen=True, gc=False):
     """Enter a failed run's step again; `pins` takes definitions anew."""
 
@@ -115,5 +121,7 @@ class Resolve(msgspec.Struct, frozen=True, gc=False):
     outcome: Literal["delivered", "failed", "resend"]
 
 
-RunCommand = Advance | RecordResult | ReceiveEvent | Pause | Resume | Cancel | Retry | Resolve
+RunCommand = (
+    Advance | RecordResult | ReceiveEvent | Pause | Resume | Cancel | Erase | Retry | Resolve
+)
 """Commands to a run that exists; `Enroll` creates it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +21,6 @@ class ContactState(msgspec.Struct, frozen=True):
     version: int = 0
     listed: frozenset[Listed] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
-    command_ids: frozenset[str] = frozenset()
     erased: bool = False
     agreed: frozenset[tuple[str, str]] = frozenset()
 
@@ -29,11 +28,7 @@ class ContactState(msgspec.Struct, frozen=True):
 def evolve(state: ContactState, recorded: e.RecordedEvent) -> ContactState:
     """The state after `recorded`."""
     event = recorded.event
-    state = replace(
-        state,
-        version=recorded.version,
-        command_ids=state.command_ids | {recorded.meta.command_id},
-    )
+    state = replace(state, version=recorded.version)
     if isinstance(event, e.ContactSuppressed):
         return replace(state, listed=state.listed | _listed(event))
     if isinstance(event, e.ContactUnsuppressed):
@@ -55,6 +50,24 @@ def fold(history: Iterable[e.RecordedEvent]) -> ContactState:
     for recorded in history:
         state = evolve(state, recorded)
     return state
+
+
+def has_done(history: Sequence[e.RecordedEvent], meta: e.Meta, asked: e.Event) -> bool:
+    """Whether what `history` has under the id of a command is that very command, which asks for an
+    event such as `asked`, whatever has become of the contact since.
+
+    A suppression names only some of the subjects that it lists, and lists only new ones.
+    """
+    own = [place for place, each in enumerate(history) if each.meta.command_id == meta.command_id]
+    was, command = history[own[0]].event, history[own[0]].meta.command
+    if isinstance(asked, e.ContactSuppressed) and isinstance(was, e.ContactSuppressed):
+        same = _listed(asked) <= fold(history[: own[-1] + 1]).listed
+        same = same and (was.level, was.scope) == (asked.level, asked.scope)
+    elif isinstance(asked, e.ContactUnsuppressed) and isinstance(was, e.ContactUnsuppressed):
+        same = (was.level, was.scope) == (asked.level, asked.scope)
+    else:
+        same = was == asked
+    return same and command == meta.command
 
 
 def suppress(

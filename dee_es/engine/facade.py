@@ -40,7 +40,8 @@ class EngineApi(
     """Everything the Runs page promises, and the calls around it.
 
     Safe to share between threads; several processes may open one database. Every command takes an
-    optional `command_id`: repeating a call under the same id never acts twice.
+    optional `command_id`: repeating a call under the same id never acts twice. Where the same run,
+    contact or hold saw another command under it, that raises `InvalidInput`.
     """
 
     _closed = False

@@ -75,7 +75,8 @@ class Lifecycle:
         """Apply a command to the runs that match and are in one of the `wanted` statuses.
 
         `make` is given the command's meta data and the run's number among those matched. The runs
-        that match when it begins are meant: later ones are left alone.
+        that match when it begins are meant: later ones are left alone. Raises `InvalidInput` at the
+        first page with a run that another command has changed under the same id.
         """
         result = BulkChange()
         for page in self._pages(chosen, wanted):
@@ -142,18 +143,19 @@ class Lifecycle:
         result: BulkChange,
     ) -> list[Decided]:
         """What the command leads to for each of the runs; counts those that it has changed before,
-        and those that it cannot change."""
+        and those that it cannot change. Raises `InvalidInput` if its id is another's."""
 
         def unreadable(*_: object) -> None:
             result.errors += 1
 
         found = []
         for run in self._runs.load_readable(run_ids, unreadable).values():
-            if given.command_id in run.state.command_ids:
+            command = make(given, numbered[run.state.run_id])
+            if self._runs.has_done(run, command):
                 result.changed += 1
                 continue
             try:
-                decided = self._runs.decide(run, make(given, numbered[run.state.run_id]))
+                decided = self._runs.decide(run, command)
             except InvalidTransition:
                 # Its status changed between the listing and now, without our doing.
                 result.errors += 1

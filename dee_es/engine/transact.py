@@ -9,6 +9,7 @@ from msgspec import Struct
 from dee_es.core.commands import RunCommand
 from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
+from dee_es.core.past.recorded_commands import begins
 from dee_es.core.runs.advance import Steps
 from dee_es.core.runs.run import decision, evolve, fold
 from dee_es.core.runs.state import RunState
@@ -17,7 +18,7 @@ from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
 from dee_es.engine.log.missing import missing_run
-from dee_es.engine.log.settling import Standing, Wanted, settle
+from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.run_cache import LoadedRun, RunCache
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import DeeError
@@ -148,6 +149,18 @@ class Runs:
         then = LoadedRun(after, sealed[-1].checksum, loaded.key_id, loaded.slice)
         return Decided(Unit((append,)), then, events)
 
+    def has_done(self, loaded: LoadedRun, command: RunCommand) -> bool:
+        """Whether the run has seen this very command, whatever has become of it since; raises
+        `InvalidInput` if another one was recorded under its id."""
+        command_id = command.meta.command_id
+        if command_id not in loaded.state.command_ids:
+            return False
+        rows = self.store.read_stream(loaded.state.run_id)
+        first = first_by(command_id, self.journal.open_public(rows))
+        if first is not None and not begins(first, command):
+            raise reused(first.meta)
+        return True
+
     def change(
         self,
         run_id: str,
@@ -156,15 +169,16 @@ class Runs:
     ) -> LoadedRun:
         """Apply a caller's command to a run, deciding again on every conflict.
 
-        A command whose id the run has already seen is not applied twice: its first effect stands.
-        Raises `RunNotFound`, `InvalidTransition`, and what `settle` raises.
+        A command that the run has already seen is not applied twice: its first effect stands.
+        Raises `RunNotFound`, `InvalidTransition`, and what `has_done` and `settle` raise.
         """
 
         def look() -> Standing[LoadedRun] | Wanted[LoadedRun]:
             loaded, given = self.load(run_id), meta()
-            if given.command_id in loaded.state.command_ids:
+            command = make(given)
+            if self.has_done(loaded, command):
                 return Standing(loaded)
-            decided = self.decide(loaded, make(given))
+            decided = self.decide(loaded, command)
             if decided is None:
                 return Standing(loaded)
             after = decided.after

@@ -234,6 +234,11 @@ def test_the_rest(engine: Engine) -> None:
         engine.suppress()
     with refused(engine, InvalidInput, "tick: .* has passed"):
         engine.run_until(-1)
+    for purpose in ("product news", "x" * 129):
+        with refused(engine, InvalidInput, "purpose: must be 1 to 128 characters"):
+            engine.publish_policy({"consent": {"required": ["email"], "purpose": purpose}})
+        with refused(engine, InvalidInput, "purpose: must be 1 to 128 characters"):
+            engine.grant_consent("a", "email", purpose=purpose)
     unpublished = create_plan(
         id="p", name="P", steps=[steps.send_email("s", "no-such-template", "Hi")]
     )

@@ -164,7 +164,7 @@ def test_ids_do_not_lead_to_other_addresses(lossy: tuple[Engine, DeeClient, Loss
 
 
 def test_every_error_of_the_engine_is_raised_as_itself() -> None:
-    special = {e.InvalidInput, e.PlanValidationError, e.InvalidTransition}
+    special = {e.InvalidInput, e.PlanValidationError, e.InvalidTransition, e.OutcomeUnknownError}
     kinds = [
         kind
         for kind in vars(e).values()
@@ -175,6 +175,7 @@ def test_every_error_of_the_engine_is_raised_as_itself() -> None:
     made.append(e.InvalidInput("start_at", "is over: 1"))
     made.append(e.InvalidTransition("run_1", "paused", "active", "why: because"))
     made.append(e.InvalidTransition("run_1", "paused", "active"))
+    made.append(e.OutcomeUnknownError("run_1", "failed", "active", "settle it"))
     made.append(e.PlanValidationError("p1", [e.PlanFault("s", "is wrong", "mend it")]))
     for error in made:
         said = problem_of(error, "/x").model_dump(exclude_none=True)

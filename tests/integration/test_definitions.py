@@ -10,7 +10,7 @@ from dee_es import Contact, ExecutionPlan, create_plan, steps
 from dee_es.core.runs import rendering
 from dee_es.engine import definitions
 from dee_es.errors import InvalidInput, PlanValidationError
-from tests.support.engines import open_engine, publish_basics
+from tests.support.engines import open_engine, outreach, publish_basics
 
 
 @pytest.mark.parametrize("kind", ["plan", "nope", "", None, ["template"]])
@@ -83,4 +83,21 @@ def test_what_was_published_before_goes_on_to_run(monkeypatch: pytest.MonkeyPatc
         run = engine.execute(plan, Contact(id="c1", email="a@example.com"))
         engine.tick()
         assert "subject, line 1" in str(engine.get_run(run.id).status_reason)
+        assert engine.replay(run.id).identical
+
+
+def test_a_policy_that_asks_for_what_nobody_can_grant_is_kept_to_where_it_was_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once any line of text was taken for a purpose; such a policy still stands in old logs."""
+    asked = {"consent": {"required": ["email"], "purpose": "product news"}}
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        with monkeypatch.context() as before:
+            before.setattr("dee_es.core.gate.reading.check_id", lambda *_: None)
+            assert engine.publish_policy(asked) == 1
+        run = engine.execute(outreach(), Contact(id="c1", email="a@example.com"))
+        engine.run_until_idle()
+        rules = [each.rule for each in engine.get_timeline(run.id) if each.rule is not None]
+        assert set(rules) == {"consent"}
         assert engine.replay(run.id).identical

@@ -117,6 +117,25 @@ def _visits(engine: Engine, run_id: str) -> list[tuple[str, str | None]]:
     return [(step.id, step.original_result) for step in engine.replay(run_id).steps]
 
 
+def test_a_run_whose_exit_condition_holds_already_ends_by_it(case: Case) -> None:
+    engine = case.engine
+    exits = [{"when": "events.hasReply(any)", "outcome": "replied"}]
+    engine.publish_plan(outreach("asking", exit_conditions=exits))
+    runs = [engine.execute(outreach("asking", exit_conditions=exits), person(n)) for n in (0, 1)]
+    engine.tick()
+    engine.ingest_event("email.replied", "c0", runs[0].id)
+    for number, run in enumerate(runs):
+        assert (run.id in engine.erase_contact(f"c{number}", "asked").cancelled) == (number == 1)
+        assert engine.replay(run.id).verdict == "erased"
+    ended = [engine.get_run(run.id) for run in runs]
+    assert [(run.status, run.outcome) for run in ended] == [
+        ("completed", "replied"), ("cancelled", None),
+    ]  # fmt: skip
+    last = engine.audit.get_by_run(runs[0].id)[-1]
+    assert (last.action, last.actor, last.reason) == ("run.completed", engine._parts.actor, "asked")
+    assert engine.verify_log().valid
+
+
 def test_the_erased_cannot_be_enrolled_again(case: Case) -> None:
     engine = case.engine
     engine.erase_contact("c0", "asked")

@@ -10,7 +10,13 @@ import pytest
 from dee_es import Contact, Engine, EngineConfig, steps
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.past.replay_results import Divergence
-from dee_es.errors import IntegrityViolation, InvalidInput, InvalidTransition, RunNotFound
+from dee_es.errors import (
+    IntegrityViolation,
+    InvalidInput,
+    InvalidTransition,
+    OutcomeUnknownError,
+    RunNotFound,
+)
 from dee_es.ports import ChannelResult
 from tests.support.engines import (
     BACKENDS,
@@ -180,15 +186,21 @@ def test_going_on_sends_what_is_due_and_nothing_twice() -> None:
         assert engine.get_run(other.id).status == "active"
 
 
-@pytest.mark.parametrize("status, command", [("failed", "retry"), ("unknown", "resolve")])
-def test_going_on_is_a_persons_decision_after_a_failure(status: str, command: str) -> None:
+@pytest.mark.parametrize(
+    "status, command, error",
+    [("failed", "retry", InvalidTransition), ("unknown", "resolve", OutcomeUnknownError)],
+)
+def test_going_on_is_a_persons_decision_after_a_failure(
+    status: str, command: str, error: type[InvalidTransition]
+) -> None:
     answer = ChannelResult(status, error="no")  # type: ignore[arg-type]
     with open_engine(":memory:", channel=MemoryChannel(lambda *_: answer)) as engine:
         publish_basics(engine)
         run = engine.execute(outreach(), jane())
         engine.tick()
-        with pytest.raises(InvalidTransition, match=f"dee runs {command}"):
+        with pytest.raises(InvalidTransition, match=f"dee runs {command}") as caught:
             engine.replay(run.id, dry_run=False)
+        assert type(caught.value) is error
 
 
 @pytest.mark.parametrize("kind", BACKENDS)

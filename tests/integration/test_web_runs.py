@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from dee_es import Engine
+from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.models import ExecutionRun
-from tests.support.engines import outreach
+from dee_es.ports import ChannelResult
+from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.web import (
     API,
     MEANT,
@@ -84,6 +86,19 @@ def test_the_lifecycle_of_the_page(client: Client) -> None:
     refused(retry, 409, "InvalidTransition")
     resolve = {**reason, "outcome": "delivered"}
     refused(client.post(f"{API}/runs/{run}/resolve", json=resolve), 409, "InvalidTransition")
+
+
+def test_a_send_that_may_have_arrived_is_settled_before_a_retry() -> None:
+    lost = MemoryChannel(lambda *_: ChannelResult("unknown", error="connection lost"))
+    with open_engine(":memory:", channel=lost) as engine, served(engine, **MEANT) as client:
+        publish_basics(engine)
+        engine.publish_plan(outreach())
+        run = start(client)["id"]
+        engine.tick()
+        retry = client.post(f"{API}/runs/{run}/retry", json={"reason": "again"})
+        said = refused(retry, 409, "OutcomeUnknownError")
+        assert said["title"] == "The outcome of a send is unknown"
+        assert "resolve_step" in said["detail"]
 
 
 def test_every_filter_of_the_list(client: Client) -> None:

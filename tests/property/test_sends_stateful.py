@@ -401,6 +401,8 @@ class Sends(RuleBasedStateMachine):
             about["phone"] = person.phone
         named = {"id": who, "both": who, "email": person.email.lower(), "phone": person.phone}[by]
         subjects = {named, person.email.lower()} if by == "both" else {named}
+        if by in ("id", "both"):
+            subjects |= self.model.enrolled.get(who, set())
         if on:
             self.engines[at].suppress(**about)
             self.model.suppress(named, level, scope, subjects)

@@ -213,6 +213,14 @@ class Story:
         """Somebody cancels it."""
         return self._decides(c.Cancel(self._meta("cancel_run", tick, reason)))
 
+    def erasing(self, tick: int) -> Story:
+        """The contact is being erased; its key is still there."""
+        return self._decides(c.Erase(self._meta("erase", tick, "asked in writing")))
+
+    def erasing_formerly(self, tick: int) -> Story:
+        """The contact is being erased by code that always cancelled."""
+        return self._decides(c.Cancel(self._meta("erase", tick, "asked in writing"), "erasure"))
+
     def retried(self, tick: int, pins: e.Pins | None = None) -> Story:
         """Somebody retries it."""
         return self._decides(c.Retry(self._meta("retry_run", tick, "try again"), pins))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from dee_es.core import contact_state as cs
 from dee_es.core import events as e
@@ -14,14 +15,19 @@ CONTACT = "contact"
 SUBJECTS = ("id:contact", "email:abc", "phone:def")
 
 
-def after(*happened: e.Event) -> ContactState:
-    """The state after these events, each by a command of its own."""
-    return cs.fold(
+def history(*happened: e.Event) -> list[e.RecordedEvent]:
+    """These events, each by a command of its own."""
+    return [
         e.RecordedEvent(
             "contact:contact", n, type(event).__name__, n, e.Meta(n, f"cmd_{n}", "x", 0), event
         )
         for n, event in enumerate(happened, 1)
-    )
+    ]
+
+
+def after(*happened: e.Event) -> ContactState:
+    """The state after these events."""
+    return cs.fold(history(*happened))
 
 
 def suppressed(
@@ -111,8 +117,19 @@ def test_channel_events_change_neither() -> None:
     assert after(suppressed(), received).version == 2
 
 
-def test_every_command_is_known_by_its_id() -> None:
-    assert after(suppressed(), lifted()).command_ids == {"cmd_1", "cmd_2"}
+def test_a_command_is_known_by_its_id_its_kind_and_what_it_asked_for() -> None:
+    """As for a suppression that found two of its subjects listed, and one that was lifted since."""
+    happened = history(suppressed(subjects=SUBJECTS[:2]), suppressed(subjects=SUBJECTS), lifted())
+    meta = e.Meta(9, "cmd_2", "x", 0)
+    assert cs.has_done(happened, meta, suppressed())
+    assert cs.has_done(happened, meta, suppressed(subjects=SUBJECTS[1:]))
+    assert not cs.has_done(happened, meta, suppressed(subjects=["email:another"]))
+    assert not cs.has_done(happened, meta, suppressed("regulatory"))
+    assert not cs.has_done(happened, meta, suppressed("global", "email"))
+    assert not cs.has_done(happened, meta, lifted())
+    assert not cs.has_done(happened, replace(meta, command="y"), suppressed())
+    assert cs.has_done(happened, replace(meta, command_id="cmd_3"), lifted(subjects=()))
+    assert not cs.has_done(happened, replace(meta, command_id="cmd_3"), lifted("regulatory"))
 
 
 def granted(channel: str, purpose: str = "") -> e.ConsentGranted:

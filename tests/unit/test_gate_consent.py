@@ -61,6 +61,7 @@ def test_a_channel_that_needs_no_consent_is_not_asked_for_any(fact: ConsentFact 
 
 
 def test_the_purpose_is_named() -> None:
+    # As an older policy may have it; now it would be refused, since no grant can name it.
     policy = read_policy({"consent": {"required": ["voice"], "purpose": "the newsletter"}})
     denial = evaluate(policy, Snapshot(TICK, SCALE, "voice", "plan"))
     assert isinstance(denial, Denial)

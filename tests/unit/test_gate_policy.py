@@ -143,6 +143,11 @@ EMAIL = "policy.windows.channels.email"
             "policy.consent.purpose",
             "must not be blank",
         ),
+        (
+            {"consent": {"required": ["email"], "purpose": "product news"}},
+            "policy.consent.purpose",
+            "must be 1 to 128 characters out of",
+        ),
         ({"windows": {}}, "policy.windows.channels", "is missing"),
         ({"windows": {"channels": {}}}, "policy.windows.channels", "is empty"),
         ({"windows": {"channels": {"fax": {}}}}, "policy.windows.channels.fax", "must be 'email'"),

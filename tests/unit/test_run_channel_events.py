@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.builders import steps
+from dee_es.core.past.replay import replay
 from tests.support.given import Story, given, plan_of
 
 STEPS = (
@@ -192,6 +193,45 @@ def test_another_exit_condition_does_not_match() -> None:
 def test_an_exit_that_was_already_due_still_gives_the_outcome() -> None:
     run = waiting(ON_REPLY).received("email.replied", 9).received("email.unsubscribed", 9)
     run.stands("completed", outcome="replied", completed_tick=9)
+
+
+@pytest.mark.parametrize("before", OPEN.values(), ids=OPEN)
+def test_an_erasure_ends_a_run_at_once(before: Callable[[object], Story]) -> None:
+    before(ON_REPLY).erasing(2).then(e.RunCancelled("erasure")).stands("cancelled").rests()
+
+
+@pytest.mark.parametrize("before", OPEN.values(), ids=OPEN)
+def test_an_erasure_leaves_a_run_the_outcome_that_its_exit_condition_gave_it(
+    before: Callable[[object], Story],
+) -> None:
+    run = before(ON_REPLY).received("email.replied", 2).erasing(2)
+    run.then(exited("replied", "events.hasReply(any)")).stands("completed", outcome="replied")
+    run.rests()
+
+
+def test_an_erasure_keeps_to_a_condition_that_holds_though_no_event_made_it_so() -> None:
+    plan = plan_of(*STEPS, exits={"contact.attributes.tier == 'gold'": "a customer"})
+    for tier, end in (("gold", e.RunCompleted), ("tin", e.RunCancelled)):
+        given(plan, attributes={"tier": tier, "firstName": "J"}).enrolled(0).erasing(1).then(end)
+
+
+def test_an_erasure_keeps_to_a_condition_that_held_when_the_run_was_to_end_by_it() -> None:
+    """As the next tick would have."""
+    exits = {"events.hasReply(any) and not events.hasClick(any)": "only replied"}
+    run = waiting(plan_of(*STEPS, exits=exits)).received("email.replied", 2)
+    run.received("email.clicked", 2).erasing(2).stands("completed", outcome="only replied")
+
+
+def test_however_an_erasure_ended_a_run_it_replays() -> None:
+    """Also where older code cancelled it though a condition held."""
+    new = waiting(ON_REPLY).received("email.replied", 2).erasing(2)
+    old = waiting(ON_REPLY).received("email.replied", 2).erasing_formerly(2).stands("cancelled")
+    for run in (new, old):
+        assert replay(run.history, lambda *_, of=run.materials: of).verdict == "identical"
+
+
+def test_an_ended_run_is_not_ended_again_by_an_erasure() -> None:
+    waiting().cancelled(1).refuses("cancelled", lambda run: run.erasing(2))
 
 
 def test_a_soft_bounce_ends_nothing() -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.builders import steps
+from dee_es.errors import InvalidTransition, OutcomeUnknownError
 from tests.support.given import Story, given, plan_of
 
 PLAN = plan_of(
@@ -123,8 +124,31 @@ def test_a_command_cannot_be_repeated(command: str) -> None:
 
 @pytest.mark.parametrize("situation", UNKNOWN.values(), ids=UNKNOWN)
 def test_the_refusal_of_a_retry_says_what_to_do_first(situation: Situation) -> None:
-    with pytest.raises(Exception, match="resolve_step"):
+    with pytest.raises(OutcomeUnknownError, match="unknown; settle it with resolve_step first"):
         situation().retried(LATER)
+
+
+NOT_UNKNOWN: Final = {
+    name: each
+    for name, each in (PENDING | ACTIVE | WAITING | PAUSED | FAILED | ENDED).items()
+    if name != "cancelled while unknown"
+}
+
+
+@pytest.mark.parametrize("situation", NOT_UNKNOWN.values(), ids=NOT_UNKNOWN)
+def test_what_has_no_unknown_outcome_says_so(situation: Situation) -> None:
+    with pytest.raises(InvalidTransition, match=r": no send of it has an unknown outcome$"):
+        situation().resolved(LATER, "delivered")
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "failed", "resend"])
+def test_of_an_ended_run_nobody_says_that_its_outcome_is_known(outcome: str) -> None:
+    for ended in (
+        ENDED["cancelled while unknown"](),
+        ENDED["cancelled while sending"]().ticked(LATER, abandoned=True),
+    ):
+        with pytest.raises(InvalidTransition, match="from cancelled to active: it has ended"):
+            ended.resolved(LATER, outcome)
 
 
 @pytest.mark.parametrize("situation", ENDED.values(), ids=ENDED)

@@ -326,8 +326,8 @@ def made(kind: type[DeeError]) -> DeeError:
                                          PlanFault(None, "is worse", "mend it too")])  # fmt: skip
     if kind is InvalidInput:
         return InvalidInput("start_at", "has passed")
-    if kind.__name__ == "InvalidTransition":
-        return errors.InvalidTransition("run_a", "failed", "paused")
+    if issubclass(kind, errors.InvalidTransition):
+        return kind("run_a", "failed", "paused")
     return kind("what happened\nand what to do")
 
 

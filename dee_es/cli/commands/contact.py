@@ -126,6 +126,9 @@ def suppress(
 ) -> None:
     """Put a CONTACT, by id or address or both, on the suppression list; or a whole list.
 
+    By its id it is on it with all addresses of its runs, so that another record of the person is
+    covered.
+
     Once this has returned, only messages whose intents were committed before may still leave.
 
     A list is CSV whose first line names its columns (email, phone, contact_id; level, scope and
@@ -163,7 +166,10 @@ def suppress(
 @_whom_options
 @pass_session
 def unsuppress(session: Session, /, reason: str | None, as_json: bool, **given: Any) -> None:
-    """Lift a suppression that was put on with the same id or address, at the same level."""
+    """Lift a suppression that was put on with the same id or address, at the same level.
+
+    By id, that is with all addresses it came with; what is listed in another's name stays.
+    """
     whom = _whom(**given)
     with session.engine() as engine:
         changed = engine.unsuppress(

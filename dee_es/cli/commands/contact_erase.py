@@ -32,7 +32,7 @@ def erase(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Make all personal data of the contact ID unreadable for ever, and cancel its open runs.
+    """Make all personal data of the contact ID unreadable for ever, and end its open runs.
 
     Nothing of the log is rewritten, and everything verifies as before. The contact stays suppressed
     under keyed digests of its addresses. A signed certificate says so, and lists what had left

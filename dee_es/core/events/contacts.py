@@ -43,7 +43,7 @@ class ConsentRevoked(Event, frozen=True, omit_defaults=True):
 
 class ContactErased(Event, frozen=True, omit_defaults=True):
     """The contact's personal data is to be unreadable for ever: its key is destroyed, its open runs
-    are cancelled. `key_id` (hex) names the key."""
+    end. `key_id` (hex) names the key."""
 
     contact_id: str
     key_id: str = ""

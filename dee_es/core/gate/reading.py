@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from dee_es.core.gate.model import Policy
 from dee_es.core.known_fields import unknown_field
-from dee_es.core.values import check_map
+from dee_es.core.values import check_id, check_map
 from dee_es.errors import InvalidInput
 
 _WORDS: Final = {
@@ -38,11 +38,16 @@ def check_policy(definition: object) -> dict[str, Any]:
     Raises `InvalidInput` naming the field. Whether a default zone exists is for the caller to see:
     core knows no zone.
     """
-    return read_policy(definition).model_dump(by_alias=True, mode="json", exclude_none=True)
+    policy = read_policy(definition)
+    if policy.consent is not None and policy.consent.purpose is not None:
+        # Only here, since what is in the log may be otherwise: no grant could ever name it.
+        check_id("policy.consent.purpose", policy.consent.purpose)
+    return policy.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
 def read_policy(definition: object) -> Policy:
-    """The policy that a definition describes; raises `InvalidInput` naming the field."""
+    """The policy that a definition describes, which may be one that an older version published;
+    raises `InvalidInput` naming the field."""
     given = check_map("policy", definition)
     try:
         return Policy.model_validate(given)

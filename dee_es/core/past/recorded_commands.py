@@ -19,6 +19,7 @@ Verdict = e.StepDispatched | e.StepSkipped | e.StepDeferred | e.RunPaused | e.St
 """Events that hold a verdict of the policy gate, if it was asked."""
 RESULT: Final = "result"
 TICK: Final = "tick"
+ERASE: Final = "erase"
 
 
 def enrollment_of(first: e.RecordedEvent) -> c.Enroll | None:
@@ -51,10 +52,28 @@ def command_of(
         return _advance(materials, state, segment)
     if first.meta.command == RESULT:
         return _result(state, first)
+    if first.meta.command == ERASE:
+        return c.Erase(first.meta)
     if isinstance(first.event, e.ChannelEventReceived):
         return _received(first.meta, first.event, first.erased)
     make = _BY_EVENT.get(type(first.event))
     return None if make is None else make(first.meta, first.event)
+
+
+def begins(first: e.RecordedEvent, command: c.RunCommand) -> bool:
+    """Whether `first`, recorded under the id of a person's command, is that very command's.
+
+    What only the moment decided, such as the definitions that a retry takes, does not count: it may
+    be otherwise when the command is repeated.
+    """
+    event = first.event
+    if isinstance(command, c.Pause) and isinstance(event, e.RunPaused):
+        same = event.keep == command.keep
+    elif isinstance(command, c.Resolve) and isinstance(event, e.StepResolved):
+        same = event.outcome == command.outcome
+    else:
+        same = True
+    return same and first.meta.command == command.meta.command
 
 
 # --- ticks ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.past.recorded_commands import command_of, enrollment_of
+from dee_es.core.past.recorded_commands import ERASE, command_of, enrollment_of
 from dee_es.core.registry import NAMES
 from dee_es.core.runs.run import decide, enroll, evolve
 from dee_es.core.runs.state import RunState
@@ -116,7 +116,8 @@ def _decide_again(
         materials = materials_of(start.plan_id, start.plan_version, start.pins)
         return _guarded(lambda: enroll(materials, enrolling))
     materials = materials_of(state.plan_id, state.plan_version, state.pins)
-    if first.meta.command == "erase":
+    if first.meta.command == ERASE:
+        # Which rule an erasure ended runs by has changed, and what it read may be gone with it.
         return [each.event for each in segment], None
     command: c.RunCommand | None = None
 

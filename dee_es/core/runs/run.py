@@ -27,7 +27,7 @@ from dee_es.core.runs.schedule import (
 )
 from dee_es.core.runs.state import Intent, RunState
 from dee_es.core.views import RunStatus
-from dee_es.errors import InvalidInput, InvalidTransition
+from dee_es.errors import InvalidInput, InvalidTransition, OutcomeUnknownError
 
 __all__ = ["RunState", "decide", "decision", "enroll", "evolve", "fold"]
 
@@ -71,7 +71,8 @@ def start_passed(scale: TimeScale, start: int, now: int) -> InvalidInput:
 def decide(materials: c.Materials, state: RunState, command: c.RunCommand) -> list[e.Event]:
     """The events that follow from a command to a run that exists; empty if nothing does.
 
-    Raises `InvalidTransition` where the status table has no such transition.
+    Raises `InvalidTransition` where the status table has no such transition, which is an
+    `OutcomeUnknownError` where a send has to be settled first.
     """
     return decision(materials, state, command).events
 
@@ -221,18 +222,32 @@ def _cancel(materials: c.Materials, state: RunState, command: c.Cancel) -> Steps
     return _one(materials, state, command, e.RunCancelled(command.cause))
 
 
+def _erase(materials: c.Materials, state: RunState, command: c.Erase) -> Steps:
+    _require(state, RunStatus.CANCELLED, not state.status.ended)
+    steps = Steps(materials, state, command.meta)
+    if state.exit is not None:
+        steps.leave()
+        return steps
+    holding = first_exit(materials.plan.graph.exits, state)
+    steps.record(holding.completed() if holding is not None else e.RunCancelled("erasure"))
+    return steps
+
+
 def _retry(materials: c.Materials, state: RunState, command: c.Retry) -> Steps:
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED)
-    unknown = "the outcome of its last send is unknown; settle it with resolve_step first"
-    _require(state, RunStatus.ACTIVE, state.unknown is None, unknown)
+    if state.unknown is not None:
+        why = "the outcome of its last send is unknown; settle it with resolve_step first"
+        raise OutcomeUnknownError(state.run_id, state.status.value, RunStatus.ACTIVE.value, why)
     return _one(materials, state, command, e.RunRetried(command.meta.tick + 1, command.pins))
 
 
 def _resolve(materials: c.Materials, state: RunState, command: c.Resolve) -> Steps:
-    open_question = state.status == RunStatus.FAILED and state.unknown is not None
-    _require(state, RunStatus.ACTIVE, open_question, "no send of it has an unknown outcome")
-    assert state.unknown is not None
     lost, acts_at = state.unknown, command.meta.tick + 1
+    known = "no send of it has an unknown outcome"
+    _require(state, RunStatus.ACTIVE, lost is not None, known)
+    assert lost is not None
+    # Only an end leads away from an unknown outcome otherwise.
+    _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED, "it has ended")
     return _one(
         materials,
         state,
@@ -259,6 +274,7 @@ _DECISIONS: Final[dict[type[Any], Callable[[c.Materials, RunState, Any], Steps]]
     c.Pause: _pause,
     c.Resume: _resume,
     c.Cancel: _cancel,
+    c.Erase: _erase,
     c.Retry: _retry,
     c.Resolve: _resolve,
 }

@@ -46,12 +46,15 @@ class ChannelEventsApi(ApiBase):
         given = {} if data is None else data
         meta = self._meta("ingest", command_id, actor, None)
         event = ChannelEvent(type, contact_id, run_id, step_id, given, occurred_at, event_id)
-        (outcome,) = self._channel_events.ingest([self._received(event, meta().command_id)], meta)
+        received = self._received(event, meta().command_id)
+        (outcome,) = self._channel_events.ingest([received], meta)
         if isinstance(outcome, DeeError):
             raise outcome
         if outcome == "accepted":
             return True
-        return command_id is not None and self._channel_events.was_taken_by(contact_id, command_id)
+        if command_id is None:
+            return False
+        return self._channel_events.was_taken_by(contact_id, received, meta().command_id)
 
     def ingest_events(
         self,

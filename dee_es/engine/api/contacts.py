@@ -18,7 +18,7 @@ from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
 from dee_es.engine.retention.erasure import Erased
-from dee_es.errors import InvalidInput
+from dee_es.errors import DeeError, InvalidInput
 
 MAX_BATCH: Final = 10_000
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
@@ -41,18 +41,34 @@ class ContactsApi(ApiBase):
         actor: str | None = None,
         command_id: str | None = None,
     ) -> bool:
-        """Put a contact, by id or address or both, on the suppression list.
+        """Put a contact, by id or address or both, on the suppression list; by its id, with all
+        addresses of its runs in the log, so that another record of the person is covered.
 
         Level `global` and `regulatory` close everything, `channel` one channel, `plan` one plan.
 
         Once this has returned, only messages whose intents were committed before may still leave.
-        False if everything named was on the list already.
+        False if all of that was on the list already. If a run of the contact cannot be read, all
+        else is listed, and then that is raised.
         """
         reach, scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
-        subjects = self._contacts.listed_as(who, email, phone)
+        named = self._contacts.listed_as(who, email, phone)
         meta = self._meta("suppress", command_id, actor, reason)
-        return self._contacts.suppress(who, subjects, reach, scope, meta)
+        unread: list[DeeError] = []
+        known = frozenset[str]() if contact_id is None else self._known_as(who, unread)
+        changed = self._contacts.suppress(who, named, known, reach, scope, meta)
+        if unread:
+            raise unread[0]
+        return changed
+
+    def _known_as(self, contact_id: str, unread: list[DeeError]) -> Set[str]:
+        """What the contact is listed under for its runs; `unread` gets the errors of the others."""
+        rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
+        runs = self._runs.load_readable(
+            [row.run_id for row in rows], lambda _, error: unread.append(error)
+        )
+        people = [run.state.contact for run in runs.values()]
+        return self._contacts.listed_for(contact_id, people)
 
     def unsuppress(
         self,
@@ -67,8 +83,9 @@ class ContactsApi(ApiBase):
         actor: str | None = None,
         command_id: str | None = None,
     ) -> bool:
-        """Lift a suppression that was made with the same id or address, in whichever spelling;
-        False if there is none."""
+        """Lift a suppression that was made with the same id, with the addresses that it listed, or
+        with the same address, in whichever spelling; False if there is none. What is on the list in
+        another's name stays there."""
         reach, scope = _scope(level, channel, plan_id)
         known = self._known_by(contact_id, email, phone)
         meta = self._meta("unsuppress", command_id, actor, reason)
@@ -198,7 +215,8 @@ class ContactsApi(ApiBase):
         certificate: str | None = None,
         command_id: str | None = None,
     ) -> Erased:
-        """Make all personal data of a contact unreadable for ever, and cancel its open runs.
+        """Make all personal data of a contact unreadable for ever, and end its open runs: by an
+        exit condition if one holds, else cancelled.
 
         Nothing of the log is rewritten: it verifies as before, and reads show that the data was
         erased. The contact stays on the regulatory suppression list, as keyed digests. A signed

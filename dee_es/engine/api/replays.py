@@ -20,7 +20,7 @@ from dee_es.engine.past.replay_results import (
     ReplayResult,
     ReplaySummary,
 )
-from dee_es.errors import InvalidInput, InvalidTransition
+from dee_es.errors import InvalidInput, InvalidTransition, OutcomeUnknownError
 
 
 class ReplaysApi(ApiBase):
@@ -45,7 +45,8 @@ class ReplaysApi(ApiBase):
         as ever: what is due now is done, and a message whose key is in the log is not sent again.
         What is decided then carries the actor.
         It raises `InvalidTransition` for a run that failed, since only a person can decide about
-        that, and `InvalidInput` if the replay is not identical or is against something else.
+        that (`OutcomeUnknownError`, which is one, if a message may have arrived), and
+        `InvalidInput` if the replay is not identical or is against something else.
         Raises `RunNotFound`, `PlanNotFound`, `IntegrityViolation`, and `InvalidInput` for templates
         that are none.
         """
@@ -76,10 +77,11 @@ class ReplaysApi(ApiBase):
             )
         run = self._runs.load(result.run_id).state
         if run.status == "failed":
-            what = "resolve" if run.unknown is not None else "retry"
-            raise InvalidTransition(
-                run.run_id, run.status.value, "active", f"use `dee runs {what} {run.run_id}`"
-            )
+            what, refused = "retry", InvalidTransition
+            if run.unknown is not None:
+                what, refused = "resolve", OutcomeUnknownError
+            why = f"use `dee runs {what} {run.run_id}`"
+            raise refused(run.run_id, run.status.value, "active", why)
         self._scheduler.advance(run.run_id, actor)
 
     def replay_all(

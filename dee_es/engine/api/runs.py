@@ -120,8 +120,11 @@ class RunsApi(ApiBase):
     def retry_run(
         self, run_id: str, reason: str, actor: str | None = None, *, command_id: str | None = None
     ) -> ExecutionRun:
-        """Let a failed run enter its step again, under the definitions published by now; refused
-        while a send's outcome is unknown."""
+        """Let a failed run enter its step again, under the definitions published by now.
+
+        Raises `RunNotFound`, `InvalidTransition`, and `OutcomeUnknownError`, which is one, while a
+        send's outcome is unknown.
+        """
         meta = self._meta("retry", command_id, actor, checked_reason(reason))
         return self._shown(self._lifecycle.retry(checked_run_id(run_id), meta))
 
@@ -134,7 +137,7 @@ class RunsApi(ApiBase):
         actor: str | None = None,
         command_id: str | None = None,
     ) -> ExecutionRun:
-        """Settle a send whose outcome is unknown."""
+        """Settle a send whose outcome is unknown. Raises `RunNotFound`, `InvalidTransition`."""
         settled = check_one_of("outcome", outcome, OUTCOMES)
         meta = self._meta("resolve", command_id, actor, checked_reason(reason))
         return self._shown(self._lifecycle.resolve(checked_run_id(run_id), settled, meta))

@@ -24,7 +24,7 @@ from dee_es.core.runs.channel_events import ends_runs, meaning
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.contacts.suppression import Contacts, listed_by
 from dee_es.engine.log.journal import checksum_of
-from dee_es.engine.log.settling import ATTEMPTS
+from dee_es.engine.log.settling import ATTEMPTS, reused
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
@@ -122,11 +122,25 @@ class ChannelEvents:
         who = next(iter(waiting.values())).contact_id
         raise ConcurrencyConflict(f"contact {who!r} kept changing; try again")
 
-    def was_taken_by(self, contact_id: str, command_id: str) -> bool:
-        """Whether this very command has appended to the contact's stream before."""
+    def was_taken_by(self, contact_id: str, event: Received, command_id: str) -> bool:
+        """Whether it was this very command that took in the event, which is known; raises
+        `InvalidInput` if the command, or the event that it is to name, was another one."""
         rows = self._store.read_stream(contact_stream(contact_id))
-        recorded = self._runs.journal.open_public(rows)
-        return any(each.meta.command_id == command_id for each in recorded)
+        for each in self._runs.journal.open_public(rows):
+            known = each.event
+            if not isinstance(known, e.ChannelEventReceived) or known.event_id != event.event_id:
+                continue
+            if each.meta.command_id != command_id:
+                break
+            asked = (event.kind, event.run_id, event.step_id, meaning(event.kind, event.data))
+            if (known.type, known.run_id, known.step_id, known.kind) != asked:
+                raise reused(each.meta)
+            return True
+        if event.event_id == command_id:
+            # An event without an id of its own is known by that of its command.
+            problem = "was used by another event; give each command an id of its own"
+            raise InvalidInput("command_id", problem)
+        return False
 
     def _set_known_aside(self, waiting: dict[int, Received], outcomes: dict[int, Outcome]) -> None:
         known = self._store.known_event_ids([event.event_id for event in waiting.values()])
@@ -351,12 +365,9 @@ class ChannelEvents:
         return StreamAppend(name, before.version, sealed), listed_by(events), end
 
     def _subjects(self, contact_id: str, working: _Working) -> tuple[str, ...]:
-        """All that the contact was ever enrolled by, so that a duplicate record is covered."""
-        found = {f"id:{contact_id}"}
-        for row in working.rows[contact_id]:
-            person = working.runs[row.run_id].state.contact
-            found.update(self._contacts.listed_as(contact_id, person.email, person.phone))
-        return tuple(sorted(found))
+        """All that the contact was ever enrolled by."""
+        people = [working.runs[row.run_id].state.contact for row in working.rows[contact_id]]
+        return tuple(sorted(self._contacts.listed_for(contact_id, people)))
 
 
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final
 
 from msgspec import Struct
@@ -23,7 +23,7 @@ from dee_es.core.gate import SuppressionFact
 from dee_es.core.ids import contact_stream
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
-from dee_es.engine.log.settling import Standing, Wanted, settle
+from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.ports import (
     Consent,
@@ -38,6 +38,9 @@ from dee_es.ports import (
 
 _COUNTED: Final = 32
 """Hex digits of a digest by which sends are counted: 128 bits tell addresses apart."""
+
+
+_Asked = e.ContactSuppressed | e.ContactUnsuppressed | e.ConsentGranted | e.ConsentRevoked
 
 
 class KnownAs(Struct, frozen=True, gc=False):
@@ -112,6 +115,14 @@ class Contacts:
         numbers = _now_and_formerly(phone)
         return (*found, *[f"phone:{self._keys.digest('phone', each)}" for each in numbers])
 
+    def listed_for(self, contact_id: str, people: Iterable[e.Enrolled]) -> set[str]:
+        """`listed_as` for a contact whose runs began with these: its id, and all of its addresses,
+        so that a duplicate record is covered."""
+        found = {f"id:{contact_id}"}
+        for person in people:
+            found.update(self.listed_as(contact_id, person.email, person.phone))
+        return found
+
     def ids_for_number(self, phone: str) -> tuple[str, ...]:
         """The id of whoever is known by a telephone number only, and then the former one if there
         is another: numbers with a zero in brackets were told apart once."""
@@ -157,18 +168,22 @@ class Contacts:
     def suppress(
         self,
         contact_id: str,
-        subjects: tuple[str, ...],
+        named: tuple[str, ...],
+        known: Set[str],
         level: e.Level,
         scope: str,
         meta: Callable[[], e.Meta],
     ) -> bool:
-        """Put the subjects on the list; False if they were all on it already."""
+        """Put on the list what a person named, and what else the contact is known by; False if all
+        of it was there already. Repeated, the command may find that to be something else."""
+        subjects = sorted({*named, *known})
 
         def change(state: ContactState) -> list[e.Event]:
             standing = on_the_list(state, contact_id, self._store.suppressions(subjects))
             return contact_state.suppress(standing, contact_id, subjects, level, scope)
 
-        return self._change(contact_id, change, meta)
+        asked = e.ContactSuppressed(contact_id, level, scope, named)
+        return self._change(asked, change, meta)
 
     def unsuppress(
         self, contact_id: str, level: e.Level, scope: str, meta: Callable[[], e.Meta]
@@ -182,11 +197,11 @@ class Contacts:
         def change(state: ContactState) -> list[e.Event]:
             return contact_state.unsuppress(state, contact_id, level, scope)
 
-        return self._change(contact_id, change, meta)
+        return self._change(e.ContactUnsuppressed(contact_id, level, scope, ()), change, meta)
 
     def grant(self, event: e.ConsentGranted, meta: Callable[[], e.Meta]) -> bool:
         """Record that the contact agreed to a channel."""
-        return self._change(event.contact_id, lambda _: [event], meta)
+        return self._change(event, lambda _: [event], meta)
 
     def revoke(
         self, contact_id: str, channel: str, purpose: str | None, meta: Callable[[], e.Meta]
@@ -196,21 +211,28 @@ class Contacts:
         def change(state: ContactState) -> list[e.Event]:
             return contact_state.revoke(state, contact_id, channel, purpose)
 
-        return self._change(contact_id, change, meta)
+        return self._change(e.ConsentRevoked(contact_id, channel, purpose or ""), change, meta)
 
     def _change(
         self,
-        contact_id: str,
+        asked: _Asked,
         decide: Callable[[ContactState], list[e.Event]],
         meta: Callable[[], e.Meta],
     ) -> bool:
+        """Record what a command leads to, `asked` saying what it is; raises `InvalidInput` if
+        another one was recorded under its id."""
+        contact_id = asked.contact_id
         stream = contact_stream(contact_id)
 
         def look() -> Standing[bool] | Wanted[bool]:
             given = meta()
             rows = self._store.read_stream(stream)
-            state = contact_state.fold(self._journal.open(rows))
-            if given.command_id in state.command_ids:
+            history = self._journal.open(rows)
+            state = contact_state.fold(history)
+            known = first_by(given.command_id, history)
+            if known is not None:
+                if not contact_state.has_done(history, given, asked):
+                    raise reused(known.meta)
                 return Standing(True)
             events = decide(state)
             if not events:

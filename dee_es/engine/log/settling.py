@@ -6,14 +6,15 @@ came of it: a command is recorded under its id, so a look finds what it has done
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
+from dee_es.core import events as e
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import ConcurrencyConflict, StoreUnavailable
+from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Unit
 
 AnswerT = TypeVar("AnswerT")
@@ -33,6 +34,18 @@ class Wanted(Struct, Generic[AnswerT], frozen=True):
 
     unit: Unit
     answer: Callable[[Committed], AnswerT]
+
+
+def first_by(command_id: str, history: Iterable[e.RecordedEvent]) -> e.RecordedEvent | None:
+    """The first event that was recorded under a command's id, None if there is none."""
+    return next((each for each in history if each.meta.command_id == command_id), None)
+
+
+def reused(known: e.Meta) -> InvalidInput:
+    """The refusal of a command whose id another one, `known`, was recorded under: taken for a
+    repetition, it would never be done."""
+    text = f"was used by another command ({known.command}) at tick {known.tick}"
+    return InvalidInput("command_id", f"{text}; give each command an id of its own")
 
 
 def settle(

@@ -10,7 +10,7 @@ from dee_es.core import events as e
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
-from dee_es.engine.log.settling import Standing, Wanted, settle
+from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import IntegrityViolation, UnknownEventVersion
 from dee_es.ports import EventStore, StreamAppend, Unit
@@ -67,12 +67,14 @@ class SystemLog:
         self,
         choose: Callable[[Sequence[e.RecordedEvent]], e.Event],
         meta: Callable[[], e.Meta],
+        is_it: Callable[[e.Event], bool],
         guard: Guard = tuple,
     ) -> e.RecordedEvent:
         """Append the event that `choose` makes of the history, anew whenever that has grown.
 
-        What the same command recorded before is returned instead. Raises what `choose` and `guard`
-        raise, and `ConcurrencyConflict` if others kept appending.
+        What the same command recorded before is returned instead, if it `is_it` that was asked for.
+        Raises what `choose` and `guard` raise, `InvalidInput` if the command's id was used by
+        another one, and `ConcurrencyConflict` if others kept appending.
         """
 
         def look() -> Standing[e.RecordedEvent] | Wanted[e.RecordedEvent]:
@@ -81,9 +83,11 @@ class SystemLog:
             rows = self._store.read_stream(SYSTEM_STREAM)
             history = self._journal.open(rows)
             given = meta()
-            for known in reversed(history):
-                if known.meta.command_id == given.command_id:
-                    return Standing(known)
+            known = first_by(given.command_id, reversed(history))
+            if known is not None:
+                if known.meta.command != given.command or not is_it(known.event):
+                    raise reused(known.meta)
+                return Standing(known)
             append = self._append_behind(len(rows), checksum_of(rows[-1]), choose(history), given)
             unit = Unit((append, *others), min_tick=given.tick)
             return Wanted(unit, lambda done: append.events[0].recorded(done.position))

@@ -2,16 +2,15 @@
 
 Each step can be repeated: an erasure that was broken off is finished by calling it again. First the
 contact is put on the regulatory list under all that it is known by, together with the record of the
-erasure, so that no new run can begin; then its open runs are cancelled; then the key goes, with it
-what channels keep of the runs outside the log, and last the certificate is written, which follows
-from the log alone.
+erasure, so that no new run can begin; then its open runs end, by an exit condition if one holds,
+else cancelled; then the key goes, with it what channels keep of the runs outside the log, and last
+the certificate is written, which follows from the log alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -25,7 +24,7 @@ from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.contacts.suppression import Contacts
 from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.log.missing import archived_runs
-from dee_es.engine.log.settling import Standing, Wanted, settle
+from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.queries import Queries
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.certificate import Certificates, file_name
@@ -34,13 +33,11 @@ from dee_es.engine.transact import Runs
 from dee_es.errors import InvalidInput, InvalidTransition
 from dee_es.ports import ForgetRuns, KeyStore, PlaceSource, Signer, SignerSource
 
-CAUSE: Final = "erasure"
-
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What an erasure did: the runs it cancelled now, all runs of the contact, and the signed
-    certificate with the place it was written to."""
+    """What an erasure did: the runs it cancelled now (others it ended by their exit condition), all
+    runs of the contact, and the signed certificate with the place it was written to."""
 
     contact_id: str
     cancelled: tuple[str, ...]
@@ -81,9 +78,9 @@ class Erasure:
     def erase(self, contact_id: str, meta: Callable[[], e.Meta], place: str) -> Erased:
         """Erase a contact, or finish its erasure, and write the certificate into a place.
 
-        Raises `InvalidInput` for a contact that nobody knows and for a signing key that cannot be
-        had, `HoldInForce` while a hold is on the contact or one of its runs, and
-        `AnchorUnavailable` if one of its runs is in an archive that cannot be read.
+        Raises `InvalidInput` for a contact that nobody knows, for an id of another command and for
+        a signing key that cannot be had, `HoldInForce` while a hold is on the contact or one of its
+        runs, and `AnchorUnavailable` if one of its runs is in an archive that cannot be read.
         """
         key_id = self._store.contact_keys([contact_id]).get(contact_id)
         archived = () if key_id is not None else archived_runs(self._store, contact_id)
@@ -91,7 +88,8 @@ class Erasure:
             stream = contact_stream(contact_id)
             if stream not in self._store.heads([stream]):
                 raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
-        # What may be missing is asked for before anything is done.
+        # What may be missing or at fault is asked for before anything is done.
+        self._check_id(contact_id, meta())
         signer = self._signer()
         kept = self._places(place)
         # Twice: a run that began before the first was committed may know another address.
@@ -99,7 +97,7 @@ class Erasure:
             self._record(contact_id, meta)
         cancelled = tuple(
             run_id for run_id, ended in self._rows(contact_id) if not ended
-            if self._cancel(run_id, meta)
+            if self._end(run_id, meta) == RunStatus.CANCELLED
         )  # fmt: skip
         held = self._store.contact_keys([contact_id]).get(contact_id)
         if held is not None:
@@ -116,6 +114,17 @@ class Erasure:
         kept.write(name, [note.encode()])
         where = f"{kept.address.rstrip('/')}/{name}"
         return Erased(contact_id, cancelled, runs, key_id is not None, note, where)
+
+    def _check_id(self, contact_id: str, given: e.Meta) -> None:
+        """Refuse an id that another command to the contact or to one of its open runs has used: the
+        run would count as ended by this one."""
+        rows = self._store.read_stream(contact_stream(contact_id))
+        known = first_by(given.command_id, self._runs.journal.open_public(rows))
+        if known is not None and known.meta.command != given.command:
+            raise reused(known.meta)
+        going = [run_id for run_id, ended in self._rows(contact_id) if not ended]
+        for run in self._runs.load_many(going).values():
+            self._runs.has_done(run, c.Erase(given))
 
     def _signer(self) -> Signer:
         (first,) = self._store.read_stream(SYSTEM_STREAM, 0, 1)
@@ -165,20 +174,17 @@ class Erasure:
     ) -> set[str]:
         """All that the contact is known by: its id, what was listed for it, and every address that
         one of its runs began with."""
-        subjects = {f"id:{contact_id}"} | {subject for subject, _, _ in state.listed}
         ids = [run_id for run_id, archived in runs.items() if not archived]
         people = [run.state.contact for run in self._runs.load_many(ids).values()]
         for each in () if state.erased else [each for each, archived in runs.items() if archived]:
             start = self._runs.journal.open_one(self._archiver.stream(each)[0]).event
             if isinstance(start, e.Start) and start.personal is not None:
                 people.append(start.personal)
-        for person in people:
-            subjects.update(self._contacts.listed_as(contact_id, person.email, person.phone))
-        return subjects
+        listed = {subject for subject, _, _ in state.listed}
+        return listed | self._contacts.listed_for(contact_id, people)
 
-    def _cancel(self, run_id: str, meta: Callable[[], e.Meta]) -> bool:
+    def _end(self, run_id: str, meta: Callable[[], e.Meta]) -> RunStatus | None:
         try:
-            self._runs.change(run_id, lambda given: c.Cancel(given, CAUSE), meta)
+            return self._runs.change(run_id, c.Erase, meta).state.status
         except InvalidTransition:
-            return False  # it ended meanwhile
-        return True
+            return None  # it ended meanwhile

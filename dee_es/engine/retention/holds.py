@@ -54,15 +54,18 @@ class Holds:
 
     def place(self, run_id: str | None, contact_id: str | None, meta: Callable[[], e.Meta]) -> Hold:
         """Place a hold on a run or a contact; raises `RunNotFound`, or `InvalidInput` for a contact
-        that nobody knows or that was erased."""
+        that nobody knows or that was erased, and for an id of another command."""
 
         def choose(history: Sequence[e.RecordedEvent]) -> e.Event:
             placed = sum(isinstance(each.event, e.HoldPlaced) for each in history)
             return e.HoldPlaced(f"hold_{placed + 1}", run_id, contact_id)
 
-        done = self._system.decide(choose, meta, lambda: self._known(run_id, contact_id))
-        if not isinstance(done.event, e.HoldPlaced):
-            raise InvalidInput("command_id", "was used for something else")
+        def is_it(event: e.Event) -> bool:
+            held = (event.run_id, event.contact_id) if isinstance(event, e.HoldPlaced) else None
+            return held == (run_id, contact_id)
+
+        done = self._system.decide(choose, meta, is_it, lambda: self._known(run_id, contact_id))
+        assert isinstance(done.event, e.HoldPlaced), "it is a hold that was asked for"
         return self._hold(done.meta, done.event)
 
     def _known(self, run_id: str | None, contact_id: str | None) -> tuple[StreamAppend, ...]:
@@ -90,7 +93,7 @@ class Holds:
                 raise InvalidInput("hold_id", f"no hold {hold_id!r} is in force")
             return e.HoldLifted(hold_id)
 
-        self._system.decide(choose, meta)
+        self._system.decide(choose, meta, lambda event: event == e.HoldLifted(hold_id))
 
     def refuse(self, standing: Standing, contact_id: str, run_ids: Iterable[str]) -> None:
         """Raise `HoldInForce` if a hold keeps the contact, or one of its runs."""

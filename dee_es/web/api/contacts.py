@@ -81,8 +81,8 @@ class Applied(Answer):
 def suppress(
     engine: EngineDep, actor: ActorDep, command: CommandDep, given: Suppression
 ) -> Applied:
-    """Put a contact on the suppression list. Once this has answered, only messages whose intents
-    were committed before may still leave."""
+    """Put a contact on the suppression list; by its id, with the addresses of its runs. Once this
+    has answered, only messages whose intents were committed before may still leave."""
     return Applied(changed=engine.suppress(actor=actor.name, command_id=command, **dict(given)))
 
 
@@ -90,7 +90,8 @@ def suppress(
 def unsuppress(
     engine: EngineDep, actor: ActorDep, command: CommandDep, given: Suppression
 ) -> Applied:
-    """Lift a suppression that was made with the same id or address."""
+    """Lift a suppression that was made with the same id, with the addresses that it listed, or with
+    the same address."""
     return Applied(changed=engine.unsuppress(actor=actor.name, command_id=command, **dict(given)))
 
 
@@ -166,7 +167,7 @@ def erase(
     contact_id: Id,
     given: Reason,
 ) -> Erased:
-    """Make all personal data of a contact unreadable for ever, and cancel its open runs. The
+    """Make all personal data of a contact unreadable for ever, and end its open runs. The
     signed certificate is written to the place of the settings."""
     erased = engine.erase_contact(contact_id, given.reason, actor.name, command_id=command)
     jobs.let_files_go()
