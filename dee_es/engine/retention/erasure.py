@@ -18,12 +18,11 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.evidence.checkpoint import origin_of
 from dee_es.core.evidence.signed_note import sign_note
-from dee_es.core.ids import SYSTEM_STREAM, contact_stream
+from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter, RunStatus
+from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.contacts.suppression import Contacts
-from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.log.missing import archived_runs
 from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.queries import Queries
@@ -32,7 +31,7 @@ from dee_es.engine.retention.certificate import Certificates, file_name
 from dee_es.engine.retention.holds import Holds
 from dee_es.engine.transact import Runs
 from dee_es.errors import InvalidInput, InvalidTransition
-from dee_es.ports import ForgetRuns, KeyStore, PlaceSource, Signer, SignerSource
+from dee_es.ports import ForgetRuns, KeyStore, PlaceSource
 
 CAUSE: Final = "erasure"
 
@@ -62,7 +61,7 @@ class Erasure:
         holds: Holds,
         archiver: Archiver,
         certificates: Certificates,
-        signers: SignerSource,
+        log: SignedLog,
         places: PlaceSource,
         forget_runs: ForgetRuns | None,
     ) -> None:
@@ -73,7 +72,7 @@ class Erasure:
         self._holds = holds
         self._archiver = archiver
         self._certificates = certificates
-        self._signers = signers
+        self._log = log
         self._places = places
         self._forget_runs = forget_runs
         self._store = runs.store
@@ -92,7 +91,7 @@ class Erasure:
             if stream not in self._store.heads([stream]):
                 raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
         # What may be missing is asked for before anything is done.
-        signer = self._signer()
+        signer = self._log.signer(self._log.tail())
         kept = self._places(place)
         # Twice: a run that began before the first was committed may know another address.
         for _ in range(2):
@@ -116,12 +115,6 @@ class Erasure:
         kept.write(name, [note.encode()])
         where = f"{kept.address.rstrip('/')}/{name}"
         return Erased(contact_id, cancelled, runs, key_id is not None, note, where)
-
-    def _signer(self) -> Signer:
-        (first,) = self._store.read_stream(SYSTEM_STREAM, 0, 1)
-        signer = self._signers.open(origin_of(checksum_of(first)), create=True)
-        assert signer is not None, "it is made if there is none"
-        return signer
 
     def _rows(self, contact_id: str) -> list[tuple[str, bool]]:
         rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
