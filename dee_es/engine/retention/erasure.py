@@ -3,13 +3,13 @@
 Each step can be repeated: an erasure that was broken off is finished by calling it again. First the
 contact is put on the regulatory list under all that it is known by, together with the record of the
 erasure, so that no new run can begin; then its open runs are cancelled; then the key goes, with it
-what channels keep of the runs outside the log, and last the certificate is written, which follows
-from the log alone.
+what channels keep of the runs outside the log, and last the certificate, which follows from the log
+alone, is recorded and written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +31,7 @@ from dee_es.engine.retention.certificate import Certificates, file_name
 from dee_es.engine.retention.holds import Holds
 from dee_es.engine.transact import Runs
 from dee_es.errors import InvalidInput, InvalidTransition
-from dee_es.ports import ForgetRuns, KeyStore, PlaceSource
+from dee_es.ports import ForgetRuns, KeyStore, Place, PlaceSource, Signer
 
 CAUSE: Final = "erasure"
 
@@ -109,12 +109,26 @@ class Erasure:
         runs = tuple(self._run_ids(contact_id))
         if self._forget_runs is not None:
             self._forget_runs(runs)
-        text = self._certificates.text(contact_id, runs)
-        note = sign_note(text, signer.key, signer.sign)
-        name = file_name(contact_id)
-        kept.write(name, [note.encode()])
-        where = f"{kept.address.rstrip('/')}/{name}"
+        note, where = self._certify(contact_id, runs, meta, signer, kept)
         return Erased(contact_id, cancelled, runs, key_id is not None, note, where)
+
+    def _certify(
+        self,
+        contact_id: str,
+        runs: Sequence[str],
+        meta: Callable[[], e.Meta],
+        signer: Signer,
+        kept: Place,
+    ) -> tuple[str, str]:
+        """Sign the certificate, and write it where it is kept; returns both."""
+        made = self._certificates.of(contact_id, runs)
+        note = sign_note(made.text, signer.key, signer.sign)
+        name = file_name(contact_id)
+        where = f"{kept.address.rstrip('/')}/{name}"
+        if not made.known:
+            self._certificates.record(made, note, where, meta)
+        kept.write(name, [note.encode()])
+        return note, where
 
     def _rows(self, contact_id: str) -> list[tuple[str, bool]]:
         rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
