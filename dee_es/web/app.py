@@ -46,7 +46,7 @@ class WebApp:
     def close(self) -> None:
         """Ask the jobs to end after their batch, and wait for them."""
         self._jobs.close()
-        self._held.close()
+        self._held.let_go()
 
 
 def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp:

@@ -8,13 +8,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from dee_es.doors.contacts_csv import CsvRow
-from dee_es.doors.never_text import NeverText
-from dee_es.web.api.intake import CsvOptions
-from dee_es.web.api.uploads import Upload
 from dee_es.web.problems import Refused
+
+if TYPE_CHECKING:
+    # Whatever a route is given is known before the routes are.
+    from dee_es.doors.contacts_csv import CsvRow
+    from dee_es.doors.never_text import NeverText
+    from dee_es.web.api.intake import CsvOptions
+    from dee_es.web.api.uploads import Upload
 
 MOST: Final = 8
 """How many files are held; the oldest makes room for another one."""
@@ -62,8 +65,9 @@ class HeldFiles:
             raise Refused(404, "FileNotHeld", "the file is not here any more; send it once more")
         return held
 
-    def close(self) -> None:
-        """Let all of them go."""
+    def let_go(self) -> None:
+        """Keep none of them any more: the server ends, or a contact was erased, who may be in any
+        of them."""
         with self._lock:
             while self._files:
                 self._files.popitem()[1][1].upload.close()

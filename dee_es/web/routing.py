@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.routing import APIRoute
 
 from dee_es.engine.facade import EngineApi
+from dee_es.web.held import HeldFiles
 from dee_es.web.idempotency import command_id_of, once
 from dee_es.web.jobs import Jobs
 from dee_es.web.problems import Refused
@@ -109,6 +110,11 @@ async def _jobs(request: Request) -> Jobs:
     return jobs
 
 
+async def _held(request: Request) -> HeldFiles:
+    held: HeldFiles = request.app.state.held
+    return held
+
+
 async def _settings(request: Request) -> WebSettings:
     settings: WebSettings = request.app.state.settings
     return settings
@@ -141,6 +147,7 @@ async def _command(
 
 EngineDep = Annotated[EngineApi, Depends(_engine)]
 JobsDep = Annotated[Jobs, Depends(_jobs)]
+HeldDep = Annotated[HeldFiles, Depends(_held)]
 SettingsDep = Annotated[WebSettings, Depends(_settings)]
 ActorDep = Annotated[Actor, Depends(_actor)]
 CommandDep = Annotated[str | None, Depends(_command)]
@@ -159,6 +166,7 @@ __all__ = [
     "CommandDep",
     "EngineDep",
     "GuardedRoute",
+    "HeldDep",
     "Id",
     "JobsDep",
     "OPERATOR",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from dee_es import Engine
@@ -23,6 +25,7 @@ from tests.support.web import (
     served,
     start,
 )
+from tests.support.web_site import HTML
 
 # --- jobs -----------------------------------------------------------------------------------------
 
@@ -217,3 +220,22 @@ def test_what_jobs_made_is_not_to_be_had_after_an_erasure(client: Client, engine
     assert again["id"] != job["id"]
     after = client.get(again["file"])
     assert (after.status_code, PERSON["email"] in after.text) == (200, False)
+
+
+def test_nor_after_one_that_failed_when_the_key_was_destroyed(
+    client: Client, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "certificates").write_text("no folder")
+    elsewhere = msgspec.structs.replace(engine._parts, certificates=str(tmp_path / "certificates"))
+    asked = {"runId": start(client, "c1")["id"], "format": "json"}
+    for path, body, headers in (
+        (f"{API}/contacts/c1/erase", {"json": {"reason": "asked to"}}, {}),
+        ("/contacts/c1/erase", {"data": {"confirm": "c1", "reason": "x", "key": "k" * 24}}, HTML),
+    ):
+        job = ended(client, client.post(f"{API}/audit/export", json=asked))
+        assert client.get(job["file"]).status_code == 200
+        with monkeypatch.context() as patched:
+            patched.setattr(engine, "_parts", elsewhere)
+            answer = client.post(path, **body, headers={**MEANT, **headers})
+        assert answer.status_code == 503, answer.text
+        refused(client.get(job["file"]), 410, "FileGone")

@@ -250,6 +250,24 @@ def test_what_is_no_file_of_contacts_is_refused_at_once(acting: Site) -> None:
     acting.page(f"/enroll/{'x' * 24}", 404)
 
 
+def test_no_file_is_held_any_more_once_somebody_was_erased(acting: Site) -> None:
+    """Any of them may be about the same person, under whatever id."""
+    erasures = {
+        "c0": lambda: acting.send("/contacts/c0/erase", 200, confirm="c0", reason="asked to"),
+        "c1": lambda: acting.client.post(
+            f"{API}/contacts/c1/erase", json={"reason": "asked to"}, headers=MEANT
+        ),
+    }
+    for who, erase in erasures.items():
+        content = f"id,email\n{who},somebody@example.net\n".encode()
+        place = send(acting, content).headers["location"]
+        assert "somebody@example.net" in acting.page(place).text
+        assert erase().status_code == 200
+        acting.page(place, 404)
+        acting.send(place, 404)
+    send(acting, CSV)
+
+
 def test_files_are_held_for_their_owner_for_a_while() -> None:
     now = 0.0
     files = HeldFiles(lambda: now)
@@ -265,7 +283,7 @@ def test_files_are_held_for_their_owner_for_a_while() -> None:
         files.get(held[1].id, "ada")
     files.hold(HeldFile(Closing(), None, "ada", "job_2", ()))  # type: ignore[arg-type]
     assert all(each.upload.closed for each in held)  # type: ignore[attr-defined]
-    files.close()
+    files.let_go()
 
 
 class Closing:

@@ -54,4 +54,73 @@ def test_no_power_cut_takes_the_key_away_that_has_signed(
 
     monkeypatch.setattr(os, "fsync", noted)
     create_signer(tmp_path / "audit.key", NAME)
-    assert synced == [(False, False), (True, True)]
+    assert synced[:2] == [(False, False), (True, True)]
+
+
+@pytest.mark.parametrize("left", [None, b"", b"dee-es/log+00000000+AAAA\n", b"dee-es/lo"])
+def test_whoever_opens_the_key_puts_its_public_half_right(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    """Whoever made it was killed before, or while, it was written, or it is that of another key."""
+    path, public = tmp_path / "audit.key", tmp_path / "audit.key.pub"
+    made = create_signer(path, NAME)
+    if left is None:
+        public.unlink()
+    else:
+        public.write_bytes(left)
+    load_signer(path, NAME)
+    assert public.read_text() == f"{made.key}\n"
+    assert {each.name for each in tmp_path.iterdir()} == {"audit.key", "audit.key.pub"}
+
+
+def test_a_public_half_that_is_right_is_left_alone(tmp_path: Path) -> None:
+    create_signer(tmp_path / "audit.key", NAME)
+    before = (tmp_path / "audit.key.pub").stat()
+    load_signer(tmp_path / "audit.key", NAME)
+    assert (tmp_path / "audit.key.pub").stat().st_ino == before.st_ino
+
+
+def test_a_public_half_that_names_another_log_of_the_same_key_stays(tmp_path: Path) -> None:
+    path = tmp_path / "audit.key"
+    create_signer(path, "one.example")
+    public = path.with_name("audit.key.pub").read_bytes()
+    assert load_signer(path, "two.example").key.startswith("two.example+")
+    assert path.with_name("audit.key.pub").read_bytes() == public
+
+
+def test_its_public_half_appears_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written beside and renamed: nobody who looks meanwhile finds a part of it."""
+    path, public = tmp_path / "audit.key", tmp_path / "audit.key.pub"
+    made = create_signer(path, NAME)
+    public.write_bytes(b"of another key\n")
+    replaced: list[tuple[bytes, bytes]] = []
+    rename = os.replace
+
+    def seen(source: Path, target: Path) -> None:
+        replaced.append((source.read_bytes(), target.read_bytes()))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", seen)
+    load_signer(path, NAME)
+    assert replaced == [(f"{made.key}\n".encode(), b"of another key\n")]
+
+
+def test_a_folder_that_cannot_be_written_keeps_nobody_from_signing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, public = tmp_path / "audit.key", tmp_path / "audit.key.pub"
+    made = create_signer(path, NAME)
+    public.unlink()
+    opened = os.open
+
+    def refused(name: str | os.PathLike[str], flags: int, *more: int) -> int:
+        # A mode of the folder would not stop root, as whom tests may run.
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return opened(name, flags, *more)
+
+    monkeypatch.setattr(os, "open", refused)
+    assert load_signer(path, NAME).key == made.key
+    assert not public.exists()

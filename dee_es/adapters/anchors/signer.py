@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -70,31 +72,23 @@ def create_signer(path: str | Path, name: str) -> FileSigner:
     field = f"signing key file {path}"
     private = Ed25519PrivateKey.generate()
     text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    signer = FileSigner(name, private)
-    # A name of its own: a number of a process means little where several containers share a folder.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        public = path.with_name(path.name + ".pub")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
+        with _aside(path, text, 0o600) as aside:
             os.link(aside, path)
-        finally:
-            aside.unlink()
         sync_directory(path.parent)
-        public.write_text(f"{signer.key}\n", encoding="ascii")
     except FileExistsError:
         raise InvalidInput(field, "exists already and is never replaced") from None
     except OSError as error:
         raise InvalidInput(field, f"cannot be written: {error.strerror}") from error
+    signer = FileSigner(name, private)
+    _publish(path, signer)
     return signer
 
 
 def load_signer(path: str | Path, name: str) -> FileSigner:
-    """Read a key from a file that only its owner may read; raises `InvalidInput`."""
+    """Read a key from a file that only its owner may read, and put its public half right if that
+    can be written: whoever made the key may have been killed before. Raises `InvalidInput`."""
+    path = Path(path)
     field = f"signing key file {path}"
     try:
         with open(path, "rb") as file:
@@ -111,4 +105,38 @@ def load_signer(path: str | Path, name: str) -> FileSigner:
         raise InvalidInput(field, "is no private key in PEM") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise InvalidInput(field, "is no Ed25519 key")
-    return FileSigner(name, private)
+    signer = FileSigner(name, private)
+    _publish(path, signer)
+    return signer
+
+
+def _publish(path: Path, signer: FileSigner) -> None:
+    """See that the public half is beside the key; it appears whole or not at all."""
+    public = path.with_name(path.name + ".pub")
+    told = f"{signer.key}\n".encode("ascii")
+    # Signing does without it: a folder may be there to be read only.
+    with suppress(OSError):
+        if not public.exists() or _key_in(public.read_bytes()) != _key_in(told):
+            with _aside(public, told, 0o644) as aside:
+                os.replace(aside, public)
+
+
+def _key_in(verifier: bytes) -> bytes:
+    """The key without the log's name before it: several logs may be signed with one key file."""
+    return verifier.strip().split(b"+", 2)[-1]
+
+
+@contextmanager
+def _aside(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """A file beside another one that holds the content durably; what is left of it goes."""
+    # A name of its own: a number of a process means little where several containers share a folder.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)

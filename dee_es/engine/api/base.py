@@ -171,6 +171,7 @@ class ApiBase:
             parts.places,
             parts.scale,
         )
+        self._signed_log = SignedLog(store, journal, parts.signers)
         self._erasure = Erasure(
             self._runs,
             self._queries,
@@ -179,7 +180,7 @@ class ApiBase:
             self._holds,
             self._archiver,
             Certificates(store, journal, system, self._archiver, parts.channels, parts.scale),
-            parts.signers,
+            self._signed_log,
             parts.places,
             parts.forget_runs,
         )
@@ -224,8 +225,7 @@ class ApiBase:
 
     def _evidence(self, parts: Parts) -> None:
         store, journal, scale = parts.store, self._journal, parts.scale
-        signed_log = SignedLog(store, journal, parts.signers)
-        signing = Signing(store, journal, self._committer, parts.anchors, signed_log)
+        signing = Signing(store, journal, self._committer, parts.anchors, self._signed_log)
         self._periodic_signing = PeriodicSigning(
             signing, self._runs, parts.ids, self.clock, parts.checkpoint_every
         )
@@ -239,7 +239,7 @@ class ApiBase:
             self._periodic_signing,
             parts.keys,
         )
-        anchoring = Anchoring(store, journal, parts.anchors, signed_log)
+        anchoring = Anchoring(store, journal, parts.anchors, self._signed_log)
         self._verification = Verification(store, anchoring, self.clock, scale, parts.share_checks)
         self._exports = Exports(
             store,

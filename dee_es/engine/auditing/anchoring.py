@@ -162,7 +162,7 @@ class Anchoring:
             raise InvalidInput(
                 "entry", "no checkpoint covers it yet; sign one with `dee audit checkpoint`"
             )
-        signer = self._log.signer(tail.origin, create=False)
+        signer = self._log.signer(tail)
         edge = self._log.trusted(last, tail.origin, signer)
         index = row.position - 1
         path = self._roots(merkle.inclusion_spans(index, last.size), last.size)

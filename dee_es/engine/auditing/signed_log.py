@@ -10,7 +10,7 @@ from msgspec import Struct
 from dee_es.core import events as e
 from dee_es.core.evidence import chain, checkpoint
 from dee_es.core.evidence.merkle import Edge
-from dee_es.core.ids import SYSTEM_STREAM
+from dee_es.core.ids import SYSTEM_STREAM, contact_stream
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.errors import IntegrityViolation, InvalidInput
 from dee_es.ports import EventStore, Signer, SignerSource, StoredRow
@@ -87,14 +87,35 @@ class SignedLog:
             raise _broken(row, fault)
         return checksum_of(row)
 
-    def signer(self, origin: str, *, create: bool) -> Signer:
-        """The key of this log; raises `InvalidInput` if there is none and none is to be made."""
-        signer = self._signers.open(origin, create=create)
+    def signer(self, tail: Tail) -> Signer:
+        """The key of this log, made now if nothing was signed yet.
+
+        Raises `InvalidInput` if something was and its key is not here: what another one signs would
+        be believed by nobody who was given the first.
+        """
+        signer = self.known_signer(tail.origin)
+        if signer is None:
+            new = tail.checkpoint is None and not self._anybody_erased()
+            # It may have been made meanwhile, by whoever erased somebody.
+            signer = self._signers.open(tail.origin, create=new)
         if signer is None:
             raise InvalidInput(
-                "audit_key_file", "the key that signed this log's checkpoints is not there"
+                "audit_key_file",
+                "the key that this log's checkpoints and certificates are signed with is not "
+                "there; name its file, as in DEE_AUDIT_KEY_FILE=audit.key",
             )
         return signer
+
+    def _anybody_erased(self) -> bool:
+        """Whether the log tells of an erasure: its key is there before it is recorded, so that a
+        certificate was signed with that, or will be when the erasure is finished."""
+        prefix, after = contact_stream(""), ""
+        while streams := self._store.stream_ids(prefix, after):
+            read = self._store.read_streams(streams)
+            if any(row.name == e.ContactErased.__name__ for rows in read.values() for row in rows):
+                return True
+            after = streams[-1]
+        return False
 
     def known_signer(self, origin: str) -> Signer | None:
         """The key of this log, if it is here."""

@@ -84,9 +84,10 @@ class Signing:
 
         It is kept outside first and recorded after: if this is broken off, what is outside is true
         and the next one goes on. If nothing was appended since the last one, that is kept again
-        where it is missing. Raises `InvalidInput` if there is no place, `AnchorUnavailable` if none
-        could be reached, `ConcurrencyConflict` if another one is recorded meanwhile at each of the
-        attempts, and `IntegrityViolation` if the log is not what was signed before.
+        where it is missing. Raises `InvalidInput` if there is no place, or not the key that signed
+        before, `AnchorUnavailable` if none could be reached, `ConcurrencyConflict` if another one
+        is recorded meanwhile at each of the attempts, and `IntegrityViolation` if the log is not
+        what was signed before.
         """
         if not self._anchors:
             raise InvalidInput(
@@ -170,7 +171,7 @@ class Signing:
                 f"the log has lost its checkpoint of {self._largest:,} entries; "
                 "run `dee audit verify`"
             )
-        signer = self._log.signer(tail.origin, create=last is None)
+        signer = self._log.signer(tail)
         edge = Edge() if last is None else self._log.trusted(last, tail.origin, signer)
         self._largest = size
         return signer, edge

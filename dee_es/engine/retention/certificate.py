@@ -2,13 +2,22 @@
 
 It follows from the log alone, so that finishing or repeating an erasure gives the same text. It
 names contact, runs and files, and holds no personal data.
+
+What had left is everything that may have been read while the key still existed, which is longer
+than until the erasure was recorded. When the key is destroyed the log has some length; the first
+certificate records that together with itself, before it is written anywhere, and it holds for every
+later one. Whatever was begun before is listed: an export names the length of the log that it began
+with, also if it is on record only after the certificate, in which case the next one lists it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
+
+from msgspec import Struct
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -40,8 +49,19 @@ def file_name(contact_id: str) -> str:
     return f"{name}={capitals:x}.txt" if capitals else f"{name}.txt"
 
 
+class Certificate(Struct, frozen=True):
+    """The text of a certificate (JSON, to be signed) of a contact with so many `entries`, whose key
+    was gone when the log ended at `through`; `known` if that is on record."""
+
+    contact_id: str
+    text: str
+    entries: int
+    through: int
+    known: bool
+
+
 class Certificates:
-    """Writes the text of certificates."""
+    """Makes certificates, and records that they were given out."""
 
     def __init__(
         self,
@@ -59,15 +79,58 @@ class Certificates:
         self._channels = channels
         self._scale = scale
 
-    def text(self, contact_id: str, run_ids: Sequence[str]) -> str:
-        """The certificate of a contact that was erased, with these runs; JSON, to be signed."""
+    def of(self, contact_id: str, run_ids: Sequence[str]) -> Certificate:
+        """The certificate of a contact with these runs; its key is destroyed already."""
+        end = self._store.log_head().position
+        exports = [
+            (each, each.event)
+            for each in self._system.history()
+            if isinstance(each.event, e.LogExported)
+        ]
+        first = next((event for _, event in exports if _certifies(event, contact_id)), None)
+        through = end if first is None else first.through
         stored = self._store.read_stream(contact_stream(contact_id))
+        streams = {run_id: self._stream(run_id) for run_id in sorted(run_ids)}
+        rows = [*stored, *(row for stream in streams.values() for row in stream)]
+        # The public parts are enough: of each entry only its place and its tick are asked.
+        places = [(each.position, each.meta.tick) for each in self._journal.open_public(rows)]
+        left = {
+            "messages": [sent for stream in streams.values() for sent in self._messages(stream)],
+            "exports": [
+                self._export(recorded, event)
+                for recorded, event in exports
+                if _began(recorded, event) <= through
+                and _covers(event, contact_id, set(streams), places)
+            ],
+            "archives": self._archives(list(streams)),
+        }
+        text = self._text(contact_id, stored, streams, left)
+        return Certificate(contact_id, text, len(rows), through, first is not None)
+
+    def record(self, made: Certificate, note: str, target: str, meta: Callable[[], e.Meta]) -> None:
+        """Record that this certificate, signed as `note`, is given out."""
+        event = e.LogExported(
+            kind="report",
+            format=FORMAT,
+            through=made.through,
+            entries=made.entries,
+            contact_id=made.contact_id,
+            digest=hashlib.sha256(note.encode()).hexdigest(),
+            target=target,
+        )
+        self._system.record(event, meta)
+
+    def _text(
+        self,
+        contact_id: str,
+        stored: Sequence[StoredRow],
+        streams: Mapping[str, Sequence[StoredRow]],
+        left: Mapping[str, Any],
+    ) -> str:
         history = self._journal.open_public(stored)
         at = max(i for i, each in enumerate(history) if isinstance(each.event, e.ContactErased))
         erased, row = history[at], stored[at]
         assert isinstance(erased.event, e.ContactErased), "found as such"
-        streams = {run_id: self._stream(run_id) for run_id in sorted(run_ids)}
-        entries = [*stored, *(entry for rows in streams.values() for entry in rows)]
         told = {
             "format": FORMAT,
             "log": self._origin(),
@@ -87,11 +150,7 @@ class Certificates:
                 {"run": run_id, "entries": len(rows), "checksum": checksum_of(rows[-1]).hex()}
                 for run_id, rows in streams.items()
             ],
-            "left": {
-                "messages": [sent for rows in streams.values() for sent in self._messages(rows)],
-                "exports": self._exports(contact_id, set(streams), entries, erased.position),
-                "archives": self._archives(list(streams)),
-            },
+            "left": left,
             "note": _NOTE,
         }
         return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
@@ -158,27 +217,16 @@ class Certificates:
             "files": _files(self._channels.get(event.channel), sent),
         }
 
-    def _exports(
-        self, contact_id: str, runs: set[str], entries: Sequence[StoredRow], until: int
-    ) -> list[dict[str, Any]]:
-        """What was given out, personal data readable, with anything of the contact in it."""
-        places = [(each.position, each.meta.tick) for each in self._journal.open_public(entries)]
-        return [
-            {
-                "at": self._time(recorded.meta.tick),
-                "position": recorded.position,
-                "kind": event.kind,
-                "format": event.format,
-                "actor": recorded.meta.actor,
-                "target": event.target or None,
-                "digest": event.digest or None,
-            }
-            for recorded in self._system.history()
-            if isinstance(event := recorded.event, e.LogExported)
-            and event.personal_data
-            and recorded.position < until
-            and _covers(event, contact_id, runs, places)
-        ]
+    def _export(self, recorded: e.RecordedEvent, event: e.LogExported) -> dict[str, Any]:
+        return {
+            "at": self._time(recorded.meta.tick),
+            "position": recorded.position,
+            "kind": event.kind,
+            "format": event.format,
+            "actor": recorded.meta.actor,
+            "target": event.target or None,
+            "digest": event.digest or None,
+        }
 
     def _archives(self, runs: list[str]) -> list[dict[str, Any]]:
         numbers = {
@@ -209,10 +257,25 @@ def _files(channel: object, sent: Sent) -> list[str]:
     return list(channel.files_of(sent)) if isinstance(channel, LeavesFiles) else []
 
 
+def _certifies(event: e.LogExported, contact_id: str) -> bool:
+    return event.format == FORMAT and event.contact_id == contact_id
+
+
+def _began(recorded: e.RecordedEvent, event: e.LogExported) -> int:
+    """The end of the log when somebody began to read what was given out, or a later one."""
+    # A file may take long to be written. What a query has shown is recorded at once, and its own
+    # end may be that of what was asked for.
+    return recorded.position if event.kind == "query" else event.through
+
+
 def _covers(
     event: e.LogExported, contact_id: str, runs: set[str], places: Sequence[tuple[int, int]]
 ) -> bool:
-    """Whether something of the contact, at these positions and ticks, was in what was exported."""
+    """Whether something of the contact, at these positions and ticks, was readable in what was
+    given out. Of what holds more than one contact it is not on record whose data was: there
+    anything that falls into it counts."""
+    if not event.personal_data:
+        return False
     if event.run_id is not None or event.contact_id is not None:
         return event.run_id in runs or event.contact_id == contact_id
     return any(

@@ -4,12 +4,12 @@ Each step can be repeated: an erasure that was broken off is finished by calling
 contact is put on the regulatory list under all that it is known by, together with the record of the
 erasure, so that no new run can begin; then its open runs end, by an exit condition if one holds,
 else cancelled; then the key goes, with it what channels keep of the runs outside the log, and last
-the certificate is written, which follows from the log alone.
+the certificate, which follows from the log alone, is recorded and written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -17,12 +17,11 @@ from msgspec.structs import replace
 from dee_es.core import commands as c
 from dee_es.core import contact_state
 from dee_es.core import events as e
-from dee_es.core.evidence.checkpoint import origin_of
 from dee_es.core.evidence.signed_note import sign_note
-from dee_es.core.ids import SYSTEM_STREAM, contact_stream
+from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter, RunStatus
+from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.contacts.suppression import Contacts
-from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.log.missing import archived_runs
 from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.queries import Queries
@@ -31,7 +30,7 @@ from dee_es.engine.retention.certificate import Certificates, file_name
 from dee_es.engine.retention.holds import Holds
 from dee_es.engine.transact import Runs
 from dee_es.errors import InvalidInput, InvalidTransition
-from dee_es.ports import ForgetRuns, KeyStore, PlaceSource, Signer, SignerSource
+from dee_es.ports import ForgetRuns, KeyStore, Place, PlaceSource, Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Erasure:
         holds: Holds,
         archiver: Archiver,
         certificates: Certificates,
-        signers: SignerSource,
+        log: SignedLog,
         places: PlaceSource,
         forget_runs: ForgetRuns | None,
     ) -> None:
@@ -70,7 +69,7 @@ class Erasure:
         self._holds = holds
         self._archiver = archiver
         self._certificates = certificates
-        self._signers = signers
+        self._log = log
         self._places = places
         self._forget_runs = forget_runs
         self._store = runs.store
@@ -90,7 +89,7 @@ class Erasure:
                 raise InvalidInput("contact_id", f"nothing is known of {contact_id!r}")
         # What may be missing or at fault is asked for before anything is done.
         self._check_id(contact_id, meta())
-        signer = self._signer()
+        signer = self._log.signer(self._log.tail())
         kept = self._places(place)
         # Twice: a run that began before the first was committed may know another address.
         for _ in range(2):
@@ -108,11 +107,7 @@ class Erasure:
         runs = tuple(self._run_ids(contact_id))
         if self._forget_runs is not None:
             self._forget_runs(runs)
-        text = self._certificates.text(contact_id, runs)
-        note = sign_note(text, signer.key, signer.sign)
-        name = file_name(contact_id)
-        kept.write(name, [note.encode()])
-        where = f"{kept.address.rstrip('/')}/{name}"
+        note, where = self._certify(contact_id, runs, meta, signer, kept)
         return Erased(contact_id, cancelled, runs, key_id is not None, note, where)
 
     def _check_id(self, contact_id: str, given: e.Meta) -> None:
@@ -126,11 +121,23 @@ class Erasure:
         for run in self._runs.load_many(going).values():
             self._runs.has_done(run, c.Erase(given))
 
-    def _signer(self) -> Signer:
-        (first,) = self._store.read_stream(SYSTEM_STREAM, 0, 1)
-        signer = self._signers.open(origin_of(checksum_of(first)), create=True)
-        assert signer is not None, "it is made if there is none"
-        return signer
+    def _certify(
+        self,
+        contact_id: str,
+        runs: Sequence[str],
+        meta: Callable[[], e.Meta],
+        signer: Signer,
+        kept: Place,
+    ) -> tuple[str, str]:
+        """Sign the certificate, and write it where it is kept; returns both."""
+        made = self._certificates.of(contact_id, runs)
+        note = sign_note(made.text, signer.key, signer.sign)
+        name = file_name(contact_id)
+        where = f"{kept.address.rstrip('/')}/{name}"
+        if not made.known:
+            self._certificates.record(made, note, where, meta)
+        kept.write(name, [note.encode()])
+        return note, where
 
     def _rows(self, contact_id: str) -> list[tuple[str, bool]]:
         rows = self._queries.all_rows(RunFilter(contact_id=contact_id))

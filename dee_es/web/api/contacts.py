@@ -20,6 +20,7 @@ from dee_es.web.routing import (
     ActorDep,
     CommandDep,
     EngineDep,
+    HeldDep,
     Id,
     JobsDep,
     api_router,
@@ -162,6 +163,7 @@ def revoke_consent(
 def erase(
     engine: EngineDep,
     jobs: JobsDep,
+    held: HeldDep,
     actor: ActorDep,
     command: CommandDep,
     contact_id: Id,
@@ -169,6 +171,9 @@ def erase(
 ) -> Erased:
     """Make all personal data of a contact unreadable for ever, and end its open runs. The
     signed certificate is written to the place of the settings."""
-    erased = engine.erase_contact(contact_id, given.reason, actor.name, command_id=command)
-    jobs.let_files_go()
-    return erased
+    try:
+        return engine.erase_contact(contact_id, given.reason, actor.name, command_id=command)
+    finally:
+        # However it ended: the key may be destroyed although its certificate could not be written.
+        jobs.let_files_go()
+        held.let_go()

@@ -11,9 +11,19 @@ from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import ContactAt
 from dee_es.errors import InvalidInput
 from dee_es.web.api import contacts as api
+from dee_es.web.api.runs import Reason
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.acting import Act, ActDep
-from dee_es.web.routing import ADMIN, OPERATOR, VIEWER, EngineDep, Id, JobsDep, page_router
+from dee_es.web.routing import (
+    ADMIN,
+    OPERATOR,
+    VIEWER,
+    EngineDep,
+    HeldDep,
+    Id,
+    JobsDep,
+    page_router,
+)
 
 router: Final = page_router()
 
@@ -131,14 +141,14 @@ def erase(
     request: Request,
     act: ActDep,
     jobs: JobsDep,
+    held: HeldDep,
     contact_id: Id,
     confirm: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Make a contact's personal data unreadable for ever, and show the certificate."""
-    why = act.why
+    why = inputs.checked(Reason, {"reason": act.why})
     inputs.typed("the id of the contact", confirm, contact_id)
-    erased = act.engine.erase_contact(contact_id, why, **act.by)
-    jobs.let_files_go()
+    erased = api.erase(act.engine, jobs, held, act.actor, act.command, contact_id, why)
     return rendering.page(request, act.engine, "erased.html", erased=erased)
 
 

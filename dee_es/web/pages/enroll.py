@@ -17,7 +17,7 @@ from dee_es.web.api import bulk as api
 from dee_es.web.api import intake, uploads
 from dee_es.web.api.intake import CsvOptions
 from dee_es.web.api.plan_reference import plan_of
-from dee_es.web.held import HeldFile, HeldFiles
+from dee_es.web.held import HeldFile
 from dee_es.web.idempotency import command_id_of
 from dee_es.web.jobs import Jobs
 from dee_es.web.pages import inputs, rendering
@@ -27,6 +27,7 @@ from dee_es.web.routing import (
     OPERATOR,
     ActorDep,
     EngineDep,
+    HeldDep,
     JobsDep,
     SettingsDep,
     job,
@@ -42,11 +43,6 @@ _ASKED: Final = ("plan", "dedupe", "numbers", "booleans")
 HeldId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 
 
-def _held(request: Request) -> HeldFiles:
-    files: HeldFiles = request.app.state.held
-    return files
-
-
 @router.get("/enroll", openapi_extra=OPERATOR)
 def ask(request: Request, engine: EngineDep) -> Response:
     """Where a file is chosen."""
@@ -57,7 +53,12 @@ def ask(request: Request, engine: EngineDep) -> Response:
 
 @router.post("/enroll", openapi_extra=job(OPERATOR))
 async def send(
-    request: Request, engine: EngineDep, jobs: JobsDep, actor: ActorDep, settings: SettingsDep
+    request: Request,
+    engine: EngineDep,
+    jobs: JobsDep,
+    files: HeldDep,
+    actor: ActorDep,
+    settings: SettingsDep,
 ) -> Response:
     """Take the file in, and begin to find out what would become of its contacts."""
     if media_type(request.scope) != "multipart/form-data":
@@ -70,16 +71,21 @@ async def send(
     except BaseException:
         form.upload.close()
         raise
-    _held(request).hold(held)
+    files.hold(held)
     return rendering.see(f"/enroll/{held.id}")
 
 
 @router.get("/enroll/{held_id}", openapi_extra=OPERATOR)
 def preview(
-    request: Request, engine: EngineDep, jobs: JobsDep, actor: ActorDep, held_id: HeldId
+    request: Request,
+    engine: EngineDep,
+    jobs: JobsDep,
+    files: HeldDep,
+    actor: ActorDep,
+    held_id: HeldId,
 ) -> Response:
     """The first rows, and what a dry run says. Nothing is written."""
-    held = _held(request).get(held_id, actor.name)
+    held = files.get(held_id, actor.name)
     return rendering.page(
         request,
         engine,
@@ -92,15 +98,15 @@ def preview(
 
 @router.post("/enroll/{held_id}", openapi_extra=job(OPERATOR))
 def begin(
-    request: Request,
     engine: EngineDep,
     jobs: JobsDep,
+    files: HeldDep,
     actor: ActorDep,
     held_id: HeldId,
     key: inputs.Key,
 ) -> Response:
     """Enroll the contacts of the file."""
-    held = _held(request).get(held_id, actor.name)
+    held = files.get(held_id, actor.name)
     options = held.options.model_copy(update={"dry_run": False})
     command = command_id_of(actor.name, key)
     made = _start(engine, jobs, actor.name, options, held.upload, command)
