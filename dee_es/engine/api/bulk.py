@@ -55,8 +55,7 @@ class BulkApi(ApiBase):
         check_count("batch_size", batch_size, MAX_BATCH)
         if isinstance(contacts, str | bytes | Mapping) or not isinstance(contacts, Iterable):
             raise InvalidInput("contacts", "must be an iterable of contacts")
-        if workers < 1:
-            raise InvalidInput("workers", "must be a whole number from 1 on")
+        check_count("workers", workers)
         meta = self._meta(_ENROLLS, command_id, actor, None)
         if dry_run:
             return self._enrollment.rehearse(
