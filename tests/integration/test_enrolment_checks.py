@@ -257,3 +257,16 @@ def test_an_enrolment_can_be_checked_before_its_plan_is_complete(engine: Engine)
             InvalidInput,
         )
     assert counts(engine.bulk_execute(plan, [{"id": "a"}], dry_run=True, bundled=True)) == (1, 0, 0)
+
+
+# --- in which order -------------------------------------------------------------------------------
+
+
+def test_within_a_batch_runs_are_in_the_order_of_their_ids(engine: Engine) -> None:
+    contacts = [{"id": f"c{n}"} for n in range(30)]
+    engine.bulk_execute(outreach(), contacts, batch_size=10)
+    runs = sorted(engine.list_runs(limit=50).runs, key=lambda run: run.ordinal)
+    for begin in range(0, 30, 10):
+        batch = runs[begin : begin + 10]
+        assert {run.contact_id for run in batch} == {f"c{n}" for n in range(begin, begin + 10)}
+        assert [run.id for run in batch] == sorted(run.id for run in batch)

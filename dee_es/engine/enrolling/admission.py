@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct, field
@@ -44,6 +45,7 @@ _NEVER_AGAIN: Final = "already enrolled: run {run} has ended and the plan never 
 TWICE: Final = "already enrolled: the contact was given twice"
 PAYLOAD: Final = "contact payload"
 """What is too large where a contact is: its own data, and the variables that its run keeps too."""
+_by_run: Final = attrgetter("run_id")
 
 Refused = list[tuple[Person, Refusal]]
 
@@ -87,8 +89,8 @@ _NOBODY: Final = Admitted(Person("-", None, None, None, {}), "", 1, ())
 class Batch(Struct):
     """Contacts on their way: what to commit for which of them, and who was refused.
 
-    `units`, `people` and `key_ids` go together. `taken_over` are runs that this command had created
-    before.
+    `units`, `people` and `key_ids` go together, by run id. `taken_over` are runs that this command
+    had created before.
     """
 
     units: list[Unit] = field(default_factory=list)
@@ -203,7 +205,7 @@ class Admission:
         people: Sequence[Person],
         known: tuple[Concerned, Situation] | None = None,
     ) -> Batch:
-        """The first events of those who may be enrolled, ready to commit.
+        """The first events of those who may be enrolled, ready to commit, by run id.
 
         `known` is what `concerns` names and how it stands; it is asked for unless it is given.
         """
@@ -214,7 +216,7 @@ class Admission:
             + _given_again([each for each in people if each.id in mine]),
             taken_over=sorted(mine.values()),
         )
-        free = [each for each in free if each.person.id not in mine]
+        free = sorted((each for each in free if each.person.id not in mine), key=_by_run)
         if unfit := self._fill(batch, order, now, free):
             large = self._too_large(order, now.heads, unfit, batch.refusals)
             if any(refusal.detail == TWICE for _, refusal in batch.refusals):
