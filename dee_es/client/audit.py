@@ -97,8 +97,7 @@ class AuditClient:
     def verify_log(self, on_progress: OnVerified | None = None, *, workers: int = 1) -> LogVerdict:
         """Check every chain and the order of the whole log, by `workers` processes of the server,
         at most one for each of its processors."""
-        if workers < 1:
-            raise InvalidInput("workers", "must be a whole number from 1 on")
+        check_count("workers", workers)
         told = None if on_progress is None else telling(lambda at, _: on_progress(at))
         given = {"workers": min(workers, MOST_WORKERS)}
         return read(LogVerdict, done(self._http, "/audit/verify", given, on_job=told)["result"])

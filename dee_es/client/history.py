@@ -18,9 +18,10 @@ from dee_es.client.runs import camel
 from dee_es.client.transport import Transport, part
 from dee_es.core.events import Meta, RecordedEvent
 from dee_es.core.registry import REGISTRY
+from dee_es.core.values import check_count
 from dee_es.engine.api.runs import Status
 from dee_es.engine.past.replay_results import Divergence, OnDivergence, OnReplayed, ReplaySummary
-from dee_es.errors import InvalidInput, UnknownEventVersion
+from dee_es.errors import UnknownEventVersion
 
 _MOST_WORKERS: Final = 1_000
 
@@ -57,8 +58,7 @@ class HistoryClient:
         `on_progress` is told the sum so far; `on_divergence`, at the end, the first difference of
         each run that has one.
         """
-        if workers < 1:
-            raise InvalidInput("workers", "must be a whole number from 1 on")
+        check_count("workers", workers)
         filters = filters_given(
             None,
             {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from dee_es.core import codec
 from dee_es.core import events as e
 from dee_es.core.commands import Materials
 from dee_es.core.evidence.chain import GENESIS
@@ -21,7 +22,7 @@ from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import InvalidInput, PlanNotFound, PlanValidationError
+from dee_es.errors import InvalidInput, PlanFault, PlanNotFound, PlanValidationError
 from dee_es.ports import EventStore, Head, StreamAppend, Unit
 
 SENDER_ID: Final = "default"
@@ -35,6 +36,13 @@ _PUBLISHED: Final[dict[str, type[e.Published]]] = {
     "sender": e.SenderPublished,
     "policy": e.PolicyPublished,
 }
+
+
+class EqualVersion(NamedTuple):
+    """The newest version equal to a plan, which is so while `latest` is the latest one of all."""
+
+    plan: ExecutionPlan
+    latest: int
 
 
 class Definitions:
@@ -54,7 +62,7 @@ class Definitions:
         self._versions: dict[tuple[str, str, int], e.Published] = {}
         self._materials: dict[tuple[Hashable, ...], Materials] = {}
         self._last: tuple[tuple[str, int, e.Pins], Materials] | None = None
-        self._known: dict[int, tuple[ExecutionPlan, ExecutionPlan]] = {}
+        self._known: dict[int, tuple[ExecutionPlan, EqualVersion]] = {}
         self._lock = threading.Lock()
 
     # --- publishing -------------------------------------------------------------------------------
@@ -89,48 +97,64 @@ class Definitions:
     def publish_plan(self, plan: ExecutionPlan, meta: Callable[[], e.Meta]) -> ExecutionPlan:
         """Publish a plan whose templates and scripts are there, and whose own texts can become
         messages; raises `PlanValidationError`. What is published already stays so."""
-        graph = plan.graph
-        templates = {name for name in graph.templates if self.latest("template", name)}
-        scripts = {name for name in graph.scripts if self.latest("script", name)}
-        faults = missing_references(plan, templates, scripts) + unrenderable(plan)
+        faults = self._missing(plan) + unrenderable(plan)
         if faults and not self._is_latest(plan):
             raise PlanValidationError(plan.id, faults)
-        definition = plan.definition()
-        metadata = definition.pop("metadata", {})
-        return plan.with_version(self.publish("plan", plan.id, definition, meta, metadata))
+        definition, metadata = _parts_of(plan)
+        version = self.publish("plan", plan.id, definition, meta, metadata)
+        return self._noted(plan, EqualVersion(plan.with_version(version), version)).plan
 
-    def ensure_plan(self, plan: ExecutionPlan, meta: Callable[[], e.Meta]) -> ExecutionPlan:
-        """The newest version equal to `plan`, published now if there is none."""
+    def draft_plan(
+        self, plan: ExecutionPlan, meta: Callable[[], e.Meta], *, bundled: bool = False
+    ) -> ExecutionPlan:
+        """A plan that equals no version, as the version it would become; raises what publishing it
+        would. `bundled`: whatever it refers to is about to be published."""
+        faults = ([] if bundled else self._missing(plan)) + unrenderable(plan)
+        if faults:
+            raise PlanValidationError(plan.id, faults)
+        codec.encode(e.PlanPublished(*_parts_of(plan)), meta())
+        return plan.with_version(self.latest("plan", plan.id) + 1)
+
+    def equal_version(self, plan: ExecutionPlan) -> EqualVersion | None:
+        """The newest version equal to `plan` by now, None if there is none."""
+        latest = self.latest("plan", plan.id)
+        for version in range(latest, 0, -1):
+            candidate = self.plan(plan.id, version)
+            if candidate.same_as(plan):
+                return self._noted(plan, EqualVersion(candidate, latest))
+        return None
+
+    def known_version(self, plan: ExecutionPlan) -> EqualVersion | None:
+        """What was last found or published for this very plan, without a look whether that is still
+        the newest."""
         with self._lock:
             known = self._known.get(id(plan))
-        if known is not None and known[0] is plan:
-            return known[1]
-        published = self._equal_version(plan) or self.publish_plan(plan, meta)
+        return known[1] if known is not None and known[0] is plan else None
+
+    def _noted(self, plan: ExecutionPlan, found: EqualVersion) -> EqualVersion:
         with self._lock:
             if len(self._known) >= _KNOWN_PLANS:
                 self._known.clear()
             # The plan is kept alive beside the answer, or its id could come to mean another one.
-            self._known[id(plan)] = (plan, published)
-        return published
+            self._known[id(plan)] = (plan, found)
+        return found
+
+    def _missing(self, plan: ExecutionPlan) -> list[PlanFault]:
+        graph = plan.graph
+        templates = {name for name in graph.templates if self.latest("template", name)}
+        scripts = {name for name in graph.scripts if self.latest("script", name)}
+        return missing_references(plan, templates, scripts)
 
     def _is_latest(self, plan: ExecutionPlan) -> bool:
         latest = self.latest("plan", plan.id)
         return latest > 0 and self.plan(plan.id, latest).same_as(plan)
 
-    def _equal_version(self, plan: ExecutionPlan) -> ExecutionPlan | None:
-        for version in range(self.latest("plan", plan.id), 0, -1):
-            candidate = self.plan(plan.id, version)
-            if candidate.same_as(plan):
-                return candidate
-        return None
-
     # --- finding ----------------------------------------------------------------------------------
 
     def latest(self, kind: str, definition_id: str) -> int:
         """The latest version, 0 if there is none."""
-        stream = definition_stream(kind, definition_id)
-        head = self._store.heads([stream]).get(stream)
-        return head.version if head is not None else 0
+        heads = self._store.heads([definition_stream(kind, definition_id)])
+        return version_at(heads, kind, definition_id)
 
     def policy_version(self) -> int:
         """The version of the policy that is published by now, 0 if there is none."""
@@ -223,8 +247,9 @@ class Definitions:
 
 
 def pinned_streams(plan: ExecutionPlan) -> list[str]:
-    """The streams whose versions the runs of a plan keep."""
+    """The streams whose versions the runs of a plan keep, its own first."""
     return [
+        definition_stream("plan", plan.id),
         *(definition_stream("template", name) for name in sorted(plan.graph.templates)),
         *(definition_stream("script", name) for name in sorted(plan.graph.scripts)),
         definition_stream("sender", SENDER_ID),
@@ -235,21 +260,29 @@ def pinned_streams(plan: ExecutionPlan) -> list[str]:
 def pins_at(plan: ExecutionPlan, heads: Mapping[str, Head]) -> e.Pins:
     """The versions that a run keeps which is enrolled while these are the heads."""
 
-    def version(kind: str, name: str) -> int:
-        head = heads.get(definition_stream(kind, name))
-        return head.version if head is not None else 0
-
     return e.Pins(
-        {name: version("template", name) for name in sorted(plan.graph.templates)},
-        {name: version("script", name) for name in sorted(plan.graph.scripts)},
-        version("sender", SENDER_ID),
-        version("policy", POLICY_ID),
+        {name: version_at(heads, "template", name) for name in sorted(plan.graph.templates)},
+        {name: version_at(heads, "script", name) for name in sorted(plan.graph.scripts)},
+        version_at(heads, "sender", SENDER_ID),
+        version_at(heads, "policy", POLICY_ID),
         RULES,
     )
 
 
+def version_at(heads: Mapping[str, Head], kind: str, definition_id: str) -> int:
+    """The latest version of a definition while these are the heads, 0 if there is none."""
+    head = heads.get(definition_stream(kind, definition_id))
+    return head.version if head is not None else 0
+
+
 def _known(versions: dict[str, int], wanted: Collection[str]) -> dict[str, int]:
     return {name: version for name, version in versions.items() if version and name in wanted}
+
+
+def _parts_of(plan: ExecutionPlan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is published of a plan: its definition, and its metadata apart."""
+    definition = plan.definition()
+    return definition, definition.pop("metadata", {})
 
 
 def _published_by(

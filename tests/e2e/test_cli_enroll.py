@@ -75,6 +75,24 @@ def test_what_separates_the_columns_is_told_and_what_cannot_is_refused(dee: Dee)
     assert "contacts file semi.csv: has | between its columns; save it with" in refused.stderr
 
 
+def test_a_row_that_is_too_large_is_told_by_its_line_and_stops_nobody(dee: Dee) -> None:
+    large = ",".join("x" * 100_000 for _ in range(3))
+    dee.contacts("c-1,,A,,", f"c-2,,{large}", "c-3,,C,,", header="id,email,firstName,more,most")
+    for dry_run in (["--dry-run"], []):
+        done = dee("enroll", "plan.yaml", "contacts.csv", *dry_run)
+        assert "2 created, 0 skipped, 1 error" in done.stdout
+        assert done.stderr.startswith("contacts.csv:3: not enrolled: contact payload: 300")
+    assert dee.json("runs", "list")["total"] == 2
+
+
+def test_variables_that_are_too_large_leave_the_file_unpublished(dee: Dee) -> None:
+    contacts = dee.contacts("c-1,,A")
+    large = [each for name in "abc" for each in ("--var", f"{name}={'x' * 100_000}")]
+    for dry_run in (["--dry-run"], []):
+        assert dee.fault("enroll", "plan.yaml", contacts, *large, *dry_run).startswith("variables:")
+    assert dee.json("template", "list")["templates"] == []
+
+
 def test_by_id_two_people_may_share_an_address(dee: Dee) -> None:
     dee.contacts(*MESSY)
     counts = dee.json("enroll", "plan.yaml", "contacts.csv", "--dedupe", "id")

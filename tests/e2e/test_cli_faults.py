@@ -257,6 +257,25 @@ def test_a_subject_that_is_no_template_is_found_before_anything_is_published(dee
     assert fault["stepId"] == "a"
 
 
+def test_who_is_refused_leaves_the_file_unpublished(dee: Dee) -> None:
+    dee("execute", "plan.yaml", "--contact", "c-1", "--var", "place=here")
+    dee("contact", "suppress", "c-9")
+    file = dee.folder / "plan.yaml"
+    file.write_text(file.read_text().replace("welcome to", "and welcome to"))
+    before = dee.json("template", "list"), dee.json("plan", "list")
+    large = [each for name in "abc" for each in ("--attr", f"{name}={'x' * 100_000}")]
+    for arguments, told in (
+        (["--contact", "zz", "--start-at", "2020-01-01T00:00Z"], "--start-at: 2020-01-01 00:00"),
+        (["--contact", "zz", *large], "contact payload: 300"),
+        (["--contact", "c-1"], "already enrolled"),
+        (["--contact", "c-9"], "suppressed"),
+    ):
+        assert told in dee.fault("execute", "plan.yaml", *arguments)
+    assert (dee.json("template", "list"), dee.json("plan", "list")) == before
+    dee("execute", "plan.yaml", "--contact", "zz")
+    assert dee.json("template", "list") != before[0]
+
+
 @pytest.mark.parametrize("command", [["tick"], ["run-until", "--for", "1m"]])
 def test_a_send_that_fails_is_told_with_its_run(dee: Dee, command: list[str]) -> None:
     dee("enroll", "plan.yaml", dee.contacts("c-1,ada@example.com,Ada"), "--var", "place=here")

@@ -246,6 +246,18 @@ def test_the_rest(engine: Engine) -> None:
         engine.execute(unpublished, {"id": "b"})
 
 
+@pytest.mark.parametrize("workers", ["2", 0, -1, 1.5, None, True])
+def test_workers_are_a_number(engine: Engine, workers: Any) -> None:
+    for act in (
+        lambda: engine.bulk_execute(outreach(), [], workers=workers),
+        lambda: engine.bulk_execute(outreach(), [], workers=workers, dry_run=True),
+        lambda: engine.replay_all(workers=workers),
+        lambda: engine.verify_log(workers=workers),
+    ):
+        with refused(engine, InvalidInput, "workers: must be a whole number, 1 or more"):
+            act()
+
+
 class Text(str):
     """Text as some libraries have it; so are the columns of a table that was read by them."""
 

@@ -35,6 +35,7 @@ METHODS: Final = {
     "Engine.run_until_idle": _OWN_CLOCK,
     "Engine.tick": _OWN_CLOCK,
     "Engine.worker": _OWN_CLOCK,
+    "Engine.check_execute": "is for files of a plan and all it refers to, which only `dee` reads",
     "Engine.event_id_for": "names the lines of files, which only `dee events ingest` reads",
     "Engine.enrolling": "is for processes that help one which has the database open",
     "Engine.replay_page": "is for processes that help one which has the database open",
@@ -54,6 +55,7 @@ _KNOWN: Final = "who acts is whom the server knows by the token; nobody says so 
 PARAMETERS: Final = {"actor": _KNOWN, "asked_by": _KNOWN}
 """Parameters that no method of the client has, and why."""
 OF_METHODS: Final = {
+    ("Engine.bulk_execute", "bundled"): "is for such files, too",
     ("Engine.bulk_execute", "workers"): "a request is too small to be shared among processes",
 }
 """Parameters of one method that the client's does not have, and why."""

@@ -45,7 +45,7 @@ _INTERRUPTED: Final = (
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Processes that share the batches; with several, runs are not in the order of the rows.",
+    help="Processes that share the batches; with several, those are not in the order of the rows.",
 )
 @click.option(
     "--dedupe",
@@ -114,7 +114,7 @@ def enroll(
 
         kinds = _kinds(numbers, booleans)
         rows = stack.enter_context(closing(read_contacts(source, kinds)))
-        ready = _ready(engine, plan, dry_run)
+        ready = _ready(engine, plan, variables, dry_run)
         _warn(ready, rows.columns)
         refusals = Refusals(stack.enter_context(_errors(errors_file)))
         intake = Intake(engine, rows, dedupe, refusals, batch_size, workers)
@@ -142,13 +142,17 @@ def _warn(plan: ExecutionPlan, columns: Columns) -> None:
         click.echo(one_line(f"dee: warning: {claim}; {remedy}"), err=True)
 
 
-def _ready(engine: Engine, reference: str, dry_run: bool) -> ExecutionPlan:
+def _ready(
+    engine: Engine, reference: str, variables: dict[str, Any], dry_run: bool
+) -> ExecutionPlan:
     """The plan, what it refers to published; in a dry run only found to be there."""
     from dee_es.cli.plan_file import find_plan, publish_bundle
 
     file = find_plan(reference, engine)
     file.require_publishable(engine)
     if not dry_run:
+        # What the whole call would be refused for must not leave half of the file published.
+        engine.bulk_execute(file.plan, (), variables, dry_run=True, bundled=True)
         publish_bundle(engine, file)
     return file.plan
 
@@ -181,6 +185,7 @@ def _enroll(
                 intake.on_refusal,
                 dry_run,
                 workers=workers,
+                bundled=dry_run,
             )
         except KeyboardInterrupt:
             progress.clear()

@@ -75,7 +75,9 @@ def execute(
         person = Contact(id=who, **given, attributes=attributes)
         starts = None if start_at is None else start_at.after(engine.now().now)
         file.require_publishable(engine)
-        publish_bundle(engine, file)
         with told_as({"start_at": "--start-at"}):
+            # Who is refused leaves what stands beside the plan unpublished.
+            engine.check_execute(file.plan, person, variables, starts)
+            publish_bundle(engine, file)
             run = engine.execute(file.plan, person, variables, starts)
     show_changed(run, as_json)

@@ -41,29 +41,32 @@ class BulkApi(ApiBase):
         dry_run: bool = False,
         *,
         workers: int = 1,
+        bundled: bool = False,
         actor: str | None = None,
         command_id: str | None = None,
     ) -> BulkResult:
         """Enroll many contacts, a batch in one transaction; any iterable is read in flat memory.
 
         A crash loses at most the batches in flight, and the same call again creates only what is
-        missing. With `dry_run` nothing is written, the plan included. `workers` processes share
-        the batches on a database that others can open, so that runs stand in the log as they were
+        missing. With `dry_run` nothing is written, the plan included; it may then be `bundled`:
+        whatever it refers to is about to be published with it. `workers` processes share the
+        batches on a database that others can open, so that batches stand in the log as they were
         faster, and not in the order of the contacts; a script that asks for several needs the
         usual `if __name__ == "__main__":`.
         """
         check_count("batch_size", batch_size, MAX_BATCH)
         if isinstance(contacts, str | bytes | Mapping) or not isinstance(contacts, Iterable):
             raise InvalidInput("contacts", "must be an iterable of contacts")
-        if workers < 1:
-            raise InvalidInput("workers", "must be a whole number from 1 on")
+        check_count("workers", workers)
         meta = self._meta(_ENROLLS, command_id, actor, None)
         if dry_run:
             return self._enrollment.rehearse(
                 checked_plan(plan),
                 contacts,
+                variables,
                 batch_size,
                 meta,
+                bundled=bundled,
                 on_progress=on_progress,
                 on_refusal=on_refusal,
             )

@@ -103,8 +103,7 @@ class ReplaysApi(ApiBase):
         open; a script that asks for several needs the usual `if __name__ == "__main__":`. A run
         that cannot be read is counted and does not stop the rest.
         """
-        if workers < 1:
-            raise InvalidInput("workers", "must be a whole number from 1 on")
+        check_count("workers", workers)
         chosen = self._queries.filter(status, plan_id, contact_id, started_after, started_before)
         total = ReplaySummary()
         for page in self._replayed_pages(self._replays.pages(chosen), workers):

@@ -35,12 +35,24 @@ class RunsApi(ApiBase):
 
         Raises `AlreadyEnrolled`, `ContactSuppressed`, `InvalidInput`, `PlanValidationError`.
         """
-        start = None
-        if start_at is not None:
-            start = self._parts.scale.tick_from(require_utc("start_at", start_at))
-        meta = self._meta("execute", command_id, actor, None)
+        start, meta = self._tick(start_at), self._meta("execute", command_id, actor, None)
         run, ordinal = self._enrollment.execute(checked_plan(plan), contact, variables, start, meta)
         return self._shown(run, ordinal)
+
+    def check_execute(
+        self,
+        plan: ExecutionPlan,
+        contact: Given,
+        variables: Mapping[str, Any] | None = None,
+        start_at: datetime | None = None,
+        *,
+        actor: str | None = None,
+    ) -> None:
+        """Raise what `execute` would, without a run or a plan published: for whoever is about to
+        publish what the plan refers to, so that it need not be there yet. That a suppressed contact
+        was refused is recorded, as by `execute`."""
+        meta = self._meta("execute", None, actor, None)
+        self._enrollment.check(checked_plan(plan), contact, variables, self._tick(start_at), meta)
 
     def get_run(self, run_id: str) -> ExecutionRun:
         """One run as it stands; raises `RunNotFound`."""
@@ -141,3 +153,8 @@ class RunsApi(ApiBase):
         settled = check_one_of("outcome", outcome, OUTCOMES)
         meta = self._meta("resolve", command_id, actor, checked_reason(reason))
         return self._shown(self._lifecycle.resolve(checked_run_id(run_id), settled, meta))
+
+    def _tick(self, start_at: datetime | None) -> int | None:
+        if start_at is None:
+            return None
+        return self._parts.scale.tick_from(require_utc("start_at", start_at))

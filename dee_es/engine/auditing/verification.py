@@ -20,6 +20,7 @@ from dee_es.core.evidence.chunk_check import (
     printable,
 )
 from dee_es.core.ids import is_run
+from dee_es.core.values import check_count
 from dee_es.engine.auditing.anchoring import Anchoring
 from dee_es.engine.auditing.archived import archive_faults
 from dee_es.engine.auditing.chunks import CHUNK, ShareChecks, check_here
@@ -29,7 +30,7 @@ from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.missing import missing_run
 from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import DeeError, InvalidInput, RunNotFound
+from dee_es.errors import DeeError, RunNotFound
 from dee_es.ports import EventStore, StoredRow
 
 _HEADS: Final = 5000
@@ -104,8 +105,7 @@ class Verification:
     def verify_log(self, on_progress: OnVerified | None = None, workers: int = 1) -> LogVerdict:
         """Check every chain and that positions have no gap, up to the end of the log as it stands
         when this begins. Raises `InvalidInput` unless there is at least one worker."""
-        if workers < 1:
-            raise InvalidInput("workers", "must be a whole number from 1 on")
+        check_count("workers", workers)
         end = self._store.log_head().position
         known = self._anchoring.known()
         course = _Course(self._store, Roots(known.roots), end)

@@ -7,10 +7,14 @@ circumstances have moved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from dee_es.core import codec
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.contact import Person
@@ -25,6 +29,7 @@ from dee_es.engine.enrolling.parts import BETWEEN_LOOKS
 from dee_es.engine.models import Refusal
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
+from dee_es.errors import InvalidInput
 from dee_es.ports import (
     Head,
     KeyStore,
@@ -37,7 +42,12 @@ from dee_es.ports import (
 
 _ENROLLED: Final = "already enrolled: run {run} has not ended"
 _NEVER_AGAIN: Final = "already enrolled: run {run} has ended and the plan never enrolls again"
-_TWICE: Final = "already enrolled: the contact was given twice"
+TWICE: Final = "already enrolled: the contact was given twice"
+PAYLOAD: Final = "contact payload"
+"""What is too large where a contact is: its own data, and the variables that its run keeps too."""
+_by_run: Final = attrgetter("run_id")
+
+Refused = list[tuple[Person, Refusal]]
 
 
 class Order(Struct, frozen=True):
@@ -73,17 +83,20 @@ class Admitted(Struct, frozen=True, gc=False):
     subjects: tuple[str, ...]
 
 
+_NOBODY: Final = Admitted(Person("-", None, None, None, {}), "", 1, ())
+
+
 class Batch(Struct):
     """Contacts on their way: what to commit for which of them, and who was refused.
 
-    `units`, `people` and `key_ids` go together. `taken_over` are runs that this command had created
-    before.
+    `units`, `people` and `key_ids` go together, by run id. `taken_over` are runs that this command
+    had created before.
     """
 
     units: list[Unit] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
     key_ids: list[bytes] = field(default_factory=list)
-    refusals: list[tuple[Person, Refusal]] = field(default_factory=list)
+    refusals: Refused = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
 
     @property
@@ -113,17 +126,11 @@ class Admission:
         pinned = [] if order.pins is not None else pinned_streams(order.plan)
         return Concerned(first + pinned, [person.id for person in people])
 
-    def assess(
-        self, order: Order, people: Sequence[Person]
-    ) -> tuple[Situation, list[Admitted], list[tuple[Person, Refusal]]]:
-        """What is so, who may be enrolled by that, and who may not and why."""
-        now, _, free, refused = self._assess(order, people, None)
-        return now, free, refused
-
     def _assess(
         self, order: Order, people: Sequence[Person], known: tuple[Concerned, Situation] | None
-    ) -> tuple[Situation, dict[str, list[Head]], list[Admitted], list[tuple[Person, Refusal]]]:
-        """As `assess`, with the runs of the plan that contacts have."""
+    ) -> tuple[Situation, dict[str, list[Head]], list[Admitted], Refused]:
+        """What is so, the runs of the plan that contacts have, who may be enrolled by that, and who
+        may not and why."""
         if known is None:
             concerned = self.concerns(order, people)
             now = self._store.situation(*concerned)
@@ -139,7 +146,7 @@ class Admission:
         facts = self._contacts.suppressions(subjects) if listed else [()] * len(people)
         channels = order.plan.graph.channels
         free: list[Admitted] = []
-        refused: list[tuple[Person, Refusal]] = []
+        refused: Refused = []
         given: set[str] = set()
         for person, run, about, standing_facts in zip(people, first, subjects, facts, strict=True):
             before = standing.get(person.id, ())
@@ -151,7 +158,7 @@ class Admission:
             elif fact is not None:
                 refused.append((person, Refusal(person.id, "suppressed", f"suppressed: {fact}")))
             elif person.id in given:
-                refused.append((person, Refusal(person.id, "already_enrolled", _TWICE)))
+                refused.append((person, Refusal(person.id, "already_enrolled", TWICE)))
             else:
                 given.add(person.id)
                 number = len(before) + 1
@@ -198,32 +205,48 @@ class Admission:
         people: Sequence[Person],
         known: tuple[Concerned, Situation] | None = None,
     ) -> Batch:
-        """The first events of those who may be enrolled, ready to commit.
+        """The first events of those who may be enrolled, ready to commit, by run id.
 
         `known` is what `concerns` names and how it stands; it is asked for unless it is given.
         """
         now, standing, free, refused = self._assess(order, people, known)
-        epoch = now.end.suppression_epoch
         mine = self._created(order.command_id, standing) if order.take_over else {}
-        free = [each for each in free if each.person.id not in mine]
-        others = [pair for pair in refused if pair[0].id not in mine]
         batch = Batch(
-            refusals=others + _given_again([each for each in people if each.id in mine]),
+            refusals=[pair for pair in refused if pair[0].id not in mine]
+            + _given_again([each for each in people if each.id in mine]),
             taken_over=sorted(mine.values()),
         )
-        key_ids = now.keys
+        free = sorted((each for each in free if each.person.id not in mine), key=_by_run)
+        if unfit := self._fill(batch, order, now, free):
+            large = self._too_large(order, now.heads, unfit, batch.refusals)
+            if any(refusal.detail == TWICE for _, refusal in batch.refusals):
+                # Who was given again may be somebody who can be stored.
+                batch = self.prepare(order, _without(people, large))
+            batch.refusals += large
+        return batch
+
+    def _fill(
+        self, batch: Batch, order: Order, now: Situation, free: Sequence[Admitted]
+    ) -> list[Admitted]:
+        """Add the units of those who may be enrolled; returns who is too large to be stored."""
+        key_ids, epoch = now.keys, now.end.suppression_epoch
         fresh = iter(self._keys.new_keys(sum(each.person.id not in key_ids for each in free)))
         keyed = self._keys.encrypts
-        meta = order.meta()
-        materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
-        pins = order.pins if order.pins is not None else pins_at(order.plan, now.heads)
+        meta, begun = self._beginning(order, now.heads)
+        unfit = []
         for each in beside.each(free, BETWEEN_LOOKS):
             own = key_ids.get(each.person.id)
             key_id = own if own is not None else next(fresh)
-            append = self._first(order, pins, materials, meta, each, key_id)
+            events = begun(each)
+            try:
+                sealed = self._runs.journal.seal(each.run_id, 0, GENESIS, events, meta, key_id)
+            except InvalidInput:
+                unfit.append(each)
+                continue
+            due, part = first_due(events), slice_of(each.person.id)
             batch.units.append(
                 Unit(
-                    (append,),
+                    (StreamAppend(each.run_id, 0, sealed, due, False, part),),
                     min_tick=meta.tick,
                     contact_keys=((each.person.id, key_id),) if own is None and keyed else (),
                     guard=SuppressionGuard(each.subjects, epoch),
@@ -231,28 +254,68 @@ class Admission:
             )
             batch.people.append(each.person)
             batch.key_ids.append(key_id)
-        return batch
+        return unfit
 
-    def _first(
-        self,
-        order: Order,
-        pins: e.Pins,
-        materials: c.Materials,
-        meta: e.Meta,
-        each: Admitted,
-        key_id: bytes,
-    ) -> StreamAppend:
-        person = each.person
-        personal = e.Enrolled(
-            person.email, person.phone, person.timezone, person.attributes, order.variables
+    def _beginning(
+        self, order: Order, heads: Mapping[str, Head]
+    ) -> tuple[e.Meta, Callable[[Admitted], list[e.Event]]]:
+        """What the first events of all runs carry, and what makes those of one of them."""
+        meta = order.meta()
+        materials = c.Materials(order.plan, {}, {}, None, self._runs.clock.scale)
+        pins = order.pins if order.pins is not None else pins_at(order.plan, heads)
+        variables, start_tick = order.variables, order.start_tick
+
+        def begun(each: Admitted) -> list[e.Event]:
+            who = each.person
+            personal = e.Enrolled(who.email, who.phone, who.timezone, who.attributes, variables)
+            return enroll(
+                materials,
+                c.Enroll(meta, each.run_id, who.id, each.number, personal, pins, start_tick),
+            )
+
+        return meta, begun
+
+    def _too_large(
+        self, order: Order, heads: Mapping[str, Head], free: Iterable[Admitted], refused: Refused
+    ) -> Refused:
+        """The refusals of those who cannot be stored, and of the same contacts given again as long
+        as they cannot either."""
+        meta, begun = self._beginning(order, heads)
+        large: Refused = []
+        unmet: dict[str, Admitted] = {}
+        again = (
+            replace(unmet[person.id], person=person)
+            for person, refusal in refused
+            if refusal.detail == TWICE and person.id in unmet
         )
-        command = c.Enroll(
-            meta, each.run_id, person.id, each.number, personal, pins, order.start_tick
-        )
-        events = enroll(materials, command)
-        sealed = self._runs.journal.seal(each.run_id, 0, GENESIS, events, meta, key_id)
-        due = first_due(events)
-        return StreamAppend(each.run_id, 0, sealed, due, False, slice_of(person.id))
+        for each in chain(free, again):
+            (event,) = begun(each)
+            who = each.person
+            try:
+                codec.encode(event, meta)
+                unmet.pop(who.id, None)
+            except InvalidInput as error:
+                unmet[who.id] = each
+                large.append((who, Refusal(who.id, "invalid", f"{PAYLOAD}: {error.problem}")))
+        return large
+
+    def rehearse(self, order: Order, people: Sequence[Person]) -> tuple[list[Person], Refused]:
+        """Who would be enrolled by now, and who would not and why. Unlike `prepare` it makes no
+        keys, and does not ask what the command did before."""
+        now, _, free, refused = self._assess(order, people, None)
+        large = self._too_large(order, now.heads, free, refused)
+        if large:
+            _, _, free, refused = self._assess(order, _without(people, large), None)
+        return [each.person for each in free], refused + large
+
+    def require_room(self, order: Order) -> None:
+        """Raises `InvalidInput` for variables beside which no contact would have room."""
+        meta, begun = self._beginning(order, {})
+        (event,) = begun(_NOBODY)
+        try:
+            codec.encode(event, meta)
+        except InvalidInput as error:
+            raise InvalidInput("variables", error.problem) from None
 
     def created(self, plan_id: str, person: Person, command_id: str) -> str | None:
         """The contact's last run of the plan that this very command created before."""
@@ -272,12 +335,18 @@ class Admission:
         }
 
 
-def _given_again(people: Iterable[Person]) -> list[tuple[Person, Refusal]]:
+def _given_again(people: Iterable[Person]) -> Refused:
     """The refusals of those who were given before."""
     given: set[str] = set()
     refused = []
     for person in people:
         if person.id in given:
-            refused.append((person, Refusal(person.id, "already_enrolled", _TWICE)))
+            refused.append((person, Refusal(person.id, "already_enrolled", TWICE)))
         given.add(person.id)
     return refused
+
+
+def _without(people: Iterable[Person], refused: Refused) -> list[Person]:
+    """All but those who are refused; whoever has the same id stays."""
+    gone = {id(person) for person, _ in refused}
+    return [each for each in people if id(each) not in gone]

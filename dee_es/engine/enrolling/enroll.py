@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.contact import Person
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.run import start_passed
-from dee_es.core.values import check_map, check_payload_size
+from dee_es.core.values import check_map
 from dee_es.engine.contacts.suppression import Contacts
-from dee_es.engine.enrolling.admission import Admission, Batch, Order
+from dee_es.engine.definitions import EqualVersion, version_at
+from dee_es.engine.enrolling.admission import PAYLOAD, TWICE, Admission, Batch, Order, Refused
 from dee_es.engine.enrolling.parts import (
     BulkOrder,
     Given,
@@ -36,9 +37,10 @@ from dee_es.errors import (
     ConcurrencyConflict,
     ContactSuppressed,
     DeeError,
+    InvalidInput,
     StoreUnavailable,
 )
-from dee_es.ports import Committed, KeyStore, Situation, Unit
+from dee_es.ports import Committed, Conflict, KeyStore, Situation, Unit
 
 
 class Enrollment:
@@ -65,39 +67,88 @@ class Enrollment:
         """
         person = contact_of(contact)
         checked = check_map("variables", variables or {})
-        _check_size(person, checked)
         now = meta()
         if start_tick is not None and start_tick < now.tick:
             return self._begun_in_time(plan, person, start_tick, now), None
-        order = self._order(plan, checked, meta, start_tick, take_over=True, fixed=False)
-        concerned = self._admission.concerns(order, [person])
+        order = Order(plan, None, checked, now.command_id, meta, start_tick, take_over=True)
+        found = self._runs.definitions.known_version(plan)
         for _ in range(ATTEMPTS):
-            batch = Batch()
-
-            def units_of(now: Situation) -> Sequence[Unit]:
-                nonlocal batch
-                batch = self._admission.prepare(order, [person], (concerned, now))
-                return batch.units
-
-            try:
-                results = self._runs.committer.decide(Proposal(*concerned, units_of))
-            except StoreUnavailable:
-                # The commit may have happened although its answer was lost; the log knows.
-                batch = self._admission.prepare(order, [person])
-                if not batch.taken_over:
-                    raise
-                results = []
+            found = found or self._version_for(order, person)
+            batch, result = self._enrolled(replace(order, plan=found.plan), person, found.latest)
             if batch.taken_over:
                 return self._runs.load(batch.taken_over[0]), None
             if batch.refusals:
-                raise self._refusal(order, batch)
-            (result,) = results
+                raise self._refusal(order, batch.refusals)
             if isinstance(result, Committed):
                 run = batch.first_run()
                 self._runs.remember([run])
                 return run, result.ordinal
+            found = None
             self._runs.clock.refresh()
         raise ConcurrencyConflict(f"contact {person.id!r} kept changing; try again")
+
+    def _enrolled(
+        self, order: Order, person: Person, latest: int
+    ) -> tuple[Batch, Committed | Conflict | None]:
+        """One try to enroll a contact, and what became of it: nothing if the plan has other
+        versions by now than up to `latest`."""
+        concerned = self._admission.concerns(order, [person])
+        batch = Batch()
+
+        def units_of(now: Situation) -> Sequence[Unit]:
+            nonlocal batch
+            same = version_at(now.heads, "plan", order.plan.id) == latest
+            batch = self._admission.prepare(order, [person], (concerned, now)) if same else Batch()
+            return batch.units
+
+        try:
+            results = self._runs.committer.decide(Proposal(*concerned, units_of))
+        except StoreUnavailable:
+            # The commit may have happened although its answer was lost; the log knows.
+            batch = self._admission.prepare(order, [person])
+            if not batch.taken_over:
+                raise
+            results = []
+        return batch, results[0] if results else None
+
+    def _version_for(self, order: Order, person: Person) -> EqualVersion:
+        """The newest version equal to the order's plan. If there is none it is published, unless
+        the contact is refused."""
+        definitions = self._runs.definitions
+        found = definitions.equal_version(order.plan)
+        if found is None:
+            draft = definitions.draft_plan(order.plan, order.meta)
+            self._require_enrollable(replace(order, plan=draft), person)
+            published = definitions.publish_plan(order.plan, order.meta)
+            found = EqualVersion(published, published.version)
+        return found
+
+    def check(
+        self,
+        plan: ExecutionPlan,
+        contact: Given,
+        variables: Mapping[str, Any] | None,
+        start_tick: int | None,
+        meta: Callable[[], e.Meta],
+    ) -> None:
+        """Raise what `execute` would, whatever the plan refers to being published before it."""
+        person = contact_of(contact)
+        checked = check_map("variables", variables or {})
+        found = self._runs.definitions.equal_version(plan)
+        version = (
+            found.plan if found else self._runs.definitions.draft_plan(plan, meta, bundled=True)
+        )
+        order = Order(version, None, checked, meta().command_id, meta, start_tick)
+        self._require_enrollable(order, person)
+
+    def _require_enrollable(self, order: Order, person: Person) -> None:
+        """Raise what enrolling a contact would, as of the log's own time."""
+        self._runs.clock.refresh()
+        _, refused = self._admission.rehearse(order, [person])
+        if refused:
+            created = self._admission.created(order.plan.id, person, order.command_id)
+            if not (order.take_over and created):
+                raise self._refusal(order, refused)
 
     def _begun_in_time(
         self, plan: ExecutionPlan, person: Person, start_tick: int, now: e.Meta
@@ -108,9 +159,11 @@ class Enrollment:
             raise start_passed(self._runs.clock.scale, start_tick, now.tick)
         return self._runs.load(known)
 
-    def _refusal(self, order: Order, batch: Batch) -> DeeError:
-        person, refusal = batch.refusals[0]
-        self._record_refusals(order, batch.refusals)
+    def _refusal(self, order: Order, refused: Refused) -> DeeError:
+        person, refusal = refused[0]
+        if refusal.reason == "invalid":
+            return InvalidInput(PAYLOAD, refusal.detail.removeprefix(f"{PAYLOAD}: "))
+        self._record_refusals(order, refused)
         text = f"contact {person.id!r} was not enrolled in plan {order.plan.id!r}: {refusal.detail}"
         return (ContactSuppressed if refusal.reason == "suppressed" else AlreadyEnrolled)(text)
 
@@ -131,13 +184,12 @@ class Enrollment:
         share: ShareParts,
     ) -> BulkResult:
         """Enroll in batches of one transaction each, which `share` may have others work on."""
-        checked = check_map("variables", variables or {})
-        order = self._order(plan, checked, meta, None, take_over=take_over, fixed=True)
+        order = self._order(plan, variables, meta, take_over=take_over)
         actor = order.meta().actor
         assert order.pins is not None
         assert actor is not None
         shared = BulkOrder(
-            order.plan, order.pins, checked, order.command_id, actor, order.take_over
+            order.plan, order.pins, order.variables, order.command_id, actor, order.take_over
         )
         tally, parts = _Tally(on_refusal), Parts(contacts, batch_size)
         with closing(share(parts, shared)) as results:
@@ -167,51 +219,64 @@ class Enrollment:
         self,
         plan: ExecutionPlan,
         contacts: Iterable[Given],
+        variables: Mapping[str, Any] | None,
         batch_size: int,
         meta: Callable[[], e.Meta],
         *,
+        bundled: bool,
         on_progress: OnProgress | None,
         on_refusal: OnRefusal | None,
     ) -> BulkResult:
-        """What `bulk_execute` would do now; writes nothing, not even the plan.
+        """What `bulk_execute` would do now; writes nothing, not even the plan. `bundled`: whatever
+        the plan refers to is about to be published.
 
         Remembers the id of every contact that would be enrolled, to notice those given twice.
         """
-        order = Order(plan, e.Pins(), {}, "", meta)
+        order = self._order(plan, variables, meta, dry=True, bundled=bundled)
         tally = _Tally(on_refusal)
         would_exist: set[str] = set()
         for part in batched(contacts, batch_size):
             people = contacts_of(part, tally.refuse)
-            _, admitted, refusals = self._admission.assess(order, people)
-            for each in admitted:
-                if each.person.id in would_exist:
-                    detail = "already enrolled: the contact was given twice"
-                    tally.refuse(Refusal(each.person.id, "already_enrolled", detail))
+            admitted, refusals = self._admission.rehearse(order, people)
+            for person in admitted:
+                if person.id in would_exist:
+                    tally.refuse(Refusal(person.id, "already_enrolled", TWICE))
                 else:
-                    would_exist.add(each.person.id)
+                    would_exist.add(person.id)
                     tally.result.created += 1
             for _, refusal in refusals:
                 tally.refuse(refusal)
             _report(on_progress, tally)
         return tally.result
 
-    # --- shared -----------------------------------------------------------------------------------
-
     def _order(
         self,
         plan: ExecutionPlan,
-        variables: dict[str, Any],
+        variables: Mapping[str, Any] | None,
         meta: Callable[[], e.Meta],
-        start_tick: int | None,
         *,
-        take_over: bool,
-        fixed: bool,
+        take_over: bool = False,
+        dry: bool = False,
+        bundled: bool = False,
     ) -> Order:
-        """`fixed`: all of its batches keep the versions that are published now."""
+        """An order of many, whose batches all keep the versions that are published now. Its plan is
+        published if it equals none, unless there would be no room beside the variables."""
         definitions = self._runs.definitions
-        published = definitions.ensure_plan(plan, meta)
-        pins = definitions.pins(published) if fixed else None
-        return Order(published, pins, variables, meta().command_id, meta, start_tick, take_over)
+        checked = check_map("variables", variables or {})
+
+        def order_of(version: ExecutionPlan) -> Order:
+            pins = definitions.pins(version)
+            made = Order(version, pins, checked, meta().command_id, meta, take_over=take_over)
+            self._admission.require_room(made)
+            return made
+
+        found = definitions.equal_version(plan)
+        if found is not None:
+            return order_of(found.plan)
+        draft = order_of(definitions.draft_plan(plan, meta, bundled=bundled))
+        return draft if dry else order_of(definitions.publish_plan(plan, meta))
+
+    # --- shared -----------------------------------------------------------------------------------
 
     def _record_refusals(self, order: Order, refusals: Sequence[tuple[Person, Refusal]]) -> None:
         suppressed = {
@@ -248,9 +313,3 @@ class _Tally:
 def _report(on_progress: OnProgress | None, tally: _Tally) -> None:
     if on_progress is not None:
         on_progress(tally.result)
-
-
-def _check_size(person: Person, variables: dict[str, Any]) -> None:
-    # Before the plan is published: what is refused here leaves no trace at all.
-    personal = e.Enrolled(person.email, person.phone, person.timezone, person.attributes, variables)
-    check_payload_size("contact payload", len(msgspec.json.encode(personal)))
