@@ -97,6 +97,11 @@ CALLS: list[Call] = [
         {"plan": PLAN, "contact": {"id": "b"}},
         {**BY, "plan": TEXT, "contact": TEXT, "start_at": TIME},
     ),
+    (
+        "check_execute",
+        {"plan": PLAN, "contact": {"id": "b"}},
+        {"actor": TEXT, "plan": TEXT, "contact": TEXT, "start_at": TIME},
+    ),
     ("pause_run", RUN, {**MAYBE, "run_id": ID, "keep": WORD}),
     ("resume_run", RUN, {**MAYBE, "run_id": ID}),
     ("cancel_run", {**RUN, "reason": "why"}, {**WHY, "run_id": ID}),
