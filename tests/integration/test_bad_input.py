@@ -224,6 +224,9 @@ def test_the_rest(engine: Engine) -> None:
         engine.bulk_execute(plan, [], batch_size=0)
     with refused(engine, InvalidInput, "contacts"):
         engine.bulk_execute(plan, {"id": "b"})  # type: ignore[arg-type]
+    for flag in ({"dry_run": "no"}, {"bundled": 1}):
+        with refused(engine, InvalidInput, "must be true or false"):
+            engine.bulk_execute(plan, [], **flag)  # type: ignore[arg-type]
     with refused(engine, InvalidInput, "keep"):
         engine.pause_run(run.id, keep="nothing")  # type: ignore[arg-type]
     with refused(engine, InvalidInput, "type"):

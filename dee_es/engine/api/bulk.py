@@ -14,7 +14,7 @@ from dee_es.core.commands import Cancel, Pause, Resume
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_flag, check_one_of
 from dee_es.core.views import RunFilter, RunStatus
-from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason
+from dee_es.engine.api.base import ApiBase, checked_many, checked_plan, checked_reason
 from dee_es.engine.enrolling.parts import BulkOrder, Given, Part, PartDone
 from dee_es.engine.enrolling.pipeline import Pipeline
 from dee_es.engine.lifecycle import KEEPS, Keep
@@ -55,11 +55,11 @@ class BulkApi(ApiBase):
         usual `if __name__ == "__main__":`.
         """
         check_count("batch_size", batch_size, MAX_BATCH)
-        if isinstance(contacts, str | bytes | Mapping) or not isinstance(contacts, Iterable):
-            raise InvalidInput("contacts", "must be an iterable of contacts")
+        checked_many("contacts", contacts)
         check_count("workers", workers)
+        check_flag("bundled", bundled)
         meta = self._meta(_ENROLLS, command_id, actor, None)
-        if dry_run:
+        if check_flag("dry_run", dry_run):
             return self._enrollment.rehearse(
                 checked_plan(plan),
                 contacts,
