@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import Final
 
 Opened = Callable[[range], AbstractContextManager[Callable[[int], object]]]
 """Makes ready for the calls of these numbers, in the thread that is to make them."""
+_READY_S: Final = 60.0
+"""How long any of the threads may take to make ready."""
 
 
 def latencies(opened: Opened, first: int, count: int) -> list[float]:
@@ -35,11 +39,10 @@ def together(opened: Opened, first: int, count: int, threads: int) -> float:
                 call(n)
 
     starts = range(first, first + share * threads, share)
-    workers = [threading.Thread(target=work, args=(range(n, n + share),)) for n in starts]
-    for worker in workers:
-        worker.start()
-    ready.wait()
-    start = time.perf_counter()
-    for worker in workers:
-        worker.join()
-    return share * threads / (time.perf_counter() - start)
+    with ThreadPoolExecutor(threads) as pool:
+        works = [pool.submit(work, range(n, n + share)) for n in starts]
+        ready.wait(_READY_S)
+        start = time.perf_counter()
+        for each in works:
+            each.result()
+        return share * threads / (time.perf_counter() - start)
