@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from dee_es.cli.times import Moment, moment_option
 from dee_es.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from dee_es.engine.run_filters import GivenFilters
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -95,7 +98,7 @@ def run_filters(
     now: datetime,
 ) -> dict[str, Any]:
     """The filters that were given, as the engine takes them; empty if none was."""
-    given = {
+    given: GivenFilters = {
         "status": list(status) or None,
         "plan_id": plan,
         "contact_id": contact,

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from dee_es.client.jobs import done
 from dee_es.client.reading import read_all
-from dee_es.client.runs import Given, Plan, camel, checked_status, person_given, plan_given
+from dee_es.client.runs import Given, Plan, person_given, plan_given
 from dee_es.client.transport import Transport, key_given
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_map, check_payload_size
@@ -24,6 +24,7 @@ from dee_es.engine.models import (
     OnRefusal,
     Refusal,
 )
+from dee_es.engine.run_filters import IN_JSON, checked_status, named
 from dee_es.errors import DeeError, EmptyFilter, InvalidInput
 
 MAX_BATCH: Final = 100_000
@@ -31,8 +32,6 @@ _AT_ONCE: Final = 500
 _BYTES: Final = 512 * 1024
 _PAGE: Final = 1_000
 _VERBS: Final = {"cancel": "end", "pause": "pause", "resume": "resume"}
-_FILTERS: Final = ("status", "plan_id", "contact_id", "started_after", "started_before")
-_NAMES: Final = {camel(name): name for name in _FILTERS}
 
 
 class BulkClient:
@@ -258,16 +257,11 @@ def own_key(key: str, number: int, given: Mapping[str, Any]) -> str:
 
 def filters_given(filters: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """The filters as the server takes them; raises `InvalidInput` as the engine does."""
-    if filters is not None and not isinstance(filters, Mapping):
-        raise InvalidInput("filters", f"must be a map, not {type(filters).__name__}")
-    chosen: dict[str, Any] = {}
-    for given, value in {**(filters or {}), **keywords}.items():
-        name = _NAMES.get(given, given)
-        if name not in _FILTERS:
-            raise InvalidInput(f"filters.{str(name)[:64]}", f"is none of {', '.join(_FILTERS)}")
-        if value is not None:
-            chosen[camel(name)] = _filter(name, value)
-    return chosen
+    return {
+        IN_JSON[name]: _filter(name, value)
+        for name, value in named(filters, keywords)
+        if value is not None
+    }
 
 
 def _filter(name: str, value: Any) -> Any:

@@ -19,8 +19,8 @@ from dee_es.client.transport import Transport, part
 from dee_es.core.events import Meta, RecordedEvent
 from dee_es.core.registry import REGISTRY
 from dee_es.core.values import check_count
-from dee_es.engine.api.runs import Status
 from dee_es.engine.past.replay_results import Divergence, OnDivergence, OnReplayed, ReplaySummary
+from dee_es.engine.run_filters import Status
 from dee_es.errors import UnknownEventVersion
 
 _MOST_WORKERS: Final = 1_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -15,9 +15,9 @@ from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_map
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import checked_plan
-from dee_es.engine.api.runs import Status
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.engine.queries import MAX_LIMIT
+from dee_es.engine.run_filters import Status, checked_status
 from dee_es.errors import InvalidInput
 
 Plan = ExecutionPlan | str
@@ -162,17 +162,3 @@ def person_given(given: Given) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise InvalidInput("contact", f"must be a Contact or a map, not {type(given).__name__}")
     return Contact.model_validate(dict(given)).model_dump(exclude_none=True)
-
-
-def checked_status(given: object) -> list[str] | None:
-    """The statuses of a filter; raises `InvalidInput` as the engine does."""
-    if given is None:
-        return None
-    several: object = [given] if isinstance(given, str) else given
-    known = [status.value for status in RunStatus]
-    if not isinstance(several, Collection) or isinstance(several, bytes) or not several:
-        raise InvalidInput("status", "must be a status or a list of at least one")
-    for status in several:
-        if status not in known:
-            raise InvalidInput("status", f"{str(status)[:64]!r} is none of {', '.join(known)}")
-    return [str(status) for status in several]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -18,6 +18,7 @@ from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.engine.projecting.projector import ATTEMPTS, AnyProjection, Projector
+from dee_es.engine.run_filters import Status, checked_status
 from dee_es.errors import IntegrityViolation, InvalidInput, TableGone
 from dee_es.ports import BuildRow, EventStore, RunCounts, RunPageRows, Views
 
@@ -160,7 +161,8 @@ class Queries:
 
     def filter(
         self,
-        status: RunStatus | str | Sequence[RunStatus | str] | None = None,
+        *,
+        status: Status = None,
         plan_id: str | None = None,
         contact_id: str | None = None,
         started_after: datetime | None = None,
@@ -178,7 +180,8 @@ class Queries:
             after = self._scale.tick_from(require_utc("started_after", started_after))
         if started_before is not None:
             before = self._scale.tick_from(require_utc("started_before", started_before))
-        return RunFilter(_statuses(status), plan_id, contact_id, after, before)
+        statuses = tuple(sorted(set(checked_status(status) or ())))
+        return RunFilter(statuses, plan_id, contact_id, after, before)
 
 
 def execution_run(row: RunRow, variables: dict[str, object], scale: TimeScale) -> ExecutionRun:
@@ -230,19 +233,6 @@ def row_of(state: RunState, ordinal: int) -> RunRow:
         resume_tick=state.hold_until if waits else None,
         version=state.version,
     )
-
-
-def _statuses(given: object) -> tuple[str, ...]:
-    if given is None:
-        return ()
-    several: object = [given] if isinstance(given, str) else given
-    known = [status.value for status in RunStatus]
-    if not isinstance(several, Collection) or isinstance(several, bytes) or not several:
-        raise InvalidInput("status", "must be a status or a list of at least one")
-    for status in several:
-        if status not in known:
-            raise InvalidInput("status", f"{str(status)[:64]!r} is none of {', '.join(known)}")
-    return tuple(sorted({RunStatus(status).value for status in several}))
 
 
 def _is_ordinal(value: object) -> bool:

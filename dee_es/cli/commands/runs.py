@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 
@@ -19,7 +18,7 @@ from dee_es.cli.options import (
 from dee_es.cli.run_view import as_json as run_as_json
 from dee_es.cli.run_view import show_changed, show_page, show_run
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.times import Moment, refuse_distances
+from dee_es.cli.times import refuse_distances
 
 _COMMANDS: Final = {
     "list": Lazy("runs:list_runs", "List runs, newest first."),
@@ -58,16 +57,13 @@ def runs() -> None:
 @pass_session
 def list_runs(
     session: Session,
-    status: Sequence[str],
-    plan: str | None,
-    contact: str | None,
-    after: Moment | None,
-    before: Moment | None,
+    /,
     limit: int,
     offset: int,
     cursor: str | None,
     as_json: bool,
     as_csv: bool,
+    **given: Any,
 ) -> None:
     """List runs, newest first, with the exact number of all that match."""
     shape = chosen_format(as_json, as_csv)
@@ -75,11 +71,11 @@ def list_runs(
         raise click.UsageError(
             "a cursor already says where to go on; give one of --cursor, --offset"
         )
-    moments = {"--after": after, "--before": before}
+    moments = {"--after": given["after"], "--before": given["before"]}
     refuse_distances(cursor, moments)
     with session.engine() as engine:
         now = engine.now().now
-        filters = run_filters(status, plan, contact, after, before, now)
+        filters = run_filters(**given, now=now)
         page = engine.list_runs(**filters, limit=limit, offset=offset, cursor=cursor)
     show_page(page, shape, now, moments)
 

@@ -19,7 +19,8 @@ from dee_es.engine.enrolling.parts import BulkOrder, Given, Part, PartDone
 from dee_es.engine.enrolling.pipeline import Pipeline
 from dee_es.engine.lifecycle import KEEPS, Keep
 from dee_es.engine.models import BulkChange, BulkResult, OnChange, OnProgress, OnRefusal
-from dee_es.errors import EmptyFilter, InvalidInput
+from dee_es.engine.run_filters import named
+from dee_es.errors import EmptyFilter
 
 MAX_BATCH: Final = 100_000
 _ENROLLS: Final = "bulk_execute"
@@ -182,7 +183,7 @@ class BulkApi(ApiBase):
     def _chosen(
         self, filters: Mapping[str, Any] | None, keywords: Mapping[str, Any], verb: str
     ) -> RunFilter:
-        chosen = self._queries.filter(**_filters(filters, keywords))
+        chosen = self._queries.filter(**dict(named(filters, keywords)))
         if chosen.empty:
             raise EmptyFilter(f"give at least one filter; without any it would {verb} all runs")
         return chosen
@@ -191,22 +192,3 @@ class BulkApi(ApiBase):
 _OPEN: Final = frozenset(status.value for status in RunStatus if not status.ended)
 _PAUSABLE: Final = frozenset({"pending", "active", "waiting"})
 _PAUSED: Final = frozenset({"paused"})
-_FILTERS: Final = ("status", "plan_id", "contact_id", "started_after", "started_before")
-_CAMEL: Final = {
-    "planId": "plan_id",
-    "contactId": "contact_id",
-    "startedAfter": "started_after",
-    "startedBefore": "started_before",
-}
-
-
-def _filters(filters: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    if filters is not None and not isinstance(filters, Mapping):
-        raise InvalidInput("filters", f"must be a map, not {type(filters).__name__}")
-    given: dict[str, Any] = {}
-    for name, value in {**(filters or {}), **keywords}.items():
-        known = _CAMEL.get(name, name)
-        if known not in _FILTERS:
-            raise InvalidInput(f"filters.{str(name)[:64]}", f"is none of {', '.join(_FILTERS)}")
-        given[known] = value
-    return given

@@ -10,7 +10,6 @@ from dee_es.core.messages.message import check_template
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_flag, check_id
 from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
-from dee_es.engine.api.runs import Status
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.past.replay import Against
 from dee_es.engine.past.replay_results import (
@@ -20,6 +19,7 @@ from dee_es.engine.past.replay_results import (
     ReplayResult,
     ReplaySummary,
 )
+from dee_es.engine.run_filters import Status
 from dee_es.errors import InvalidInput, InvalidTransition, OutcomeUnknownError
 
 
@@ -104,7 +104,13 @@ class ReplaysApi(ApiBase):
         that cannot be read is counted and does not stop the rest.
         """
         check_count("workers", workers)
-        chosen = self._queries.filter(status, plan_id, contact_id, started_after, started_before)
+        chosen = self._queries.filter(
+            status=status,
+            plan_id=plan_id,
+            contact_id=contact_id,
+            started_after=started_after,
+            started_before=started_before,
+        )
         total = ReplaySummary()
         for page in self._replayed_pages(self._replays.pages(chosen), workers):
             total.add(page.summary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,7 @@ from dee_es.engine.api.base import ApiBase, checked_plan, checked_reason, checke
 from dee_es.engine.enrolling.parts import Given
 from dee_es.engine.lifecycle import KEEPS, OUTCOMES, Keep, Outcome
 from dee_es.engine.models import ExecutionRun, RunPage
-
-Status = RunStatus | str | Sequence[RunStatus | str] | None
+from dee_es.engine.run_filters import Status
 
 
 class RunsApi(ApiBase):
@@ -74,7 +73,13 @@ class RunsApi(ApiBase):
         `started_after` is inclusive, `started_before` exclusive. Go on with `cursor`, or with
         `offset`. Raises `InvalidInput` naming the filter.
         """
-        chosen = self._queries.filter(status, plan_id, contact_id, started_after, started_before)
+        chosen = self._queries.filter(
+            status=status,
+            plan_id=plan_id,
+            contact_id=contact_id,
+            started_after=started_after,
+            started_before=started_before,
+        )
         return self._queries.page(chosen, limit=limit, offset=offset, cursor=cursor)
 
     def count_runs(
@@ -88,9 +93,13 @@ class RunsApi(ApiBase):
 
         The filters are those of `list_runs`. Raises `InvalidInput` naming the filter.
         """
-        return self._queries.count_by_status(
-            self._queries.filter(None, plan_id, contact_id, started_after, started_before)
+        chosen = self._queries.filter(
+            plan_id=plan_id,
+            contact_id=contact_id,
+            started_after=started_after,
+            started_before=started_before,
         )
+        return self._queries.count_by_status(chosen)
 
     def pause_run(
         self,

@@ -13,12 +13,12 @@ from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from dee_es.core.views import RunStatus
 from dee_es.engine.models import Answer, BulkChange
 from dee_es.errors import EmptyFilter, InvalidInput
 from dee_es.web.api import intake, uploads
-from dee_es.web.api.models import Filled, Flag, Given, GivenId, UtcTime
+from dee_es.web.api.models import Filled, Flag, Given
 from dee_es.web.api.plan_reference import REFERENCE, plan_of
+from dee_es.web.api.run_filters import RunFilters
 from dee_es.web.jobs import Job, Jobs, JobView
 from dee_es.web.problems import Refused
 from dee_es.web.routing import (
@@ -37,16 +37,6 @@ from dee_es.web.security.scopes import media_type
 router: Final = api_router("bulk")
 
 _Model = TypeVar("_Model", bound=Given)
-
-
-class RunFilters(Given):
-    """The filters of `listRuns`; at least one has to be given."""
-
-    status: RunStatus | list[RunStatus] | None = None
-    plan_id: GivenId | None = None
-    contact_id: GivenId | None = None
-    started_after: UtcTime | None = None
-    started_before: UtcTime | None = None
 
 
 class BulkCancel(Given):

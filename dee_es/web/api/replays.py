@@ -10,8 +10,9 @@ from fastapi import Response
 from pydantic import Field
 
 from dee_es.engine.past.replay_results import Divergence, ReplaySummary
-from dee_es.web.api.bulk import RunFilters, accepted
+from dee_es.web.api.bulk import accepted
 from dee_es.web.api.models import Given, shown
+from dee_es.web.api.run_filters import RunFilters
 from dee_es.web.jobs import Job, JobView
 from dee_es.web.routing import (
     OPERATOR,

@@ -11,6 +11,7 @@ from dee_es.core.views import RunStatus
 from dee_es.engine.models import Answer, ExecutionRun, RunPage
 from dee_es.web.api.models import Filled, Given, GivenId, Text, UtcTime, Values
 from dee_es.web.api.plan_reference import PlanGiven, plan_of
+from dee_es.web.api.run_filters import CountQuery, RunQuery
 from dee_es.web.routing import (
     OPERATOR,
     VIEWER,
@@ -22,28 +23,6 @@ from dee_es.web.routing import (
 )
 
 router: Final = api_router("runs")
-
-
-class RunFilters(Given):
-    """Which runs are meant."""
-
-    plan_id: GivenId | None = None
-    contact_id: GivenId | None = None
-    started_after: UtcTime | None = Field(None, description="Inclusive; ISO 8601 with a zone.")
-    started_before: UtcTime | None = Field(None, description="Exclusive; ISO 8601 with a zone.")
-
-
-class RunQuery(RunFilters):
-    """The filters of `listRuns`, and the page."""
-
-    status: list[RunStatus] = Field(
-        default_factory=list, description="Runs that stand so; may be given several times."
-    )
-    limit: int = Field(50, ge=1, le=1_000)
-    offset: int = Field(0, ge=0, le=2**53)
-    cursor: str | None = Field(
-        None, max_length=1_000, description="`nextCursor` of the page before; excludes `offset`."
-    )
 
 
 class RunCounts(Answer):
@@ -98,28 +77,15 @@ class Resolve(Reason):
 @router.get("/runs", openapi_extra=VIEWER, response_model=RunPage, summary="List runs")
 def list_runs(engine: EngineDep, given: Annotated[RunQuery, Query()]) -> Response:
     """Runs that match all filters given, newest first; `total` is exact."""
-    found = engine.list_runs(
-        list(given.status) or None,
-        given.plan_id,
-        given.contact_id,
-        given.started_after,
-        given.started_before,
-        given.limit,
-        given.offset,
-        given.cursor,
-    )
+    found = engine.list_runs(**{**dict(given), "status": given.status or None})
     # Written here, in the thread that found it: this is the call that pollers make most.
     return Response(found.model_dump_json(by_alias=True), media_type="application/json")
 
 
 @router.get("/runs/counts", openapi_extra=VIEWER, summary="Count runs by status")
-def count_runs(engine: EngineDep, given: Annotated[RunFilters, Query()]) -> RunCounts:
+def count_runs(engine: EngineDep, given: Annotated[CountQuery, Query()]) -> RunCounts:
     """How many runs that match all filters given have each status."""
-    return RunCounts(
-        counts=engine.count_runs(
-            given.plan_id, given.contact_id, given.started_after, given.started_before
-        )
-    )
+    return RunCounts(counts=engine.count_runs(**dict(given)))
 
 
 @router.post("/runs", openapi_extra=OPERATOR, status_code=201, summary="Start a run")

@@ -10,12 +10,13 @@ from fastapi import Form, Request, Response
 from dee_es.core.views import RunStatus
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import RunPage
+from dee_es.engine.run_filters import IN_JSON
 from dee_es.errors import EmptyFilter
 from dee_es.web.api import bulk as api
 from dee_es.web.idempotency import command_id_of
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.jobs import job_page_of
-from dee_es.web.pages.runs import RunFilters
+from dee_es.web.pages.runs import TypedFilters
 from dee_es.web.routing import OPERATOR, ActorDep, EngineDep, JobsDep, job, page_router
 
 router: Final = page_router()
@@ -41,7 +42,7 @@ class Target:
 @router.get("/runs/bulk/{verb}", openapi_extra=OPERATOR)
 def preview(request: Request, engine: EngineDep, verb: Verb) -> Response:
     """Exactly how many runs would be hit, and the first of them. Nothing is written."""
-    filters = RunFilters.of(request)
+    filters = TypedFilters.of(request)
     return _preview(request, engine, verb, filters, _target(engine, verb, filters))
 
 
@@ -59,7 +60,7 @@ def begin(
     per_tick: Annotated[int, Form(ge=1, le=1_000_000)] = 100,
 ) -> Response:
     """Begin, if the number that was typed is the number there is now."""
-    filters = RunFilters.of(request)
+    filters = TypedFilters.of(request)
     target = _target(engine, verb, filters)
     problem = _problem(confirm, reason, target.found.total)
     if problem is not None:
@@ -78,22 +79,17 @@ def begin(
     return job_page_of(made)
 
 
-def _target(engine: EngineApi, verb: Verb, filters: RunFilters) -> Target:
+def _target(engine: EngineApi, verb: Verb, filters: TypedFilters) -> Target:
     if not filters.any:
         raise EmptyFilter(f"filter the runs first; without any filter it would {verb} them all")
     chosen = filters.read(engine.now().now)
     wanted = [each for each in _WANTED[verb] if each in filters.status or not filters.status]
     if not wanted:
         return Target({}, RunPage(runs=(), total=0))
-    found = engine.list_runs(**{**chosen, "status": wanted}, limit=_ROWS)
-    given = {
-        "status": wanted,
-        "planId": chosen["plan_id"],
-        "contactId": chosen["contact_id"],
-        "startedAfter": chosen["started_after"],
-        "startedBefore": chosen["started_before"],
-    }
-    return Target({name: value for name, value in given.items() if value is not None}, found)
+    chosen["status"] = wanted
+    found = engine.list_runs(**chosen, limit=_ROWS)
+    given = {IN_JSON[name]: value for name, value in chosen.items() if value is not None}
+    return Target(given, found)
 
 
 def _problem(confirm: str, reason: str, total: int) -> str | None:
@@ -112,7 +108,7 @@ def _preview(
     request: Request,
     engine: EngineApi,
     verb: Verb,
-    filters: RunFilters,
+    filters: TypedFilters,
     target: Target,
     status: int = 200,
     **said: Any,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import RunPage
+from dee_es.engine.run_filters import GivenFilters
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.routing import VIEWER, EngineDep, page_router
 
@@ -22,7 +23,7 @@ _TRAIL: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class RunFilters:
+class TypedFilters:
     """The filters as they were typed; `read` makes them those of the engine."""
 
     status: tuple[str, ...] = ()
@@ -32,22 +33,20 @@ class RunFilters:
     before: str | None = None
 
     @classmethod
-    def of(cls, request: Request) -> RunFilters:
+    def of(cls, request: Request) -> TypedFilters:
         """The filters in an address."""
+        names = [each.name for each in fields(cls) if each.name != "status"]
         return cls(
-            tuple(inputs.all_given(request, "status")),
-            inputs.given(request, "plan"),
-            inputs.given(request, "contact"),
-            inputs.given(request, "after"),
-            inputs.given(request, "before"),
+            status=tuple(inputs.all_given(request, "status")),
+            **{name: inputs.given(request, name) for name in names},
         )
 
     @property
     def any(self) -> bool:
         """Whether any filter is set."""
-        return self != RunFilters()
+        return self != TypedFilters()
 
-    def read(self, now: datetime) -> dict[str, Any]:
+    def read(self, now: datetime) -> GivenFilters:
         """The filters for the engine; raises `InvalidInput` naming what cannot be read."""
         return {
             "status": list(self.status) or None,
@@ -57,7 +56,7 @@ class RunFilters:
             "started_before": inputs.moment("before", self.before, now),
         }
 
-    def lasting(self, chosen: Mapping[str, Any]) -> RunFilters:
+    def lasting(self, chosen: GivenFilters) -> TypedFilters:
         """The filters of the pages that follow, `chosen` being those of the engine."""
         return replace(
             self,
@@ -67,15 +66,9 @@ class RunFilters:
 
     def query(self) -> dict[str, Any]:
         """The filters for an address."""
-        return {
-            "status": list(self.status),
-            "plan": self.plan,
-            "contact": self.contact,
-            "after": self.after,
-            "before": self.before,
-        }
+        return {**asdict(self), "status": list(self.status)}
 
-    def toggled(self, status: str) -> RunFilters:
+    def toggled(self, status: str) -> TypedFilters:
         """With that status if it was not among them, else without it."""
         kept = tuple(each for each in self.status if each != status)
         return replace(self, status=kept if status in self.status else (*kept, status))
@@ -100,7 +93,7 @@ def start() -> Response:
 @router.get("/runs", openapi_extra=VIEWER)
 def runs(request: Request, engine: EngineDep) -> Response:
     """Runs, newest first."""
-    filters = RunFilters.of(request)
+    filters = TypedFilters.of(request)
     limit = inputs.size(request)
     chosen = filters.read(engine.now().now)
     cursor = inputs.given(request, "cursor")
@@ -122,10 +115,10 @@ def runs(request: Request, engine: EngineDep) -> Response:
 
 
 def counters(
-    engine: EngineApi, filters: RunFilters, chosen: Mapping[str, Any], limit: int
+    engine: EngineApi, filters: TypedFilters, chosen: GivenFilters, limit: int
 ) -> list[Counter]:
     """The exact number of runs of each status."""
-    others = {name: value for name, value in chosen.items() if name != "status"}
+    others: dict[str, Any] = {name: value for name, value in chosen.items() if name != "status"}
     return [
         Counter(
             status.value,
@@ -139,7 +132,7 @@ def counters(
     ]
 
 
-def _every(filters: RunFilters, shown: Sequence[Counter], limit: int) -> Counter:
+def _every(filters: TypedFilters, shown: Sequence[Counter], limit: int) -> Counter:
     query = {**replace(filters, status=()).query(), "limit": _size(limit)}
     total = sum(each.count for each in shown)
     return Counter("all", total, not filters.status, rendering.address("/runs", query))
@@ -149,7 +142,7 @@ def _size(limit: int) -> int | None:
     return None if limit == 50 else limit
 
 
-def _paging(request: Request, filters: RunFilters, found: RunPage, limit: int) -> dict[str, Any]:
+def _paging(request: Request, filters: TypedFilters, found: RunPage, limit: int) -> dict[str, Any]:
     """The addresses of the pages around; the way back is remembered in the address itself."""
     cursor = inputs.given(request, "cursor")
     trail = inputs.all_given(request, "back")
