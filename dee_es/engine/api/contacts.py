@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -11,7 +11,6 @@ from typing import Final, Literal, get_args
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, Level
-from dee_es.core.ids import contact_stream
 from dee_es.core.values import check_count, check_flag, check_id, check_one_of, check_text
 from dee_es.core.views import RunFilter
 from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
@@ -52,7 +51,7 @@ class ContactsApi(ApiBase):
         """
         reach, scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
-        named = self._contacts.listed_as(who, email, phone)
+        named = self._identities.listed_as(who, email, phone)
         meta = self._meta("suppress", command_id, actor, reason)
         unread: list[DeeError] = []
         known = frozenset[str]() if contact_id is None else self._known_as(who, unread)
@@ -68,7 +67,7 @@ class ContactsApi(ApiBase):
             [row.run_id for row in rows], lambda _, error: unread.append(error)
         )
         people = [run.state.contact for run in runs.values()]
-        return self._contacts.listed_for(contact_id, people)
+        return self._identities.listed_for(contact_id, people)
 
     def unsuppress(
         self,
@@ -87,9 +86,10 @@ class ContactsApi(ApiBase):
         with the same address, in whichever spelling; False if there is none. What is on the list in
         another's name stays there."""
         reach, scope = _scope(level, channel, plan_id)
-        known = self._known_by(contact_id, email, phone)
+        who = _checked_who(contact_id, email, phone)
+        known = self._identities.ids_for_address(email, phone) if who is None else (who,)
         meta = self._meta("unsuppress", command_id, actor, reason)
-        lifted = [self._contacts.unsuppress(who, reach, scope, meta) for who in known]
+        lifted = [self._contacts.unsuppress(each, reach, scope, meta) for each in known]
         return any(lifted)
 
     def import_suppressions(
@@ -148,18 +148,19 @@ class ContactsApi(ApiBase):
         usable = []
         for number, entry in batch:
             try:
-                given = checked_entry(entry, base)
-                usable.append((given, self._ids_of(given.contact_id, given.email, given.phone)))
+                usable.append(checked_entry(entry, base))
             except InvalidInput as error:
                 result.errors += 1
                 if on_error is not None:
                     on_error(number, error)
-        known = self._known([ids[1] for _, ids in usable if len(ids) > 1])
-        return [self._listing(given, _of_these(ids, known)) for given, ids in usable]
+        ids = self._identification.ids(
+            [(given.contact_id, given.email, given.phone) for given in usable]
+        )
+        return [self._listing(given, who) for given, who in zip(usable, ids, strict=True)]
 
     def _listing(self, given: SuppressionEntry, who: str) -> Listing:
         """An entry that was checked, with what the list is to know it by."""
-        subjects = self._contacts.listed_as(who, given.email, given.phone)
+        subjects = self._identities.listed_as(who, given.email, given.phone)
         return Listing(who, subjects, checked_level(given.level), given.scope or "", given.reason)
 
     def grant_consent(
@@ -246,45 +247,9 @@ class ContactsApi(ApiBase):
         return self._identified(None, email, phone)
 
     def _identified(self, contact_id: str | None, email: str | None, phone: str | None) -> str:
-        ids = self._ids_of(contact_id, email, phone)
-        return _of_these(ids, self._known(ids[1:]))
-
-    def _ids_of(
-        self, contact_id: str | None, email: str | None, phone: str | None
-    ) -> tuple[str, ...]:
-        """The id meant, and then the former one, if there is one: numbers with a zero in brackets
-        were told apart once, and whoever is known by one goes on under that id."""
-        if contact_id is None and email is None and phone is not None:
-            _checked_who(contact_id, email, phone)
-            return self._contacts.ids_for_number(phone)
-        return self._known_by(contact_id, email, phone)[:1]
-
-    def _known(self, contact_ids: Sequence[str]) -> Set[str]:
-        """Those contacts of whom the log has anything."""
-        if not contact_ids:
-            return frozenset()
-        streams = {contact_stream(each): each for each in contact_ids}
-        found = self._parts.store.situation(list(streams), list(contact_ids))
-        known = {streams[stream] for stream in found.heads} | found.keys.keys()
-        if not self._parts.keys.encrypts:
-            # Then whoever was enrolled has no key, and runs alone tell of it.
-            known |= {each for each in set(contact_ids) - known if self._has_runs(each)}
-        return known
-
-    def _has_runs(self, contact_id: str) -> bool:
-        return bool(self._queries.rows(RunFilter(contact_id=contact_id), limit=1))
-
-    def _known_by(
-        self, contact_id: str | None, email: str | None, phone: str | None
-    ) -> tuple[str, ...]:
-        """The id meant; for an address without one, also those of its other spellings."""
-        who = _checked_who(contact_id, email, phone)
-        return self._contacts.ids_for_address(email, phone) if who is None else (who,)
-
-
-def _of_these(ids: Sequence[str], known: Set[str]) -> str:
-    """The former id if its contact is known, else the first."""
-    return ids[-1] if ids[-1] in known else ids[0]
+        given = _checked_who(contact_id, email, phone)
+        (who,) = self._identification.ids([(given, email, phone)])
+        return who
 
 
 def checked_entry(entry: object, base: SuppressionEntry) -> SuppressionEntry:

@@ -22,7 +22,8 @@ from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.ids import contact_stream
 from dee_es.core.runs.channel_events import ends_runs, meaning
 from dee_es.core.views import RunFilter, RunRow, RunStatus
-from dee_es.engine.contacts.suppression import Contacts, listed_by
+from dee_es.engine.contacts.identity import Identities
+from dee_es.engine.contacts.index import listed_by
 from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.log.settling import ATTEMPTS, reused
 from dee_es.engine.queries import Queries
@@ -97,10 +98,12 @@ class _Working(Struct):
 class ChannelEvents:
     """Takes channel events into the log."""
 
-    def __init__(self, runs: Runs, queries: Queries, contacts: Contacts, keys: KeyStore) -> None:
+    def __init__(
+        self, runs: Runs, queries: Queries, identities: Identities, keys: KeyStore
+    ) -> None:
         self._runs = runs
         self._queries = queries
-        self._contacts = contacts
+        self._identities = identities
         self._keys = keys
         self._store = runs.store
 
@@ -367,7 +370,7 @@ class ChannelEvents:
     def _subjects(self, contact_id: str, working: _Working) -> tuple[str, ...]:
         """All that the contact was ever enrolled by."""
         people = [working.runs[row.run_id].state.contact for row in working.rows[contact_id]]
-        return tuple(sorted(self._contacts.listed_for(contact_id, people)))
+        return tuple(sorted(self._identities.listed_for(contact_id, people)))
 
 
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:
