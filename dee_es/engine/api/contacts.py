@@ -6,8 +6,9 @@ from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
+from dee_es.core.channels import CHANNELS, ChannelName
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, Level
@@ -21,7 +22,6 @@ from dee_es.errors import DeeError, InvalidInput
 
 MAX_BATCH: Final = 10_000
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
-_CHANNELS: Final = ("email", "voice")
 
 
 class ContactsApi(ApiBase):
@@ -34,7 +34,7 @@ class ContactsApi(ApiBase):
         email: str | None = None,
         phone: str | None = None,
         level: Level = "global",
-        channel: Literal["email", "voice"] | None = None,
+        channel: ChannelName | None = None,
         plan_id: str | None = None,
         reason: str | None = None,
         actor: str | None = None,
@@ -76,7 +76,7 @@ class ContactsApi(ApiBase):
         email: str | None = None,
         phone: str | None = None,
         level: Level = "global",
-        channel: Literal["email", "voice"] | None = None,
+        channel: ChannelName | None = None,
         plan_id: str | None = None,
         reason: str | None = None,
         actor: str | None = None,
@@ -166,7 +166,7 @@ class ContactsApi(ApiBase):
     def grant_consent(
         self,
         contact_id: str,
-        channel: Literal["email", "voice"],
+        channel: ChannelName,
         *,
         purpose: str | None = None,
         expires_at: datetime | None = None,
@@ -184,14 +184,14 @@ class ContactsApi(ApiBase):
             expires = self._parts.scale.tick_from(require_utc("expires_at", expires_at))
         told = None if source is None else check_text("source", source, blank=False)
         who = check_id("contact_id", contact_id)
-        agreed = check_one_of("channel", channel, _CHANNELS)
+        agreed = check_one_of("channel", channel, CHANNELS)
         event = ConsentGranted(who, agreed, _purpose(purpose), expires, told)
         return self._contacts.grant(event, self._meta("consent", command_id, actor, reason))
 
     def revoke_consent(
         self,
         contact_id: str,
-        channel: Literal["email", "voice"],
+        channel: ChannelName,
         *,
         purpose: str | None = None,
         actor: str | None = None,
@@ -202,7 +202,7 @@ class ContactsApi(ApiBase):
         one, all that it gave for the channel, for whatever purpose.
         """
         who = check_id("contact_id", contact_id)
-        agreed = check_one_of("channel", channel, _CHANNELS)
+        agreed = check_one_of("channel", channel, CHANNELS)
         given = None if purpose is None else _purpose(purpose)
         meta = self._meta("consent", command_id, actor, reason)
         return self._contacts.revoke(who, agreed, given, meta)
@@ -286,7 +286,7 @@ def _scope(given: object, channel: str | None, plan_id: str | None) -> tuple[Lev
     if level != "plan" and plan_id is not None:
         raise InvalidInput("plan_id", "is given at the plan level, else left out")
     if level == "channel":
-        return level, check_one_of("channel", channel, _CHANNELS)
+        return level, check_one_of("channel", channel, CHANNELS)
     return level, check_id("plan_id", plan_id) if level == "plan" else ""
 
 
@@ -299,8 +299,9 @@ def _reach(level: Level, scope: str) -> str:
     """The channel or plan that an entry of this level is for; raises `InvalidInput`."""
     if level == "plan":
         return check_id("scope", scope)
-    if level == "channel" and scope not in ("email", "voice"):
-        raise InvalidInput("scope", "must be 'email' or 'voice' at the channel level")
+    if level == "channel" and scope not in CHANNELS:
+        known = " or ".join(map(repr, CHANNELS))
+        raise InvalidInput("scope", f"must be {known} at the channel level")
     if level != "channel" and scope:
         raise InvalidInput("scope", f"is for the levels channel and plan, not for {level}")
     return check_text("scope", scope)
