@@ -9,7 +9,7 @@ they were given; if one of them is refused by the store, so are those that were 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -31,8 +31,6 @@ from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, RunNotFound, StoreUnavailable
 from dee_es.ports import Committed, Conflict, KeyStore, StreamAppend, Suppression, Unit
-
-_PAGE: Final = 500
 
 Meta = Callable[[], e.Meta]
 Outcome = Literal["accepted", "known"] | DeeError
@@ -245,7 +243,7 @@ class ChannelEvents:
         suppressing = {who for who, event in events if suppression(event.type, event.kind)}
         asking = {who for who, event in events if event.run_id is None}
         for who in sorted(asking | suppressing):
-            working.rows[who] = self._rows(who)
+            working.rows[who] = self._queries.all_rows(RunFilter(contact_id=who))
         runs = [
             row.run_id
             for who, rows in working.rows.items()
@@ -266,19 +264,6 @@ class ChannelEvents:
             working.streams[who] = _Stream(len(rows), last, state)
         detailed = sorted({who for who, event in events if event.data})
         working.keys = self._store.contact_keys(detailed)
-
-    def _rows(self, contact_id: str) -> list[RunRow]:
-        """The contact's runs as the run list shows them."""
-        found: list[RunRow] = []
-        before = None
-        while True:
-            page = self._queries.rows(
-                RunFilter(contact_id=contact_id), limit=_PAGE, before_ordinal=before
-            )
-            found += page
-            if len(page) < _PAGE:
-                return found
-            before = page[-1].ordinal
 
     def _take(
         self, event: Received, contact_id: str, working: _Working, meta: e.Meta
