@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from dee_es.client.outputs import deliver, here
 from dee_es.client.reading import read, read_all
 from dee_es.client.transport import Transport, part
+from dee_es.core.channels import ChannelName
 from dee_es.core.events import Level
 from dee_es.engine.api.base import checked_reason
 from dee_es.engine.insights import ContactAt
@@ -16,8 +17,6 @@ from dee_es.engine.models import LogEntry
 from dee_es.engine.past.explain import Explanation
 from dee_es.engine.retention.certificate import file_name
 from dee_es.engine.retention.erasure import Erased
-
-Channel = Literal["email", "voice"]
 
 
 class ContactsClient:
@@ -41,7 +40,7 @@ class ContactsClient:
         email: str | None = None,
         phone: str | None = None,
         level: Level = "global",
-        channel: Channel | None = None,
+        channel: ChannelName | None = None,
         plan_id: str | None = None,
         reason: str | None = None,
         command_id: str | None = None,
@@ -57,7 +56,7 @@ class ContactsClient:
         email: str | None = None,
         phone: str | None = None,
         level: Level = "global",
-        channel: Channel | None = None,
+        channel: ChannelName | None = None,
         plan_id: str | None = None,
         reason: str | None = None,
         command_id: str | None = None,
@@ -69,7 +68,7 @@ class ContactsClient:
     def grant_consent(
         self,
         contact_id: str,
-        channel: Channel,
+        channel: ChannelName,
         *,
         purpose: str | None = None,
         expires_at: datetime | None = None,
@@ -91,7 +90,7 @@ class ContactsClient:
     def revoke_consent(
         self,
         contact_id: str,
-        channel: Channel,
+        channel: ChannelName,
         *,
         purpose: str | None = None,
         reason: str | None = None,

@@ -7,8 +7,8 @@ from typing import Any
 
 from dee_es.client.reading import read
 from dee_es.client.transport import Transport, part
+from dee_es.core.runs.channel_events import EVENT_TYPES
 from dee_es.core.values import check_map, check_value
-from dee_es.engine.contacts.channel_events import EVENT_TYPES
 from dee_es.engine.past.debugger import DebugStep, WhatIf
 from dee_es.engine.past.time_travel import RunAt, RunContext
 from dee_es.errors import InvalidInput

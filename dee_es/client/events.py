@@ -10,8 +10,8 @@ from typing import Any, Final
 from dee_es.client.bulk import own_key
 from dee_es.client.transport import Transport, key_given, problem_error
 from dee_es.core.clock import require_utc
+from dee_es.core.runs.channel_events import EVENT_TYPES
 from dee_es.core.values import check_count, check_id, check_map
-from dee_es.engine.contacts.channel_events import EVENT_TYPES
 from dee_es.engine.models import ChannelEvent, IngestResult, OnEntryError, OnIngest
 from dee_es.errors import DeeError, InvalidInput
 

@@ -17,7 +17,7 @@ from dee_es.core.ids import contact_stream
 from dee_es.core.projection import Build
 from dee_es.core.runs.run import RunState, fold
 from dee_es.core.views import ContactEntryRow
-from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.contacts.identity import Identities
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import Answer, ExecutionRun
@@ -93,7 +93,7 @@ class Insights:
     journal: Journal
     projector: Projector
     definitions: Definitions
-    contacts: Contacts
+    identities: Identities
     scale: TimeScale
     contact_history: AnyProjection
     step_funnel: AnyProjection
@@ -144,10 +144,10 @@ class Insights:
         contact's own."""
         subjects, others = set[str](), set[str]()
         for email, phone in addresses:
-            subjects.update(self.contacts.subjects(contact_id, email, phone)[1:])
+            subjects.update(self.identities.subjects(contact_id, email, phone)[1:])
             for own in ((email, None), (None, phone)):
                 if any(own):
-                    others.update(self.contacts.ids_for_address(*own))
+                    others.update(self.identities.ids_for_address(*own))
         others.update(each.contact_id for each in self.store.suppressions(sorted(subjects)))
         streams = [contact_stream(other) for other in sorted(others - {contact_id})]
         for rows in self.store.read_streams(streams).values():

@@ -107,10 +107,12 @@ class Queries:
         """Every row that matches; for filters that match few, such as one contact."""
         found: list[RunRow] = []
         before = None
-        while page := self.rows(chosen, limit=_PAGE, before_ordinal=before):
-            found.extend(page)
+        while True:
+            page = self.rows(chosen, limit=_PAGE, before_ordinal=before)
+            found += page
+            if len(page) < _PAGE:
+                return found
             before = page[-1].ordinal
-        return found
 
     def _rows(self, chosen: RunFilter, limit: int, offset: int, before: int | None) -> RunPageRows:
         return self._level(

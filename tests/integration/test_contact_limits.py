@@ -156,7 +156,7 @@ def test_what_was_counted_by_the_spelling_replays_as_it_was(
 ) -> None:
     engine.publish_policy({"limits": {"perDay": {"domain": 1, "contact": 1}}})
     with monkeypatch.context() as before:
-        before.setattr("dee_es.engine.contacts.suppression.mailbox_counted", fold_email)
+        before.setattr("dee_es.engine.contacts.identity.mailbox_counted", fold_email)
         for number, email in enumerate(SPELT):
             engine.execute(outreach(), Contact(id=f"c{number}", email=email, firstName="Ada"))
         engine.tick()

@@ -249,8 +249,8 @@ def test_who_was_listed_and_known_by_a_zero_in_brackets_before_still_is(
     with monkeypatch.context() as before:
         # How numbers were taken in once: all of their digits, and nothing else.
         old = lambda phone: (phone_as_written(phone),)  # noqa: E731
-        before.setattr("dee_es.engine.contacts.suppression.phone_spellings", old)
-        before.setattr("dee_es.engine.contacts.suppression.fold_phone", phone_as_written)
+        before.setattr("dee_es.engine.contacts.identity.phone_spellings", old)
+        before.setattr("dee_es.engine.contacts.identity.fold_phone", phone_as_written)
         engine.suppress(phone=number)
         known = engine.contact_id_for(phone=number)
         assert known != engine.contact_id_for(phone="+49301234")
@@ -274,7 +274,7 @@ def test_who_has_only_runs_under_a_zero_in_brackets_keeps_that_id(
     with Engine(config, channels=channels) as engine:
         publish_basics(engine)
         with monkeypatch.context() as before:
-            before.setattr("dee_es.engine.contacts.suppression.fold_phone", phone_as_written)
+            before.setattr("dee_es.engine.contacts.identity.fold_phone", phone_as_written)
             known = engine.contact_id_for(phone=number)
             engine.execute(outreach(), Contact(id=known, phone=number, firstName="Jane"))
         assert engine.contact_id_for(phone=number) == known
@@ -290,7 +290,7 @@ def test_a_list_from_before_numbers_had_spellings_adds_nothing(
     entries = [SuppressionEntry(phone=each) for each in ("+15550100", "+49 30 1234", "030 1234")]
     with monkeypatch.context() as before:
         old = lambda phone: (phone_as_written(phone),)  # noqa: E731
-        before.setattr("dee_es.engine.contacts.suppression.phone_spellings", old)
+        before.setattr("dee_es.engine.contacts.identity.phone_spellings", old)
         engine.import_suppressions(entries, level="global")
     before_it = position(engine)
     again = engine.import_suppressions(entries, level="global")

@@ -9,11 +9,11 @@ import pytest
 
 from dee_es.adapters.keys.cipher import Digests
 from dee_es.core.contact import mailbox_counted, normalize_phone
-from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.contacts.identity import Identities
 
 digest = Digests(b"a secret of this test").of
-unused: Any = None
-contacts = Contacts(unused, unused, SimpleNamespace(digest=digest), unused, unused)
+keys: Any = SimpleNamespace(digest=digest)
+identities = Identities(keys)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ contacts = Contacts(unused, unused, SimpleNamespace(digest=digest), unused, unus
     "phone", [None, "5550100", "+49 (0)30 1234", "0049301234", "+1 (055) 50100", "+39 06 123456"]
 )
 def test_sends_are_counted_once_for_each_address(email: str | None, phone: str | None) -> None:
-    known = contacts.known_as("c1", email, phone)
-    assert known.subjects == contacts.subjects("c1", email, phone)
+    known = identities.known_as("c1", email, phone)
+    assert known.subjects == identities.subjects("c1", email, phone)
     counted = []
     if email:
         counted.append(f"email:{digest('email', mailbox_counted(email))[:32]}")

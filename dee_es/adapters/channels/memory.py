@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+from dee_es.core.channels import CHANNELS
 from dee_es.core.messages.message import message_id
 from dee_es.ports import Action, ChannelResult, SendContext
 
@@ -25,7 +26,7 @@ class MemoryChannel:
         self,
         answers: Answer | Iterable[ChannelResult] = (),
         *,
-        kinds: Iterable[str] = ("email", "voice"),
+        kinds: Iterable[str] = CHANNELS,
     ) -> None:
         self.kinds = frozenset(kinds)
         self.sent: list[tuple[Action, SendContext]] = []

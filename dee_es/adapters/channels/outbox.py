@@ -21,6 +21,7 @@ from typing import Final, Literal
 import msgspec
 
 from dee_es.adapters.channels.mime import build_mail
+from dee_es.core.channels import CHANNELS
 from dee_es.core.messages.message import message_id
 from dee_es.errors import InvalidInput
 from dee_es.ports import Action, ChannelResult, SendContext, Sent
@@ -45,7 +46,7 @@ class OutboxChannel:
     """
 
     name = "outbox"
-    kinds = frozenset({"email", "voice"})
+    kinds = frozenset(CHANNELS)
 
     def __init__(self, folder: str | os.PathLike[str], *, fsync: bool = False) -> None:
         self._folder = Path(folder)

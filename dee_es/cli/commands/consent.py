@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -11,9 +11,9 @@ from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.times import Moment, moment_option
+from dee_es.core.channels import CHANNELS, ChannelName
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Channel = Literal["email", "voice"]
 
 
 @click.group()
@@ -30,7 +30,7 @@ def _about(command: _Command) -> _Command:
         json_option,
         click.option("--reason", metavar="TEXT", help="Why, for the log; kept readable."),
         click.option("--purpose", metavar="NAME", help="For this purpose.  [default: for any]"),
-        click.argument("channel", metavar="CHANNEL", type=click.Choice(["email", "voice"])),
+        click.argument("channel", metavar="CHANNEL", type=click.Choice(CHANNELS)),
         click.argument("contact_id", metavar="CONTACT"),
     ):
         command = option(command)
@@ -50,7 +50,7 @@ def _about(command: _Command) -> _Command:
 def grant(
     session: Session,
     contact_id: str,
-    channel: _Channel,
+    channel: ChannelName,
     purpose: str | None,
     expires: Moment | None,
     source: str | None,
@@ -80,7 +80,7 @@ def grant(
 def revoke(
     session: Session,
     contact_id: str,
-    channel: _Channel,
+    channel: ChannelName,
     purpose: str | None,
     reason: str | None,
     as_json: bool,

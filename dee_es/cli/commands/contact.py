@@ -12,9 +12,9 @@ from dee_es.cli.lazy import Lazy, LazyGroup
 from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
+from dee_es.core.channels import CHANNELS, ChannelName
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Channel = Literal["email", "voice"]
 _Level = Literal["global", "channel", "plan", "regulatory"]
 
 _COMMANDS: Final = {
@@ -39,7 +39,7 @@ class _Whom:
     email: str | None
     phone: str | None
     level: _Level
-    channel: _Channel | None
+    channel: ChannelName | None
     plan_id: str | None
 
 
@@ -51,7 +51,7 @@ def _whom_options(command: _Command) -> _Command:
         click.option("--plan", "plan_id", metavar="ID", help="For this plan only."),
         click.option(
             "--channel",
-            type=click.Choice(["email", "voice"]),
+            type=click.Choice(CHANNELS),
             help="For this channel only.  [default: for all]",
         ),
         click.option(
@@ -73,7 +73,7 @@ def _whom(
     email: str | None,
     phone: str | None,
     level: _Level | None,
-    channel: _Channel | None,
+    channel: ChannelName | None,
     plan_id: str | None,
 ) -> _Whom:
     """The options taken together; those that do not go together are a usage error."""
@@ -92,7 +92,7 @@ def _whom(
 
 
 def _reach(
-    level: _Level | None, channel: _Channel | None, plan_id: str | None, **whom: str | None
+    level: _Level | None, channel: ChannelName | None, plan_id: str | None, **whom: str | None
 ) -> tuple[_Level, str]:
     """Level and scope of a list's entries that have none of their own."""
     if any(whom.values()):

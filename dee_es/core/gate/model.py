@@ -21,9 +21,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from dee_es.core.channels import ChannelName
 from dee_es.core.gate.slots import day_number
 from dee_es.core.gate.snapshot import Effect
-from dee_es.core.steps.base import ChannelName, Id, Line, PlanPart, refusal
+from dee_es.core.steps.base import Id, Line, PlanPart, refusal
 from dee_es.core.values import MAX_SAFE_INTEGER
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

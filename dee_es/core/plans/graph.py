@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dee_es.core.channels import ChannelName
 from dee_es.core.conditions.condition import Condition, parse
-from dee_es.core.steps import Branch, ChannelName, End, SendEmail, SendVoice, Step
+from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Step
 
 Successors = Mapping[str, Sequence[str]]
 """The steps that each step may lead to, for every step of a plan."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from dee_es.core import events as e
 from dee_es.core.ids import idempotency_key
 from dee_es.core.runs import rules, send_keys
-from dee_es.core.runs.channel_events import call_outcome
+from dee_es.core.runs.channel_events import UNDELIVERABLE, call_outcome, counts, ends_runs
 from dee_es.core.runs.resend_state import (
     drop_resend,
     end_resend,
@@ -333,15 +333,14 @@ def told(state: RunState, type_: str, step_id: str | None, kind: str | None) -> 
 
 
 def _remember(run: RunState, type_: str, step_id: str | None, kind: str | None) -> None:
-    if type_ == "email.replied" and kind == "auto":
-        return  # a machine's reply is no reply
+    if not counts(type_, kind):
+        return
     run.seen = run.seen | {(type_, step_id or "")}
-    if type_ in ("email.unsubscribed", "email.complained"):
-        run.unsubscribed = True
-        return
-    if type_ == "email.bounced" and kind == "hard":
+    cause = ends_runs(type_, kind)
+    if cause == UNDELIVERABLE:
         run.bounced = True
-        return
+    elif cause is not None:
+        run.unsubscribed = True
     outcome = call_outcome(type_, kind)
     if outcome is not None and step_id is not None:
         run.call_outcomes = {**run.call_outcomes, step_id: outcome}

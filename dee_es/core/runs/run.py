@@ -15,7 +15,7 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.gate.slots import tick_text
 from dee_es.core.messages.message import message_id
 from dee_es.core.runs.advance import Steps, advance
-from dee_es.core.runs.channel_events import call_outcome, ends_runs, meaning
+from dee_es.core.runs.channel_events import call_outcome, channel_of, ends_runs, meaning
 from dee_es.core.runs.fold import evolve, fold, told
 from dee_es.core.runs.reading import first_exit
 from dee_es.core.runs.resend import after_soft_bounce, resend_result
@@ -150,7 +150,7 @@ def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -
     data = command.detail.data if command.detail is not None else {}
     step_id = command.step_id or _last_step_of(state, command.type)
     # What is told of a call that was lost is no outcome of the one that came after it.
-    lost = command.type.startswith("call.") and _of_lost_call(state, data)
+    lost = channel_of(command.type) == "voice" and _of_lost_call(state, data)
     kind = None if lost else meaning(command.type, data)
     after = told(state, command.type, step_id, kind)
     holding = None if state.status.ended else first_exit(materials.plan.graph.exits, after)
@@ -196,10 +196,9 @@ def _of_lost_call(state: RunState, data: Mapping[str, Any]) -> bool:
     return placed or state.pending_message not in (None, named)
 
 
-def _last_step_of(state: RunState, kind: str) -> str | None:
+def _last_step_of(state: RunState, type_: str) -> str | None:
     # An event that names no step is about the last message sent through its channel.
-    channel = "email" if kind.startswith("email.") else "voice"
-    return dict(state.last_sent).get(channel)
+    return dict(state.last_sent).get(channel_of(type_))
 
 
 def _pause(materials: c.Materials, state: RunState, command: c.Pause) -> Steps:

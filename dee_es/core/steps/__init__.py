@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from dee_es.core.steps.base import ChannelName, StepBase
+from dee_es.core.steps.base import StepBase
 from dee_es.core.steps.branch import Arm, Branch
 from dee_es.core.steps.email import SendEmail, Tracking
 from dee_es.core.steps.end import End
@@ -17,7 +17,6 @@ __all__ = [
     "STEP_TYPES",
     "Arm",
     "Branch",
-    "ChannelName",
     "Duration",
     "End",
     "SendEmail",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from dee_es.core.channels import ChannelName
 from dee_es.core.values import check_id, check_text
 from dee_es.errors import InvalidInput
-
-ChannelName = Literal["email", "voice"]
 
 
 def refusal(problem: str, remedy: str) -> PydanticCustomError:

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dee_es.core.steps.base import ChannelName, Id, Line, PlanPart, StepBase
+from dee_es.core.channels import ChannelName
+from dee_es.core.steps.base import Id, Line, PlanPart, StepBase
 
 
 class Tracking(PlanPart):

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from dee_es.core.steps.base import ChannelName, Id, Line, StepBase
+from dee_es.core.channels import ChannelName
+from dee_es.core.steps.base import Id, Line, StepBase
 from dee_es.core.values import MAX_SAFE_INTEGER
 
 

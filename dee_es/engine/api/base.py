@@ -22,7 +22,8 @@ from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.calls import Calls
 from dee_es.engine.contacts.channel_events import ChannelEvents
-from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.contacts.identity import Identification, Identities
+from dee_es.engine.contacts.streams import ContactStreams
 from dee_es.engine.contacts.suppression_import import SuppressionImport
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.enrolling.enroll import Enrollment
@@ -147,13 +148,17 @@ class ApiBase:
             store, parts.views, journal, self._projector, parts.run_list, parts.scale
         )
         self._preview = Preview(self._definitions, self._runs, self._queries)
-        self._contacts = Contacts(store, journal, parts.keys, committer, self.clock)
+        self._identities = Identities(parts.keys)
+        self._identification = Identification(self._identities, parts.keys, store, self._queries)
+        self._contacts = ContactStreams(store, journal, committer, self.clock)
         self._suppression_import = SuppressionImport(
             store, journal, self._contacts, committer, self.clock
         )
-        self._enrollment = Enrollment(self._runs, self._contacts, parts.keys)
+        self._enrollment = Enrollment(self._runs, self._identities, self._contacts, parts.keys)
         self._lifecycle = Lifecycle(self._runs, self._queries)
-        self._channel_events = ChannelEvents(self._runs, self._queries, self._contacts, parts.keys)
+        self._channel_events = ChannelEvents(
+            self._runs, self._queries, self._identities, parts.keys
+        )
         self.calls = Calls(store, parts.keys)
         """Calls that callers may repeat under keys of their own."""
         self.keys = Keys(store, journal, parts.keys, parts.key_care, parts.wall)
@@ -175,6 +180,7 @@ class ApiBase:
         self._erasure = Erasure(
             self._runs,
             self._queries,
+            self._identities,
             self._contacts,
             parts.keys,
             self._holds,
@@ -190,7 +196,7 @@ class ApiBase:
         self._dispatcher = Dispatcher(
             self._runs, parts.channels, leases, parts.max_concurrent_sends, parts.links
         )
-        gatekeeper = Gatekeeper(parts.store, self._contacts, self._definitions, parts.zones)
+        gatekeeper = Gatekeeper(parts.store, self._identities, self._definitions, parts.zones)
         passes = Passes(self._runs, gatekeeper, self._dispatcher, leases, parts.max_runs_per_tick)
         self._scheduler = Scheduler(parts.store, passes, self._dispatcher, self.clock, leases)
 
@@ -206,7 +212,7 @@ class ApiBase:
             journal,
             self._projector,
             self._definitions,
-            self._contacts,
+            self._identities,
             parts.scale,
             parts.contact_history,
             parts.step_funnel,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
+from dee_es.core.channels import CHANNELS, ChannelName
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, Level
-from dee_es.core.ids import contact_stream
 from dee_es.core.values import check_count, check_flag, check_id, check_one_of, check_text
 from dee_es.core.views import RunFilter
 from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
@@ -22,7 +22,6 @@ from dee_es.errors import DeeError, InvalidInput
 
 MAX_BATCH: Final = 10_000
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
-_CHANNELS: Final = ("email", "voice")
 
 
 class ContactsApi(ApiBase):
@@ -35,7 +34,7 @@ class ContactsApi(ApiBase):
         email: str | None = None,
         phone: str | None = None,
         level: Level = "global",
-        channel: Literal["email", "voice"] | None = None,
+        channel: ChannelName | None = None,
         plan_id: str | None = None,
         reason: str | None = None,
         actor: str | None = None,
@@ -52,7 +51,7 @@ class ContactsApi(ApiBase):
         """
         reach, scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
-        named = self._contacts.listed_as(who, email, phone)
+        named = self._identities.listed_as(who, email, phone)
         meta = self._meta("suppress", command_id, actor, reason)
         unread: list[DeeError] = []
         known = frozenset[str]() if contact_id is None else self._known_as(who, unread)
@@ -68,7 +67,7 @@ class ContactsApi(ApiBase):
             [row.run_id for row in rows], lambda _, error: unread.append(error)
         )
         people = [run.state.contact for run in runs.values()]
-        return self._contacts.listed_for(contact_id, people)
+        return self._identities.listed_for(contact_id, people)
 
     def unsuppress(
         self,
@@ -77,7 +76,7 @@ class ContactsApi(ApiBase):
         email: str | None = None,
         phone: str | None = None,
         level: Level = "global",
-        channel: Literal["email", "voice"] | None = None,
+        channel: ChannelName | None = None,
         plan_id: str | None = None,
         reason: str | None = None,
         actor: str | None = None,
@@ -87,9 +86,10 @@ class ContactsApi(ApiBase):
         with the same address, in whichever spelling; False if there is none. What is on the list in
         another's name stays there."""
         reach, scope = _scope(level, channel, plan_id)
-        known = self._known_by(contact_id, email, phone)
+        who = _checked_who(contact_id, email, phone)
+        known = self._identities.ids_for_address(email, phone) if who is None else (who,)
         meta = self._meta("unsuppress", command_id, actor, reason)
-        lifted = [self._contacts.unsuppress(who, reach, scope, meta) for who in known]
+        lifted = [self._contacts.unsuppress(each, reach, scope, meta) for each in known]
         return any(lifted)
 
     def import_suppressions(
@@ -148,24 +148,25 @@ class ContactsApi(ApiBase):
         usable = []
         for number, entry in batch:
             try:
-                given = checked_entry(entry, base)
-                usable.append((given, self._ids_of(given.contact_id, given.email, given.phone)))
+                usable.append(checked_entry(entry, base))
             except InvalidInput as error:
                 result.errors += 1
                 if on_error is not None:
                     on_error(number, error)
-        known = self._known([ids[1] for _, ids in usable if len(ids) > 1])
-        return [self._listing(given, _of_these(ids, known)) for given, ids in usable]
+        ids = self._identification.ids(
+            [(given.contact_id, given.email, given.phone) for given in usable]
+        )
+        return [self._listing(given, who) for given, who in zip(usable, ids, strict=True)]
 
     def _listing(self, given: SuppressionEntry, who: str) -> Listing:
         """An entry that was checked, with what the list is to know it by."""
-        subjects = self._contacts.listed_as(who, given.email, given.phone)
+        subjects = self._identities.listed_as(who, given.email, given.phone)
         return Listing(who, subjects, checked_level(given.level), given.scope or "", given.reason)
 
     def grant_consent(
         self,
         contact_id: str,
-        channel: Literal["email", "voice"],
+        channel: ChannelName,
         *,
         purpose: str | None = None,
         expires_at: datetime | None = None,
@@ -183,14 +184,14 @@ class ContactsApi(ApiBase):
             expires = self._parts.scale.tick_from(require_utc("expires_at", expires_at))
         told = None if source is None else check_text("source", source, blank=False)
         who = check_id("contact_id", contact_id)
-        agreed = check_one_of("channel", channel, _CHANNELS)
+        agreed = check_one_of("channel", channel, CHANNELS)
         event = ConsentGranted(who, agreed, _purpose(purpose), expires, told)
         return self._contacts.grant(event, self._meta("consent", command_id, actor, reason))
 
     def revoke_consent(
         self,
         contact_id: str,
-        channel: Literal["email", "voice"],
+        channel: ChannelName,
         *,
         purpose: str | None = None,
         actor: str | None = None,
@@ -201,7 +202,7 @@ class ContactsApi(ApiBase):
         one, all that it gave for the channel, for whatever purpose.
         """
         who = check_id("contact_id", contact_id)
-        agreed = check_one_of("channel", channel, _CHANNELS)
+        agreed = check_one_of("channel", channel, CHANNELS)
         given = None if purpose is None else _purpose(purpose)
         meta = self._meta("consent", command_id, actor, reason)
         return self._contacts.revoke(who, agreed, given, meta)
@@ -246,45 +247,9 @@ class ContactsApi(ApiBase):
         return self._identified(None, email, phone)
 
     def _identified(self, contact_id: str | None, email: str | None, phone: str | None) -> str:
-        ids = self._ids_of(contact_id, email, phone)
-        return _of_these(ids, self._known(ids[1:]))
-
-    def _ids_of(
-        self, contact_id: str | None, email: str | None, phone: str | None
-    ) -> tuple[str, ...]:
-        """The id meant, and then the former one, if there is one: numbers with a zero in brackets
-        were told apart once, and whoever is known by one goes on under that id."""
-        if contact_id is None and email is None and phone is not None:
-            _checked_who(contact_id, email, phone)
-            return self._contacts.ids_for_number(phone)
-        return self._known_by(contact_id, email, phone)[:1]
-
-    def _known(self, contact_ids: Sequence[str]) -> Set[str]:
-        """Those contacts of whom the log has anything."""
-        if not contact_ids:
-            return frozenset()
-        streams = {contact_stream(each): each for each in contact_ids}
-        found = self._parts.store.situation(list(streams), list(contact_ids))
-        known = {streams[stream] for stream in found.heads} | found.keys.keys()
-        if not self._parts.keys.encrypts:
-            # Then whoever was enrolled has no key, and runs alone tell of it.
-            known |= {each for each in set(contact_ids) - known if self._has_runs(each)}
-        return known
-
-    def _has_runs(self, contact_id: str) -> bool:
-        return bool(self._queries.rows(RunFilter(contact_id=contact_id), limit=1))
-
-    def _known_by(
-        self, contact_id: str | None, email: str | None, phone: str | None
-    ) -> tuple[str, ...]:
-        """The id meant; for an address without one, also those of its other spellings."""
-        who = _checked_who(contact_id, email, phone)
-        return self._contacts.ids_for_address(email, phone) if who is None else (who,)
-
-
-def _of_these(ids: Sequence[str], known: Set[str]) -> str:
-    """The former id if its contact is known, else the first."""
-    return ids[-1] if ids[-1] in known else ids[0]
+        given = _checked_who(contact_id, email, phone)
+        (who,) = self._identification.ids([(given, email, phone)])
+        return who
 
 
 def checked_entry(entry: object, base: SuppressionEntry) -> SuppressionEntry:
@@ -321,7 +286,7 @@ def _scope(given: object, channel: str | None, plan_id: str | None) -> tuple[Lev
     if level != "plan" and plan_id is not None:
         raise InvalidInput("plan_id", "is given at the plan level, else left out")
     if level == "channel":
-        return level, check_one_of("channel", channel, _CHANNELS)
+        return level, check_one_of("channel", channel, CHANNELS)
     return level, check_id("plan_id", plan_id) if level == "plan" else ""
 
 
@@ -334,8 +299,9 @@ def _reach(level: Level, scope: str) -> str:
     """The channel or plan that an entry of this level is for; raises `InvalidInput`."""
     if level == "plan":
         return check_id("scope", scope)
-    if level == "channel" and scope not in ("email", "voice"):
-        raise InvalidInput("scope", "must be 'email' or 'voice' at the channel level")
+    if level == "channel" and scope not in CHANNELS:
+        known = " or ".join(map(repr, CHANNELS))
+        raise InvalidInput("scope", f"must be {known} at the channel level")
     if level != "channel" and scope:
         raise InvalidInput("scope", f"is for the levels channel and plan, not for {level}")
     return check_text("scope", scope)

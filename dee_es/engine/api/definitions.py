@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
+from dee_es.core.channels import CHANNELS
 from dee_es.core.gate import check_policy, read_policy, required
 from dee_es.core.messages.message import check_header, check_mailbox, check_template
 from dee_es.core.messages.script import check_script
@@ -204,7 +205,7 @@ def checked_policy(definition: object, zones: ZoneSource) -> dict[str, Any]:
     """A policy in its stored form; raises `InvalidInput`, for a zone nobody knows too."""
     checked = check_policy(definition)
     policy = read_policy(checked)
-    for channel in ("email", "voice"):
+    for channel in CHANNELS:
         zone = required(policy, channel).default_zone
         if zone is not None and zones(zone, 0, 1) is None:
             raise InvalidInput(

@@ -10,6 +10,7 @@ from dee_es.core.ids import contact_stream
 from dee_es.core.runs.run import fold
 from dee_es.core.values import check_id
 from dee_es.engine.api.base import ApiBase, checked_run_id
+from dee_es.engine.contacts.index import suppression_facts
 from dee_es.engine.log.missing import archived_runs
 from dee_es.engine.models import LogEntry, TimelineEntry
 from dee_es.engine.past.debugger import DebugSession
@@ -107,11 +108,11 @@ class HistoryApi(ApiBase):
 
     def _standing(self, contact_id: str, runs: Sequence[str]) -> list[str]:
         """The suppressions of a contact, by its id or by an address that one of these runs has."""
-        subjects = set(self._contacts.subjects(contact_id, None, None))
+        subjects = set(self._identities.subjects(contact_id, None, None))
         for run in self._runs.load_readable(runs, _left_out).values():
             person = run.state.contact
-            subjects.update(self._contacts.subjects(contact_id, person.email, person.phone))
-        (facts,) = self._contacts.suppressions([tuple(sorted(subjects))])
+            subjects.update(self._identities.subjects(contact_id, person.email, person.phone))
+        (facts,) = suppression_facts(self._parts.store, [tuple(sorted(subjects))])
         return list(dict.fromkeys(map(str, facts)))
 
     def debug(self, run_id: str) -> DebugSession:

@@ -9,7 +9,7 @@ they were given; if one of them is refused by the store, so are those that were 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -20,9 +20,10 @@ from dee_es.core import events as e
 from dee_es.core.contact_state import ContactState
 from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.ids import contact_stream
-from dee_es.core.runs.channel_events import ends_runs, meaning
+from dee_es.core.runs.channel_events import ends_runs, meaning, suppression
 from dee_es.core.views import RunFilter, RunRow, RunStatus
-from dee_es.engine.contacts.suppression import Contacts, listed_by
+from dee_es.engine.contacts.identity import Identities
+from dee_es.engine.contacts.index import listed_by
 from dee_es.engine.log.journal import checksum_of
 from dee_es.engine.log.settling import ATTEMPTS, reused
 from dee_es.engine.queries import Queries
@@ -30,26 +31,6 @@ from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, RunNotFound, StoreUnavailable
 from dee_es.ports import Committed, Conflict, KeyStore, StreamAppend, Suppression, Unit
-
-EVENT_TYPES: Final = frozenset(
-    {
-        "email.delivered",
-        "email.bounced",
-        "email.opened",
-        "email.clicked",
-        "email.replied",
-        "email.unsubscribed",
-        "email.complained",
-        "call.initiated",
-        "call.ringing",
-        "call.answered",
-        "call.voicemail",
-        "call.completed",
-        "call.failed",
-        "call.recorded",
-    }
-)
-_PAGE: Final = 500
 
 Meta = Callable[[], e.Meta]
 Outcome = Literal["accepted", "known"] | DeeError
@@ -60,13 +41,18 @@ class Received(Struct, frozen=True):
     """A channel event whose parts were checked. Without `run_id` it is for all runs of its contact
     that have not ended; without `contact_id` the contact is that of the run."""
 
-    kind: str
+    type: str
     contact_id: str | None
     run_id: str | None
     step_id: str | None
     data: dict[str, Any]
     occurred_tick: int
     event_id: str
+
+    @property
+    def kind(self) -> str | None:
+        """What its data mean, as it is recorded."""
+        return meaning(self.type, self.data)
 
 
 class _Stream(NamedTuple):
@@ -97,10 +83,12 @@ class _Working(Struct):
 class ChannelEvents:
     """Takes channel events into the log."""
 
-    def __init__(self, runs: Runs, queries: Queries, contacts: Contacts, keys: KeyStore) -> None:
+    def __init__(
+        self, runs: Runs, queries: Queries, identities: Identities, keys: KeyStore
+    ) -> None:
         self._runs = runs
         self._queries = queries
-        self._contacts = contacts
+        self._identities = identities
         self._keys = keys
         self._store = runs.store
 
@@ -132,7 +120,7 @@ class ChannelEvents:
                 continue
             if each.meta.command_id != command_id:
                 break
-            asked = (event.kind, event.run_id, event.step_id, meaning(event.kind, event.data))
+            asked = (event.type, event.run_id, event.step_id, event.kind)
             if (known.type, known.run_id, known.step_id, known.kind) != asked:
                 raise reused(each.meta)
             return True
@@ -252,10 +240,10 @@ class ChannelEvents:
 
     def _load(self, events: Collection[tuple[str, Received]], working: _Working) -> None:
         """Read all that the events are decided on, in few look-ups for them all."""
-        suppressing = {who for who, event in events if _suppression(event.kind, event.data)}
+        suppressing = {who for who, event in events if suppression(event.type, event.kind)}
         asking = {who for who, event in events if event.run_id is None}
         for who in sorted(asking | suppressing):
-            working.rows[who] = self._rows(who)
+            working.rows[who] = self._queries.all_rows(RunFilter(contact_id=who))
         runs = [
             row.run_id
             for who, rows in working.rows.items()
@@ -277,26 +265,13 @@ class ChannelEvents:
         detailed = sorted({who for who, event in events if event.data})
         working.keys = self._store.contact_keys(detailed)
 
-    def _rows(self, contact_id: str) -> list[RunRow]:
-        """The contact's runs as the run list shows them."""
-        found: list[RunRow] = []
-        before = None
-        while True:
-            page = self._queries.rows(
-                RunFilter(contact_id=contact_id), limit=_PAGE, before_ordinal=before
-            )
-            found += page
-            if len(page) < _PAGE:
-                return found
-            before = page[-1].ordinal
-
     def _take(
         self, event: Received, contact_id: str, working: _Working, meta: e.Meta
     ) -> tuple[Unit, list[LoadedRun]]:
         """The event's unit, and the runs after it; `working` is moved on."""
         detail = e.Detail(event.data) if event.data else None
         command = c.ReceiveEvent(
-            meta, event.kind, event.event_id, event.occurred_tick, event.step_id, detail
+            meta, event.type, event.event_id, event.occurred_tick, event.step_id, detail
         )
         # A step of the run that is named is none of the contact's other runs.
         elsewhere = replace(command, step_id=None) if event.run_id is not None else command
@@ -338,17 +313,17 @@ class ChannelEvents:
         before = working.streams.get(contact_id, _Stream(0, GENESIS, None))
         events: list[e.Event] = [
             e.ChannelEventReceived(
-                type=event.kind,
+                type=event.type,
                 contact_id=contact_id,
                 event_id=command.event_id,
                 occurred_tick=command.occurred_tick,
                 run_id=event.run_id,
                 step_id=command.step_id,
-                kind=meaning(event.kind, event.data),
+                kind=event.kind,
                 personal=command.detail,
             )
         ]
-        brought = _suppression(event.kind, event.data)
+        brought = suppression(event.type, event.kind)
         if brought is not None:
             assert before.state is not None, "whoever an event suppresses was folded"
             subjects = self._subjects(contact_id, working)
@@ -367,14 +342,14 @@ class ChannelEvents:
     def _subjects(self, contact_id: str, working: _Working) -> tuple[str, ...]:
         """All that the contact was ever enrolled by."""
         people = [working.runs[row.run_id].state.contact for row in working.rows[contact_id]]
-        return tuple(sorted(self._contacts.listed_for(contact_id, people)))
+        return tuple(sorted(self._identities.listed_for(contact_id, people)))
 
 
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:
     """The runs that the event is recorded in: the one it names, else all that have not ended. One
     that ends the contact's runs is recorded in them all, whichever it names."""
     named = event.run_id
-    if named is not None and ends_runs(event.kind, meaning(event.kind, event.data)) is None:
+    if named is not None and ends_runs(event.type, event.kind) is None:
         return [working.runs[named]]
     loaded = [working.runs.get(row.run_id) for row in working.rows[contact_id]]
     open_ones = [
@@ -383,14 +358,3 @@ def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[
         if run is not None and run.state.run_id != named and not run.state.status.ended
     ]
     return open_ones if named is None else [working.runs[named], *open_ones]
-
-
-def _suppression(kind: str, data: dict[str, Any]) -> tuple[e.Level, str] | None:
-    """The suppression that a channel event brings about by itself: level and scope."""
-    if kind == "email.unsubscribed":
-        return "global", ""
-    if kind == "email.complained":
-        return "regulatory", ""
-    if kind == "email.bounced" and data.get("kind", "hard") == "hard":
-        return "channel", "email"
-    return None

@@ -12,7 +12,8 @@ from dee_es.core import contact_state
 from dee_es.core import events as e
 from dee_es.core.contact_state import Listed
 from dee_es.core.ids import contact_stream
-from dee_es.engine.contacts.suppression import Contacts, on_the_list
+from dee_es.engine.contacts.index import on_the_list
+from dee_es.engine.contacts.streams import ContactStreams
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.log.settling import ATTEMPTS
@@ -43,7 +44,7 @@ class SuppressionImport:
         self,
         store: EventStore,
         journal: Journal,
-        contacts: Contacts,
+        contacts: ContactStreams,
         committer: Committer,
         clock: EngineClock,
     ) -> None:

@@ -23,7 +23,8 @@ from dee_es.core.gate import enrollment_block
 from dee_es.core.ids import run_id, slice_of
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.run import enroll, evolve, first_due
-from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.contacts.identity import Identities
+from dee_es.engine.contacts.index import suppression_facts
 from dee_es.engine.definitions import pinned_streams, pins_at
 from dee_es.engine.enrolling.parts import BETWEEN_LOOKS
 from dee_es.engine.models import Refusal
@@ -114,9 +115,9 @@ class Batch(Struct):
 class Admission:
     """Assesses contacts against the enrolment rule and the suppression list."""
 
-    def __init__(self, runs: Runs, contacts: Contacts, keys: KeyStore) -> None:
+    def __init__(self, runs: Runs, identities: Identities, keys: KeyStore) -> None:
         self._runs = runs
-        self._contacts = contacts
+        self._identities = identities
         self._keys = keys
         self._store = runs.store
 
@@ -139,11 +140,11 @@ class Admission:
         first = concerned.streams[: len(people)]
         standing = self._standing(order.plan.id, people, first, now.heads)
         subjects = [
-            self._contacts.subjects(person.id, person.email, person.phone)
+            self._identities.subjects(person.id, person.email, person.phone)
             for person in beside.each(people, BETWEEN_LOOKS)
         ]
         listed = now.end.suppression_epoch > 0
-        facts = self._contacts.suppressions(subjects) if listed else [()] * len(people)
+        facts = suppression_facts(self._store, subjects) if listed else [()] * len(people)
         channels = order.plan.graph.channels
         free: list[Admitted] = []
         refused: Refused = []

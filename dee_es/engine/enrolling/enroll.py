@@ -13,7 +13,8 @@ from dee_es.core.contact import Person
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.run import start_passed
 from dee_es.core.values import check_map
-from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.contacts.identity import Identities
+from dee_es.engine.contacts.streams import ContactStreams
 from dee_es.engine.definitions import EqualVersion, version_at
 from dee_es.engine.enrolling.admission import PAYLOAD, TWICE, Admission, Batch, Order, Refused
 from dee_es.engine.enrolling.parts import (
@@ -46,10 +47,12 @@ from dee_es.ports import Committed, Conflict, KeyStore, Situation, Unit
 class Enrollment:
     """Creates runs."""
 
-    def __init__(self, runs: Runs, contacts: Contacts, keys: KeyStore) -> None:
+    def __init__(
+        self, runs: Runs, identities: Identities, contacts: ContactStreams, keys: KeyStore
+    ) -> None:
         self._runs = runs
         self._contacts = contacts
-        self._admission = Admission(runs, contacts, keys)
+        self._admission = Admission(runs, identities, keys)
 
     # --- one contact ------------------------------------------------------------------------------
 

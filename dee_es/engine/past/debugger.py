@@ -18,10 +18,9 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.past.replay import MaterialsOf
 from dee_es.core.past.simulation import Simulation
 from dee_es.core.registry import REGISTRY
-from dee_es.core.runs.channel_events import check_data
+from dee_es.core.runs.channel_events import EVENT_TYPES, check_data
 from dee_es.core.runs.state import RunState
 from dee_es.core.values import check_value
-from dee_es.engine.contacts.channel_events import EVENT_TYPES
 from dee_es.engine.past.time_travel import RunAt, RunContext, context_of, shown_at, states
 from dee_es.errors import InvalidInput
 

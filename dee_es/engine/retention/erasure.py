@@ -21,7 +21,8 @@ from dee_es.core.evidence.signed_note import sign_note
 from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.auditing.signed_log import SignedLog
-from dee_es.engine.contacts.suppression import Contacts
+from dee_es.engine.contacts.identity import Identities
+from dee_es.engine.contacts.streams import ContactStreams
 from dee_es.engine.log.missing import archived_runs
 from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.queries import Queries
@@ -53,7 +54,8 @@ class Erasure:
         self,
         runs: Runs,
         queries: Queries,
-        contacts: Contacts,
+        identities: Identities,
+        contacts: ContactStreams,
         keys: KeyStore,
         holds: Holds,
         archiver: Archiver,
@@ -64,6 +66,7 @@ class Erasure:
     ) -> None:
         self._runs = runs
         self._queries = queries
+        self._identities = identities
         self._contacts = contacts
         self._keys = keys
         self._holds = holds
@@ -188,7 +191,7 @@ class Erasure:
             if isinstance(start, e.Start) and start.personal is not None:
                 people.append(start.personal)
         listed = {subject for subject, _, _ in state.listed}
-        return listed | self._contacts.listed_for(contact_id, people)
+        return listed | self._identities.listed_for(contact_id, people)
 
     def _end(self, run_id: str, meta: Callable[[], e.Meta]) -> RunStatus | None:
         try:

@@ -20,7 +20,8 @@ from dee_es.core.gate import (
     required,
 )
 from dee_es.core.runs.state import RunState
-from dee_es.engine.contacts.suppression import Contacts, consent_key
+from dee_es.engine.contacts.identity import Identities
+from dee_es.engine.contacts.index import consent_key, suppression_facts
 from dee_es.engine.definitions import SENDER_ID, Definitions
 from dee_es.ports import (
     ChannelResult,
@@ -58,12 +59,12 @@ class Gatekeeper:
     def __init__(
         self,
         store: EventStore,
-        contacts: Contacts,
+        identities: Identities,
         definitions: Definitions,
         zones: ZoneSource,
     ) -> None:
         self._store = store
-        self._contacts = contacts
+        self._identities = identities
         self._definitions = definitions
         self._zones = zones
         self._required: dict[tuple[int, str], Required] = {}
@@ -77,13 +78,12 @@ class Gatekeeper:
             return Looked([], frozenset())
         epoch = self._store.log_head().suppression_epoch
         known = [
-            self._contacts.known_as(run.contact_id, run.contact.email, run.contact.phone)
+            self._identities.known_as(run.contact_id, run.contact.email, run.contact.phone)
             for run in beside.each(runs, _BETWEEN_LOOKS)
         ]
         nothing: Sequence[tuple[SuppressionFact, ...]] = [()] * len(runs)
-        listed = (
-            self._contacts.suppressions([each.subjects for each in known]) if epoch else nothing
-        )
+        subjects = [each.subjects for each in known]
+        listed = suppression_facts(self._store, subjects) if epoch else nothing
         consents = self._consents(runs, epoch)
         materials = [self._materials(run) for run in runs]
         found = [
@@ -93,7 +93,7 @@ class Gatekeeper:
             )
         ]
         counted, read = self._counted(found, [own.policy for own in materials], ahead)
-        guards = [SuppressionGuard(each.subjects, epoch) for each in known]
+        guards = [SuppressionGuard(each, epoch) for each in subjects]
         return Looked(list(zip(counted, guards, strict=True)), read)
 
     def _materials(self, run: RunState) -> Materials:
@@ -128,7 +128,7 @@ class Gatekeeper:
                 zone = self._zone(run.contact.timezone, materials, tick)
                 default = self._zone(needs.default_zone, materials, tick)
             if needs.domain and channel == "email":
-                domain = self._contacts.domain_digest(run.contact.email)
+                domain = self._identities.domain_digest(run.contact.email)
             made[channel] = Snapshot(
                 tick,
                 materials.scale,

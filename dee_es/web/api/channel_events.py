@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
-from dee_es.engine.contacts.channel_events import EVENT_TYPES
+from dee_es.core.runs.channel_events import EVENT_TYPES
 from dee_es.engine.models import Answer, ChannelEvent
 from dee_es.errors import DeeError, InvalidInput
 from dee_es.web.api.models import EntryFault, Given, GivenId, UtcTime, Values

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from fastapi import Query
 from pydantic import Field
 
+from dee_es.core.channels import ChannelName
 from dee_es.engine.insights import ContactAt
 from dee_es.engine.models import Answer, LogEntry
 from dee_es.engine.past.explain import Explanation
@@ -27,8 +28,6 @@ from dee_es.web.routing import (
 )
 
 router: Final = api_router("contacts")
-
-Channel = Literal["email", "voice"]
 
 
 class AsOf(Given):
@@ -52,7 +51,7 @@ class Suppression(Given):
     email: str | None = None
     phone: str | None = None
     level: Literal["global", "channel", "plan", "regulatory"] = "global"
-    channel: Channel | None = None
+    channel: ChannelName | None = None
     plan_id: GivenId | None = None
     reason: Text | None = None
 
@@ -60,7 +59,7 @@ class Suppression(Given):
 class Consent(Given):
     """A channel that somebody agrees to, or no longer; `purpose` narrows it."""
 
-    channel: Channel
+    channel: ChannelName
     purpose: GivenId | None = None
     reason: Text | None = None
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import Depends, Form, Request, Response
 
+from dee_es.core.channels import CHANNELS
 from dee_es.core.values import check_id
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import ContactAt
@@ -35,8 +36,8 @@ Short = Annotated[str, Form(max_length=320)]
 async def _scope(level: Short = "global", channel: Short = "", plan: Short = "") -> dict[str, Any]:
     """The level and what belongs to it; the fields of other levels do not count."""
     chosen = cast(Level, inputs.one_of("level", level, _LEVELS))
-    if chosen == "channel" and channel not in ("email", "voice"):
-        raise InvalidInput("channel", "choose email or voice")
+    if chosen == "channel" and channel not in CHANNELS:
+        raise InvalidInput("channel", f"choose {' or '.join(CHANNELS)}")
     if chosen == "plan" and not plan.strip():
         raise InvalidInput("plan", "name the plan")
     return {
