@@ -242,3 +242,18 @@ def test_columns_that_are_not_there_or_of_two_kinds_are_refused(dee: Dee) -> Non
     given = ("--boolean", "firstName", "--number", "firstName")
     both = dee("enroll", "plan.yaml", "contacts.csv", *given, code=2)
     assert "both name the column 'firstName'" in both.stderr
+
+
+def test_refused_rows_are_written_over_nothing_unless_told_so(dee: Dee) -> None:
+    contacts, there = dee.contacts("c-1,,A"), dee.folder / "refused.csv"
+    there.write_text("somebody else's")
+    enroll = ("enroll", "plan.yaml", contacts, "--errors")
+    assert "is there already; --force writes over it" in dee.fault(*enroll, "refused.csv")
+    assert there.read_text() == "somebody else's"
+    master = (dee.folder / "dee.keys.master").read_bytes()
+    said = dee.fault(*enroll, "dee.keys.master", "--force")
+    assert "the settings name this file for something else" in said
+    assert (dee.folder / "dee.keys.master").read_bytes() == master
+    dee(*enroll, "refused.csv", "--force")
+    assert there.read_text().startswith("line,")
+    dee(*enroll, "/dev/null")

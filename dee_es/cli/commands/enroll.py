@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
 
-from dee_es.cli.options import dry_run_option, json_option, strict_option, variables_option
+from dee_es.cli.options import (
+    dry_run_option,
+    force_option,
+    json_option,
+    strict_option,
+    unless_forced,
+    variables_option,
+)
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -70,6 +77,7 @@ _INTERRUPTED: Final = (
     help="A column that holds true and false (or yes and no, 1 and 0); likewise.",
 )
 @click.option("--errors", "errors_file", metavar="FILE", help="Write all refused rows as CSV.")
+@force_option
 @variables_option
 @dry_run_option
 @strict_option
@@ -85,6 +93,7 @@ def enroll(
     numbers: tuple[str, ...],
     booleans: tuple[str, ...],
     errors_file: str | None,
+    force: bool,
     variables: dict[str, Any],
     dry_run: bool,
     strict: bool,
@@ -108,6 +117,8 @@ def enroll(
         for name, read in (("contacts", source.fileno()), ("plan", plan)):
             if errors_file is not None and _same_file(errors_file, read):
                 raise click.UsageError(f"--errors names the {name} file, which it would overwrite")
+        if errors_file is not None:
+            _require_free(session, errors_file, force)
         from dee_es.cli.refused_rows import Refusals
         from dee_es.doors.contacts_csv import read_contacts
         from dee_es.doors.enroll_rows import Intake
@@ -246,6 +257,17 @@ def _same_file(one: str, other: str | int) -> bool:
         return os.path.isfile(one) and os.path.samestat(os.stat(one), os.stat(other))
     except OSError:
         return False
+
+
+def _require_free(session: Session, path: str, force: bool) -> None:
+    """Raise `OutputExists` or `InvalidInput` if nothing is to be written to the file."""
+    from dee_es.bootstrap import places_of
+
+    folder, name = os.path.split(os.path.abspath(path))
+    with unless_forced():
+        # What is written to a device or a pipe overwrites nothing.
+        there = os.path.isfile(path)
+        places_of(session.config())(folder).require_free(name, replace=force or not there)
 
 
 @contextmanager
