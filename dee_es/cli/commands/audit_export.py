@@ -70,8 +70,9 @@ def export(
 
     WHAT IS PERSONAL IS READABLE in it, unless --no-personal-data is given or it was erased. The
     file is readable for its owner only, appears whole or not at all, and the log says who made it.
-    Verify it without the database: python verify_export.py FILE --key NAME+ID+KEY. Exits with 1 if
-    something in it does not verify.
+    Verify it without the database: python verify_export.py FILE --key NAME+ID+KEY. That exits with
+    3 and says NOT SIGNED of entries that are younger than the last checkpoint: `dee audit
+    checkpoint` signs what is to be given out. Exits with 1 if something in it does not verify.
     """
     if not any((run_id, contact_id, since, until)):
         raise click.UsageError("name a RUN, --contact ID, or a period by --since and --until")
@@ -116,6 +117,7 @@ def _told(done: Exported) -> None:
     say(f"{done.target}: {counted(done.entries, 'entry', 'entries')}, SHA-256 {done.digest}")
     if done.covered < done.entries:
         behind = counted(done.entries - done.covered, "entry is", "entries are")
-        say(f"{behind} covered by no signed checkpoint; `dee audit checkpoint` signs")
+        say(f"{behind} covered by no signed checkpoint, as whoever verifies it is told")
+        say("`dee audit checkpoint` signs; then export again")
     if done.personal_data:
         click.echo("dee: it shows personal data; give it only to whom you would show it", err=True)
