@@ -160,9 +160,11 @@ def _at(session: Session, positions: Sequence[str], filtered: bool) -> AuditPage
     from dee_es.engine.auditing.entries import AuditPage
 
     with session.engine() as engine:
+        end = engine.audit.size()
         found = [
             entry
-            for first, last in ranges
+            for first, given in ranges
+            for last in [min(given, end)]
             for begin in range(first, last + 1, _AT_ONCE)
             for entry in engine.audit.get_at(
                 begin, min(last, begin + _AT_ONCE - 1), asked_by=session.actor
