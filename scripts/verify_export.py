@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifies an export of dee-es (json, jsonl, bundle.zip) or a proof of one entry, all by itself.
-Needs Python 3.11 and `cryptography`. Exits with 0 if it is valid, 1 if it is not (the first bad
-entry is named), 2 if this was called wrongly or the file is none of these."""
+Needs Python 3.11 and `cryptography`. Exits with 0: valid; 1: not, the first bad entry is named; 2:
+called wrongly, or no such file; 3: consistent, but some entries are under no signed checkpoint."""
 import argparse, base64, bisect, functools, hashlib, json, re, sys, typing, zipfile  # noqa: E401, I001
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
@@ -106,25 +106,25 @@ class Export:
         counts = parts["end"][0]["entries"], parts["end"][0]["context"]
         need(counts == (self.kinds["entry"], self.kinds["context"]), "entries are missing")
         need(0 in self.leaves, "the first entry of the log is missing")
-        self.used = self.key or parts["export"][0]["key"]
+        self.where, self.used = "the checkpoints in the file", self.key or parts["export"][0]["key"]
         for note in reversed(parts["checkpoint"]):
-            self.where = "the checkpoints in the file"
             origin, size, roots[size] = checkpoint(note["note"], self.used)
             newest = newest or size
             proof = [x for y in parts["proof"] for x in y["nodes"]]
-            known = self.leaves if size == newest else {size - 1: raw(note["last"])}
+            have = self.leaves if size == newest else {size - 1: raw(note["last"])}
             way = [raw(x) for x in (proof if size == newest else note["way"])]
-            inside = {at: known[at] for at in known if at < newest}
-            found = size <= newest and root_of(newest, inside, way)
-            need(origin == self.origin and found == roots[newest],
+            top = size <= newest and root_of(newest, {x: have[x] for x in have if x < newest}, way)
+            need(origin == self.origin and top == roots[newest],
                  f"what is here is not in the log of {newest} entries that was signed")
             left = way[: (size - 1).bit_count()]  # of the older one's last entry, in both trees
-            need(size == newest or root_of(size, known, left) == roots[size],
+            need(size == newest or root_of(size, have, left) == roots[size],
                  f"the log of {newest} entries does not go on from that of {size}")
-        behind = sum(at >= newest for at in self.leaves)
-        self.unchecked["entries behind the newest checkpoint, or without one"] = behind
-        read = f"{self.kinds['entry']} entries and {self.kinds['context']} to explain them"
-        return f"{read}, {len(self.leaves) - behind} of all in the log of {newest} that was signed"
+        at = sorted(x + 1 for x in self.leaves if x >= newest)
+        where = f"{str(at[:9])[1:-1]}{', ...' * bool(at[9:])}; ask for an export after the next one"
+        self.unchecked[f"entries behind the newest checkpoint, at positions {where}"] = len(at)
+        told = f"CONSISTENT, {'PARTLY' if newest else 'NOT'} SIGNED" if at else "VALID"
+        told += f": {self.kinds['entry']} entries and {self.kinds['context']} to explain them, "
+        return told + f"{len(self.leaves) - len(at)} of all in the log of {newest} that was signed"
     def proof(self, given: Json, roots: dict[int, bytes]) -> str:
         """One entry with its path from the bottom, as `dee audit prove` writes it."""
         self.where = f"{given['stream']} entry {given['version']} (position {given['position']})"
@@ -141,7 +141,7 @@ class Export:
         need(told == (own.hex(), index, origin, size), "what is readable is not what is stored")
         found = root_of(size, {index: own}, [x for x in way if x])
         need(found == roots[size], "it is not in the log that was signed")
-        return f"{self.where} is in the log of {size} entries signed of {origin}"
+        return f"VALID: {self.where} is in the log of {size} entries signed of {origin}"
 def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -> typing.Any:
     """Hold the files of a bundle against its manifest; takes its checkpoints, gives its export."""
     export.where = "SHA256SUMS"
@@ -185,7 +185,7 @@ def main() -> int:
         parser.error("argument --key: it is neither NAME+ID+KEY nor a file that holds that")
     try:
         kept = [(file.name, file.read(LINE)) for file in given.checkpoint or ()]
-        told, code = f"VALID: {verify(given.export, export, kept)}", 0
+        code = 0 if (told := verify(given.export, export, kept)).startswith("VALID: ") else 3
         export.unchecked["whose key it is (none was given)"] = not export.key
         export.unchecked["whether the checkpoint is signed (there is no key)"] = not export.used
     except Exception as error:  # whatever a hostile file brings about

@@ -5,22 +5,25 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import fsspec
 
-from dee_es.errors import AnchorUnavailable, OutputExists
+from dee_es.errors import AnchorUnavailable, InvalidInput, OutputExists
 
 _CREDENTIALS: Final = re.compile(r"(?<=//)[^/]*@")
 _PIECE: Final = 1 << 20
 
 
 class FilePlace:
-    """A `Place` in a folder, or under a URL such as `s3://bucket/path`."""
+    """A `Place` in a folder, or under a URL such as `s3://bucket/path`; the files that are `kept`
+    from it are never written over, nor made."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, kept: Collection[Path] = ()) -> None:
+        self._kept = kept
         self.address = _CREDENTIALS.sub("", url)
         with self._bounded():
             # Typed by nobody: fsspec has no annotations.
@@ -31,6 +34,8 @@ class FilePlace:
 
     def write(self, name: str, content: Iterable[bytes], *, replace: bool = True) -> None:
         """See `Place.write`."""
+        # In a folder, whether it is there is asked once nobody else writes it.
+        self.require_free(name, replace=replace or self.local)
         with self._bounded():
             self._files.makedirs(self._folder, exist_ok=True)
             if self.local:
@@ -39,13 +44,19 @@ class FilePlace:
                 except FileExistsError:
                     raise self._there(name) from None
                 return
-            if not replace and self.exists(name):
-                raise self._there(name)
             # Object stores show a file only when all of it is there; without a transaction, closing
             # one after a failure would count as that.
             with self._files.transaction, self._files.open(self._path(name), "wb") as file:
                 for piece in content:
                     file.write(piece)
+
+    def require_free(self, name: str, *, replace: bool) -> None:
+        """See `Place.require_free`."""
+        path = f"{self._folder}/{name}"
+        if self.local and any(_same(path, each) for each in self._kept):
+            raise InvalidInput(path, "the settings name this file for something else; name another")
+        if not replace and (os.path.lexists(path) if self.local else self.exists(name)):
+            raise self._there(name)
 
     def read(self, name: str) -> Iterator[bytes]:
         """See `Place.read`."""
@@ -93,6 +104,14 @@ class FilePlace:
 def _protocols(filesystem: Any) -> tuple[str, ...]:
     names = filesystem.protocol
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _same(path: str, other: Path) -> bool:
+    """Whether both mean one file, by whatever links, even if it is not there yet."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _write_durably(folder: str, name: str, content: Iterable[bytes], replace: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from typing import Final
 
 from dee_es.errors import StoreUnavailable
@@ -16,6 +17,15 @@ def whole_path(path: str) -> str:
     """The path from the root on. Its dots stay: what `..` behind a link means the system knows."""
     # Whoever names it in full does not need the folder to be there that he stands in.
     return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
+def make_own(path: str | os.PathLike[str]) -> None:
+    """Make the file for its owner only, if it is not there, before SQLite makes it for everybody;
+    those that SQLite lays beside it are as it is. Where it cannot be made, SQLite says so."""
+    with suppress(OSError):
+        # At the end of a link, as SQLite does it.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        os.close(os.open(os.path.realpath(path), flags, 0o600))
 
 
 class OpenedFile:
@@ -30,6 +40,11 @@ class OpenedFile:
         self.path = whole_path(path)
         """Means the same file after the process has gone to another folder."""
         self._opened: os.stat_result | None = None
+
+    def make(self) -> None:
+        """Make it if it is not there; in the place of one that was opened nothing is made."""
+        if self._opened is None:
+            make_own(self.path)
 
     def note(self) -> None:
         """Remember which file it is, once somebody has opened it."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dee_es.bootstrap.key_care import restore_keys, rotate_keys
     from dee_es.bootstrap.keys import keys_url, master_key_path
     from dee_es.bootstrap.people import actor_of, users_path
+    from dee_es.bootstrap.places import places_of
 
 __all__ = [
     "Engine",
@@ -28,6 +29,7 @@ __all__ = [
     "links_of",
     "master_key_path",
     "open_call_events",
+    "places_of",
     "restore_keys",
     "rotate_keys",
     "serve_call_events",
@@ -46,6 +48,7 @@ _HOMES: Final = {
     "links_of": "channels",
     "master_key_path": "keys",
     "open_call_events": "channels",
+    "places_of": "places",
     "restore_keys": "key_care",
     "rotate_keys": "key_care",
     "serve_call_events": "channels",

@@ -19,9 +19,10 @@ from dee_es.adapters.zones import load_zone
 from dee_es.bootstrap.channels import channels_of, forget_calls, links_of
 from dee_es.bootstrap.checking import share_checks
 from dee_es.bootstrap.databases import MEMORY, first_entry, open_store
-from dee_es.bootstrap.evidence import anchors_of, place_at, signers_of
+from dee_es.bootstrap.evidence import anchors_of, signers_of
 from dee_es.bootstrap.keys import open_keys
 from dee_es.bootstrap.people import actor_of
+from dee_es.bootstrap.places import places_of
 from dee_es.config import EngineConfig, load_config
 from dee_es.core.clock import TimeScale
 from dee_es.core.events import ClockStarted, Meta
@@ -221,7 +222,7 @@ def _parts(
         zones=load_zone,
         anchors=anchors_of(config),
         signers=signers,
-        places=place_at,
+        places=places_of(config),
         archives=config.archives,
         certificates=config.certificates,
         actor=actor_of(config),

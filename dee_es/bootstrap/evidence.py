@@ -1,4 +1,4 @@
-"""The key that signs, and the places that keep what is signed, exported and archived."""
+"""The key that signs, and the places that keep what is signed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dee_es.config import EngineConfig
 from dee_es.errors import InvalidInput
 from dee_es.ports import (
     Anchor,
-    Place,
     Signer,
     SignerSource,
 )
@@ -77,10 +76,3 @@ def anchors_of(config: EngineConfig) -> list[Anchor]:
     from dee_es.adapters.anchors import open_anchor
 
     return [open_anchor(place) for place in config.checkpoints.split()]
-
-
-def place_at(url: str) -> Place:
-    """The place for files behind a folder or URL."""
-    from dee_es.adapters.places import FilePlace
-
-    return FilePlace(url)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from dee_es.cli.times import Moment, moment_option
-from dee_es.errors import InvalidInput
+from dee_es.errors import InvalidInput, OutputExists
 
 if TYPE_CHECKING:
     from dee_es.engine.run_filters import GivenFilters
@@ -24,6 +24,7 @@ _END_OF_PERIOD: Final = re.compile(r"\b(?:since|until)\b")
 STATUSES: Final = ("pending", "active", "waiting", "paused", "completed", "failed", "cancelled")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+force_option = click.option("--force", is_flag=True, help="Write over a file that is there.")
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be done, and write nothing."
 )
@@ -159,6 +160,15 @@ def told_as(options: Mapping[str, str]) -> Iterator[None]:
         # A period's two ends are told of each other.
         said = _END_OF_PERIOD.sub(lambda end: options.get(end[0], end[0]), error.problem)
         raise InvalidInput(options[error.field], said) from error
+
+
+@contextmanager
+def unless_forced() -> Iterator[None]:
+    """Tell of a file that is there already how it is written over; raises `OutputExists`."""
+    try:
+        yield
+    except OutputExists as error:
+        raise OutputExists(f"{error}; --force writes over it") from error
 
 
 def without_nones(given: Mapping[str, Any]) -> dict[str, Any]:

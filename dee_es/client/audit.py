@@ -173,6 +173,7 @@ class AuditClient:
         until: datetime | None = None,
         format: ExportFormat = "json",
         output: Output = None,
+        replace: bool = True,
         personal_data: bool = True,
         reason: str | None = None,
         on_progress: OnProgress | None = None,
@@ -182,7 +183,7 @@ class AuditClient:
         if format not in FORMATS:
             raise InvalidInput("format", f"must be one of {', '.join(FORMATS)}")
         asked = (run_id, contact_id, since, until)
-        return self._given_out(asked, format, output, personal_data, reason, on_progress)
+        return self._given_out(asked, format, output, replace, personal_data, reason, on_progress)
 
     def bundle(
         self,
@@ -192,19 +193,21 @@ class AuditClient:
         since: datetime | None = None,
         until: datetime | None = None,
         output: Output = None,
+        replace: bool = True,
         personal_data: bool = True,
         reason: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Exported:
         """All forms of an export in one zip file; see `export`."""
         asked = (run_id, contact_id, since, until)
-        return self._given_out(asked, "zip", output, personal_data, reason, on_progress)
+        return self._given_out(asked, "zip", output, replace, personal_data, reason, on_progress)
 
     def _given_out(
         self,
         asked: tuple[str | None, str | None, datetime | None, datetime | None],
         format: str,
         output: Output,
+        replace: bool,
         personal_data: bool,
         reason: str | None,
         on_progress: OnProgress | None,
@@ -221,5 +224,5 @@ class AuditClient:
             job = fetch_made(self._http, "/audit/export", given, file, on_job=telling(on_progress))
             told.update(job["result"])
 
-        content = deliver(output, fill)
+        content = deliver(output, fill, replace=replace)
         return read(Exported, {**told, "content": content})

@@ -36,6 +36,7 @@ class ComplianceClient:
         *,
         format: ReportFormat = "json",
         output: Output = None,
+        replace: bool = True,
         zone: str = "UTC",
         through: int | None = None,
         reason: str | None = None,
@@ -69,7 +70,7 @@ class ComplianceClient:
         if output is None:
             fill(None)
         else:
-            deliver(output, fill)
+            deliver(output, fill, replace=replace)
         return report_of(found)
 
     def render(self, report: ComplianceReport, format: ReportFormat) -> bytes:

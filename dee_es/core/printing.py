@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from typing import Final
 
 # A spreadsheet takes a cell that begins so for a formula and runs it; the last are full-width.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# Read with semicolons between cells, as in much of Europe, a cell begins behind each of them; of
+# a quotation mark that it begins with nothing is left then. Tabs are written as escapes.
+_LATER: Final = re.compile(';(?=[ "]*[=+@\uff1d\uff0b\uff0d\uff20-])')
 
 
 def printable(text: str) -> str:
@@ -30,10 +34,11 @@ def _shown(char: str) -> str:
 def defused(cell: object) -> object:
     """The cell so that no spreadsheet runs it, and on one line.
 
-    A text that begins like a formula gets a quote before it; control characters become escapes.
+    A text that begins like a formula, at its start or behind a semicolon, gets a quote before it;
+    control characters become escapes.
     """
     if cell is None or isinstance(cell, int | float):
         return cell
     text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
     quote = "'" if text.lstrip(" ").startswith(_FORMULA) else ""
-    return quote + printable(text)
+    return quote + _LATER.sub(";'", printable(text))

@@ -32,6 +32,7 @@ MAX_ACTOR: Final = 200
 """Longest name of an actor, in characters."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _URL = re.compile(r"https?://[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]{1,2000}\Z")
 # A name is shown within a line: nothing in it may end the line or change its direction.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -124,7 +125,9 @@ def check_value(field: str, value: JsonValue, depth: int = 0) -> None:
             if not isinstance(key, str):
                 raise InvalidInput(field, f"keys must be text, not {type(key).__name__}")
             _check_characters(f"{field} (a key)", key)
-            check_value(f"{field}.{key[:64]}", item, depth + 1)
+            # A name of somebody's own making could be anything, an address too.
+            shown = key if _WORD.match(key) else "(a key)"
+            check_value(f"{field}.{shown}", item, depth + 1)
     elif isinstance(value, (list, tuple)):
         _check_depth(field, depth)
         for index, item in enumerate(value):

@@ -26,6 +26,11 @@ class Place(Protocol):
         """
         ...
 
+    def require_free(self, name: str, *, replace: bool) -> None:
+        """Raise what `write` would for the name alone: `OutputExists` without `replace` if there is
+        such a file, and `InvalidInput`, in any case, if it is one that the settings name."""
+        ...
+
     def read(self, name: str) -> Iterator[bytes]:
         """The file's content, in pieces."""
         ...

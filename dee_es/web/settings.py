@@ -17,8 +17,8 @@ MIB: Final = 1024 * KIB
 class WebSettings:
     """Where to serve, for whom, and how much of everything.
 
-    `users_file` holds users and tokens; without any of them the server is for the operating
-    system's user alone, as `local_actor` with the role admin, and only on a loopback address.
+    `users_file` holds users and tokens; without any of them whoever is on this machine acts as
+    `local_actor` with the role admin, and that only on a loopback address.
     `archive_places` are the folders and URLs, written just so, that a call about archives may name.
     `allowed_hosts` are the names, each with or without a port, under which others may reach it.
     Sizes are in bytes; `unsafe_per_minute` and `unsafe_burst` bound the requests of one client

@@ -68,6 +68,8 @@ def test_to_a_pipe_without_a_word(dee: Dee) -> None:
 
 def test_a_bundle_that_verifies_itself(dee: Dee, tmp_path: Path) -> None:
     path = tmp_path / "evidence.zip"
+    # Unless nobody took any of it out before, the log says so of it, and that has to be signed.
+    dee("audit", "checkpoint")
     dee("audit", "export", run_of(dee, "c-1"), "--bundle", path)
     with zipfile.ZipFile(path) as bundle:
         script = tmp_path / "verify_export.py"
@@ -119,3 +121,48 @@ def test_a_run_file_is_in_the_log_and_none_is_written_over(dee: Dee) -> None:
     assert len(
         dee.json("audit", "log", "--run", run, "--action", "log.exported")["entries"]
     ) == len(entries)
+
+
+OUT = {
+    "export": ("audit", "export", "--contact", "c-1", "--output"),
+    "bundle": ("audit", "export", "--contact", "c-1", "--bundle"),
+    "prove": ("audit", "prove", "contact:c-1", "--entry", "1", "--output"),
+    "report": ("report", "--from", "2025-03-03T00:00Z", "--to", "2025-04-01T00:00Z", "--output"),
+    "run": ("runs", "export", "RUN"),
+}
+"""Commands that write a file which somebody names, without its name."""
+
+
+@pytest.fixture(params=OUT)
+def writes(request: pytest.FixtureRequest, dee: Dee) -> list[str]:
+    run = run_of(dee, "c-1")
+    return [run if word in ("RUN", "contact:c-1") else word for word in OUT[request.param]]
+
+
+def test_a_file_that_is_there_is_written_over_only_if_told_so(
+    dee: Dee, writes: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "out"
+    path.write_text("somebody else's")
+    before = dee.json("audit", "log", "--action", "log.exported", "--contact", "c-1")["total"]
+    assert "is there already; --force writes over it" in dee.fault(*writes, path)
+    assert path.read_text() == "somebody else's"
+    after = dee.json("audit", "log", "--action", "log.exported", "--contact", "c-1")["total"]
+    assert after == before, "what is not given out is not recorded"
+    dee(*writes, path, "--force")
+    assert path.read_text(errors="replace") != "somebody else's"
+
+
+def test_what_the_settings_name_is_never_written_over(dee: Dee, writes: list[str]) -> None:
+    master = (dee.folder / "dee.keys.master").read_bytes()
+    for name in (
+        "dee.db", "dee.db-wal", "dee.keys.db", "dee.keys.db-shm", "dee.keys.master",
+        "dee.audit.key", "dee.audit.key.pub", "dee.calls.db", "dee.toml", "kept.users",
+    ):  # fmt: skip
+        said = dee.fault(*writes, dee.folder / "places" / ".." / name, "--force",
+                         DEE_USERS="kept.users")  # fmt: skip
+        assert "the settings name this file for something else" in said
+        assert master == (dee.folder / "dee.keys.master").read_bytes()
+    for name in ("kept.users", "dee.toml", "dee.calls.db"):
+        assert not (dee.folder / name).exists()
+    assert "valid" in dee("audit", "verify").stdout

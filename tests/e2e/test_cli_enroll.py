@@ -260,3 +260,16 @@ def test_columns_that_are_not_there_or_of_two_kinds_are_refused(dee: Dee) -> Non
     given = ("--boolean", "firstName", "--number", "firstName")
     both = dee("enroll", "plan.yaml", "contacts.csv", *given, code=2)
     assert "both name the column 'firstName'" in both.stderr
+
+
+def test_refused_rows_are_written_over_those_of_before_and_over_no_setting(dee: Dee) -> None:
+    contacts, there = dee.contacts("c-1,,A"), dee.folder / "refused.csv"
+    enroll = ("enroll", "plan.yaml", contacts, "--errors")
+    master = (dee.folder / "dee.keys.master").read_bytes()
+    said = dee.fault(*enroll, "dee.keys.master")
+    assert "the settings name this file for something else" in said
+    assert (dee.folder / "dee.keys.master").read_bytes() == master
+    there.write_text("those of before")
+    dee(*enroll, "refused.csv")
+    assert there.read_text().startswith("line,")
+    dee(*enroll, "/dev/null")

@@ -142,3 +142,11 @@ def test_positions_go_without_other_filters(dee: Dee) -> None:
     assert said == "--position goes without other filters (see `dee audit log --help`)"
     assert "no position" in dee.fault("audit", "log", "--position", "7-", code=2)
     assert dee.json("audit", "log", "--position", "2-3", "--position", "1")["total"] == 3
+
+
+def test_positions_end_with_the_log(dee: Dee) -> None:
+    end = dee.json("health")["position"]
+    far = "9" * 16
+    page = dee.json("audit", "log", "--position", f"1-{far}")
+    assert [entry["position"] for entry in page["entries"]] == list(range(1, end + 1))
+    assert dee.json("audit", "log", "--position", f"{end + 100}-{far}")["total"] == 0

@@ -21,6 +21,7 @@ from tests.support.waiting import eventually
 from tests.support.web import API, MEANT, PASSWORD, bearer, ended
 
 MIB = 1024 * 1024
+OPEN = "without users it is for a machine that nobody else uses: whoever is on it may act as "
 
 
 @contextmanager
@@ -43,7 +44,9 @@ def stop(process: subprocess.Popen[str], how: signal.Signals) -> None:
     """End the server as it is meant to be ended."""
     process.send_signal(how)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "stopped\n", "")
+    *more, last = out.splitlines()
+    assert (process.returncode, last, err) == (0, "stopped", "")
+    assert [each for each in more if not each.startswith(OPEN)] == []
 
 
 def rest_of(process: subprocess.Popen[str]) -> str:
@@ -64,6 +67,13 @@ def test_it_serves_says_where_and_stops_cleanly(tmp_path: Path) -> None:
     assert (entry["runId"], entry["actor"]) == (run["id"], "robin")
 
 
+def test_without_users_it_says_who_may_act(tmp_path: Path) -> None:
+    """The address of a machine is everybody's who is on it."""
+    dee = Dee(tmp_path, {"DEE_ACTOR": "robin"}).prepared()
+    with serving(dee) as (process, _):
+        assert rest_of(process).startswith(f"{OPEN}robin, an admin; `dee serve user add` ends that")
+
+
 def test_on_postgres_it_says_where_nobody_was_found(
     tmp_path: Path, fresh_postgres: FreshPostgres
 ) -> None:
@@ -77,14 +87,16 @@ def test_on_postgres_it_says_where_nobody_was_found(
     dee("init")
     with serving(dee) as (process, _):
         out = rest_of(process)
-    assert f"for you alone: there is no {tmp_path / 'dee.users'}; DEE_USERS names" in out
+    assert f"there is no {tmp_path / 'dee.users'}; DEE_USERS names where users are" in out
+    assert OPEN in out
     token = dee("serve", "token", "ci", "--role", "viewer").stdout.strip()
     with serving(dee) as (process, url):
         bearers = {"Authorization": f"Bearer {token}"}
         assert httpx.get(f"{url}{API}/runs").status_code == 401
         assert httpx.get(f"{url}{API}/runs", headers=bearers).status_code == 200
         out = rest_of(process)
-    assert "for you alone" not in out
+    assert "there is no" not in out
+    assert OPEN not in out
 
 
 def test_projections_are_brought_level_though_nobody_asks(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_what_the_gate_read_is_no_part_of_what_was_sent(log: Log, tmp_path: Path
     for gate in (None, {}, {"zone": "Europe/Vienna"}):
         sent["personal"]["gate"] = gate
         code, said = verify(write_lines(tmp_path / "gate.jsonl", records), "--key", log.key)
-        assert code == 0, said
+        assert code == 3, said
         told.append(int(said.partition(hidden)[2].partition("\n")[0]))
     assert told[1:] == [told[0] + 1] * 2
 
@@ -129,8 +129,43 @@ def test_odd_values_break_nothing(log: Log, tmp_path: Path) -> None:
             {**record, "erased": odd} if record is last else record for record in records
         ]))  # fmt: skip
     for code, said in verify_all(paths, "--key", log.key):
-        assert code in (0, 1)
-        assert all(line.startswith(("VALID: ", "NOT ")) for line in said.splitlines())
+        assert code in (1, 3)
+        assert all(line.startswith(("CONSISTENT, ", "NOT ")) for line in said.splitlines())
+
+
+def test_what_was_signed_is_left_out_of_a_copy_that_says_otherwise(tmp_path: Path) -> None:
+    """The newest entry says otherwise, its stream is chained anew, and what was signed is left
+    out: that is consistent, and can be made by anybody."""
+    with made_log("sqlite", tmp_path, str) as log:
+        log.engine.audit.checkpoint()
+        options = ("--key", log.key, "--checkpoint", max((log.folder / "places").iterdir()))
+        path = log.exported("genuine.jsonl", contact_id="c3")
+    assert verify(path, *options)[0] == 0
+    records = lines(path)
+    _told_anew(records, "contact:c3", b"asked us", b"asked me")
+    assert verify(write_lines(tmp_path / "changed.jsonl", records), *options)[0] == 1
+    forged = [record for record in records if record["record"] not in ("proof", "checkpoint")]
+    code, said = verify(write_lines(tmp_path / "forged.jsonl", forged), *options)
+    assert (code, said[:24]) == (3, "CONSISTENT, NOT SIGNED: "), said
+    assert "checkpoints that nothing here leads to: 1" in said
+
+
+def _told_anew(records: list[dict[str, Any]], stream: str, old: bytes, new: bytes) -> None:
+    """Change what a stream's entries say, and chain it anew."""
+    previous, changed = chain.GENESIS, 0
+    for record in records:
+        if record.get("stream") == stream:
+            payload = base64.b64decode(record["state"])[68:]
+            changed += old in payload
+            payload = payload.replace(old, new)
+            record["previousChecksum"] = previous.hex()
+            previous, state = chain.seal(
+                stream, record["version"], record["name"], previous, payload
+            )
+            stored = json.loads(payload[4 : 4 + int.from_bytes(payload[:4], "big")])
+            record |= {"state": base64.b64encode(state).decode(), "checksum": previous.hex(),
+                       "stored": stored}  # fmt: skip
+    assert changed
 
 
 # --- bundles --------------------------------------------------------------------------------------

@@ -220,7 +220,8 @@ def test_pages_of_any_size_make_the_same_file(
         monkeypatch.setattr(proofs, "_PAGE", size)
         monkeypatch.setattr(proofs, "_NODES", size)
         path = sqlite_log.exported("pages.jsonl", **asked)
-        assert verify(path, "--key", sqlite_log.key)[0] == 0
+        # The last entries of the period are younger than the last checkpoint.
+        assert verify(path, "--key", sqlite_log.key)[0] == 3
         made.append([r for r in lines(path) if r["record"] in ("entry", "checkpoint")])
     assert made[0] == made[1] == made[2]
 

@@ -66,9 +66,10 @@ def test_exports_of_every_scope_are_valid(log: Log) -> None:
     for number, scope in enumerate(scopes):
         paths = [log.exported(f"{number}.{shape}", **scope) for shape in ("json", "jsonl")]
         for code, said in verify_all(paths, "--key", log.key):
-            assert code == 0, said
-            assert said.startswith("VALID: ")
-            assert ("behind the newest checkpoint" in said) == (scope is not scopes[-1])
+            signed = scope is scopes[-1]
+            assert code == (0 if signed else 3), said
+            assert said.startswith("VALID: " if signed else "CONSISTENT, PARTLY SIGNED: ")
+            assert ("behind the newest checkpoint" in said) == (not signed)
             assert "whose key" not in said
     assert lines(log.folder / "2.jsonl")[-1]["entries"] >= whole
 
@@ -77,7 +78,7 @@ def test_a_bundle_is_valid_and_holds_what_verifies_it(log: Log) -> None:
     path = log.folder / "run.zip"
     log.engine.audit.bundle(log.run(), output=path, reason="a complaint", actor="ann")
     code, said = verify(path, "--key", log.key)
-    assert code == 0, said
+    assert code == 3, said
     assert "csv, pdf" in said
     with zipfile.ZipFile(path) as bundle:
         script = log.folder / "from_the_bundle.py"
@@ -88,7 +89,7 @@ def test_a_bundle_is_valid_and_holds_what_verifies_it(log: Log) -> None:
             "README.txt", "SHA256SUMS",
         }  # fmt: skip
         assert sum(name.startswith("checkpoints/") for name in bundle.namelist()) == 3
-    assert verify(path, "--key", log.key, script=script) == (0, said)
+    assert verify(path, "--key", log.key, script=script) == (3, said)
 
 
 def test_a_proof_of_one_entry_is_valid_and_a_changed_one_is_not(still: Log) -> None:
@@ -135,13 +136,16 @@ def test_own_checkpoints_are_compared_with_a_proof(still: Log) -> None:
 def test_without_personal_data_and_of_the_erased_it_is_valid(log: Log) -> None:
     path = log.exported("bare.jsonl", run_id=log.run(), personal_data=False)
     assert "c3@example.com" not in path.read_text()
+    log.engine.audit.checkpoint()
+    assert verify(path, "--key", log.key)[0] == 3
+    path = log.exported("signed.jsonl", run_id=log.run(), personal_data=False)
     assert verify(path, "--key", log.key)[0] == 0
     log.engine.erase_contact("c3", "asked for it")
     path = log.exported("erased.jsonl", run_id=log.run())
     assert "c3@example.com" not in path.read_text()
     assert any(record.get("erased") for record in lines(path))
     code, said = verify(path, "--key", log.key)
-    assert code == 0
+    assert code == 3, "the erasure itself is not signed yet"
     assert "entries called erased" in said
 
 
@@ -154,16 +158,42 @@ def test_personal_data_that_was_emptied_was_not_checked_either(log: Log) -> None
             record["personal"] = {}
     path.write_text("".join(json.dumps(each, separators=(",", ":")) + "\n" for each in told))
     code, said = verify(path, "--key", log.key)
-    assert (code, said.splitlines()[1:]) == (0, unchecked)
+    assert (code, said.splitlines()[1:]) == (3, unchecked)
     assert "stored as ciphertext alone" in said
 
 
 def test_without_checkpoints_the_chains_are_checked_and_that_is_said(tmp_path: Path) -> None:
     with made_log("sqlite", tmp_path, str, signed=False) as log:
-        code, said = verify(log.exported("run.json", run_id=log.run()))
-        assert code == 0
-        assert "entries behind the newest checkpoint, or without one" in said
+        path = log.exported("run.json", run_id=log.run())
+        code, said = verify(path)
+        assert code == 3
+        assert said.startswith("CONSISTENT, NOT SIGNED: ")
+        assert "entries behind the newest checkpoint, at positions 1, " in said
         assert "whose key it is" in said
+        key = create_signer(log.folder / "key", f"dee-es/{'0' * 32}").key
+        assert verify(path, "--key", str(key))[0] == 3
+
+
+def test_what_is_younger_than_the_last_checkpoint_is_told_by_its_place(log: Log) -> None:
+    """An honest export of a moment ago; the next one, after a checkpoint, is valid."""
+    path = log.exported("young.jsonl", contact_id="c3")
+    newest = max(size_of(each["note"]) for each in lines(path) if each["record"] == "checkpoint")
+    positions = [each["position"] for each in lines(path) if "position" in each]
+    behind = [each for each in positions if each > newest]
+    assert 0 < len(behind) < 9
+    code, said = verify(path, "--key", log.key)
+    first, *more = said.splitlines()
+    assert code == 3
+    assert first.startswith("CONSISTENT, PARTLY SIGNED: ")
+    covered = len(positions) - len(behind)
+    assert f", {covered} of all in the log of {newest} that was signed" in first
+    (told,) = [each for each in more if "behind the newest checkpoint" in each]
+    assert f"at positions {str(behind)[1:-1]}; ask for an export after the next one" in told
+    assert told.endswith(f": {len(behind)}")
+    log.engine.audit.checkpoint()
+    code, said = verify(log.exported("later.jsonl", contact_id="c3"), "--key", log.key)
+    assert (code, said[:7]) == (0, "VALID: "), said
+    assert "behind" not in said
 
 
 def test_own_checkpoints_are_compared(still: Log) -> None:
@@ -172,17 +202,17 @@ def test_own_checkpoints_are_compared(still: Log) -> None:
     assert len(places) == 3
     kept = [part for place in places for part in ("--checkpoint", place)]
     code, said = verify(path, "--key", still.key, *kept)
-    assert code == 0
+    assert code == 3
     assert "nothing here leads to" not in said
     mine = parse_body(places[0].read_text())
     signer = still.engine._parts.signers.open(mine.origin, create=False)
     assert signer is not None
-    for size, root, found in ((mine.size, bytes(32), 1), (mine.size - 1, mine.root, 0)):
+    for size, root, found in ((mine.size, bytes(32), 1), (mine.size - 1, mine.root, 3)):
         fork = still.folder / "fork.txt"
         fork.write_text(signed(Checkpoint(mine.origin, size, root), signer.key, signer.sign))
         code, said = verify(path, "--key", still.key, "--checkpoint", fork)
         assert code == found
-        assert ("nothing here leads to: 1" in said) == (code == 0)
+        assert ("nothing here leads to: 1" in said) == (code == 3)
 
 
 # --- the file was changed -------------------------------------------------------------------------
@@ -370,12 +400,12 @@ def test_a_rewritten_copy_under_a_key_of_one_s_own(
     assert note["note"]
     path = write_lines(tmp_path / "mine.jsonl", records)
     code, said = verify(path)
-    assert code == 0
+    assert code == 3
     assert "whose key it is" in said
     code, said = verify(path, "--key", still.key)
     assert code == 1
     assert "is not signed by" in said
-    assert verify(exported, "--key", f"{still.key}\n")[0] == 0
+    assert verify(exported, "--key", f"{still.key}\n")[0] == 3
 
 
 def test_two_names_in_one_object(exported: Path, tmp_path: Path) -> None:
@@ -428,6 +458,11 @@ def test_what_is_no_export_at_all_is_not_called_malformed(tmp_path: Path) -> Non
     )
 
 
+def size_of(note: str) -> int:
+    """How many entries a checkpoint covers."""
+    return parse_body(note.partition("\n\n")[0] + "\n").size
+
+
 def _checkpoint(size: str) -> bytes:
     root = base64.b64encode(bytes(32)).decode()
     note = f"dee-es/x\n{size}\n{root}\n\n"
@@ -445,7 +480,7 @@ def test_the_key_is_given_as_text_or_as_its_file(
     still: Log, exported: Path, tmp_path: Path
 ) -> None:
     for key in (still.key, f"{still.key}\n", still.folder / "audit.key.pub"):
-        assert verify(exported, "--key", key)[0] == 0
+        assert verify(exported, "--key", key)[0] == 3
     create_signer(tmp_path / "other", "dee-es/other")
     other = tmp_path / "other.pub"
     for given in (other, other.read_text()):
@@ -645,7 +680,7 @@ def test_an_export_of_a_damaged_log_gets_the_same_verdict(log: Log, name: str) -
     told = log.engine.audit.export(run, format="pdf").problems
     assert told, "people are told, too"
     before, *after = verify_all(paths, "--key", log.key)
-    assert before[0] == 0, before
+    assert before[0] == 3, before
     assert [code for code, _ in after] == [1, 1], after
 
 
@@ -665,7 +700,7 @@ def test_a_chain_recomputed_behind_the_last_checkpoint_shows_nowhere(log: Log) -
     )  # fmt: skip
     assert log.engine.verify_log().valid
     code, said = verify(log.exported("tail.json", contact_id="c3"), "--key", log.key)
-    assert code == 0
+    assert code == 3
     assert "entries behind the newest checkpoint" in said
 
 

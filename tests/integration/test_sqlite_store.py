@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import sqlite3
+import stat
 import time
 from contextlib import closing
 from pathlib import Path
@@ -217,3 +219,40 @@ def test_a_url_that_looks_like_memory_means_neither_memory_nor_a_file(tmp_path: 
         with pytest.raises(InvalidInput, match="must be"):
             Engine(config)
     assert not Path(":memory:").exists()
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_new_database_is_its_owners_alone(tmp_path: Path, linked: bool) -> None:
+    """Whatever the umask leaves to others: personal data may stand in it in plain."""
+    former = os.umask(0o022)
+    try:
+        path = tmp_path / "dee.db"
+        (tmp_path / "inside").mkdir()
+        if linked:
+            path.symlink_to(tmp_path / "inside" / "real.db")
+        with (
+            Engine(EngineConfig(f"sqlite:///{path}", personal_data="off")) as engine,
+            engine._parts.store.database.claim("audit_trail"),  # type: ignore[attr-defined]
+        ):
+            engine.suppress(contact_id="c1")
+            folder = tmp_path / "inside" if linked else tmp_path
+            found = {name: mode for name, mode in _modes(folder).items() if ".db" in name}
+        assert {"real.db" if linked else "dee.db"} < set(found)
+        assert any(name.endswith("-wal") for name in found)
+        assert any(name.endswith(".claim") for name in found)
+        assert set(found.values()) == {0o600}
+    finally:
+        os.umask(former)
+
+
+def test_a_database_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "dee.db"
+    Engine(f"sqlite:///{path}").close()
+    path.chmod(0o640)
+    with Engine(f"sqlite:///{path}") as engine:
+        engine.suppress(contact_id="c1")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640

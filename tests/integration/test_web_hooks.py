@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from tests.support.hooks import (
     received,
 )
 from tests.support.twilio import ACCOUNT, TOKEN
-from tests.support.web import Client
+from tests.support.web import SETTINGS, Client, served, sign_in, with_users
 
 
 @pytest.fixture
@@ -379,3 +380,57 @@ def test_a_callback_that_cannot_be_recorded_is_not_confirmed(
 
 def test_the_time_is_that_of_the_wall() -> None:
     assert abs(HookSettings().now() - time.time()) < 5
+
+
+# --- how often somebody may come ------------------------------------------------------------------
+
+
+def test_what_strangers_send_closes_nothing_to_others(engine: Engine, tmp_path: Path) -> None:
+    """Behind a proxy all have one address: what is refused is counted by the kind of hook, and
+    what was believed is refused for nobody's sake."""
+    enroll(engine)
+    links = Links(PUBLIC, LINK_SECRET)
+    path = links.unsubscribe("c1").removeprefix(PUBLIC)
+    settings, _ = with_users(tmp_path, unsafe_burst=5, unsafe_per_minute=6)
+    settings = replace(
+        settings, hooks=HookSettings(webhook_keys=(KEY,), links=links, now=lambda: NOW)
+    )
+    with served(engine, settings) as client:
+        rubbish = [client.post("/hooks/unsubscribe/x").status_code for _ in range(7)]
+        assert rubbish == [404] * 5 + [429] * 2
+        assert [tell(client, event(), key=b"x" * 32).status_code for _ in range(7)] == (
+            [401] * 5 + [429] * 2
+        )
+        last = client.post(f"/hooks/{'y' * 9}/x")
+        assert last.status_code == 404, "another kind has a bucket of its own"
+        assert [tell(client, event(), id=f"msg_{n}").status_code for n in range(7)] == [200] * 7
+        assert client.post(path, data=ONE_CLICK).status_code == 200
+        assert sign_in(client, "operator").status_code == 303
+        answer = client.post("/hooks/unsubscribe/x")
+        assert answer.json()["error"] == "TooManyRequests"
+        assert 1 <= int(answer.headers["retry-after"]) <= 11
+
+
+def test_one_link_that_is_followed_without_end_is_bounded_alone(
+    engine: Engine, tmp_path: Path
+) -> None:
+    for contact in ("c1", "c2"):
+        enroll(engine, contact)
+    links = Links(PUBLIC, LINK_SECRET)
+    first, other = (links.unsubscribe(each).removeprefix(PUBLIC) for each in ("c1", "c2"))
+    settings = replace(
+        SETTINGS, unsafe_burst=5, unsafe_per_minute=6, hooks=HookSettings(links=links)
+    )
+    with served(engine, settings) as client:
+        codes = [client.post(first, data=ONE_CLICK).status_code for _ in range(7)]
+        assert codes == [200] * 5 + [429] * 2
+        assert client.post(other, data=ONE_CLICK).status_code == 200
+
+
+def test_wrong_sign_ins_close_no_hook(engine: Engine, tmp_path: Path) -> None:
+    settings, _ = with_users(tmp_path, unsafe_burst=5, unsafe_per_minute=6)
+    settings = replace(settings, hooks=HookSettings(webhook_keys=(KEY,), now=lambda: NOW))
+    with served(engine, settings) as client:
+        codes = [sign_in(client, "nobody").status_code for _ in range(7)]
+        assert codes == [403] * 5 + [429] * 2
+        assert tell(client, event()).status_code == 200

@@ -76,11 +76,42 @@ def test_tables_are_aligned_by_what_is_seen(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
-@given(st.text(), st.sampled_from(FORMULAS), st.sampled_from(["", " ", "   "]))
+_NO_SEMICOLON = st.characters(exclude_categories=("Cs",), exclude_characters=";")
+
+
+@given(st.text(_NO_SEMICOLON), st.sampled_from(FORMULAS), st.sampled_from(["", " ", "   "]))
 def test_no_cell_begins_like_a_formula(rest: str, sign: str, space: str) -> None:
     cell = defused(space + sign + rest)
     assert isinstance(cell, str)
     assert cell == "'" + printable(space + sign + rest)
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("x;=cmd|'/C calc'!A0;y", "x;'=cmd|'/C calc'!A0;y"),
+        ("x; =1;  @y", "x;' =1;'  @y"),
+        ('x;"=1+1;y', "x;'\"=1+1;y"),
+        ("x;\uff1d1", "x;'\uff1d1"),
+        ("=1;-1", "'=1;'-1"),
+        ("x\t=1", "x\\t=1"),
+        ("to be; or not = to be; 'x' - y;", "to be; or not = to be; 'x' - y;"),
+    ],
+)
+def test_no_cell_does_where_semicolons_or_tabs_separate_them(text: str, shown: str) -> None:
+    assert defused(text) == shown
+
+
+@given(st.lists(st.text(alphabet=st.sampled_from("x;=-@ \"',\t+\uff1d\n"), max_size=12)))
+def test_however_a_line_is_cut_no_cell_begins_like_a_formula(cells: list[str]) -> None:
+    stream = io.StringIO(newline="")
+    csv_writer(stream)(["first", *cells])
+    for between in ",;\t":
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+            (row,) = csv.reader([stream.getvalue()], delimiter=between, quoting=quoting)
+            if between == "," and quoting == csv.QUOTE_NONE:
+                continue  # what nobody reads so
+            assert not [cell for cell in row if cell.lstrip(" ").startswith((*FORMULAS, "\uff1d"))]
 
 
 def test_other_cells_stay() -> None:

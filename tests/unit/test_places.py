@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dee_es.adapters.places import FilePlace
-from dee_es.errors import AnchorUnavailable, OutputExists
+from dee_es.errors import AnchorUnavailable, InvalidInput, OutputExists
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -166,3 +166,33 @@ def test_a_place_that_cannot_be_had_is_named_without_its_password(tmp_path: Path
     assert str(caught.value).startswith("nothing://host/path@3: ")
     with pytest.raises(AnchorUnavailable):
         list(FilePlace(str(tmp_path)).read("missing"))
+
+
+def test_what_is_kept_from_it_is_never_written_over(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"a key")
+    link.symlink_to(real)
+    (tmp_path / "hard").hardlink_to(real)
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "elsewhere").symlink_to(tmp_path)
+    kept = [link, tmp_path / "not-yet"]
+    for folder in (tmp_path, tmp_path / "inside" / "..", tmp_path / "elsewhere"):
+        for url in (str(folder), f"file://{folder}"):
+            place = FilePlace(url, kept)
+            for name in ("real", "link", "hard", "not-yet"):
+                with pytest.raises(InvalidInput, match="the settings name this file"):
+                    place.require_free(name, replace=True)
+                with pytest.raises(InvalidInput, match=name):
+                    place.write(name, [b"new"])
+    assert real.read_bytes() == b"a key"
+    assert link.is_symlink()
+    assert not (tmp_path / "not-yet").exists()
+    FilePlace(str(tmp_path), kept).write("other", [b"new"])
+
+
+def test_whether_a_name_is_free_can_be_asked_before(place: FilePlace) -> None:
+    place.require_free("x", replace=False)
+    place.write("x", [b"old"])
+    place.require_free("x", replace=True)
+    with pytest.raises(OutputExists, match="x: is there already"):
+        place.require_free("x", replace=False)

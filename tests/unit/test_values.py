@@ -88,6 +88,25 @@ def test_a_refusal_does_not_show_the_value(poison: object) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "key, shown",
+    [
+        ("first_name-2", "field.first_name-2"),
+        ("jane@x.example", "field.(a key)"),
+        ("Jane Doe", "field.(a key)"),
+        ("+4930123456", "field.(a key)"),
+        ("a\n", "field.(a key)"),
+        ("größe", "field.(a key)"),
+        ("", "field.(a key)"),
+        ("a" * 65, "field.(a key)"),
+    ],
+)
+def test_a_refusal_shows_a_key_only_if_it_is_a_plain_word(key: str, shown: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        values.check_value("field", {key: [math.nan]})
+    assert caught.value.field == f"{shown}[0]"
+
+
 def test_a_map_comes_back_as_a_plain_one() -> None:
     given = MappingProxyType({"a": 1})
     checked = values.check_map("field", given)

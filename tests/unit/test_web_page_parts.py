@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,6 +47,41 @@ def test_nothing_hostile_survives_in_the_reading_view(markup: str) -> None:
 
 def test_the_reading_view_closes_what_is_open() -> None:
     assert reading_view("<p><b>x</p>y").endswith("<p><b>x</b></p>y</body></html>")
+
+
+@pytest.mark.parametrize(
+    "markup, shown",
+    [
+        ("<p title='a > b'>x</p>", "<p>x</p>"),
+        ("<p title=it's>x</p><p>y</p>", "<p>x</p><p>y</p>"),
+        ("a<br/>b<BR>c", "a<br>b<br>c"),
+        ("1 < 2 &amp; 3 &gt; 2", "1 &lt; 2 &amp; 3 &gt; 2"),
+        ("<style>p > b { color: red } </p></style>x", "x"),
+        ("<SCRIPT>if (a<b) '</p>'</Script >x", "x"),
+        ("<!-- <p> -->x<!-- unfinished <p>", "x"),
+        ("<!DOCTYPE html><?xml version='1.0'?>x</>", "x"),
+        ("<table><tr><td>x</table>y", "<table><tr><td>x</td></tr></table>y"),
+        ("<svg><title>t</title><p>hidden</svg>x", "x"),
+        ("x<p unfinished", "x<p></p>"),
+        ("&lt;script&gt;", "&lt;script&gt;"),
+    ],
+)
+def test_the_reading_view_reads_what_mail_is_made_of(markup: str, shown: str) -> None:
+    begin = reading_view("").removesuffix("</body></html>")
+    assert reading_view(markup) == f"{begin}{shown}</body></html>"
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["<p ", "<p", "</p ", "<", "<!", "<!--", "<![", "<?", "<p a='", '<p a="', "<p a=", "= ", "&",
+     "<script", "<script>", "</script", "<title>", "&#", "<b>", "</b>", "<p/", "<a b=' c=\""],
+)  # fmt: skip
+def test_the_reading_view_takes_no_more_time_for_hostile_mail(part: str) -> None:
+    """A page is made while everybody else waits; what is stored of a message may be 256 KiB."""
+    markup = part * (250_000 // len(part))
+    began = time.process_time()
+    assert reading_view(markup).endswith("</body></html>")
+    assert time.process_time() - began < 2
 
 
 def test_what_is_the_same_far_away_is_left_out() -> None:

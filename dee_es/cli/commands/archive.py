@@ -10,7 +10,13 @@ import click
 
 from dee_es.cli.asking import ask, need_terminal
 from dee_es.cli.commands.run_export import write_run
-from dee_es.cli.options import chosen_format, dry_run_option, format_options, json_option
+from dee_es.cli.options import (
+    chosen_format,
+    dry_run_option,
+    force_option,
+    format_options,
+    json_option,
+)
 from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_table
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -170,7 +176,7 @@ def verify(session: Session, place: str | None, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--no-personal-data", is_flag=True, help="Leave out the key to the contact's data.")
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@force_option
 @pass_session
 def export(
     session: Session, /, run_id: str, path: Path, no_personal_data: bool, force: bool

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from dee_es.cli.commands.audit_export import export
-from dee_es.cli.options import chosen_format, format_options, json_option, position_ranges
+from dee_es.cli.options import (
+    chosen_format,
+    force_option,
+    format_options,
+    json_option,
+    position_ranges,
+    unless_forced,
+)
 from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
 from dee_es.cli.run_view import context_fields
@@ -153,9 +160,11 @@ def _at(session: Session, positions: Sequence[str], filtered: bool) -> AuditPage
     from dee_es.engine.auditing.entries import AuditPage
 
     with session.engine() as engine:
+        end = engine.audit.size()
         found = [
             entry
-            for first, last in ranges
+            for first, given in ranges
+            for last in [min(given, end)]
             for begin in range(first, last + 1, _AT_ONCE)
             for entry in engine.audit.get_at(
                 begin, min(last, begin + _AT_ONCE - 1), asked_by=session.actor
@@ -306,14 +315,15 @@ def checkpoint(session: Session, as_json: bool) -> None:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Where to write the proof; without it, to standard output.",
 )
+@force_option
 @pass_session
-def prove(session: Session, stream: str, entry: int, path: Path | None) -> None:
+def prove(session: Session, stream: str, entry: int, path: Path | None, force: bool) -> None:
     """Write a proof that an entry of RUN (or of another stream) is in the signed log.
 
     It holds the entry as stored, what is personal encrypted, and can be checked without the
     database.
     """
-    from dee_es.bootstrap.evidence import place_at
+    from dee_es.bootstrap import places_of
 
     with session.engine() as engine:
         proof = engine.audit.prove(stream, entry)
@@ -322,5 +332,7 @@ def prove(session: Session, stream: str, entry: int, path: Path | None) -> None:
         return
     text = json.dumps(plain(proof), ensure_ascii=False, indent=2) + "\n"
     whole = path.absolute()
-    place_at(str(whole.parent)).write(whole.name, [text.encode()])
+    place = places_of(session.config())(str(whole.parent))
+    with unless_forced():
+        place.write(whole.name, [text.encode()], replace=force)
     say(f"{path}: entry {entry} of {stream} is in the log of {proof.size:,} entries")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dee_es.cli.options import told_as
+from dee_es.cli.options import force_option, told_as, unless_forced
 from dee_es.cli.output import say
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -48,6 +48,7 @@ _OPTIONS: Final = {"since": "--since", "until": "--until", "contact_id": "--cont
     metavar="FILE.zip",
     help="All forms in one file, with the key, the checkpoints and the program that verifies.",
 )
+@force_option
 @click.option("--no-personal-data", is_flag=True, help="Leave out what is personal.")
 @click.option("--reason", metavar="TEXT", help="What for, as the log will say; kept readable.")
 @pass_session
@@ -61,6 +62,7 @@ def export(
     shape: ExportFormat,
     output: str | None,
     bundle: str | None,
+    force: bool,
     no_personal_data: bool,
     reason: str | None,
 ) -> None:
@@ -68,8 +70,9 @@ def export(
 
     WHAT IS PERSONAL IS READABLE in it, unless --no-personal-data is given or it was erased. The
     file is readable for its owner only, appears whole or not at all, and the log says who made it.
-    Verify it without the database: python verify_export.py FILE --key NAME+ID+KEY. Exits with 1 if
-    something in it does not verify.
+    Verify it without the database: python verify_export.py FILE --key NAME+ID+KEY. That exits with
+    3 and says NOT SIGNED of entries that are younger than the last checkpoint: `dee audit
+    checkpoint` signs what is to be given out. Exits with 1 if something in it does not verify.
     """
     if not any((run_id, contact_id, since, until)):
         raise click.UsageError("name a RUN, --contact ID, or a period by --since and --until")
@@ -77,13 +80,14 @@ def export(
         raise click.UsageError("choose one of RUN and --contact")
     _check_target(shape, output, bundle)
     counting = Progress("Exporting: entries read")
-    with session.engine() as engine, told_as(_OPTIONS), counting as progress:
+    with session.engine() as engine, told_as(_OPTIONS), unless_forced(), counting as progress:
         now = engine.now().now
         asked: dict[str, Any] = {
             "run_id": run_id,
             "contact_id": contact_id,
             "since": None if since is None else since.before(now),
             "until": None if until is None else until.before(now),
+            "replace": force,
             "personal_data": not no_personal_data,
             "reason": reason,
             "actor": session.actor,
@@ -113,6 +117,7 @@ def _told(done: Exported) -> None:
     say(f"{done.target}: {counted(done.entries, 'entry', 'entries')}, SHA-256 {done.digest}")
     if done.covered < done.entries:
         behind = counted(done.entries - done.covered, "entry is", "entries are")
-        say(f"{behind} covered by no signed checkpoint; `dee audit checkpoint` signs")
+        say(f"{behind} covered by no signed checkpoint, as whoever verifies it is told")
+        say("`dee audit checkpoint` signs; then export again")
     if done.personal_data:
         click.echo("dee: it shows personal data; give it only to whom you would show it", err=True)

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
 
-from dee_es.cli.options import dry_run_option, json_option, strict_option, variables_option
+from dee_es.cli.options import (
+    dry_run_option,
+    json_option,
+    strict_option,
+    variables_option,
+)
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -108,6 +113,8 @@ def enroll(
         for name, read in (("contacts", source.fileno()), ("plan", plan)):
             if errors_file is not None and _same_file(errors_file, read):
                 raise click.UsageError(f"--errors names the {name} file, which it would overwrite")
+        if errors_file is not None:
+            _require_no_setting(session, errors_file)
         from dee_es.cli.refused_rows import Refusals
         from dee_es.doors.contacts_csv import read_contacts
         from dee_es.doors.enroll_rows import Intake
@@ -251,6 +258,15 @@ def _same_file(one: str, other: str | int) -> bool:
         return os.path.isfile(one) and os.path.samestat(os.stat(one), os.stat(other))
     except OSError:
         return False
+
+
+def _require_no_setting(session: Session, path: str) -> None:
+    """Raise `InvalidInput` if the settings name the file for something else."""
+    from dee_es.bootstrap import places_of
+
+    folder, name = os.path.split(os.path.abspath(path))
+    # What was refused before is written over: the same call again is how an enrolment goes on.
+    places_of(session.config())(folder).require_free(name, replace=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from dee_es.cli.options import told_as
+from dee_es.cli.options import force_option, told_as, unless_forced
 from dee_es.cli.output import say
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
@@ -63,6 +63,7 @@ _WORK: Final = {"counting": "Counting entries", "verifying": "Verifying entries"
     help="How to write it.  [default: by the name of the file, else md]",
 )
 @click.option("--output", metavar="FILE", help="Write to this file, or to a URL such as s3://...")
+@force_option
 @click.option(
     "--tz",
     "zone",
@@ -87,6 +88,7 @@ def report(
     include: Sequence[str],
     format: ReportFormat | None,
     output: str | None,
+    force: bool,
     zone: str,
     through: int | None,
     reason: str | None,
@@ -101,7 +103,7 @@ def report(
     chosen = format or _by_name(output)
     if chosen == "pdf" and output is None:
         raise click.UsageError("a PDF file needs a place: --output FILE")
-    with session.engine() as engine, told_as(_OPTIONS):
+    with session.engine() as engine, told_as(_OPTIONS), unless_forced():
         now = engine.now().now
         # What is shown is on record with its SHA-256 like a file, and waits for the lines of
         # progress to be gone.
@@ -113,6 +115,7 @@ def report(
                 include or None,
                 format=chosen,
                 output=shown if output is None else output,
+                replace=force,
                 zone=zone,
                 through=through,
                 reason=reason,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dee_es.cli.options import force_option, unless_forced
 from dee_es.cli.output import say
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
 from dee_es.engine.portable.run_file import MAX_BYTES
-from dee_es.errors import InvalidInput, OutputExists
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Leave out the key to the contact's data: the imported run then reads as erased.",
 )
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@force_option
 @pass_session
 def export_run(
     session: Session, /, run_id: str, path: Path, no_personal_data: bool, force: bool
@@ -50,19 +50,17 @@ def export_run(
 def write_run(
     engine: Engine, run_id: str, path: Path, personal_data: bool, force: bool, actor: str | None
 ) -> None:
-    """Write a run to a file and say so, or to standard output for `-`; raises `InvalidInput` if the
+    """Write a run to a file and say so, or to standard output for `-`; raises `OutputExists` if the
     file is there already."""
     if str(path) == "-":
         engine.export_run(
             run_id, personal_data=personal_data, output=sys.stdout.buffer, actor=actor
         )
         return
-    try:
+    with unless_forced():
         content = engine.export_run(
             run_id, personal_data=personal_data, output=path, replace=force, actor=actor
         )
-    except OutputExists:
-        raise InvalidInput(str(path), "is there already; --force writes over it") from None
     say(f"{run_id} written to {path}: {len(content):,} bytes")
 
 

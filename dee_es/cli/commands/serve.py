@@ -82,9 +82,9 @@ def serve(
 ) -> None:
     """Serve the web page and the HTTP API, until SIGTERM or Ctrl-C.
 
-    Without users the server is for you alone: it listens on this machine and every change is
-    recorded under your name. Any other address needs users or tokens and --allowed-host, and a
-    proxy with TLS before it.
+    Without users the server is for a machine that nobody else uses: it listens on this machine
+    alone, whoever is on it may do everything, and every change is recorded under your name. Any
+    other address needs users or tokens and --allowed-host, and a proxy with TLS before it.
     """
     _require_web()
     if ctx.invoked_subcommand is not None:
@@ -107,8 +107,13 @@ def serve(
 
     def on_ready(url: str) -> None:
         say(f"serving on {url}; Ctrl-C stops it")
+        if _users(session).known().empty:
+            say(
+                "without users it is for a machine that nobody else uses: whoever is on it may act "
+                f"as {settings.local_actor}, an admin; `dee serve user add` ends that"
+            )
         if (nobody := _nobody_in_the_working_folder(config)) is not None:
-            say(f"for you alone: there is no {nobody}; DEE_USERS names where users are")
+            say(f"there is no {nobody}; DEE_USERS names where users are")
         sys.stdout.flush()
         if open_page:
             webbrowser.open(url)

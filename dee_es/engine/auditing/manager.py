@@ -221,6 +221,7 @@ class Audit:
         until: datetime | None = None,
         format: ExportFormat = "json",
         output: Output = None,
+        replace: bool = True,
         personal_data: bool = True,
         reason: str | None = None,
         actor: str | None = None,
@@ -232,17 +233,20 @@ class Audit:
         `since` is inclusive, `until` exclusive. JSON and JSON lines hold all that whoever has no
         access to the database needs to verify them (`verify_export.py`); CSV and PDF are for
         reading. `output` is a path, a URL such as `s3://bucket/name`, or a file open for bytes;
-        None puts the content into the answer. A file appears whole or not at all, mode 0600.
+        None puts the content into the answer. A file appears whole or not at all, mode 0600, and
+        in place of one of that name, unless `replace` is false; never in place of one that the
+        settings name.
         `on_progress` is told how many entries of the log were read, of how many.
 
         It is recorded in the log (`log.exported`: who, why, what, SHA-256, where to) before it
         appears. What does not verify is exported as it is stored, and said. Raises `RunNotFound`,
-        `InvalidInput` (a PDF holds 2,000 entries at most) and `AnchorUnavailable`.
+        `InvalidInput` (a PDF holds 2,000 entries at most), `AnchorUnavailable`, and without
+        `replace` `OutputExists` if the file is there: nothing is recorded then.
         """
         personal = check_flag("personal_data", personal_data)
         asked = Asked(run_id, contact_id, since, until, personal)
         meta = self._meta("export", None, actor, reason)
-        return self._exports.export(asked, format, output, meta, on_progress)
+        return self._exports.export(asked, format, output, meta, on_progress, replace)
 
     def bundle(
         self,
@@ -252,6 +256,7 @@ class Audit:
         since: datetime | None = None,
         until: datetime | None = None,
         output: Output = None,
+        replace: bool = True,
         personal_data: bool = True,
         reason: str | None = None,
         actor: str | None = None,
@@ -263,7 +268,7 @@ class Audit:
         personal = check_flag("personal_data", personal_data)
         asked = Asked(run_id, contact_id, since, until, personal)
         meta = self._meta("bundle", None, actor, reason)
-        return self._exports.bundle(asked, output, meta, on_progress)
+        return self._exports.bundle(asked, output, meta, on_progress, replace)
 
 
 def _silent(_: ArchiveResult) -> None:

@@ -77,6 +77,7 @@ class Compliance:
         *,
         format: ReportFormat = "json",
         output: Output = None,
+        replace: bool = True,
         zone: str = "UTC",
         through: int | None = None,
         reason: str | None = None,
@@ -92,14 +93,15 @@ class Compliance:
         to count and once to verify.
 
         With `output`, a path, a URL or a file open for bytes, the report is written there as
-        `format`, in place of a file of that name; its SHA-256 and target are in the log before it
-        appears. Raises `InvalidInput` naming the argument, `IntegrityViolation` for an entry that
-        cannot be read, and `AnchorUnavailable` if the file cannot be written.
+        `format`, in place of a file of that name, unless `replace` is false; its SHA-256 and target
+        are in the log before it appears. Raises `InvalidInput` naming the argument,
+        `IntegrityViolation` for an entry that cannot be read, `AnchorUnavailable` if the file
+        cannot be written, and without `replace` `OutputExists` if it is there.
         """
         period = self._period(since, until)
         parts = checked_parts(include)
         check_format(format)
-        check_output(output)
+        check_output(output, self._places, replace=replace)
         head = self._store.log_head()
         end = head.position if through is None else check_count("through", through, head.position)
         meta = self._meta("report", command_id, actor, reason)
@@ -107,7 +109,7 @@ class Compliance:
         counting = Counting(period, self._scale, rules, parts)
         self._count(counting, parts, end, on_progress)
         report = self._told(period, counting, end, zone, parts, on_progress)
-        self._deliver(report, format, output, meta)
+        self._deliver(report, format, output, meta, replace)
         return report
 
     def _told(
@@ -148,6 +150,7 @@ class Compliance:
         format: ReportFormat,
         output: Output,
         meta: Callable[[], e.Meta],
+        replace: bool,
     ) -> None:
         """Put the report on record, then write it: what left is in the log before it is out."""
 
@@ -167,7 +170,8 @@ class Compliance:
         if output is None:
             record("", "")
         else:
-            deliver([self.render(report, format)], output, self._places, record)
+            content = self.render(report, format)
+            deliver([content], output, self._places, record, replace=replace)
 
     def _count(
         self, counting: Counting, parts: Collection[str], end: int, on_progress: OnReport | None

@@ -147,6 +147,11 @@ How to verify it
 
   python verify_export.py BUNDLE.zip --key NAME+ID+KEY
 
+It exits with 0 and says VALID, or with 1 and NOT VALID, naming the first bad entry; with 2 if it
+was called wrongly. With 3 it says CONSISTENT, NOT SIGNED (or PARTLY SIGNED): entries at the
+positions that it names are under no signed checkpoint, so that anybody can have made them. If they
+are only younger than the last checkpoint, an export made after the next one is valid.
+
 Get the key from the owner of the log by another way than this file, and, if you can, the program
 too: whoever can change this file can change key.txt and verify_export.py in it. If you have kept
 checkpoints of this log yourself, add them with --checkpoint FILE.

@@ -70,10 +70,15 @@ def deliver(
     return None
 
 
-def check_output(output: Output) -> None:
-    """Raise `InvalidInput` for what nothing can be written to."""
+def check_output(
+    output: Output, places: PlaceSource | None = None, *, replace: bool = True
+) -> None:
+    """Raise `InvalidInput` for what nothing can be written to; with `places`, also what these say
+    of the file's name, before anything is made that would go there."""
     if isinstance(output, str | os.PathLike):
-        _split(output)
+        folder, name = _split(output)
+        if places is not None:
+            places(folder).require_free(name, replace=replace)
     elif output is not None and not callable(getattr(output, "write", None)):
         raise InvalidInput("output", "must be a path, a URL, a file open for bytes, or None")
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.engine.exporting.bundle import Bundle
-from dee_es.engine.exporting.delivery import Output, deliver
+from dee_es.engine.exporting.delivery import Output, check_output, deliver
 from dee_es.engine.exporting.document import Report
 from dee_es.engine.exporting.draft import Draft, Head, OnProgress
 from dee_es.engine.exporting.formats import csv_lines, json_document, json_lines
@@ -92,10 +92,12 @@ class Exports:
         output: Output,
         meta: MakeMeta,
         on_progress: OnProgress | None,
+        replace: bool,
     ) -> Exported:
         """One file; see `Audit.export`."""
         if format not in FORMATS:
             raise InvalidInput("format", f"must be one of {', '.join(FORMATS)}")
+        check_output(output, self._places, replace=replace)
         draft = self._draft(self._head(asked, meta()))
         if format == "jsonl":
             pieces: Iterable[bytes] = json_lines(draft.all(on_progress))
@@ -105,12 +107,18 @@ class Exports:
             pieces = csv_lines(draft.table(on_progress))
         else:
             pieces = [self._pdf(draft)]
-        return self._deliver("export", format, draft, pieces, output, meta)
+        return self._deliver("export", format, draft, pieces, output, meta, replace)
 
     def bundle(
-        self, asked: Asked, output: Output, meta: MakeMeta, on_progress: OnProgress | None
+        self,
+        asked: Asked,
+        output: Output,
+        meta: MakeMeta,
+        on_progress: OnProgress | None,
+        replace: bool,
     ) -> Exported:
         """Everything in one zip file; see `Audit.bundle`."""
+        check_output(output, self._places, replace=replace)
         head = self._head(asked, meta())
         draft = self._draft(head)
         bundle = Bundle(head, self._anchors)
@@ -126,7 +134,7 @@ class Exports:
             if pdf:
                 bundle.add("export.pdf", [pdf])
             pieces = bundle.finished(draft.entries, draft.covered, draft.problems)
-            return self._deliver("bundle", "zip", draft, pieces, output, meta)
+            return self._deliver("bundle", "zip", draft, pieces, output, meta, replace)
 
     def record(self, event: e.LogExported, meta: MakeMeta) -> None:
         """Record what was given out in another form."""
@@ -169,6 +177,7 @@ class Exports:
         pieces: Iterable[bytes],
         output: Output,
         meta: MakeMeta,
+        replace: bool,
     ) -> Exported:
         scope = draft.head.scope
         recorded: list[e.LogExported] = []
@@ -178,7 +187,7 @@ class Exports:
             self._system_log.record(event, meta)
             recorded.append(event)
 
-        content = deliver(pieces, output, self._places, record)
+        content = deliver(pieces, output, self._places, record, replace=replace)
         (event,) = recorded
         return Exported(
             format=format,

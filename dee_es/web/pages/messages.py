@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from html.parser import HTMLParser
 from typing import Any, Final
 
 from dee_es.engine.models import LogEntry
@@ -24,6 +23,19 @@ _KEPT: Final = re.compile(
 _DROPPED: Final = re.compile(
     "script|style|template|noscript|iframe|object|embed|svg|math|title|head|select|textarea"
 )
+# Each alternative, once begun, takes all up to its end or to the end of all, and so no character is
+# looked at more than a few times; a parser that tries again from the next bracket takes minutes.
+_PIECE: Final = re.compile(
+    r"<!--(?:-?>|.*?(?:--!?>|\Z))"
+    r"|<(?P<raw>script|style|textarea|title|iframe)(?![^\s/>])"
+    r".*?(?:</(?P=raw)(?![^\s/>])[^>]*>?|\Z)"
+    r"|<(?P<end>/?)(?P<tag>[a-z][^\s/>]*)"
+    r"""(?P<rest>(?:[^>=]+|=\s*"[^"]*"?|=\s*'[^']*'?|=)*)>?"""
+    r"|<[!?/][^>]*>?"
+    r"|(?P<text>[^<]+|<)",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
+)
+"""A comment, an element that holds no markup, a tag, another declaration, or text."""
 _EMPTY: Final = frozenset({"br", "hr"})
 _BEGIN: Final = '<!doctype html><html lang="en"><title>Message</title><body>'
 _MOST_DEPTH: Final = 200
@@ -101,16 +113,21 @@ def _outcome(later: Sequence[LogEntry], sent: LogEntry) -> str:
 def reading_view(markup: str) -> str:
     """An HTML document of the text in `markup`, with its structure and without anything else."""
     reader = _Reader()
-    reader.feed(markup)
-    reader.close()
+    for piece in _PIECE.finditer(markup):
+        tag = (piece["tag"] or "").lower()
+        if piece["text"] is not None:
+            reader.text(html.unescape(piece["text"]))
+        elif piece["end"]:
+            reader.end(tag)
+        elif tag in _EMPTY or (tag and not piece["rest"].endswith("/")):
+            reader.start(tag)
     return f"{_BEGIN}{reader.document()}</body></html>"
 
 
-class _Reader(HTMLParser):
+class _Reader:
     """Copies texts and the tags that are kept."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._parts: list[str] = []
         self._open: list[str] = []
         self._hidden = 0
@@ -119,9 +136,8 @@ class _Reader(HTMLParser):
         """What was kept, with every tag closed."""
         return "".join(self._parts) + "".join(f"</{tag}>" for tag in reversed(self._open))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def start(self, tag: str) -> None:
         """Keep the tag, without its attributes."""
-        del attrs
         if _DROPPED.fullmatch(tag):
             self._hidden += 1
         elif _KEPT.fullmatch(tag) and not self._hidden and len(self._open) < _MOST_DEPTH:
@@ -129,12 +145,7 @@ class _Reader(HTMLParser):
             if tag not in _EMPTY:
                 self._open.append(tag)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A tag that closes itself holds nothing."""
-        if tag in _EMPTY:
-            self.handle_starttag(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
+    def end(self, tag: str) -> None:
         """Close what is open."""
         if _DROPPED.fullmatch(tag):
             self._hidden = max(0, self._hidden - 1)
@@ -145,7 +156,7 @@ class _Reader(HTMLParser):
                 if last == tag:
                     return
 
-    def handle_data(self, data: str) -> None:
+    def text(self, text: str) -> None:
         """Keep the text."""
         if not self._hidden:
-            self._parts.append(html.escape(data))
+            self._parts.append(html.escape(text))

@@ -41,8 +41,9 @@ def readable() -> Iterator[None]:
 class Gatekeeper:
     """Knows everybody who may come in.
 
-    Without users and tokens that is the operating system's user alone, which only a loopback
-    address without further names allows; `check` says so before anything is served.
+    Without users and tokens that is whoever reaches the server, taken for the operating system's
+    user, which only a loopback address without further names allows: it is for a machine that
+    nobody else uses. Raises `InvalidInput` for anything else before it is served.
     """
 
     def __init__(self, settings: WebSettings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import OrderedDict
@@ -13,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dee_es.core.values import MAX_DEPTH
 from dee_es.web.problems import Refused, answer
-from dee_es.web.security.scopes import actor_in, header, is_unsafe, media_type
+from dee_es.web.security.scopes import HOOKS, actor_in, header, is_unsafe, media_type
 from dee_es.web.settings import WebSettings
 
 _CLIENTS: Final = 10_000
+_ROOMS: Final = ("/login", f"{HOOKS}email", f"{HOOKS}twilio/", f"{HOOKS}unsubscribe/", HOOKS)
+"""Where strangers may change something; each is counted apart."""
 _BRINGING: Final = (b"content-length", b"transfer-encoding")
 """Headers without which a request has no body (RFC 9112, section 6.3)."""
 # Texts whole, so that brackets in them do not count; an unfinished one takes all that is left, or
@@ -47,30 +50,73 @@ class Buckets:
 
 
 class Rates:
-    """Bounds how many requests that change something one client may make."""
+    """Bounds how many requests that change something one client may make.
+
+    Behind a proxy strangers share one address. So each room that they may enter has buckets of its
+    own, and of webhooks only what was refused is counted there, once that is known: whatever comes
+    beside it, a call with the right signature or token is let through. It is bounded alone, by the
+    token in its address.
+    """
 
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
         self._app = app
         self._buckets = Buckets(settings.unsafe_per_minute, settings.unsafe_burst)
+        # Apart, so that made-up addresses make none of the others be forgotten.
+        self._tokens = Buckets(settings.unsafe_per_minute, settings.unsafe_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and is_unsafe(scope):
-            actor = actor_in(scope)
-            address = (scope.get("client") or ("",))[0]
-            client = f"address {address}" if actor is None else f"name {actor.name}"
-            wait = self._buckets.wait(client)
-            if wait:
-                refused = answer(
-                    429,
-                    "TooManyRequests",
-                    "too many requests that change something; wait",
-                    scope["path"],
-                    headers={"Retry-After": str(int(wait) + 1)},
-                )
-                await refused(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or not is_unsafe(scope):
+            await self._app(scope, receive, send)
+        elif scope["path"].startswith(HOOKS):
+            await self._hook(scope, receive, send)
+        else:
+            wait = self._buckets.wait(_client(scope))
+            await (_too_many(scope, wait) if wait else self._app)(scope, receive, send)
+
+    async def _hook(self, scope: Scope, receive: Receive, send: Send) -> None:
+        instead: ASGIApp | None = None
+
+        async def counted(message: Message) -> None:
+            nonlocal instead
+            if message["type"] == "http.response.start" and 400 <= message["status"] < 500:
+                wait = self._buckets.wait(_client(scope))
+                instead = _too_many(scope, wait) if wait else None
+            if instead is None:
+                await send(message)
+
+        wait = self._wait_of_token(scope["path"])
+        if wait:
+            instead = _too_many(scope, wait)
+        else:
+            await self._app(scope, receive, counted)
+        if instead is not None:
+            await instead(scope, receive, send)
+
+    def _wait_of_token(self, path: str) -> float:
+        if path.count("/") <= HOOKS.count("/"):
+            return 0.0  # there is none in it
+        digest = hashlib.sha256(path.encode(errors="backslashreplace")).hexdigest()
+        return self._tokens.wait(digest)
+
+
+def _client(scope: Scope) -> str:
+    """Whose bucket a request is counted in."""
+    actor = actor_in(scope)
+    if actor is not None:
+        return f"name {actor.name}"
+    room = next((each for each in _ROOMS if scope["path"].startswith(each)), "elsewhere")
+    return f"address {(scope.get('client') or ('',))[0]} {room}"
+
+
+def _too_many(scope: Scope, wait: float) -> ASGIApp:
+    return answer(
+        429,
+        "TooManyRequests",
+        "too many requests that change something; wait",
+        scope["path"],
+        headers={"Retry-After": str(int(wait) + 1)},
+    )
 
 
 class Bodies:

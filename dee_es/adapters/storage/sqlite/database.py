@@ -19,7 +19,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
-from dee_es.adapters.sqlite_files import OpenedFile, is_busy, write_ahead
+from dee_es.adapters.sqlite_files import OpenedFile, is_busy, make_own, write_ahead
 from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
@@ -96,6 +96,7 @@ class SqliteDatabase(SQLiteDatastore):
         beside = f"{self._file}.{name}.claim"
         with ExitStack() as stack:
             try:
+                make_own(beside)
                 own = sqlite3.connect(beside, timeout=0, isolation_level=None)
                 stack.enter_context(closing(own)).execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
@@ -192,6 +193,7 @@ class _Pool(SQLiteConnectionPool):
     def _create_connection(self) -> SQLiteConnection:
         """As the library does it; but one that comes to nothing is closed, and others that make the
         file at this moment are waited for."""
+        self._file.make()
         with ExitStack() as undo:
             raw = sqlite3.connect(
                 self.db_name,
