@@ -6,10 +6,6 @@ from dee_es.ports.anchors import (
     Signer,
     SignerSource,
 )
-from dee_es.ports.calls import (
-    CallStore,
-    KnownCall,
-)
 from dee_es.ports.channels import (
     Action,
     Channel,
@@ -21,6 +17,10 @@ from dee_es.ports.channels import (
 )
 from dee_es.ports.documents import (
     DocumentWriter,
+)
+from dee_es.ports.idempotency import (
+    IdempotencyStore,
+    KnownRequest,
 )
 from dee_es.ports.keys import (
     NO_KEY,
@@ -90,7 +90,7 @@ __all__ = [
     "BuildKey",
     "BuildRow",
     "BuildState",
-    "CallStore",
+    "IdempotencyStore",
     "Channel",
     "ChannelResult",
     "Committed",
@@ -111,7 +111,7 @@ __all__ = [
     "KeyRotation",
     "KeyStore",
     "KeyStoreState",
-    "KnownCall",
+    "KnownRequest",
     "LastBackup",
     "Lease",
     "LeaseRow",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.evidence.chain import Entry
-from dee_es.ports.calls import CallStore
+from dee_es.ports.idempotency import IdempotencyStore
 from dee_es.ports.log import (
     Committed,
     Conflict,
@@ -34,9 +34,9 @@ Forget = Callable[[TableTransaction], None]
 """Called in the transaction that archives, to take what was archived out of projection tables."""
 
 
-class EventStore(CallStore, Protocol):
-    """The append-only log and the small indexes that are written with it; beside it calls that may
-    be repeated.
+class EventStore(IdempotencyStore, Protocol):
+    """The append-only log and the small indexes that are written with it; beside it requests that
+    may be repeated.
 
     All methods raise `StoreUnavailable` when the database does not answer within bounded time.
     """

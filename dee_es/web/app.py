@@ -56,7 +56,7 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     inner.state.engine = engine
     inner.state.settings = chosen
-    inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting, engine.calls.same)
+    inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting, engine.idempotency.same)
     inner.state.held = held = HeldFiles()
     inner.openapi = lambda: description.describe(inner)  # type: ignore[method-assign]
     problems.install(inner)

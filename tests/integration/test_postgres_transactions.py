@@ -258,7 +258,7 @@ def test_what_is_forgotten_for_an_erasure_is_on_the_disk_before_it_is_certified(
 ) -> None:
     """Other transactions beside the log may be lost with the power."""
     other.execute(_TELL_HOW_ANSWERS_ARE_KEPT)
-    store.begin_call("c", b"digest", "a", 60_000, 60_000)
-    assert store.end_call("c", "a", b"about somebody")
+    store.begin_request("c", b"digest", "a", 60_000, 60_000)
+    assert store.end_request("c", "a", b"about somebody")
     assert store.forget_answers() == 1
     assert other.execute("SELECT how FROM told ORDER BY n").fetchall() == [("off",), ("on",)]

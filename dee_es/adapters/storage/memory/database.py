@@ -113,8 +113,8 @@ def _due_entry(head: Head | None) -> tuple[int, str] | None:
     return head.due_tick, head.stream_id
 
 
-class KeptCall(NamedTuple):
-    """A call that may be repeated, and until when its attempt and it itself count, in ms."""
+class KeptRequest(NamedTuple):
+    """A request that may be repeated, and until when its attempt and it itself count, in ms."""
 
     digest: bytes
     attempt: str
@@ -139,7 +139,7 @@ class MemoryDatabase:
         self.counts: dict[tuple[str, int], int] = {}
         self.event_ids: dict[str, Literal[True]] = {}
         self.leases: dict[tuple[int, int], HeldLease] = {}
-        self.calls: dict[str, KeptCall] = {}
+        self.requests: dict[str, KeptRequest] = {}
         self.views: dict[str, ViewTable] = {}
         self.builds: dict[BuildKey, BuildRow] = {}
         self.parked: dict[tuple[BuildKey, str], ParkedRow] = {}

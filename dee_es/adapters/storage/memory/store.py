@@ -6,9 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import partial
 
-from dee_es.adapters.storage.memory.calls import MemoryCalls
 from dee_es.adapters.storage.memory.commit import Commit
 from dee_es.adapters.storage.memory.database import HeldLease, Journal, MemoryDatabase
+from dee_es.adapters.storage.memory.idempotency import MemoryIdempotency
 from dee_es.adapters.storage.memory.views import MemoryTransaction
 from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
 from dee_es.core.evidence.chain import Entry
@@ -33,7 +33,7 @@ from dee_es.ports import (
 )
 
 
-class MemoryStore(MemoryCalls):
+class MemoryStore(MemoryIdempotency):
     """An `EventStore` that lives as long as the process; the clock is that of its leases."""
 
     def __init__(self, database: MemoryDatabase, clock: WallClock) -> None:

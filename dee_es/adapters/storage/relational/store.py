@@ -11,8 +11,8 @@ import msgspec
 from dee_es.adapters.storage import rules
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
-from dee_es.adapters.storage.relational.calls import RelationalCalls
 from dee_es.adapters.storage.relational.decide import Known
+from dee_es.adapters.storage.relational.idempotency import RelationalIdempotency
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.situation import (
     Touched,
@@ -57,7 +57,7 @@ PRUNED_AT_ONCE = 5_000
 """How many counters one transaction forgets."""
 
 
-class RelationalStore(RelationalCalls):
+class RelationalStore(RelationalIdempotency):
     """Implements `EventStore` over a `Database`."""
 
     database: Database
