@@ -7,6 +7,7 @@ from typing import Protocol
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.evidence.chain import Entry
+from dee_es.core.ids import CounterKey
 from dee_es.ports.idempotency import IdempotencyStore
 from dee_es.ports.log import (
     Committed,
@@ -185,8 +186,8 @@ class EventStore(IdempotencyStore, Protocol):
         """All consents of these contacts, given or revoked, by contact id, then channel."""
         ...
 
-    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """What the (key, slot) counters stand at; those that nothing was added to are absent."""
+    def counters(self, wanted: Sequence[CounterKey]) -> dict[CounterKey, int]:
+        """What the counters stand at; those that nothing was added to are absent."""
         ...
 
     def prune_counters(self, before_slot: int) -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from dee_es.adapters.storage.memory.recorder import MemoryRecorder
+from dee_es.core.ids import CounterKey
 from dee_es.core.projection import CountKey, Key
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import (
@@ -136,7 +137,7 @@ class MemoryDatabase:
         self.contact_keys: dict[str, bytes] = {}
         self.suppressions: dict[str, dict[tuple[str, str, str], SuppressionRow]] = {}
         self.consents: dict[str, dict[str, ConsentRow]] = {}
-        self.counts: dict[tuple[str, int], int] = {}
+        self.counts: dict[CounterKey, int] = {}
         self.event_ids: dict[str, Literal[True]] = {}
         self.leases: dict[tuple[int, int], HeldLease] = {}
         self.requests: dict[str, KeptRequest] = {}

@@ -12,6 +12,7 @@ from dee_es.adapters.storage.memory.idempotency import MemoryIdempotency
 from dee_es.adapters.storage.memory.views import MemoryTransaction
 from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
 from dee_es.core.evidence.chain import Entry
+from dee_es.core.ids import CounterKey
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
@@ -267,7 +268,7 @@ class MemoryStore(MemoryIdempotency):
                 for channel in sorted(rows[contact_id])
             ]
 
-    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def counters(self, wanted: Sequence[CounterKey]) -> dict[CounterKey, int]:
         """See `EventStore.counters`."""
         with self._database.reading():
             counts = self._database.counts

@@ -23,6 +23,7 @@ from dee_es.adapters.storage.relational.situation import (
     situation_of,
 )
 from dee_es.core.evidence.chain import Entry
+from dee_es.core.ids import CounterKey
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
@@ -315,7 +316,7 @@ class RelationalStore(RelationalIdempotency):
         """See `EventStore.consents`."""
         return [Consent(*row) for row in self._of(sql.READ_CONSENTS, contact_ids)]
 
-    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def counters(self, wanted: Sequence[CounterKey]) -> dict[CounterKey, int]:
         """See `EventStore.counters`."""
         if not wanted:
             return {}
