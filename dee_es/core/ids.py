@@ -14,6 +14,12 @@ _PREFIXES: Final = ("contact", "plan", "template", "script", "sender", "policy")
 SYSTEM_STREAM: Final = "system"
 """The stream of the database's own events: its clock, checkpoints, exports, holds."""
 
+CounterKey = tuple[str, int]
+"""One of the policy's counters in one slot, by name and slot.
+
+A slot is a number that grows with time, such as a UTC day; slot 0 stands for all time.
+"""
+
 
 _LENGTH: Final = struct.Struct(">I").pack
 _BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"

@@ -6,10 +6,6 @@ from dee_es.ports.anchors import (
     Signer,
     SignerSource,
 )
-from dee_es.ports.calls import (
-    CallStore,
-    KnownCall,
-)
 from dee_es.ports.channels import (
     Action,
     Channel,
@@ -21,6 +17,10 @@ from dee_es.ports.channels import (
 )
 from dee_es.ports.documents import (
     DocumentWriter,
+)
+from dee_es.ports.idempotency import (
+    IdempotencyStore,
+    KnownRequest,
 )
 from dee_es.ports.keys import (
     NO_KEY,
@@ -38,7 +38,6 @@ from dee_es.ports.log import (
     Committed,
     Conflict,
     Consent,
-    CounterPlace,
     CounterUse,
     Head,
     Lease,
@@ -90,13 +89,12 @@ __all__ = [
     "BuildKey",
     "BuildRow",
     "BuildState",
-    "CallStore",
+    "IdempotencyStore",
     "Channel",
     "ChannelResult",
     "Committed",
     "Conflict",
     "Consent",
-    "CounterPlace",
     "CounterUse",
     "DocumentWriter",
     "ErasedPages",
@@ -111,7 +109,7 @@ __all__ = [
     "KeyRotation",
     "KeyStore",
     "KeyStoreState",
-    "KnownCall",
+    "KnownRequest",
     "LastBackup",
     "Lease",
     "LeaseRow",

@@ -129,10 +129,6 @@ class SuppressionGuard(msgspec.Struct, frozen=True, gc=False):
     epoch: int
 
 
-CounterPlace = tuple[str, int]
-"""A counter's key and slot; see `CounterUse`."""
-
-
 class CounterUse(msgspec.Struct, frozen=True, gc=False):
     """What a unit adds to the counter `key` of a slot, and how far that counter may go.
 

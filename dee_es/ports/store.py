@@ -7,7 +7,8 @@ from typing import Protocol
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.evidence.chain import Entry
-from dee_es.ports.calls import CallStore
+from dee_es.core.ids import CounterKey
+from dee_es.ports.idempotency import IdempotencyStore
 from dee_es.ports.log import (
     Committed,
     Conflict,
@@ -34,9 +35,9 @@ Forget = Callable[[TableTransaction], None]
 """Called in the transaction that archives, to take what was archived out of projection tables."""
 
 
-class EventStore(CallStore, Protocol):
-    """The append-only log and the small indexes that are written with it; beside it calls that may
-    be repeated.
+class EventStore(IdempotencyStore, Protocol):
+    """The append-only log and the small indexes that are written with it; beside it requests that
+    may be repeated.
 
     All methods raise `StoreUnavailable` when the database does not answer within bounded time.
     """
@@ -185,8 +186,8 @@ class EventStore(CallStore, Protocol):
         """All consents of these contacts, given or revoked, by contact id, then channel."""
         ...
 
-    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """What the (key, slot) counters stand at; those that nothing was added to are absent."""
+    def counters(self, wanted: Sequence[CounterKey]) -> dict[CounterKey, int]:
+        """What the counters stand at; those that nothing was added to are absent."""
         ...
 
     def prune_counters(self, before_slot: int) -> int:

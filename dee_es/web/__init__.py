@@ -3,7 +3,7 @@
     app.py        create_app(engine, settings): everything put together, safe by default
     server.py     `serve`: the app on a socket, until a signal
     routing.py    GuardedRoute: no route without a role; who acts; command ids from Idempotency-Key
-    idempotency.py  repeated calls: command ids, and answers given before
+    idempotency.py  repeated requests: command ids, and answers given before
     description.py  the OpenAPI document; examples.py
     problems.py   errors as RFC 9457 problem details
     jobs.py       long work with progress, result and an abort between batches;

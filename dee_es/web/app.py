@@ -13,7 +13,7 @@ from dee_es.web.api import run_files
 from dee_es.web.held import HeldFiles
 from dee_es.web.jobs import Jobs
 from dee_es.web.pages.errors import ErrorPages
-from dee_es.web.security.authentication import Authentication, Gatekeeper
+from dee_es.web.security.authentication import Authentication, Doorkeeper
 from dee_es.web.security.csrf import Csrf
 from dee_es.web.security.headers import SecureHeaders
 from dee_es.web.security.hosts import Hosts, allowed_hosts
@@ -52,22 +52,22 @@ class WebApp:
 def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp:
     """The application on an engine. Raises `InvalidInput` for settings that would not be safe."""
     chosen = settings or WebSettings()
-    gatekeeper = Gatekeeper(chosen)
+    doorkeeper = Doorkeeper(chosen)
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     inner.state.engine = engine
     inner.state.settings = chosen
-    inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting, engine.calls.same)
+    inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting, engine.idempotency.same)
     inner.state.held = held = HeldFiles()
     inner.openapi = lambda: description.describe(inner)  # type: ignore[method-assign]
     problems.install(inner)
-    for router in (*api.ROUTERS, *pages.ROUTERS, *hooks.ROUTERS, login_router(gatekeeper)):
+    for router in (*api.ROUTERS, *pages.ROUTERS, *hooks.ROUTERS, login_router(doorkeeper)):
         inner.include_router(router)
     inner.mount("/static", Static())
     # From the inside out: the last one is asked first.
     app: ASGIApp = Csrf(inner)
     app = Bodies(app, chosen, UPLOADS)
     app = Rates(app, chosen)
-    app = Authentication(app, gatekeeper)
-    schemes = ("http",) if gatekeeper.local else ("http", "https")
+    app = Authentication(app, doorkeeper)
+    schemes = ("http",) if doorkeeper.local else ("http", "https")
     app = Hosts(app, allowed_hosts(chosen), schemes)
     return WebApp(SecureHeaders(ErrorPages(app)), jobs, held)

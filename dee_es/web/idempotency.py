@@ -1,4 +1,4 @@
-"""Repeated calls: the command id of a key, and the answer that was given before."""
+"""Repeated requests: the command id of a key, and the answer that was given before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from dee_es.engine.calls import RENEW_S, Attempt, Calls, Known
+from dee_es.engine.idempotency import RENEW_S, Attempt, Idempotency, Known
 from dee_es.errors import DeeError
 from dee_es.web.problems import Refused, problem_of
 
@@ -42,32 +42,33 @@ def command_id_of(actor: str, key: str) -> str:
 
 
 async def once(
-    calls: Calls,
+    idempotency: Idempotency,
     actor: str,
     key: str,
     request: Request,
     handle: Callable[[Request], Awaitable[Response]],
 ) -> Response:
-    """The answer given before to this very call under this key, else that of the handler now.
+    """The answer given before to this very request under this key, else that of the handler now.
 
-    Calls and answers are kept in the database for a day, so that a repetition after a restart, or
-    at another server, is known as well. What was refused did nothing, and repeating it is another
-    try. Raises `Refused` if the key was used for another call, or an attempt is under way.
+    Requests and answers are kept in the database for a day, so that a repetition after a restart,
+    or at another server, is known as well. What was refused did nothing, and repeating it is
+    another try. Raises `Refused` if the key was used for another request, or an attempt is under
+    way.
     """
     begun = await run_in_threadpool(
-        calls.begin, command_id_of(actor, key), f"{actor}\0{key}", await _digest(request)
+        idempotency.begin, command_id_of(actor, key), f"{actor}\0{key}", await _digest(request)
     )
     if isinstance(begun, Known):
         return _repeated(begun)
-    async with _alive(calls, begun):
+    async with _alive(idempotency, begun):
         try:
             response = await handle(request)
         except BaseException as error:
-            await _settled(calls, begun, None, acted=_may_have_acted(error))
+            await _settled(idempotency, begun, None, acted=_may_have_acted(error))
             raise
         status = response.status_code
         kept = _kept(response) if 200 <= status < 300 else None
-        await _settled(calls, begun, kept, acted=not 400 <= status < 500)
+        await _settled(idempotency, begun, kept, acted=not 400 <= status < 500)
     return response
 
 
@@ -98,28 +99,30 @@ def _may_have_acted(error: BaseException) -> bool:
     return not isinstance(error, refused)
 
 
-async def _settled(calls: Calls, attempt: Attempt, answer: bytes | None, *, acted: bool) -> None:
+async def _settled(
+    idempotency: Idempotency, attempt: Attempt, answer: bytes | None, *, acted: bool
+) -> None:
     # Also when the request is being cancelled: nobody should wait for an attempt that is over.
     with anyio.CancelScope(shield=True):
         try:
             if acted:
-                await run_in_threadpool(calls.end, attempt, answer)
+                await run_in_threadpool(idempotency.end, attempt, answer)
             else:
-                await run_in_threadpool(calls.drop, attempt)
+                await run_in_threadpool(idempotency.drop, attempt)
         except DeeError as error:
-            # The call itself is over, and the log knows it: only its answer cannot be repeated.
+            # The request itself is over, and the log knows it: only its answer cannot be repeated.
             _log.warning("answer_not_kept", extra={"error": type(error).__name__})
 
 
 @asynccontextmanager
-async def _alive(calls: Calls, attempt: Attempt) -> AsyncIterator[None]:
+async def _alive(idempotency: Idempotency, attempt: Attempt) -> AsyncIterator[None]:
     """Say now and then that the attempt is under way, for as long as it takes."""
 
     async def renew() -> None:
         while True:
             await asyncio.sleep(RENEW_S)
             try:
-                await run_in_threadpool(calls.renew, attempt)
+                await run_in_threadpool(idempotency.renew, attempt)
             except DeeError as error:
                 _log.warning("call_not_renewed", extra={"error": type(error).__name__})
 
@@ -133,7 +136,7 @@ async def _alive(calls: Calls, attempt: Attempt) -> AsyncIterator[None]:
 
 
 def reused() -> Refused:
-    """The refusal of a key that was used for another call."""
+    """The refusal of a key that was used for another request."""
     return Refused(422, "IdempotencyKeyReused", "this Idempotency-Key was used for another call")
 
 

@@ -64,7 +64,7 @@ class GuardedRoute(APIRoute):
             if key is None or not kept or actor is None or not is_unsafe(request.scope):
                 return await handle(request)
             engine: EngineApi = request.app.state.engine
-            return await once(engine.calls, actor.name, key, request, handle)
+            return await once(engine.idempotency, actor.name, key, request, handle)
 
         return guarded
 

@@ -45,7 +45,7 @@ METHODS: Final = {
 }
 """What the client does not have, and why."""
 GROUPS: Final = {
-    "calls": "keeps the answers of a server, which the client is given",
+    "idempotency": "keeps the answers of a server, which the client is given",
     "clock": _OWN_CLOCK,
     "keys": "the key store is looked after where it lies, by `dee keys`",
     "links": "signs the links in messages, which only who sends them does",

@@ -94,7 +94,7 @@ def test_a_policy_that_asks_for_what_nobody_can_grant_is_kept_to_where_it_was_pu
     with open_engine(":memory:") as engine:
         publish_basics(engine)
         with monkeypatch.context() as before:
-            before.setattr("dee_es.core.gate.reading.check_id", lambda *_: None)
+            before.setattr("dee_es.core.gate.policy_input.check_id", lambda *_: None)
             assert engine.publish_policy(asked) == 1
         run = engine.execute(outreach(), Contact(id="c1", email="a@example.com"))
         engine.run_until_idle()

@@ -13,8 +13,8 @@ import pytest
 from dee_es import create_plan, steps
 from dee_es.adapters.keys import postgres as adapter
 from dee_es.adapters.keys import postgres_sql as sql
+from dee_es.adapters.keys.key_table import GenerationMoved
 from dee_es.adapters.keys.postgres import PostgresKeyTable
-from dee_es.adapters.keys.source import GenerationMoved
 from dee_es.adapters.storage.postgres import open_postgres
 from dee_es.errors import StoreUnavailable
 from tests.support.engines import open_engine

@@ -13,6 +13,7 @@ import pytest
 
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.postgres.session import COPY_ROWS, MANY_ROWS, PostgresSession
+from dee_es.adapters.storage.relational import relations
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Session
 from dee_es.errors import IntegrityViolation
@@ -63,7 +64,7 @@ def other(url: str) -> Iterator[psycopg.Connection]:
 
 def _add(session: Session, rows: int, first: int = 0) -> None:
     """Write so many rows, and have them sent before anything else is."""
-    session.insert(sql.EVENT_IDS, [(f"event {n}",) for n in range(first, first + rows)])
+    session.insert(relations.EVENT_IDS, [(f"event {n}",) for n in range(first, first + rows)])
     found = session.ask(sql.READ_EVENT_IDS, ([f"event {first}"],)).fetchall()
     assert found == [(f"event {first}",)]
 
@@ -144,7 +145,7 @@ def test_what_was_sent_before_an_error_is_taken_back(
     def broken_off() -> None:
         with store.database.appending(small) as session:
             _add(session, rows)
-            session.insert(sql.EVENT_IDS, [("yet to be sent",)])
+            session.insert(relations.EVENT_IDS, [("yet to be sent",)])
             raise error
 
     with pytest.raises(error):
@@ -181,7 +182,7 @@ def test_an_interruption_at_the_last_statement_takes_back_those_before_it(
     def broken_off() -> None:
         with store.database.appending(small=True) as session:
             _add(session, FEW)
-            session.insert(sql.EVENT_IDS, [("yet to be sent",)])
+            session.insert(relations.EVENT_IDS, [("yet to be sent",)])
             monkeypatch.setattr(PostgresSession, "_execute", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
@@ -202,11 +203,11 @@ def test_what_the_server_refuses_takes_all_with_it(
     def refused_at_the_end() -> None:
         with store.database.appending(small=True) as session:
             _add(session, FEW, first=1_000)
-            session.insert(sql.EVENT_IDS, again)
+            session.insert(relations.EVENT_IDS, again)
 
     def refused_before_the_end() -> None:
         with store.database.appending(small=True) as session:
-            session.insert(sql.EVENT_IDS, again)
+            session.insert(relations.EVENT_IDS, again)
             session.ask(sql.LOG_HEAD).fetchall()
 
     for refused in (refused_at_the_end, refused_before_the_end):
@@ -244,7 +245,7 @@ def test_an_interruption_on_the_way_out_of_the_pipeline_takes_back_what_was_sent
         with store.database.appending(small=True) as session:
             _add(session, FEW)
             monkeypatch.setattr(PostgresSession, "_cursor", interrupted)
-            session.insert(sql.EVENT_IDS, [(f"more {n}",) for n in range(MANY)])
+            session.insert(relations.EVENT_IDS, [(f"more {n}",) for n in range(MANY)])
 
     with pytest.raises(KeyboardInterrupt):
         broken_off()
@@ -258,7 +259,7 @@ def test_what_is_forgotten_for_an_erasure_is_on_the_disk_before_it_is_certified(
 ) -> None:
     """Other transactions beside the log may be lost with the power."""
     other.execute(_TELL_HOW_ANSWERS_ARE_KEPT)
-    store.begin_call("c", b"digest", "a", 60_000, 60_000)
-    assert store.end_call("c", "a", b"about somebody")
+    store.begin_request("c", b"digest", "a", 60_000, 60_000)
+    assert store.end_request("c", "a", b"about somebody")
     assert store.forget_answers() == 1
     assert other.execute("SELECT how FROM told ORDER BY n").fetchall() == [("off",), ("on",)]

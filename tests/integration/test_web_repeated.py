@@ -1,4 +1,4 @@
-"""Calls repeated under one `Idempotency-Key`: at once, after a crash, and after an erasure."""
+"""Requests repeated under one `Idempotency-Key`: at once, after a crash, and after an erasure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.anchors import MemorySigners
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.engine import calls
+from dee_es.engine import idempotency
 from tests.support.engines import EPOCH, outreach, publish_basics
 from tests.support.postgres import FreshPostgres
 from tests.support.waiting import PATIENCE_S
@@ -64,7 +64,7 @@ def key(name: str = "once") -> dict[str, str]:
 
 
 def rows(url: str) -> list[tuple[Any, ...]]:
-    """What the database keeps of calls, by its own shell."""
+    """What the database keeps of requests, by its own shell."""
     statement = "SELECT * FROM kept_calls"
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
@@ -103,13 +103,13 @@ def test_neither_addresses_nor_keys_are_in_the_database_in_plain(engine: Engine,
         assert "only for jane" in answer.text
         again = client.post(f"{API}/runs", json=given, headers=key("the-callers-own-key"))
         assert again.json() == answer.json()
-    ((call_id, _, _, _, _, sealed),) = rows(url)
+    ((request_id, _, _, _, _, sealed),) = rows(url)
     held = repr(rows(url))
     assert sealed
     for told in ("jane", "only for", "the-callers", "contact_123"):
         assert told not in held
         assert told.encode() not in bytes(sealed)
-    assert call_id.startswith("http.")
+    assert request_id.startswith("http.")
 
 
 def test_an_erasure_lets_answers_go(engine: Engine, url: str) -> None:
@@ -130,11 +130,11 @@ def test_an_erasure_lets_answers_go(engine: Engine, url: str) -> None:
 CRASH = """
 import os, sys
 from pathlib import Path
-from dee_es.engine.calls import Calls
+from dee_es.engine.idempotency import Idempotency
 from tests.integration.test_web_repeated import API, MEANT, key, opened, served, start
 url, folder = sys.argv[1], Path(sys.argv[2])
 engine = opened(url, folder)
-Calls.end = lambda *_: os._exit(9)
+Idempotency.end = lambda *_: os._exit(9)
 with served(engine, **MEANT) as client:
     start(client, **key())
 """
@@ -145,8 +145,8 @@ def test_a_process_that_died_after_acting_does_not_act_twice(
 ) -> None:
     """It dies between what it did and the answer: the next one waits, and then goes on."""
     engine.close()
-    patched = CRASH.replace("url, folder", "import dee_es.engine.calls as c; c.ATTEMPT_MS = 1_500\n"
-                            "url, folder", 1)  # fmt: skip
+    sooner = "import dee_es.engine.idempotency as i; i.ATTEMPT_MS = 1_500\n"
+    patched = CRASH.replace("url, folder", sooner + "url, folder", 1)
     ended = subprocess.run(
         [sys.executable, "-c", patched, url, str(tmp_path)], cwd=ROOT, timeout=60, check=False
     )
@@ -190,7 +190,7 @@ def test_an_attempt_under_way_is_told_and_its_answer_is_had_after_it(
 
     monkeypatch.setattr(engine, "publish_template", slow)
     # Short enough for the attempt to count as dead, were it not renewed.
-    monkeypatch.setattr(calls, "ATTEMPT_MS", 2_500)
+    monkeypatch.setattr(idempotency, "ATTEMPT_MS", 2_500)
     monkeypatch.setattr("dee_es.web.idempotency.RENEW_S", 0.05)
     given = {"id": "slow", "text": "Hello"}
 

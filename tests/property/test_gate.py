@@ -17,7 +17,6 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.gate import (
     Allow,
     ConsentFact,
-    CounterKey,
     Denial,
     Snapshot,
     SuppressionFact,
@@ -28,6 +27,7 @@ from dee_es.core.gate import (
     read_policy,
     snapshot_from,
 )
+from dee_es.core.ids import CounterKey
 
 UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

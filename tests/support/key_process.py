@@ -38,7 +38,7 @@ from dee_es.adapters.keys import backup as backups
 from dee_es.adapters.keys.holders import MemoryHolder
 
 ROWS_A_PAGE: Final = 3
-_CALLS: Final = ("begin", "stage", "swap", "clear", "add", "bury", "note")
+_CALLS: Final = ("begin", "stage", "swap", "clear", "add", "bury", "set_note")
 
 
 def small_pages() -> None:

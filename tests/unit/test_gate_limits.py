@@ -12,13 +12,13 @@ from dee_es.core.clock import TimeScale
 from dee_es.core.gate import (
     Allow,
     Counter,
-    CounterKey,
     Denial,
     Snapshot,
     counters,
     evaluate,
     read_policy,
 )
+from dee_es.core.ids import CounterKey
 
 # Ticks of a second; tick 0 is noon, so that days and ticks do not begin together.
 SCALE = TimeScale(datetime(2026, 1, 1, 12, tzinfo=UTC), 1000)

@@ -17,7 +17,7 @@ from dee_es.web import problems
 from dee_es.web.idempotency import command_id_of
 from dee_es.web.problems import Refused, in_json, problem_of
 from dee_es.web.routing import ADMIN, api_router, page_router
-from dee_es.web.security.authentication import Gatekeeper
+from dee_es.web.security.authentication import Doorkeeper
 from dee_es.web.security.limits import Buckets, check_depth
 from dee_es.web.security.login import Attempts, _own_path
 from dee_es.web.security.roles import Role
@@ -142,7 +142,7 @@ def test_the_users_file_holds_no_password_and_no_token_and_only_its_owner_reads_
     with pytest.raises(InvalidInput, match="others can read"):
         Users(path).known()
     with pytest.raises(InvalidInput, match="others can read"):
-        Gatekeeper(settings)
+        Doorkeeper(settings)
 
 
 def test_users_are_changed_and_forgotten(tmp_path: Path) -> None:
@@ -185,25 +185,25 @@ def test_users_are_changed_and_forgotten(tmp_path: Path) -> None:
 )
 def test_without_users_only_this_machine_is_served(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="nobody could sign in"):
-        Gatekeeper(WebSettings(**changes))
+        Doorkeeper(WebSettings(**changes))
 
 
 def test_other_addresses_need_the_names_under_which_they_are_reached(tmp_path: Path) -> None:
     settings, _ = with_users(tmp_path, host="0.0.0.0")
     with pytest.raises(InvalidInput, match="allowed-host"):
-        Gatekeeper(settings)
+        Doorkeeper(settings)
     named, _ = with_users(tmp_path, host="0.0.0.0", allowed_hosts=("dee.example",))
-    assert not Gatekeeper(named).local
+    assert not Doorkeeper(named).local
     assert named.secure_cookies
     assert not SETTINGS.secure_cookies
 
 
 def test_a_server_without_users_stays_closed_to_those_added_later(tmp_path: Path) -> None:
     path = tmp_path / "dee.users"
-    gatekeeper = Gatekeeper(WebSettings(users_file=path))
+    doorkeeper = Doorkeeper(WebSettings(users_file=path))
     Users(path).add_user("ada", Role.ADMIN, PASSWORD)
-    assert gatekeeper.local
-    opened = Gatekeeper(WebSettings(users_file=path))
+    assert doorkeeper.local
+    opened = Doorkeeper(WebSettings(users_file=path))
     Users(path).remove("ada")
     # Nobody at all can come in now, which is better than everybody.
     scope = {"type": "http", "path": f"{API}/runs", "method": "GET", "headers": []}

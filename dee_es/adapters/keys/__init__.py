@@ -11,6 +11,7 @@ from dee_es.adapters.keys.backup import BackupFile
 from dee_es.adapters.keys.care import ManagedKeys
 from dee_es.adapters.keys.cipher import KEY_BYTES, Wrapper
 from dee_es.adapters.keys.holders import FileHolder, MasterHolder, MemoryHolder, TriedHolder
+from dee_es.adapters.keys.key_table import KeyTable
 from dee_es.adapters.keys.master import (
     MasterKey,
     create_master_key,
@@ -20,7 +21,7 @@ from dee_es.adapters.keys.master import (
 )
 from dee_es.adapters.keys.memory import MemoryKeyTable
 from dee_es.adapters.keys.plain import PlainKeys
-from dee_es.adapters.keys.source import KeySource, KeyTable
+from dee_es.adapters.keys.source import KeySource
 from dee_es.adapters.keys.sqlite import SqliteKeyTable
 from dee_es.adapters.keys.vault import KeyVault
 

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from dee_es.adapters.keys.cipher import KEY_ID_BYTES, Wrapper
+from dee_es.adapters.keys.key_table import KeyTable, Row, Snapshot, TableState
 from dee_es.adapters.keys.master import sync_directory
-from dee_es.adapters.keys.source import KeyTable, Row, Snapshot, TableState
 from dee_es.adapters.keys.sqlite import COUNTS, INSERT, SCHEMA, SET_META, meta, pages, state
 from dee_es.adapters.sqlite_files import whole_path
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, StoreUnavailable
@@ -64,7 +64,7 @@ def write_backup(
     with closing(_connect(path)) as connection:
         held, destroyed = connection.execute(COUNTS).fetchone()
     made = LastBackup(now_ms, str(path), held, destroyed, taken.generation)
-    table.note(NOTE, msgspec.json.encode(made))
+    table.set_note(NOTE, msgspec.json.encode(made))
     return made
 
 

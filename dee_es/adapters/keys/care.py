@@ -11,6 +11,7 @@ import msgspec
 from dee_es.adapters.keys.backup import NOTE, BackupFile, write_backup
 from dee_es.adapters.keys.cipher import Wrapper
 from dee_es.adapters.keys.holders import FileHolder
+from dee_es.adapters.keys.key_table import GenerationMoved, RotationReplaced, Row
 from dee_es.adapters.keys.master import (
     MasterKey,
     create_master_key,
@@ -18,7 +19,6 @@ from dee_es.adapters.keys.master import (
     parse_master_key,
 )
 from dee_es.adapters.keys.rotation import rotate_rows
-from dee_es.adapters.keys.source import GenerationMoved, RotationReplaced, Row
 from dee_es.adapters.keys.vault import KeyVault
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput
 from dee_es.ports.keys import (
@@ -41,7 +41,7 @@ class ManagedKeys(KeyVault):
         """See `KeyMaintenance.describe`."""
         self._forget_destroyed()
         keys, destroyed = self._table.counts()
-        note = self._table.notes(NOTE)
+        note = self._table.note(NOTE)
         return KeyStoreState(
             where=self._table.where.removeprefix("key store ").removeprefix("the key store "),
             master=self._holder.where,
@@ -54,9 +54,9 @@ class ManagedKeys(KeyVault):
 
     def bind(self, personal_data: str) -> None:
         """See `KeyMaintenance.bind`."""
-        known = self._table.notes(_BOUND)
+        known = self._table.note(_BOUND)
         if known is None:
-            self._table.note(_BOUND, personal_data.encode())
+            self._table.set_note(_BOUND, personal_data.encode())
         elif known != personal_data.encode():
             raise IntegrityViolation(
                 f"{self._table.where} is for a database with personal data {known.decode()}, and "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
-from dee_es.adapters.keys.source import (
+from dee_es.adapters.keys.key_table import (
     PAGE,
     GenerationMoved,
     Opening,
@@ -94,13 +94,13 @@ class MemoryKeyTable:
             held = sum(key is not None for key in self._rows.values())
             return held, len(self._rows) - held
 
-    def note(self, name: str, value: bytes) -> None:
-        """See `KeyTable.note`."""
+    def set_note(self, name: str, value: bytes) -> None:
+        """See `KeyTable.set_note`."""
         with self._using():
             self._notes[name] = value
 
-    def notes(self, name: str) -> bytes | None:
-        """See `KeyTable.notes`."""
+    def note(self, name: str) -> bytes | None:
+        """See `KeyTable.note`."""
         with self._using():
             return self._notes.get(name)
 

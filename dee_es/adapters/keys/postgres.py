@@ -15,7 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from dee_es.adapters.keys import postgres_sql as sql
-from dee_es.adapters.keys.source import (
+from dee_es.adapters.keys.key_table import (
     CATCH_UP,
     PAGE,
     GenerationMoved,
@@ -139,12 +139,12 @@ class PostgresKeyTable:
         held, destroyed = self._run(lambda connection: _one(connection, sql.COUNTS))
         return held, destroyed
 
-    def note(self, name: str, value: bytes) -> None:
-        """See `KeyTable.note`."""
+    def set_note(self, name: str, value: bytes) -> None:
+        """See `KeyTable.set_note`."""
         self._run(lambda connection: connection.execute(sql.SET_META, (f"note:{name}", value)))
 
-    def notes(self, name: str) -> bytes | None:
-        """See `KeyTable.notes`."""
+    def note(self, name: str) -> bytes | None:
+        """See `KeyTable.note`."""
         return self._run(lambda connection: _meta(connection, f"note:{name}"))
 
     def retired(self, fingerprint: bytes) -> bool:

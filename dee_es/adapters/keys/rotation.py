@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dee_es.adapters.keys.cipher import Wrapper
-from dee_es.adapters.keys.source import PAGE, KeyTable, Row
+from dee_es.adapters.keys.key_table import PAGE, KeyTable, Row
 from dee_es.errors import IntegrityViolation
 from dee_es.ports.keys import OnKeys
 

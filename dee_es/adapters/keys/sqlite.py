@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from dee_es.adapters.keys.source import (
+from dee_es.adapters.keys.key_table import (
     CATCH_UP,
     PAGE,
     GenerationMoved,
@@ -184,13 +184,13 @@ class SqliteKeyTable:
             held, destroyed = self._connection.execute(COUNTS).fetchone()
         return held, destroyed
 
-    def note(self, name: str, value: bytes) -> None:
-        """See `KeyTable.note`."""
+    def set_note(self, name: str, value: bytes) -> None:
+        """See `KeyTable.set_note`."""
         with self._transaction() as connection:
             connection.execute(SET_META, (f"note:{name}", value))
 
-    def notes(self, name: str) -> bytes | None:
-        """See `KeyTable.notes`."""
+    def note(self, name: str) -> bytes | None:
+        """See `KeyTable.note`."""
         with self._lock, self._bounded():
             return meta(self._connection, f"note:{name}")
 

@@ -13,7 +13,8 @@ from dee_es.adapters.keys import cipher
 from dee_es.adapters.keys.cache import DESTROYED, KeyCache
 from dee_es.adapters.keys.cipher import KEY_BYTES, KEY_ID_BYTES, Digests, Wrapper
 from dee_es.adapters.keys.holders import MasterHolder
-from dee_es.adapters.keys.source import GenerationMoved, KeySource, KeyTable
+from dee_es.adapters.keys.key_table import GenerationMoved, KeyTable
+from dee_es.adapters.keys.source import KeySource
 from dee_es.errors import IntegrityViolation, KeyDestroyed, MasterKeyRotated, StoreUnavailable
 from dee_es.ports.keys import NO_KEY
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from dee_es.core.ids import CounterKey
 from dee_es.errors import ConcurrencyConflict, InvalidInput
 from dee_es.ports import CounterUse, Lease, LeaseRow
 
@@ -18,9 +19,6 @@ clock was set back."""
 
 CONTACT_SUBJECT: Final = "id:"
 """Begins the subject that stands for a contact's id; for these a guard sees consents too."""
-
-CounterPlace = tuple[str, int]
-"""A counter: its key and slot."""
 
 # --- claims ---------------------------------------------------------------------------------------
 
@@ -80,24 +78,24 @@ def lost(lease: Lease) -> ConcurrencyConflict:
 # --- limits ---------------------------------------------------------------------------------------
 
 
-def totals(uses: Sequence[CounterUse]) -> dict[CounterPlace, int]:
+def totals(uses: Sequence[CounterUse]) -> dict[CounterKey, int]:
     """What a unit adds to each counter; it may name one twice."""
-    added: dict[CounterPlace, int] = {}
+    added: dict[CounterKey, int] = {}
     for use in uses:
-        place = (use.key, use.slot)
-        added[place] = added.get(place, 0) + use.add
+        counter = (use.key, use.slot)
+        added[counter] = added.get(counter, 0) + use.add
     return added
 
 
 def over_limit(
     uses: Sequence[CounterUse],
-    added: Mapping[CounterPlace, int],
-    stands_at: Callable[[CounterPlace], int],
+    added: Mapping[CounterKey, int],
+    stands_at: Callable[[CounterKey], int],
 ) -> str | None:
     """The key of the first counter that a unit with these uses, which add so much to each, would
     take beyond its limit."""
     for use in uses:
-        place = (use.key, use.slot)
-        if use.limit is not None and stands_at(place) + added[place] > use.limit:
+        counter = (use.key, use.slot)
+        if use.limit is not None and stands_at(counter) + added[counter] > use.limit:
             return use.key
     return None

@@ -2,13 +2,12 @@
 
 from dee_es.core.gate.evaluate import RULE_NAMES, Required, counters, evaluate, required
 from dee_es.core.gate.model import Policy
-from dee_es.core.gate.reading import check_policy, read_policy
+from dee_es.core.gate.policy_input import check_policy, read_policy
 from dee_es.core.gate.reads import snapshot_from
 from dee_es.core.gate.snapshot import (
     Allow,
     ConsentFact,
     Counter,
-    CounterKey,
     Denial,
     Effect,
     ReadValue,
@@ -33,7 +32,6 @@ __all__ = [
     "SEARCH_DAYS",
     "counters",
     "Counter",
-    "CounterKey",
     "evaluate",
     "Allow",
     "Denial",

@@ -9,6 +9,7 @@ import msgspec
 
 from dee_es.core.clock import TimeScale
 from dee_es.core.gate.zone import ZoneRules
+from dee_es.core.ids import CounterKey
 from dee_es.core.values import JsonScalar
 
 Effect = Literal["skip", "defer", "pause", "fail"]
@@ -36,17 +37,13 @@ class ConsentFact(msgspec.Struct, frozen=True):
     expires_tick: int | None = None
 
 
-CounterKey = tuple[str, int]
-"""One counter in one slot, by name and slot.
-
-The name is `channel:`, `sender:`, `domain:`, `contact:`, `contact.email:`, `contact.phone:` or
-`budget:` with the subject behind it; the slot is a UTC day counted from 1970-01-01, or 0 for what
-is never reset.
-"""
-
-
 class Counter(msgspec.Struct, frozen=True, gc=False):
-    """A counter that a send adds `amount` to, if that does not carry it over `limit`."""
+    """A counter that a send adds `amount` to, if that does not carry it over `limit`.
+
+    Its name is `channel:`, `sender:`, `domain:`, `contact:`, `contact.email:`, `contact.phone:` or
+    `budget:` with the subject behind it; its slot is a UTC day counted from 1970-01-01, or 0 for
+    what is never reset.
+    """
 
     key: CounterKey
     limit: int

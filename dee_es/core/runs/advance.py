@@ -11,8 +11,8 @@ from typing import Any
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.conditions.condition import unparse
+from dee_es.core.runs.condition_values import first_exit, holds
 from dee_es.core.runs.fold import follow
-from dee_es.core.runs.reading import first_exit, holds
 from dee_es.core.runs.resend_state import too_late
 from dee_es.core.runs.send_keys import key_of_visit
 from dee_es.core.runs.sending import Attempt, attempt_to_send

@@ -16,8 +16,8 @@ from dee_es.core.gate.slots import tick_text
 from dee_es.core.messages.message import message_id
 from dee_es.core.runs.advance import Steps, advance
 from dee_es.core.runs.channel_events import call_outcome, channel_of, ends_runs, meaning
+from dee_es.core.runs.condition_values import first_exit
 from dee_es.core.runs.fold import evolve, fold, told
-from dee_es.core.runs.reading import first_exit
 from dee_es.core.runs.resend import after_soft_bounce, resend_result
 from dee_es.core.runs.schedule import (
     BACKOFF_MS,

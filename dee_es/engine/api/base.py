@@ -20,7 +20,6 @@ from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.auditing.signing import Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
-from dee_es.engine.calls import Calls
 from dee_es.engine.contacts.channel_events import ChannelEvents
 from dee_es.engine.contacts.identity import Identification, Identities
 from dee_es.engine.contacts.streams import ContactStreams
@@ -29,6 +28,7 @@ from dee_es.engine.definitions import Definitions
 from dee_es.engine.enrolling.enroll import Enrollment
 from dee_es.engine.exporting.manager import Exports
 from dee_es.engine.health import HealthCheck
+from dee_es.engine.idempotency import Idempotency
 from dee_es.engine.insights import Insights
 from dee_es.engine.keys import Keys
 from dee_es.engine.lifecycle import Lifecycle
@@ -159,8 +159,8 @@ class ApiBase:
         self._channel_events = ChannelEvents(
             self._runs, self._queries, self._identities, parts.keys
         )
-        self.calls = Calls(store, parts.keys)
-        """Calls that callers may repeat under keys of their own."""
+        self.idempotency = Idempotency(store, parts.keys)
+        """Requests that callers may repeat under keys of their own."""
         self.keys = Keys(store, journal, parts.keys, parts.key_care, parts.wall)
 
     def _retention(self, parts: Parts) -> None:

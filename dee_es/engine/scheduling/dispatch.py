@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
+from dee_es.core.ids import CounterKey
 from dee_es.core.runs.state import Intent
 from dee_es.engine.bisecting import bisected
 from dee_es.engine.links import Links
@@ -41,7 +42,6 @@ from dee_es.ports import (
     ChannelResult,
     Committed,
     Conflict,
-    CounterPlace,
     Lease,
     Unit,
 )
@@ -141,7 +141,7 @@ class Dispatcher:
         finds that out first."""
         self._doubted.update((run.state.run_id, _attempt_of(intent_of(run))) for run in runs)
 
-    def counters_given_back(self) -> set[CounterPlace]:
+    def counters_given_back(self) -> set[CounterKey]:
         """The policy's counters to which what is known and not recorded yet gives anything back."""
         return {
             (use.key, use.slot)

@@ -19,6 +19,7 @@ from dee_es.core.gate import (
     counters,
     required,
 )
+from dee_es.core.ids import CounterKey
 from dee_es.core.runs.state import RunState
 from dee_es.engine.contacts.identity import Identities
 from dee_es.engine.contacts.index import consent_key, suppression_facts
@@ -26,7 +27,6 @@ from dee_es.engine.definitions import SENDER_ID, Definitions
 from dee_es.ports import (
     ChannelResult,
     Consent,
-    CounterPlace,
     CounterUse,
     EventStore,
     SuppressionGuard,
@@ -50,7 +50,7 @@ class Looked(NamedTuple):
     policy's counters that were read for any of them."""
 
     found: list[tuple[Snapshots, SuppressionGuard]]
-    read: frozenset[CounterPlace]
+    read: frozenset[CounterKey]
 
 
 class Gatekeeper:
@@ -69,9 +69,7 @@ class Gatekeeper:
         self._zones = zones
         self._required: dict[tuple[int, str], Required] = {}
 
-    def look(
-        self, runs: Sequence[RunState], tick: int, ahead: Mapping[CounterPlace, int]
-    ) -> Looked:
+    def look(self, runs: Sequence[RunState], tick: int, ahead: Mapping[CounterKey, int]) -> Looked:
         """What the gate may read about runs, as if what is used `ahead` of them were counted
         already."""
         if not runs:
@@ -163,8 +161,8 @@ class Gatekeeper:
         self,
         found: Sequence[Snapshots],
         policies: Sequence[Policy | None],
-        ahead: Mapping[CounterPlace, int],
-    ) -> tuple[list[Snapshots], frozenset[CounterPlace]]:
+        ahead: Mapping[CounterKey, int],
+    ) -> tuple[list[Snapshots], frozenset[CounterKey]]:
         """The snapshots with what is used of the counters they need, asked for all at once, and
         these counters."""
         needed = [
@@ -204,13 +202,13 @@ def counter_uses(counted: Iterable[tuple[str, int, int, int]]) -> tuple[CounterU
     return tuple(CounterUse(name, slot, amount, limit) for name, slot, amount, limit in counted)
 
 
-def added_by(units: Iterable[Unit]) -> dict[CounterPlace, int]:
+def added_by(units: Iterable[Unit]) -> dict[CounterKey, int]:
     """What units add to the policy's counters once they are committed."""
-    added: dict[CounterPlace, int] = {}
+    added: dict[CounterKey, int] = {}
     for unit in units:
         for use in unit.counters:
-            place = (use.key, use.slot)
-            added[place] = added.get(place, 0) + use.add
+            counter = (use.key, use.slot)
+            added[counter] = added.get(counter, 0) + use.add
     return added
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from dee_es.core import commands as c
 from dee_es.core.events import StepDispatched
+from dee_es.core.ids import CounterKey
 from dee_es.core.runs.advance import may_send
 from dee_es.engine.bisecting import bisected
 from dee_es.engine.models import TickReport
@@ -22,7 +23,7 @@ from dee_es.engine.scheduling.gatekeeping import Gatekeeper, Looked, added_by, c
 from dee_es.engine.scheduling.leases import LeaseKeeper
 from dee_es.engine.transact import Decided, Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, MasterKeyRotated, StoreUnavailable
-from dee_es.ports import Committed, Conflict, CounterPlace, Head, Lease, SuppressionGuard, Unit
+from dee_es.ports import Committed, Conflict, Head, Lease, SuppressionGuard, Unit
 from dee_es.ports.beside import Begun
 
 _log: Final = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class _Pass(Struct):
     tick: int
     lease: Lease
     decided: Sequence[Decided] = ()
-    read: frozenset[CounterPlace] = frozenset()
+    read: frozenset[CounterKey] = frozenset()
     commit: Begun[list[Committed | Conflict]] | None = None
 
     @property
@@ -56,7 +57,7 @@ class _Done(Struct, frozen=True):
 
     report: TickReport
     all: bool = True
-    given_back: Set[CounterPlace] = frozenset()
+    given_back: Set[CounterKey] = frozenset()
 
     def bears(self, following: _Pass | None) -> bool:
         """Whether what was decided as if all of it came about still holds."""
@@ -209,7 +210,7 @@ class Passes:
             return self._decided(self._read(tick, part), lease, actor)
 
         parts = bisected(chosen, decided, self._put_aside, Exception)
-        read = frozenset[CounterPlace]().union(*(part.read for part in parts))
+        read = frozenset[CounterKey]().union(*(part.read for part in parts))
         return _Pass(tick, lease, [each for part in parts for each in part.decided], read)
 
     def tell_held_up(self) -> None:

@@ -128,7 +128,7 @@ def _take_in(
 ) -> ImportedRun:
     # The same file twice adds nothing, so that no answer has to be kept.
     asked = b"run-import" + upload.digest + (reason or "").encode()
-    if command is not None and not engine.calls.same(command, asked):
+    if command is not None and not engine.idempotency.same(command, asked):
         raise reused()
     file, _ = upload.reading()
     with file:

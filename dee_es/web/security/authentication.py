@@ -38,7 +38,7 @@ def readable() -> Iterator[None]:
         ) from None
 
 
-class Gatekeeper:
+class Doorkeeper:
     """Knows everybody who may come in.
 
     Without users and tokens that is whoever reaches the server, taken for the operating system's
@@ -98,9 +98,9 @@ class Gatekeeper:
 class Authentication:
     """Finds out who makes a request, and refuses nobody's wherever somebody has to be known."""
 
-    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper) -> None:
         self._app = app
-        self._gatekeeper = gatekeeper
+        self._doorkeeper = doorkeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -108,7 +108,7 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         try:
-            scope["dee.actor"] = actor = self._gatekeeper.actor(scope)
+            scope["dee.actor"] = actor = self._doorkeeper.actor(scope)
         except Refused as error:
             refused = answer(error.status, error.error, error.detail, scope["path"])
             await refused(scope, receive, send)

@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from dee_es.web.problems import Refused
 from dee_es.web.routing import VIEWER, page_router
-from dee_es.web.security.authentication import Gatekeeper, readable
+from dee_es.web.security.authentication import Doorkeeper, readable
 from dee_es.web.security.scopes import actor_in, is_foreign
 from dee_es.web.static_files import static
 
@@ -98,17 +98,17 @@ class Attempts:
 class Login:
     """Checks passwords, not too many of them, and begins sessions."""
 
-    def __init__(self, gatekeeper: Gatekeeper) -> None:
-        self._gatekeeper = gatekeeper
-        self._settings = gatekeeper.settings
-        self._attempts = Attempts(gatekeeper.settings.login_window_s)
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        self._doorkeeper = doorkeeper
+        self._settings = doorkeeper.settings
+        self._attempts = Attempts(doorkeeper.settings.login_window_s)
         # Each check of a password takes 64 MiB for a moment.
         self._few = threading.Semaphore(2)
 
     def sign_in(self, request: Request, name: str, password: str, next: str) -> Response:
         """What the form of the page does."""
-        users = self._gatekeeper.users
-        if users is None or self._gatekeeper.local:
+        users = self._doorkeeper.users
+        if users is None or self._doorkeeper.local:
             return RedirectResponse("/", 303)
         keys = self._keys(request, name)
         wait = self._attempts.wait(keys)
@@ -122,11 +122,11 @@ class Login:
         if user is None:
             return _page("Name or password is wrong.", next, 403)
         self._attempts.succeeded(keys)
-        sessions = self._gatekeeper.sessions
+        sessions = self._doorkeeper.sessions
         response = RedirectResponse(_own_path(next), 303)
         response.set_cookie(
             sessions.cookie,
-            sessions.begin(user, self._gatekeeper.cookie(request.scope)),
+            sessions.begin(user, self._doorkeeper.cookie(request.scope)),
             httponly=True,
             samesite="strict",
             secure=self._settings.secure_cookies,
@@ -145,10 +145,10 @@ class Login:
 
     def sign_out(self, request: Request) -> Response:
         """What the button of the pages does."""
-        cookie = self._gatekeeper.cookie(request.scope)
+        cookie = self._doorkeeper.cookie(request.scope)
         if cookie is None:
             raise Refused(409, "NotSignedIn", "there is no session to end")
-        sessions = self._gatekeeper.sessions
+        sessions = self._doorkeeper.sessions
         sessions.end(cookie)
         response = RedirectResponse("/login", 303)
         response.delete_cookie(
@@ -157,10 +157,10 @@ class Login:
         return response
 
 
-def login_router(gatekeeper: Gatekeeper) -> APIRouter:
+def login_router(doorkeeper: Doorkeeper) -> APIRouter:
     """The page, and what its form and the sign-out button do."""
     router = page_router()
-    login = Login(gatekeeper)
+    login = Login(doorkeeper)
 
     @router.get("/login")
     def show(request: Request, next: str = "/") -> Response:

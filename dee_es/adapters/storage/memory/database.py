@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from dee_es.adapters.storage.memory.recorder import MemoryRecorder
+from dee_es.core.ids import CounterKey
 from dee_es.core.projection import CountKey, Key
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import (
@@ -113,8 +114,8 @@ def _due_entry(head: Head | None) -> tuple[int, str] | None:
     return head.due_tick, head.stream_id
 
 
-class KeptCall(NamedTuple):
-    """A call that may be repeated, and until when its attempt and it itself count, in ms."""
+class KeptRequest(NamedTuple):
+    """A request that may be repeated, and until when its attempt and it itself count, in ms."""
 
     digest: bytes
     attempt: str
@@ -136,10 +137,10 @@ class MemoryDatabase:
         self.contact_keys: dict[str, bytes] = {}
         self.suppressions: dict[str, dict[tuple[str, str, str], SuppressionRow]] = {}
         self.consents: dict[str, dict[str, ConsentRow]] = {}
-        self.counts: dict[tuple[str, int], int] = {}
+        self.counts: dict[CounterKey, int] = {}
         self.event_ids: dict[str, Literal[True]] = {}
         self.leases: dict[tuple[int, int], HeldLease] = {}
-        self.calls: dict[str, KeptCall] = {}
+        self.requests: dict[str, KeptRequest] = {}
         self.views: dict[str, ViewTable] = {}
         self.builds: dict[BuildKey, BuildRow] = {}
         self.parked: dict[tuple[BuildKey, str], ParkedRow] = {}

@@ -6,12 +6,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import partial
 
-from dee_es.adapters.storage.memory.calls import MemoryCalls
 from dee_es.adapters.storage.memory.commit import Commit
 from dee_es.adapters.storage.memory.database import HeldLease, Journal, MemoryDatabase
+from dee_es.adapters.storage.memory.idempotency import MemoryIdempotency
 from dee_es.adapters.storage.memory.views import MemoryTransaction
 from dee_es.adapters.storage.rules import NOBODY, check_request, granted_epoch, lost, overtaken
 from dee_es.core.evidence.chain import Entry
+from dee_es.core.ids import CounterKey
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
@@ -33,7 +34,7 @@ from dee_es.ports import (
 )
 
 
-class MemoryStore(MemoryCalls):
+class MemoryStore(MemoryIdempotency):
     """An `EventStore` that lives as long as the process; the clock is that of its leases."""
 
     def __init__(self, database: MemoryDatabase, clock: WallClock) -> None:
@@ -267,7 +268,7 @@ class MemoryStore(MemoryCalls):
                 for channel in sorted(rows[contact_id])
             ]
 
-    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def counters(self, wanted: Sequence[CounterKey]) -> dict[CounterKey, int]:
         """See `EventStore.counters`."""
         with self._database.reading():
             counts = self._database.counts

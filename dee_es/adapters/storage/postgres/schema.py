@@ -280,8 +280,8 @@ _UNARCHIVED_ALWAYS: Final = """
 ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_archived_only
 """
 
-# Calls that may be repeated, with what was answered to them: beside the log, and for a day.
-_CALLS: Final = """
+# Requests that may be repeated, with what was answered to them: beside the log, and for a day.
+_KEPT_CALLS: Final = """
 CREATE TABLE kept_calls (
     call_id text COLLATE "C" PRIMARY KEY,
     digest bytea NOT NULL,
@@ -292,7 +292,7 @@ CREATE TABLE kept_calls (
 )
 """
 # What is no longer known is a range at its front, deleted now and then.
-_CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
+_KEPT_CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
 
 # Runs that came in from elsewhere after younger ones: while there are any, the order of runs is not
 # that of their times. A database with such runs from before has 0 for all of them.
@@ -355,7 +355,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _REFUSE_UNARCHIVED,
         _UNARCHIVED_ALWAYS,
     ),
-    (_CALLS, _CALLS_BY_END),
+    (_KEPT_CALLS, _KEPT_CALLS_BY_END),
     (_LATE_RUNS, _LATE_BEFORE),
     (_HELD_SUPPRESSIONS,),
 )

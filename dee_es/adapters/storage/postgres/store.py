@@ -19,9 +19,9 @@ from dee_es.adapters.storage.postgres.schema import (
     TYPES,
 )
 from dee_es.adapters.storage.relational.migrations import migrate
+from dee_es.adapters.storage.relational.projection_tables import Dialect
 from dee_es.adapters.storage.relational.statements import READ_MIGRATION
 from dee_es.adapters.storage.relational.store import RelationalStore
-from dee_es.adapters.storage.relational.tables import Dialect
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.errors import StoreUnavailable
 

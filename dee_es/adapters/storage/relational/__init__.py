@@ -1,1 +1,2 @@
-"""What the SQL backends share: statements, the commit's decisions, table declarations, lists."""
+"""What the SQL backends share: relations and statements, the commit's decisions, projection tables,
+lists."""

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from dee_es.adapters.storage.relational.projection_tables import Dialect, mark, place, rows_relation
 from dee_es.adapters.storage.relational.session import quoted
-from dee_es.adapters.storage.relational.tables import Dialect, mark, place, rows_relation
 from dee_es.core.ids import is_run
 from dee_es.core.projection import Table
 from dee_es.core.views import AuditFilter, AuditRow

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dee_es.adapters.storage.relational.session import Values
-from dee_es.adapters.storage.rules import CONTACT_SUBJECT, CounterPlace, over_limit, totals
+from dee_es.adapters.storage.rules import CONTACT_SUBJECT, over_limit, totals
 from dee_es.core.events import RecordedEvent
-from dee_es.core.ids import is_run
+from dee_es.core.ids import CounterKey, is_run
 from dee_es.core.registry import CREATING
 from dee_es.ports import (
     Committed,
@@ -38,7 +38,7 @@ class Known(msgspec.Struct):
     keys: dict[str, bytes]
     event_ids: set[str]
     changed: dict[str, dict[tuple[str | None, str, str], int]]
-    counts: dict[CounterPlace, int]
+    counts: dict[CounterKey, int]
 
 
 class Batch(msgspec.Struct):
@@ -55,7 +55,7 @@ class Batch(msgspec.Struct):
     suppress: dict[tuple[str, str, str, str], Values] = msgspec.field(default_factory=dict)
     lift: set[tuple[str, str, str, str]] = msgspec.field(default_factory=set)
     consents: dict[tuple[str, str], Values] = msgspec.field(default_factory=dict)
-    counts: dict[CounterPlace, int] = msgspec.field(default_factory=dict)
+    counts: dict[CounterKey, int] = msgspec.field(default_factory=dict)
 
 
 class Decider:
@@ -91,7 +91,7 @@ class Decider:
         created = self._ordinal if self._ordinal != ordinal else 0
         self.batch.outcomes.append(Committed(last, created))
 
-    def _conflict(self, unit: Unit, added: Mapping[CounterPlace, int]) -> Conflict | None:
+    def _conflict(self, unit: Unit, added: Mapping[CounterKey, int]) -> Conflict | None:
         moved = self._moved(unit.appends)
         if moved is not None:
             return Conflict("version", moved)
@@ -142,7 +142,7 @@ class Decider:
                 return subject
         return None
 
-    def _stands_at(self, counter: CounterPlace) -> int:
+    def _stands_at(self, counter: CounterKey) -> int:
         return self._known.counts.get(counter, 0) + self.batch.counts.get(counter, 0)
 
     def _append(self, append: StreamAppend) -> None:
@@ -178,7 +178,7 @@ class Decider:
         self._known.heads[stream_id] = head
         (batch.moved_heads if stream_id in self._existing else batch.new_heads)[stream_id] = head
 
-    def _index(self, unit: Unit, added: Mapping[CounterPlace, int]) -> None:
+    def _index(self, unit: Unit, added: Mapping[CounterKey, int]) -> None:
         known, batch = self._known, self.batch
         for contact_id, key_id in unit.contact_keys:
             if contact_id not in known.keys:
@@ -263,6 +263,6 @@ def head_values(heads: Mapping[str, Head]) -> list[Values]:
     return [msgspec.structs.astuple(head) for head in heads.values()]
 
 
-def count_values(counts: Mapping[CounterPlace, int]) -> list[Values]:
+def count_values(counts: Mapping[CounterKey, int]) -> list[Values]:
     """What is added to counters, as rows in key order; what adds nothing leaves no row."""
     return sorted((slot, key, added) for (key, slot), added in counts.items() if added)

@@ -17,8 +17,12 @@ from typing import Any, Final, Literal, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
+from dee_es.adapters.storage.relational.projection_tables import (
+    RowReader,
+    counts_relation,
+    rows_relation,
+)
 from dee_es.adapters.storage.relational.session import Answer, Session, quoted
-from dee_es.adapters.storage.relational.tables import RowReader, counts_relation, rows_relation
 from dee_es.core.projection import Table
 from dee_es.core.views import ALL_BUCKETS, ANY, BUCKET, RunFilter, RunRow, RunStatus
 

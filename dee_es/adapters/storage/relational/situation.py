@@ -8,8 +8,9 @@ from typing import Any
 from dee_es.adapters.storage.relational import decide
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Session, as_asked
+from dee_es.core.ids import CounterKey
 from dee_es.errors import IntegrityViolation
-from dee_es.ports import BuildRow, CounterPlace, Head, LogHead, Situation, Unit
+from dee_es.ports import BuildRow, Head, LogHead, Situation, Unit
 
 _OF_END, _OF_HEAD, _OF_KEY, _OF_BUILD = range(4)
 """What a row of `READ_SITUATION` is about."""
@@ -80,6 +81,6 @@ def builds_of(rows: list[Any]) -> list[BuildRow]:
     )
 
 
-def counts_of(rows: list[Any]) -> dict[CounterPlace, int]:
+def counts_of(rows: list[Any]) -> dict[CounterKey, int]:
     """What `READ_COUNTERS` found."""
     return {(key, slot): n for key, slot, n in rows}

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from dee_es.adapters.storage import rules
-from dee_es.adapters.storage.relational import decide
+from dee_es.adapters.storage.relational import decide, relations
 from dee_es.adapters.storage.relational import statements as sql
-from dee_es.adapters.storage.relational.calls import RelationalCalls
 from dee_es.adapters.storage.relational.decide import Known
+from dee_es.adapters.storage.relational.idempotency import RelationalIdempotency
+from dee_es.adapters.storage.relational.projection_tables import Dialect, Tables
 from dee_es.adapters.storage.relational.session import Database, Session, as_asked
 from dee_es.adapters.storage.relational.situation import (
     Touched,
@@ -21,8 +22,8 @@ from dee_es.adapters.storage.relational.situation import (
     read_situation,
     situation_of,
 )
-from dee_es.adapters.storage.relational.tables import Dialect, Tables
 from dee_es.core.evidence.chain import Entry
+from dee_es.core.ids import CounterKey
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import (
     Committed,
@@ -57,7 +58,7 @@ PRUNED_AT_ONCE = 5_000
 """How many counters one transaction forgets."""
 
 
-class RelationalStore(RelationalCalls):
+class RelationalStore(RelationalIdempotency):
     """Implements `EventStore` over a `Database`."""
 
     database: Database
@@ -142,8 +143,8 @@ class RelationalStore(RelationalCalls):
             (outcome,) = self._apply(session, known, tables, [unit], inline)
             if isinstance(outcome, Committed):
                 rows = [msgspec.structs.astuple(stone) for stone in stones]
-                session.insert(sql.TOMBSTONES, rows)
-                session.insert(sql.ARCHIVES, [(number, len(stones))])
+                session.insert(relations.TOMBSTONES, rows)
+                session.insert(relations.ARCHIVES, [(number, len(stones))])
                 gone = session.ask(sql.TAKE_OUT, (first, last, number)).fetchall()
                 if len(gone) != len(stones):
                     raise IntegrityViolation(
@@ -315,7 +316,7 @@ class RelationalStore(RelationalCalls):
         """See `EventStore.consents`."""
         return [Consent(*row) for row in self._of(sql.READ_CONSENTS, contact_ids)]
 
-    def counters(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def counters(self, wanted: Sequence[CounterKey]) -> dict[CounterKey, int]:
         """See `EventStore.counters`."""
         if not wanted:
             return {}
@@ -338,22 +339,22 @@ class RelationalStore(RelationalCalls):
 def _save(session: Session, batch: decide.Batch) -> None:
     """Write the batch's rows, all but the head of the log; what may be many new ones comes last."""
     if batch.moved_heads:
-        session.update(sql.HEADS, decide.head_values(batch.moved_heads))
+        session.update(relations.HEADS, decide.head_values(batch.moved_heads))
     for key in sorted(batch.lift):
         session.ask(sql.LIFT_SUPPRESSION, key)
     if batch.suppress:
-        session.upsert(sql.SUPPRESSIONS, list(batch.suppress.values()))
+        session.upsert(relations.SUPPRESSIONS, list(batch.suppress.values()))
     if batch.consents:
-        session.upsert(sql.CONSENTS, list(batch.consents.values()))
+        session.upsert(relations.CONSENTS, list(batch.consents.values()))
     counts = decide.count_values(batch.counts)
     if counts:
-        session.add(sql.COUNTERS, counts)
+        session.add(relations.COUNTERS, counts)
     for relation, rows in (
-        (sql.EVENT_IDS, batch.event_ids),
-        (sql.LATE_RUNS, batch.late_runs),
-        (sql.CONTACT_KEYS, batch.keys),
-        (sql.HEADS, decide.head_values(batch.new_heads)),
-        (sql.EVENTS, batch.events),
+        (relations.EVENT_IDS, batch.event_ids),
+        (relations.LATE_RUNS, batch.late_runs),
+        (relations.CONTACT_KEYS, batch.keys),
+        (relations.HEADS, decide.head_values(batch.new_heads)),
+        (relations.EVENTS, batch.events),
     ):
         if rows:
             session.insert(relation, rows)

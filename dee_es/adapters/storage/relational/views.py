@@ -10,9 +10,7 @@ from msgspec.structs import replace
 
 from dee_es.adapters.storage.relational import audit
 from dee_es.adapters.storage.relational import statements as sql
-from dee_es.adapters.storage.relational.run_list import RunPages
-from dee_es.adapters.storage.relational.session import Database, Session, quoted
-from dee_es.adapters.storage.relational.tables import (
+from dee_es.adapters.storage.relational.projection_tables import (
     Dialect,
     RowReader,
     Tables,
@@ -20,6 +18,8 @@ from dee_es.adapters.storage.relational.tables import (
     relations_of,
     rows_relation,
 )
+from dee_es.adapters.storage.relational.run_list import RunPages
+from dee_es.adapters.storage.relational.session import Database, Session, quoted
 from dee_es.core.projection import CountKey, RowT, Table
 from dee_es.core.views import AuditFilter, AuditRow, RunFilter, RunRow
 from dee_es.errors import TableGone

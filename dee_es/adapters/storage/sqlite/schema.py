@@ -227,8 +227,8 @@ BEGIN
 END
 """
 
-# Calls that may be repeated, with what was answered to them: beside the log, and for a day.
-_CALLS: Final = """
+# Requests that may be repeated, with what was answered to them: beside the log, and for a day.
+_KEPT_CALLS: Final = """
 CREATE TABLE kept_calls (
     call_id TEXT PRIMARY KEY,
     digest BLOB NOT NULL,
@@ -238,7 +238,7 @@ CREATE TABLE kept_calls (
     answer BLOB
 ) WITHOUT ROWID
 """
-_CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
+_KEPT_CALLS_BY_END: Final = "CREATE INDEX kept_calls_known_until ON kept_calls (known_until)"
 
 # Runs that came in from elsewhere after younger ones: while there are any, the order of runs is not
 # that of their times. A database with such runs from before has 0 for all of them.
@@ -304,7 +304,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         _DROP_REFUSE_DELETE,
         _REFUSE_UNARCHIVED,
     ),
-    (_CALLS, _CALLS_BY_END),
+    (_KEPT_CALLS, _KEPT_CALLS_BY_END),
     (_LATE_RUNS, _LATE_BEFORE),
     (_OLD_SUPPRESSIONS, _HELD_SUPPRESSIONS, _KEEP_SUPPRESSIONS, _DROP_SUPPRESSIONS),
 )

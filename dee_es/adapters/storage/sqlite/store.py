@@ -9,8 +9,8 @@ from eventsourcing.persistence import Notification, NotSupportedError, StoredEve
 from eventsourcing.sqlite import SQLiteApplicationRecorder
 
 from dee_es.adapters.storage.relational.migrations import migrate
+from dee_es.adapters.storage.relational.projection_tables import Dialect
 from dee_es.adapters.storage.relational.store import RelationalStore
-from dee_es.adapters.storage.relational.tables import Dialect
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.adapters.storage.sqlite.database import SqliteDatabase
 from dee_es.adapters.storage.sqlite.schema import MIGRATIONS, TYPES

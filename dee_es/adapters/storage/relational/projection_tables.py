@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from dee_es.adapters.storage.relational import relations
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Relation, Session, as_asked, quoted
 from dee_es.core.projection import ColumnKind, CountKey, Key, Row, Table
@@ -186,12 +187,12 @@ class Tables:
 
     def move(self, build: BuildKey, position: int, ordinal: int) -> None:
         """See `TableTransaction.move`."""
-        self._session.change(sql.BUILDS.name, sql.MOVE_BUILD, (position, ordinal, *build))
+        self._session.change(relations.BUILDS.name, sql.MOVE_BUILD, (position, ordinal, *build))
         self._builds = None
 
     def save_build(self, row: BuildRow) -> None:
         """See `TableTransaction.save_build`."""
-        self._session.upsert(sql.BUILDS, [msgspec.structs.astuple(row)])
+        self._session.upsert(relations.BUILDS, [msgspec.structs.astuple(row)])
         self._builds = None
 
     def remove_build(self, build: BuildKey) -> None:
@@ -207,7 +208,7 @@ class Tables:
 
     def park(self, rows: Sequence[ParkedRow]) -> None:
         """See `TableTransaction.park`."""
-        self._session.upsert(sql.PARKED, [msgspec.structs.astuple(row) for row in rows])
+        self._session.upsert(relations.PARKED, [msgspec.structs.astuple(row) for row in rows])
 
     def unpark(self, build: BuildKey, stream_ids: Sequence[str]) -> None:
         """See `TableTransaction.unpark`."""
@@ -215,7 +216,7 @@ class Tables:
 
     def save_rebuild(self, row: RebuildRow) -> None:
         """See `TableTransaction.save_rebuild`."""
-        self._session.upsert(sql.REBUILDS, [msgspec.structs.astuple(row)])
+        self._session.upsert(relations.REBUILDS, [msgspec.structs.astuple(row)])
 
     # --- tables -----------------------------------------------------------------------------------
 

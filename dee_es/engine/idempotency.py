@@ -1,10 +1,10 @@
-"""Calls that callers may repeat under a key of their own, and what was answered to them.
+"""Requests that callers may repeat under a key of their own, and what was answered to them.
 
 An answer may hold personal data. It is kept for a day at most, sealed under a key that is made of
 the caller's key and of a secret of the key store: the database alone, or a copy of it, gives
-nothing away, nor does what the database knows a call by. An erasure lets all answers go; whoever
-repeats a call after that has it decided again, under the same command id, by which the log knows
-what has been done already.
+nothing away, nor does what the database knows a request by. An erasure lets all answers go;
+whoever repeats a request after that has it decided again, under the same command id, by which the
+log knows what has been done already.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ ATTEMPT_MS: Final = 15_000
 RENEW_S: Final = 4.0
 KEPT_MS: Final = 24 * 3_600_000
 MOST_BYTES: Final = 256 * 1024
-"""An answer that is longer is not kept: the call is decided again if it is repeated."""
+"""An answer that is longer is not kept: the request is decided again if it is repeated."""
 _PRUNE_EVERY_S: Final = 60.0
 _PRUNED_AT_ONCE: Final = 1_000
 
 
 class Attempt(Struct, frozen=True):
-    """An attempt that has its call to itself, and has to be ended or dropped."""
+    """An attempt that has its request to itself, and has to be ended or dropped."""
 
-    call_id: str
+    request_id: str
     name: str
     key: str
 
 
 class Known(Struct, frozen=True):
-    """What stands in the way of an attempt: another call under the same key (`same` is False), an
-    attempt that is under way (`answer` is None), or the answer that was given."""
+    """What stands in the way of an attempt: another request under the same key (`same` is False),
+    an attempt that is under way (`answer` is None), or the answer that was given."""
 
     same: bool
     answer: bytes | None
 
 
-class Calls:
-    """Remembers calls in the database; safe to share between threads and processes."""
+class Idempotency:
+    """Remembers requests in the database; safe to share between threads and processes."""
 
     def __init__(self, store: EventStore, keys: KeyStore) -> None:
         self._store = store
@@ -53,12 +53,12 @@ class Calls:
         self._lock = threading.Lock()
         self._pruned = 0.0
 
-    def begin(self, call_id: str, key: str, digest: bytes) -> Attempt | Known:
-        """Take up a call: `key` is the caller's own, `digest` that of all that was asked."""
+    def begin(self, request_id: str, key: str, digest: bytes) -> Attempt | Known:
+        """Take up a request: `key` is the caller's own, `digest` that of all that was asked."""
         self._prune()
-        attempt = Attempt(call_id, secrets.token_hex(8), key)
+        attempt = Attempt(request_id, secrets.token_hex(8), key)
         mine = self._digest(digest)
-        known = self._store.begin_call(call_id, mine, attempt.name, ATTEMPT_MS, KEPT_MS)
+        known = self._store.begin_request(request_id, mine, attempt.name, ATTEMPT_MS, KEPT_MS)
         if known is None:
             return attempt
         if known.digest != mine or known.answer is None:
@@ -67,30 +67,31 @@ class Calls:
         # One that cannot be read any more, as under another key store, is as good as none.
         return attempt if answer is None else Known(True, answer)
 
-    def same(self, call_id: str, digest: bytes) -> bool:
-        """Note what is asked by a call whose answer is not kept; False if it was another before."""
+    def same(self, request_id: str, digest: bytes) -> bool:
+        """Note what a request asks whose answer is not kept; False if it was another before."""
         self._prune()
         mine = self._digest(digest)
-        known = self._store.begin_call(call_id, mine, "", 0, KEPT_MS)
+        known = self._store.begin_request(request_id, mine, "", 0, KEPT_MS)
         return known is None or known.digest == mine
 
     def end(self, attempt: Attempt, answer: bytes | None) -> None:
-        """Keep the answer of a call that did something, or might have (None)."""
+        """Keep the answer of a request that did something, or might have (None)."""
         sealed = None
         if answer is not None and len(answer) <= MOST_BYTES:
             sealed = self._keys.seal(attempt.key, answer)
-        self._store.end_call(attempt.call_id, attempt.name, sealed)
+        self._store.end_request(attempt.request_id, attempt.name, sealed)
 
     def drop(self, attempt: Attempt) -> None:
-        """Forget a call that did nothing."""
-        self._store.drop_call(attempt.call_id, attempt.name)
+        """Forget a request that did nothing."""
+        self._store.drop_request(attempt.request_id, attempt.name)
 
     def renew(self, attempt: Attempt) -> None:
         """Say that the attempt is alive, every `RENEW_S` seconds."""
-        self._store.renew_call(attempt.call_id, attempt.name, ATTEMPT_MS)
+        self._store.renew_request(attempt.request_id, attempt.name, ATTEMPT_MS)
 
     def _digest(self, digest: bytes) -> bytes:
-        # Keyed, or an address in a short request could be found by trying addresses.
+        # Keyed, or an address in a short request could be found by trying addresses. "call" stays,
+        # or what is in the table would be of other requests.
         return bytes.fromhex(self._keys.digest("call", digest.hex()))
 
     def _prune(self) -> None:
@@ -99,4 +100,4 @@ class Calls:
             if self._pruned and now - self._pruned < _PRUNE_EVERY_S:
                 return
             self._pruned = now
-        self._store.prune_calls(_PRUNED_AT_ONCE)
+        self._store.prune_requests(_PRUNED_AT_ONCE)

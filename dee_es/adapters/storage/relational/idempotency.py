@@ -1,11 +1,11 @@
-"""Calls that may be repeated, in shared SQL: small transactions apart from the append lock."""
+"""Requests that may be repeated, in shared SQL: small transactions apart from the append lock."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from dee_es.adapters.storage.relational.session import Database
-from dee_es.ports import KnownCall
+from dee_es.ports import KnownRequest
 
 # One statement, so that of two attempts at once the database itself lets one through.
 _BEGIN: Final = """
@@ -43,46 +43,46 @@ RETURNING 1
 """
 
 
-class RelationalCalls:
-    """Implements `CallStore` over a `Database`."""
+class RelationalIdempotency:
+    """Implements `IdempotencyStore` over a `Database`."""
 
     database: Database
 
-    def begin_call(
-        self, call_id: str, digest: bytes, attempt: str, attempt_ms: int, keep_ms: int
-    ) -> KnownCall | None:
-        """See `CallStore.begin_call`."""
+    def begin_request(
+        self, request_id: str, digest: bytes, attempt: str, attempt_ms: int, keep_ms: int
+    ) -> KnownRequest | None:
+        """See `IdempotencyStore.begin_request`."""
         begin = _BEGIN.format(now_ms=self.database.now_ms)
         with self.database.lasting() as session:
-            if session.ask(begin, (call_id, digest, attempt, attempt_ms, keep_ms)).fetchall():
+            if session.ask(begin, (request_id, digest, attempt, attempt_ms, keep_ms)).fetchall():
                 return None
-            rows = session.ask(_READ, (call_id,)).fetchall()
+            rows = session.ask(_READ, (request_id,)).fetchall()
         if not rows:
             # What stood in the way was dropped in between: whoever asks once more has it.
-            return KnownCall(digest)
+            return KnownRequest(digest)
         known, answer = rows[0]
-        return KnownCall(bytes(known), None if answer is None else bytes(answer))
+        return KnownRequest(bytes(known), None if answer is None else bytes(answer))
 
-    def renew_call(self, call_id: str, attempt: str, attempt_ms: int) -> bool:
-        """See `CallStore.renew_call`."""
-        return self._changed(_RENEW, (attempt_ms, call_id, attempt)) == 1
+    def renew_request(self, request_id: str, attempt: str, attempt_ms: int) -> bool:
+        """See `IdempotencyStore.renew_request`."""
+        return self._changed(_RENEW, (attempt_ms, request_id, attempt)) == 1
 
-    def end_call(self, call_id: str, attempt: str, answer: bytes | None) -> bool:
-        """See `CallStore.end_call`."""
-        return self._changed(_END, (answer, call_id, attempt)) == 1
+    def end_request(self, request_id: str, attempt: str, answer: bytes | None) -> bool:
+        """See `IdempotencyStore.end_request`."""
+        return self._changed(_END, (answer, request_id, attempt)) == 1
 
-    def drop_call(self, call_id: str, attempt: str) -> None:
-        """See `CallStore.drop_call`."""
+    def drop_request(self, request_id: str, attempt: str) -> None:
+        """See `IdempotencyStore.drop_request`."""
         with self.database.lasting() as session:
-            session.ask(_DROP, (call_id, attempt))
+            session.ask(_DROP, (request_id, attempt))
 
     def forget_answers(self) -> int:
-        """See `CallStore.forget_answers`."""
+        """See `IdempotencyStore.forget_answers`."""
         # Whoever has them forgotten certifies it next.
         return self._changed(_FORGET, (), kept=True)
 
-    def prune_calls(self, limit: int) -> int:
-        """See `CallStore.prune_calls`."""
+    def prune_requests(self, limit: int) -> int:
+        """See `IdempotencyStore.prune_requests`."""
         return self._changed(_PRUNE, (limit,))
 
     def _changed(self, statement: str, params: tuple[object, ...], *, kept: bool = False) -> int:
