@@ -59,6 +59,8 @@ class PatientConnection(psycopg.Connection[Row]):
         """See `psycopg.Connection.wait`; raises `Unanswered`, and closes the connection."""
         if beside.takes_turns():
             gen = _looking(gen, partial(_in_turns, self.pgconn.socket))
+            # To wait here would keep all the others waiting.
+            interval = 0
         elif threading.get_ident() == _MAIN:
             gen = _looking(gen, partial(_soon, self.pgconn.socket))
         if self.patience_s is not None:
