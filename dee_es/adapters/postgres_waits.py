@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -56,18 +57,30 @@ class PatientConnection(psycopg.Connection[Row]):
         *args: Any,
         **options: Any,
     ) -> ResultT:
-        """See `psycopg.Connection.wait`; raises `Unanswered`, and closes the connection."""
-        if beside.takes_turns():
-            gen = _looking(gen, partial(_in_turns, self.pgconn.socket))
-        elif threading.get_ident() == _MAIN:
-            gen = _looking(gen, partial(_soon, self.pgconn.socket))
-        if self.patience_s is not None:
-            gen = _watched(gen, self.patience_s)
+        """See `psycopg.Connection.wait`; raises `Unanswered`, and closes the connection, as Ctrl-C
+        does."""
+        watched = gen
         try:
-            return super().wait(gen, interval, *args, **options)
-        except Unanswered:
-            self.close()
+            if beside.takes_turns():
+                watched = _looking(watched, partial(_in_turns, self.pgconn.socket))
+                # To wait here would keep all the others waiting.
+                interval = 0
+            elif threading.get_ident() == _MAIN:
+                watched = _looking(watched, partial(_soon, self.pgconn.socket))
+            if self.patience_s is not None:
+                watched = _watched(watched, self.patience_s)
+            return super().wait(watched, interval, *args, **options)
+        except BaseException as error:
+            if isinstance(error, Unanswered) or not isinstance(error, Exception):
+                self._break_off(gen)
             raise
+
+    def _break_off(self, gen: Generator[Any, Any, Any]) -> None:
+        """What has been waited for is not taken in any more: nothing else may be asked after it,
+        and a pipeline that is left as if it had been would raise an error instead of Ctrl-C."""
+        self.close()
+        with suppress(psycopg.Error):
+            gen.close()
 
 
 def _readable(socket: int) -> bool:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -143,15 +144,17 @@ class Begun(Generic[T]):
 class _Strand:
     """What is done one after the other: only the first of it has ever run.
 
-    `awaited` is what that waits for, and None until it runs.
+    `awaited` is what that waits for, and None until it runs; `until` is when it looks at the clock,
+    if that is a socket.
     """
 
-    __slots__ = ("awaited", "begun", "taken")
+    __slots__ = ("awaited", "begun", "taken", "until")
 
     def __init__(self) -> None:
         self.begun: deque[Begun[Any]] = deque()
         self.awaited: Awaited | threading.Lock | None = None
         self.taken = False
+        self.until = 0.0
 
     def take(self, timeout_s: float) -> bool:
         """Whether the lock that is waited for is taken, within this time."""
@@ -190,8 +193,9 @@ class _Lane(threading.local):
         return bool(ready)
 
     def _ready(self, timeout_s: float, other: Awaited | None) -> list[_Strand]:
-        """Which can go on; where one waits for a lock, and others for answers, the look is short,
-        since nothing tells that a lock is free."""
+        """Which can go on, or have waited so long that they are to look at the clock; where one
+        waits for a lock, and others for answers, the look is short, since nothing tells that a lock
+        is free."""
         waiting: dict[int, _Strand] = {}
         ready, locked = [], []
         for strand in self.strands:
@@ -211,10 +215,12 @@ class _Lane(threading.local):
         if other is not None:
             self._watch.add(other)
         try:
-            ready += [waiting[each] for each in self._watch.ready(timeout_s) if each in waiting]
+            found = self._watch.ready(timeout_s)
         finally:
             if other is not None:
                 self._watch.remove(other)
+        now = time.monotonic()
+        ready += [each for at, each in waiting.items() if at in found or each.until <= now]
         return ready
 
     def _step(self, strand: _Strand) -> None:
@@ -236,13 +242,14 @@ class _Lane(threading.local):
                         self.strands.remove(strand)
 
     def pause(self, awaited: Awaited | threading.Lock) -> bool:
-        """End the turn of what is running, until a socket is ready or a lock is taken; says whether
-        it was."""
+        """End the turn of what is running, until a socket is ready or a moment is over, or until a
+        lock is taken; says whether that was."""
         strand = self.running
         assert strand is not None
         strand.awaited = awaited
         if isinstance(awaited, Awaited):
             self._watch.add(awaited)
+            strand.until = time.monotonic() + _LOOK_S
         strand.begun[0].give_turn()
         taken, strand.taken = strand.taken, False
         return taken
@@ -304,7 +311,7 @@ def takes_turns() -> bool:
 def wait_for(awaited: Awaited) -> None:
     """Wait for a socket while the other part of this thread's work goes on.
 
-    Returns when it is ready, or after a moment in which nothing happened.
+    Returns when it is ready, or after a moment, so that whoever waits may look at the clock.
     """
     watch = _Watch()
     watch.add(awaited)
@@ -313,7 +320,8 @@ def wait_for(awaited: Awaited) -> None:
     if _here.running is not None:
         _here.pause(awaited)
         return
-    while _here.strands and _here.step(_LOOK_S, awaited):
+    until = time.monotonic() + _LOOK_S
+    while _here.step(_LOOK_S, awaited) and time.monotonic() < until:
         if watch.ready():
             return
 

@@ -27,7 +27,7 @@ from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.relational import statements
 from dee_es.core.views import RunStatus
 from dee_es.errors import IntegrityViolation, StoreUnavailable
-from dee_es.ports import Head, LogHead, Situation, Unit
+from dee_es.ports import Head, LogHead, Situation, Unit, beside
 from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.events import committed_at, run, unit
 from tests.support.postgres import FreshPostgres
@@ -168,8 +168,11 @@ def test_a_statement_without_end_is_cancelled(url: str) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["waited_for", "begun"])
 @pytest.mark.parametrize("streams", [1, 100], ids=["pipelined", "batch"])
-def test_a_server_that_says_nothing_any_more_is_given_up_and_found_again(streams: int) -> None:
+def test_a_server_that_says_nothing_any_more_is_given_up_and_found_again(
+    streams: int, begun: bool
+) -> None:
     """As with a disk that hangs: the server is there and takes in what is sent."""
     directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
     server = start_postgres(directory)
@@ -180,13 +183,17 @@ def test_a_server_that_says_nothing_any_more_is_given_up_and_found_again(streams
             url, connect_timeout_s=1, lock_timeout_s=1, statement_timeout_s=0.5
         )
         assert store.log_head().position == 0
+
+        def commit() -> object:
+            return store.commit(units)
+
         with stopped(_backends(url)):
-            begun = time.monotonic()
+            since = time.monotonic()
             with pytest.raises(StoreUnavailable, match=r"did not answer within 1.5 s"):
-                store.commit(units)
+                beside.begin(commit).result() if begun else commit()
             with pytest.raises(StoreUnavailable):
                 store.log_head()
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - since < 10
         # What the server was sent it may still do.
         assert _patiently(store).position in (0, streams)
         store.close()

@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.waiting import Wait
 
+from dee_es.adapters import postgres_waits
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.postgres.session import COPY_ROWS, MANY_ROWS, PostgresSession
 from dee_es.adapters.storage.relational import relations
@@ -263,3 +266,56 @@ def test_what_is_forgotten_for_an_erasure_is_on_the_disk_before_it_is_certified(
     assert store.end_request("c", "a", b"about somebody")
     assert store.forget_answers() == 1
     assert other.execute("SELECT how FROM told ORDER BY n").fetchall() == [("off",), ("on",)]
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["waited_for", "begun"])
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("rows", [FEW, SOME, MANY])
+def test_an_interruption_is_told_at_whatever_answer_it_comes(
+    store: PostgresStore,
+    other: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    small: bool,
+    begun: bool,
+) -> None:
+    look = "_in_turns" if begun else "_soon"
+
+    def append(first: int) -> None:
+        with store.database.appending(small) as session:
+            _add(session, rows, first)
+
+    for at in range(1, 30):
+        before, left = _there(other), _interrupt(monkeypatch, look, at)
+        work = partial(append, at * 1_000)
+        try:
+            beside.begin(work).result() if begun else work()
+        except KeyboardInterrupt:
+            assert not left
+        else:
+            assert left
+            break
+        finally:
+            monkeypatch.undo()
+        eventually(partial(_lock_is_free, other), "the lock was never given back")
+        assert _there(other) - before in (0, rows), "all or nothing"
+        assert not beside.takes_turns()
+    assert at > 5
+    assert _there(other) - before == rows
+
+
+def _interrupt(monkeypatch: pytest.MonkeyPatch, look: str, at: int) -> list[None]:
+    """Have the `at`-th look for an answer interrupted; returns the looks that are left, the last
+    one of which is that."""
+    whole, left = getattr(postgres_waits, look), [None] * at
+
+    def interrupted(socket: int, wanted: Wait) -> int:
+        if left:
+            left.pop()
+            if not left:
+                raise KeyboardInterrupt
+        found: int = whole(socket, wanted)
+        return found
+
+    monkeypatch.setattr(postgres_waits, look, interrupted)
+    return left

@@ -180,6 +180,37 @@ def test_a_wait_without_anything_beside_it_is_short(line: Line) -> None:
     assert not line.answered
 
 
+def test_who_waits_may_look_at_the_clock_now_and_then(line: Line) -> None:
+    """As whoever gives up on a server that says nothing any more."""
+
+    def patient() -> str:
+        for _ in range(3):
+            assert not line.answered, "only somebody else has ended it"
+            beside.wait_for(Awaited(line._near.fileno(), reads=True, writes=False))
+        return "given up"
+
+    timer = threading.Timer(5, line.answer)
+    timer.start()
+    assert beside.begin(patient).result() == "given up"
+    begun = beside.begin(patient)
+    while not begun.done:
+        beside.go_on()
+    assert begun.result() == "given up"
+    timer.cancel()
+
+
+def test_who_waits_may_look_at_the_clock_whatever_goes_on_beside(line: Line, other: Line) -> None:
+    begun = beside.begin(other.ask)
+    timer = threading.Timer(5, line.answer)
+    timer.start()
+    for _ in range(3):
+        beside.wait_for(Awaited(line._near.fileno(), reads=True, writes=False))
+        assert not line.answered
+    timer.cancel()
+    other.answer()
+    assert begun.result() == b"x"
+
+
 def test_it_waits_to_write_as_well(line: Line) -> None:
     begun = beside.begin(
         lambda: beside.wait_for(Awaited(line._near.fileno(), reads=False, writes=True))
