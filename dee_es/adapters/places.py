@@ -56,6 +56,8 @@ class FilePlace:
         if self.local and any(_same(path, each) for each in self._kept):
             raise InvalidInput(path, "the settings name this file for something else; name another")
         if not replace and (os.path.lexists(path) if self.local else self.exists(name)):
+            if self.local:
+                _forget(f"{self._folder}/.{name}.part")
             raise self._there(name)
 
     def read(self, name: str) -> Iterator[bytes]:
@@ -154,6 +156,14 @@ def _alone(path: str) -> Iterator[BinaryIO]:
             if _is_there_alone(file.fileno(), path):
                 yield file
                 return
+
+
+def _forget(aside: str) -> None:
+    """Take away the other name of a finished file, which whoever was killed just then has left; not
+    while somebody writes under it."""
+    with suppress(OSError), open(os.open(aside, os.O_WRONLY | os.O_NOFOLLOW), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _is_there_alone(file.fileno(), aside)
 
 
 def _is_there_alone(descriptor: int, path: str) -> bool:

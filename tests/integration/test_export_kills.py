@@ -12,7 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,8 +46,11 @@ class Form:
     verified: bool = False
     url: str = ""
     """What stands before the path, `-` for the standard output."""
-    refused_again: bool = False
-    """A file that is there is not written over."""
+
+    @property
+    def refused_again(self) -> bool:
+        """Whether a file that is there is not written over."""
+        return self.url != "-" and not self.over
 
     @property
     def over(self) -> bool:
@@ -88,7 +91,9 @@ FORMS: Final = {
     **{f"report {shape}": _report(shape) for shape in ("md", "json", "html", "pdf")},
     "report json to file:": _report("json", "file://"),
     "report md to a pipe": _report("md", "-"),
-    "run file": Form(_RUN, "run.json", "run_file", refused_again=True),
+    "export jsonl over another": replace(_export("jsonl"), arguments=(*_export("jsonl").arguments,
+                                                                      "--force")),
+    "run file": Form(_RUN, "run.json", "run_file"),
     "run file over another": Form((*_RUN, "--force"), "run.json", "run_file"),
     "proof": Form(_PROOF, "proof.json", "", True),
 }  # fmt: skip
@@ -266,15 +271,16 @@ class Watch:
         """All of it, on record, and nothing else."""
         new = self.world.recorded()
         digests = [event.digest for event in new]
-        if self.form.kind and not self.form.refused_again:
+        if self.form.kind and (new or not self.form.refused_again):
             (event,) = new
             assert event.kind == self.form.kind
             assert event.target.endswith("stream" if self.form.url == "-" else str(self.file))
             if self.form.kind != "run_file":
                 assert (event.from_tick, event.before_tick) == (0, 3 * DAY)
-        if self.form.refused_again and not new:
+        if self.form.kind and not new:
             # The process that was killed had come to the end.
-            digests = [self.world.told[-1].digest]
+            new = self.world.told[-1:]
+            digests = [event.digest for event in new]
         if self.form.url != "-":
             assert [path.name for path in self.world.out.iterdir()] == [self.file.name]
             assert self.file.stat().st_mode & 0o777 == 0o600

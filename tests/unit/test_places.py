@@ -78,6 +78,21 @@ def test_a_file_that_is_there_can_be_left_alone(place: FilePlace) -> None:
     assert b"".join(place.read("x")) == b"new"
 
 
+def test_asking_for_a_name_tidies_up_what_was_left_under_two(tmp_path: Path) -> None:
+    """As a process leaves it that was killed between linking and unlinking; a file that another
+    one is at work on stays."""
+    place = FilePlace(str(tmp_path))
+    for name in ("x", "y"):
+        (tmp_path / name).write_bytes(b"finished")
+    (tmp_path / ".x.part").hardlink_to(tmp_path / "x")
+    (tmp_path / ".y.part").write_bytes(b"another's")
+    for name in ("x", "y"):
+        with pytest.raises(OutputExists):
+            place.require_free(name, replace=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".y.part", "x", "y"]
+    assert (tmp_path / "x").read_bytes() == b"finished"
+
+
 def test_a_file_that_comes_in_the_meantime_is_left_alone(tmp_path: Path) -> None:
     def content() -> Iterator[bytes]:
         (tmp_path / "x").write_bytes(b"theirs")
