@@ -86,10 +86,10 @@ def test_the_plan_it_shows_is_lived_through(folder: Path) -> None:
 
 
 def test_the_policy_snippet_runs(folder: Path) -> None:
-    (code,) = snippets("policy")
+    (sample,), (code,) = snippets("plan"), snippets("policy")
+    (folder / "trial.yaml").write_text(sample)
     (folder / "policy.yaml").write_text("limits: {perDay: {contact: 1}}\n")
-    (folder / "hello.txt").write_text("Hello {{contact.firstName}}")
-    run_in_shell(folder, f"dee init\ndee template publish hello --text hello.txt\n{code}")
+    run_in_shell(folder, f"dee init\ndee plan publish trial.yaml\n{code}")
 
 
 def test_the_policy_it_shows_is_one() -> None:
