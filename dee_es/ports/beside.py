@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -65,20 +65,26 @@ class _Watch:
         reads = select.POLLIN if awaited.reads else 0
         self._poll.register(awaited.socket, reads | (select.POLLOUT if awaited.writes else 0))
 
-    def remove(self, awaited: Awaited) -> None:
-        """Look at this one no more."""
+    def remove(self, socket: int) -> None:
+        """Look at this one no more, if it was looked at."""
         if self._poll is None:
-            del self._awaited[awaited.socket]
+            self._awaited.pop(socket, None)
         else:
-            self._poll.unregister(awaited.socket)
+            with suppress(KeyError):
+                self._poll.unregister(socket)
 
     def ready(self, timeout_s: float = 0) -> list[int]:
-        """Those that are ready within this time."""
+        """Those that are ready within this time; they are looked at no more."""
         if self._poll is not None:
-            return [socket for socket, _ in self._poll.poll(timeout_s * 1000)]
-        reads = [each.socket for each in self._awaited.values() if each.reads]
-        writes = [each.socket for each in self._awaited.values() if each.writes]
-        return [socket for found in select.select(reads, writes, [], timeout_s) for socket in found]
+            found = [socket for socket, _ in self._poll.poll(timeout_s * 1000)]
+        else:
+            reads = [each.socket for each in self._awaited.values() if each.reads]
+            writes = [each.socket for each in self._awaited.values() if each.writes]
+            looks = select.select(reads, writes, [], timeout_s)
+            found = [socket for sockets in looks for socket in sockets]
+        for socket in found:
+            self.remove(socket)
+        return found
 
 
 class Begun(Generic[T]):
@@ -94,11 +100,8 @@ class Begun(Generic[T]):
     def _run(self) -> None:
         try:
             result = self._work()
-        except BaseException as error:
+        except Exception as error:
             self._future.set_exception(error)
-            if not isinstance(error, Exception):
-                # Ctrl-C is for the whole thread.
-                raise
         else:
             self._future.set_result(result)
 
@@ -124,15 +127,20 @@ class Begun(Generic[T]):
         return self._future.exception()
 
     def wait(self) -> None:
-        """Wait until it is over."""
+        """Wait until it is over; see `finish`."""
         assert self._thread == threading.get_ident(), "it goes on in the thread that began it alone"
-        while not self.done:
-            _here.step(_LOOK_S)
+        _here.step_until(self._future.done)
 
     def take_turn(self) -> None:
         """Run until it waits or is over."""
         self._task.parent = getcurrent()
-        self._task.switch()
+        try:
+            self._task.switch()
+        except BaseException as error:
+            # Ctrl-C is for the whole thread, and whatever it comes to, this is over.
+            if self._task.dead and not self.done:
+                self._future.set_exception(error)
+            raise
 
     def give_turn(self) -> None:
         """Wait here until the next turn; called by the work itself."""
@@ -192,6 +200,17 @@ class _Lane(threading.local):
             self._step(strand)
         return bool(ready)
 
+    def step_until(self, over: Callable[[], bool]) -> None:
+        """Let what was begun run until that is so, even if this is interrupted: it may hold locks,
+        and nobody else goes on with it."""
+        try:
+            while not over():
+                self.step(_LOOK_S)
+        except BaseException:
+            while not over():
+                self.step(_LOOK_S)
+            raise
+
     def _ready(self, timeout_s: float, other: Awaited | None) -> list[_Strand]:
         """Which can go on, or have waited so long that they are to look at the clock; where one
         waits for a lock, and others for answers, the look is short, since nothing tells that a lock
@@ -212,45 +231,52 @@ class _Lane(threading.local):
             alone = not waiting and other is None and len(locked) == 1
             ready = [each for each in locked if each.take(timeout_s if alone else 0)]
             timeout_s = 0 if ready or alone else min(timeout_s, _LOCKED_S)
-        if other is not None:
-            self._watch.add(other)
         try:
+            if other is not None:
+                self._watch.add(other)
             found = self._watch.ready(timeout_s)
         finally:
             if other is not None:
-                self._watch.remove(other)
+                self._watch.remove(other.socket)
         now = time.monotonic()
         ready += [each for at, each in waiting.items() if at in found or each.until <= now]
         return ready
 
     def _step(self, strand: _Strand) -> None:
         """Let this run until it waits."""
-        if isinstance(strand.awaited, Awaited):
-            self._watch.remove(strand.awaited)
-        strand.awaited = None
-        while strand.begun and strand.awaited is None:
-            first, self.running = strand.begun[0], strand
+        goes_on = True
+        while goes_on:
+            self.running = strand
             try:
-                first.take_turn()
+                if strand.begun:
+                    strand.begun[0].take_turn()
             finally:
                 self.running = None
-                if first.done:
-                    strand.begun.popleft()
-                    if self.hurried is first:
-                        self.hurried = None
-                    if not strand.begun:
-                        self.strands.remove(strand)
+                self._drop_over(strand)
+            goes_on = bool(strand.begun) and strand.awaited is None
+
+    def _drop_over(self, strand: _Strand) -> None:
+        """Drop what is over; once more does no harm, if this was interrupted."""
+        while strand.begun and strand.begun[0].done:
+            if self.hurried is strand.begun[0]:
+                self.hurried = None
+            strand.begun.popleft()
+        if not strand.begun and strand in self.strands:
+            self.strands.remove(strand)
 
     def pause(self, awaited: Awaited | threading.Lock) -> bool:
         """End the turn of what is running, until a socket is ready or a moment is over, or until a
         lock is taken; says whether that was."""
         strand = self.running
         assert strand is not None
-        strand.awaited = awaited
-        if isinstance(awaited, Awaited):
-            self._watch.add(awaited)
-            strand.until = time.monotonic() + _LOOK_S
-        strand.begun[0].give_turn()
+        try:
+            strand.awaited = awaited
+            if isinstance(awaited, Awaited):
+                self._watch.add(awaited)
+                strand.until = time.monotonic() + _LOOK_S
+            strand.begun[0].give_turn()
+        finally:
+            strand.awaited = None
         taken, strand.taken = strand.taken, False
         return taken
 
@@ -298,9 +324,12 @@ def each(items: Sequence[T], size: int = _PART) -> Iterator[T]:
 
 
 def finish() -> None:
-    """Wait until all that this thread has begun is over, whatever it came to."""
-    while _here.strands and _here.running is None:
-        _here.step(_LOOK_S)
+    """Wait until all that this thread has begun is over, whatever it came to.
+
+    Who presses Ctrl-C meanwhile is heard when it is over, and who does so again is heard at once.
+    """
+    if _here.running is None:
+        _here.step_until(lambda: not _here.strands)
 
 
 def takes_turns() -> bool:

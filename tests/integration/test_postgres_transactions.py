@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from dee_es.adapters.storage.postgres.session import COPY_ROWS, MANY_ROWS, Postg
 from dee_es.adapters.storage.relational import relations
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Session
-from dee_es.errors import IntegrityViolation
+from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import beside
 from tests.support.postgres import FreshPostgres
 from tests.support.waiting import eventually
@@ -319,3 +320,36 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, look: str, at: int) -> list[None
 
     monkeypatch.setattr(postgres_waits, look, interrupted)
     return left
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["waited_for", "begun"])
+@pytest.mark.parametrize("small", [True, False])
+def test_who_waits_for_the_lock_can_be_interrupted(
+    url: str, other: psycopg.Connection, small: bool, begun: bool
+) -> None:
+    """What was begun is seen through first: nobody may ever come back to it."""
+    store, _ = open_postgres(url, lock_timeout_s=0.5)
+
+    def append() -> None:
+        with store.database.appending(small) as session:
+            _add(session, FEW)
+
+    def interrupt() -> None:
+        with psycopg.connect(url, autocommit=True) as watch:
+            eventually(lambda: watch.execute(_LOCK_IS_WANTED).fetchone() == (True,))
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.get_ident()
+    interrupting = threading.Thread(target=interrupt)
+    with other.transaction():
+        assert _lock_is_free(other), "and is taken by asking"
+        interrupting.start()
+        work = beside.begin(append) if begun else None
+        with pytest.raises(KeyboardInterrupt):
+            append() if work is None else work.result()
+        assert not beside.takes_turns()
+        assert work is None or isinstance(work.exception(), StoreUnavailable)
+        eventually(lambda: other.execute(_LOCK_IS_WANTED).fetchone() == (False,))
+    interrupting.join()
+    _goes_on(store, other)
+    store.close()

@@ -410,3 +410,31 @@ def test_an_interruption_leaves_what_was_begun_apart(line: Line, other: Line) ->
     assert isinstance(begun.exception(), KeyboardInterrupt)
     beside.finish()
     assert apart.result() == b"x"
+
+
+@pytest.mark.parametrize("at_last", [True, False])
+def test_who_is_interrupted_sees_through_what_was_waited_for(
+    at_last: bool, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever catches Ctrl-C finds no lock taken by what nobody goes on with."""
+    lock = threading.Lock()
+
+    def work() -> bytes:
+        with beside.holding(lock):
+            return line.ask()
+
+    def interrupted(_: float) -> list[int]:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    begun = beside.begin(work)
+    monkeypatch.setattr(beside._here._watch, "ready", interrupted)
+    timer = threading.Timer(0.05, line.answer)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        beside.finish() if at_last else begun.wait()
+    assert begun.done
+    assert not beside.takes_turns()
+    assert not lock.locked()
+    assert begun.result() == b"x"
+    timer.join()

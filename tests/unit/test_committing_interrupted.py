@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dis
 import sys
 import threading
-from functools import lru_cache
-from types import CodeType, FrameType
 from typing import Any
 
 from dee_es.adapters.storage.memory import open_memory
@@ -15,38 +12,10 @@ from dee_es.engine.log.committing import Committer, Proposal
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, Situation
 from tests.support.events import run, unit
+from tests.support.interruption import Interruption
 from tests.support.waiting import eventually
 
 Outcomes = list[Committed | Conflict]
-_FILE = committing.__file__
-# Where Python looks whether it was interrupted: behind these.
-_LOOKS = ("CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD")
-
-
-@lru_cache
-def _names(code: CodeType) -> dict[int, str]:
-    return {each.offset: each.opname for each in dis.get_instructions(code)}
-
-
-class Interruption:
-    """Interrupts the thread that it is set for, the `at`-th time that this could happen there."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-        self._last: dict[FrameType, str] = {}
-
-    def __call__(self, frame: FrameType, event: str, _: Any) -> Interruption | None:
-        if frame.f_code.co_filename != _FILE:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            last = self._last.get(frame)
-            self._last[frame] = _names(frame.f_code)[frame.f_lasti]
-            if last in _LOOKS:
-                self.left -= 1
-                if self.left == 0:
-                    raise KeyboardInterrupt
-        return self
 
 
 class Doing(threading.Thread):
@@ -63,7 +32,7 @@ class Doing(threading.Thread):
         if self._at:
             # Python 3.12 sees only when tracing begins that somebody wants to see opcodes.
             sys._getframe().f_trace_opcodes = True
-            sys.settrace(Interruption(self._at))
+            sys.settrace(Interruption(committing.__file__, self._at))
         try:
             self.outcome = self._committer.decide(proposal)
         except BaseException as error:
