@@ -77,6 +77,16 @@ FORMS: list[tuple[str, dict[str, Any], int, str]] = [
     ("/contacts", {"contact": "a b", "email": "", "phone": "+43 1"}, 422, "contact"),
     ("/time-zone", {"zone": "Mars/X"}, 422, "zone"),
 ]  # fmt: skip
+LATE: list[tuple[str, dict[str, Any], int, str]] = [
+    ("/report", {"since": "30d", "zone": "Mars/X", "format": "md"}, 422, "no time zone"),
+    ("/report", {"since": "2026-01-05", "until": "2026-01-04"}, 422, "must be after since"),
+    ("/audit/export", {"reason": "asked"}, 422, "name a run"),
+    ("/audit/export", {"run": "run_x", "contact": "c1", "reason": "asked"}, 422, "one of them"),
+    ("/audit/export", {"run": "run_x", "reason": "asked"}, 404, "run_x"),
+    ("/audit/export", {"contact": "nobody", "reason": "asked"}, 422, "nothing is known"),
+    ("/audit/export", {"since": "2026-01-05", "until": "2026-01-04", "reason": "asked"}, 422,
+     "later than since"),
+]  # fmt: skip
 RUNS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("active", "pause", {"keep": "remaining", "reason": "x" * 10_001}, 422, "reason"),
     ("refused", "cancel", {"reason": "because"}, 409, "tick the box"),
@@ -106,6 +116,14 @@ def test_a_form_comes_back_as_it_was_typed(
     acting: Site, path: str, given: dict[str, Any], status: int, said: str
 ) -> None:
     _comes_back(acting, path, given, status, said)
+
+
+@pytest.mark.parametrize("path, given, status, said", LATE)
+def test_what_the_work_would_fail_of_is_refused_before_it_begins(
+    acting: Site, path: str, given: dict[str, Any], status: int, said: str
+) -> None:
+    _comes_back(acting, path, given, status, said)
+    assert acting.client.get("/api/v1/jobs").json() == {"jobs": []}
 
 
 @pytest.mark.parametrize("name, verb, given, status, said", RUNS)

@@ -34,6 +34,8 @@ _WHAT_TO_DO: Final = {
     503: "Nothing was lost: what was not confirmed did not happen. Try again in a moment; if it "
     "stays so, look at the database server.",
 }
+_NOTHING_DONE: Final = (404, 410, 422)
+"""What was asked for is not there, or no good: the form can be sent again under another key."""
 _TITLES: Final = {
     "CsrfRefused": "This form is no longer good",
     "InvalidInput": "A value cannot be used",
@@ -98,7 +100,8 @@ async def _form_again(problem: dict[str, Any], before: Scope, scope: Scope, send
     """Show the form that was refused once more; False if nobody may send it anew just like that, or
     no page has it (any more). A form is sent to its own page, or to a path below that."""
     fields = typed.fields_of(scope)
-    if fields is None or not (problem["status"] == 422 or problem["error"] == "NotConfirmed"):
+    harmless = problem["status"] in _NOTHING_DONE or problem["error"] == "NotConfirmed"
+    if fields is None or not harmless:
         return False
     sent: str = scope["path"]
     again = typed.Typed(sent, typed.Form(fields, problem["detail"]))
