@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from dee_es import errors as e
+from dee_es.core.values import ID_PATTERN, ID_RULE
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger("dee_es.web")
@@ -207,6 +208,8 @@ def first_fault(faults: Sequence[Any]) -> tuple[str, str]:
         return field, "is not known here"
     if first["type"] == "missing":
         return field, "is missing"
+    if first.get("ctx", {}).get("pattern") == ID_PATTERN:
+        return field, ID_RULE
     return field, str(first["msg"]).removeprefix("Value error, ")
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.routing import APIRoute
 
+from dee_es.core.values import ID_PATTERN
 from dee_es.engine.facade import EngineApi
 from dee_es.web.held import HeldFiles
 from dee_es.web.idempotency import command_id_of, once
@@ -151,7 +152,7 @@ HeldDep = Annotated[HeldFiles, Depends(_held)]
 SettingsDep = Annotated[WebSettings, Depends(_settings)]
 ActorDep = Annotated[Actor, Depends(_actor)]
 CommandDep = Annotated[str | None, Depends(_command)]
-Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Id = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 def csrf_token(request: Request) -> str:

@@ -308,6 +308,20 @@ def _evidence(visitor: Visitor, run: str) -> None:
         page.get_by_role("link", name="Get the file").click()
     assert download.value.suggested_filename == "export.zip"
     visitor.go("/report")
+    page.get_by_label("Since").fill("1st of March")
+    page.get_by_label("Zone").fill("Europe/Vienna")
+    page.get_by_label("Reason").fill("asked for by mail")
+    visitor.press("Make the report")
+    fault = page.get_by_role("alert")
+    assert "must be a time" in fault.inner_text()
+    assert fault.evaluate("it => it === document.activeElement"), "that is what comes first"
+    assert page.get_by_label("Reason").input_value() == "asked for by mail"
+    assert page.get_by_label("Zone").input_value() == "Europe/Vienna"
+    assert page.get_by_label("Since").input_value() == "1st of March"
+    assert visitor.faults() == []
+    (told,) = visitor.heard.complaints
+    assert "422" in told, "the browser itself says so, and nothing else is wrong"
+    visitor.heard.complaints.clear()
     page.get_by_label("Since").fill("2026-01-01")
     visitor.press("Make the report")
     page.get_by_role("link", name="Get the file").wait_for()

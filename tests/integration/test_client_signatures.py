@@ -28,6 +28,7 @@ PAIRS: Final[tuple[tuple[type[Any], type[Any]], ...]] = (
     (DebugSession, RemoteDebugSession),
 )
 _OWN_CLOCK: Final = "the scheduler and its clock are those of the process that has the database"
+_CHECKED: Final = "the server checks what it is asked for before it begins"
 _ATTRIBUTE: Final = "is there as an attribute of the session, which the contract compares"
 METHODS: Final = {
     "Engine.now": _OWN_CLOCK,
@@ -39,6 +40,8 @@ METHODS: Final = {
     "Engine.event_id_for": "names the lines of files, which only `dee events ingest` reads",
     "Engine.enrolling": "is for processes that help one which has the database open",
     "Engine.replay_page": "is for processes that help one which has the database open",
+    "Audit.check_export": _CHECKED,
+    "Compliance.check": _CHECKED,
     "DebugSession.run_id": _ATTRIBUTE,
     "DebugSession.last_version": _ATTRIBUTE,
     "Projections.keep_level": "is a loop of a process, which `dee serve` has going already",

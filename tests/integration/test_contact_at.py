@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dee_es import Contact, Engine
+from dee_es.errors import InvalidInput
 from tests.support.engines import (
     BACKENDS,
     DAY,
@@ -70,6 +72,26 @@ def test_as_of_any_moment(engine: Engine) -> None:
     assert told(engine, "ada", DAY - 1) == ((), ())
     assert told(engine, "ada", DAY) == ((), ("channel voice", "global"))
     assert told(engine, "ada") == ((), ("channel voice",))
+
+
+def test_nobody_is_told_of_a_moment_that_is_yet_to_come(engine: Engine) -> None:
+    now = engine.now()
+    assert engine.contact_at("ada", tick=now.tick).tick == now.tick
+    for moment in ({"tick": now.tick + 1}, {"time": now.now + timedelta(days=1)}):
+        with pytest.raises(InvalidInput, match="lies in the future") as caught:
+            engine.contact_at("ada", **moment)
+        assert caught.value.field == next(iter(moment))
+    engine.run_until(now.tick + DAY)
+    assert engine.contact_at("ada", tick=now.tick + DAY).runs
+
+
+def test_a_moment_that_another_process_has_reached_has_come(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'dee.db'}"
+    with open_engine(url) as engine, open_engine(url) as other:
+        publish_basics(other)
+        other.execute(outreach(), Contact(id="ada", email=EMAIL, firstName="Ada"))
+        other.run_until(DAY)
+        assert engine.contact_at("nobody", tick=DAY - 1).runs == ()
 
 
 def test_what_is_erased_is_not_looked_up(engine: Engine, tmp_path: Path) -> None:

@@ -209,9 +209,13 @@ def test_a_report_is_made(client: Client, engine: Engine, kind: str) -> None:
     told = {**(entry.input or {}), **(entry.output or {})}
     assert (entry.actor, told["digest"]) == ("robin", job["result"]["digest"])
     assert (told["format"], told["target"]) == (kind, "stream")
-    other = ended(client, client.post(f"{API}/report", json={**given, "zone": "Nowhere"}))
-    assert (other["problem"]["error"], other["problem"]["field"]) == ("InvalidInput", "zone")
-    refused(client.get(f"{API}/jobs/{other['id']}/file"), 404, "FileNotFound")
+    bad = client.post(f"{API}/report", json={**given, "zone": "Nowhere"})
+    refused(bad, 422, "InvalidInput", "zone")
+    backwards = {**given, "since": given["until"], "until": given["since"]}
+    refused(client.post(f"{API}/report", json=backwards), 422, "InvalidInput", "until")
+    bad = client.post(f"{API}/audit/export", json={"reason": "asked"})
+    refused(bad, 422, "InvalidInput", "runId")
+    assert len(client.get(f"{API}/jobs").json()["jobs"]) == 1, "none of these became a job"
     bad = client.post(f"{API}/report", json={**given, "include": ["everything"]})
     refused(bad, 422, "InvalidInput", "include.0")
 

@@ -37,9 +37,34 @@ def test_a_contact_is_found_by_id_or_address(site: Site) -> None:
     assert found(contact=" c5 ") == "/contacts/c5"
     by_address = found(email="somebody@example.com")
     assert "somebody" not in by_address
-    assert (
-        by_address == f"/contacts/{site.world.engine.contact_id_for(email='somebody@example.com')}"
-    )
+    place, _, query = by_address.partition("?")
+    assert place == f"/contacts/{site.world.engine.contact_id_for(email='somebody@example.com')}"
+    assert query == "by=address"
+
+
+def test_who_is_found_by_an_address_may_be_known_under_another_id_too(site: Site) -> None:
+    """c1 was enrolled with an address and an id of its own: nobody is to read on the page of that
+    address that nothing was ever written to it."""
+    email = site.world.engine.run_at(site.world.runs["active"], version=1).context.contact["email"]
+    answer = site.client.post("/contacts", data={"email": email}, headers={**HTML, **MEANT})
+    text = Page(site.page(answer.headers["location"]).text).text
+    assert "known by that address alone" in text
+    assert "under an id of their own" in text
+    assert "nobody can be looked up by an address" in text
+    for path in ("/contacts/c1", "/contacts/c1?by=anything"):
+        assert "by that address alone" not in site.page(path).text
+
+
+def test_a_contact_as_of_a_time_that_is_yet_to_come(site: Site) -> None:
+    assert "lies in the future" in site.page("/contacts/c5?at=2031-01-01", 422).text
+    assert site.page("/contacts/c5?at=0h").status_code == 200
+
+
+def test_an_id_that_is_none_is_told_in_words(site: Site) -> None:
+    for path in ("/contacts/a%20b", "/runs/a%20b", "/api/v1/contacts/a%20b"):
+        said = site.client.get(path, headers=HTML).text
+        assert "must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -" in said, path
+        assert "should match" not in said
 
 
 def test_suppressing_and_lifting(acting: Site) -> None:

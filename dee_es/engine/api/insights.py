@@ -18,8 +18,8 @@ class InsightsApi(ApiBase):
         self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
     ) -> ContactAt:
         """A contact's runs, sends, waits, refusals, suppressions and consents as of a tick or
-        a time, by default as of now. Raises `InvalidInput` for a moment before the epoch, or
-        beyond the year 9999."""
+        a time, by default as of now. Raises `InvalidInput` for a moment before the epoch, or one
+        that is yet to come: nobody knows what will be on record by then."""
         check_id("contact_id", contact_id)
         if time is not None and tick is not None:
             raise InvalidInput("time, tick", "give one of them")
@@ -31,6 +31,8 @@ class InsightsApi(ApiBase):
             raise InvalidInput("time", "lies before the database's epoch")
         if not self._parts.scale.dated(tick):
             raise InvalidInput("tick", "lies beyond the year 9999")
+        if tick > self.clock.now() and tick > self.clock.refresh():
+            raise InvalidInput("tick" if time is None else "time", "lies in the future")
         return self._insights.contact_at(contact_id, tick)
 
     def step_funnel(self, plan_id: str, version: int | None = None) -> list[FunnelStep]:

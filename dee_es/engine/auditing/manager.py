@@ -248,6 +248,17 @@ class Audit:
         meta = self._meta("export", None, actor, reason)
         return self._exports.export(asked, format, output, meta, on_progress, replace)
 
+    def check_export(
+        self,
+        run_id: str | None = None,
+        *,
+        contact_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> None:
+        """Raise what `export` and `bundle` would for such entries; nothing is given out."""
+        self._exports.scope_of(Asked(run_id, contact_id, since, until, True))
+
     def bundle(
         self,
         run_id: str | None = None,

@@ -102,15 +102,27 @@ class Compliance:
         parts = checked_parts(include)
         check_format(format)
         check_output(output, self._places, replace=replace)
-        head = self._store.log_head()
-        end = head.position if through is None else check_count("through", through, head.position)
         meta = self._meta("report", command_id, actor, reason)
-        rules = self._rules(zone, max(head.tick, 0))
+        rules, end = self._reach(zone, through)
         counting = Counting(period, self._scale, rules, parts)
         self._count(counting, parts, end, on_progress)
         report = self._told(period, counting, end, zone, parts, on_progress)
         self._deliver(report, format, output, meta, replace)
         return report
+
+    def check(
+        self,
+        since: datetime,
+        until: datetime,
+        include: Collection[str] | None = None,
+        *,
+        zone: str = "UTC",
+        through: int | None = None,
+    ) -> None:
+        """Raise `InvalidInput` for what `report` would refuse; nothing is counted or written."""
+        self._period(since, until)
+        checked_parts(include)
+        self._reach(zone, through)
 
     def _told(
         self,
@@ -204,6 +216,12 @@ class Compliance:
         if before <= first:
             raise InvalidInput("until", "must be after since")
         return Period(first, before)
+
+    def _reach(self, zone: str, through: int | None) -> tuple[ZoneRules, int]:
+        """The rules of the zone, and the position up to which the log is read."""
+        head = self._store.log_head()
+        end = head.position if through is None else check_count("through", through, head.position)
+        return self._rules(zone, max(head.tick, 0)), end
 
     def _rules(self, zone: object, tick: int) -> ZoneRules:
         """The zone's rules for all the time that the log has seen, and the year around it."""

@@ -145,12 +145,16 @@ class Exports:
         """The last position of the log."""
         return self._store.log_head().position
 
-    def _head(self, asked: Asked, meta: e.Meta) -> Head:
-        through = self.through
+    def scope_of(self, asked: Asked) -> Scope:
+        """What was asked for, as the log has it now. Raises `RunNotFound`, `InvalidInput`."""
         scope = make_scope(
-            self._scale, through, asked.run_id, asked.contact_id, asked.since, asked.until
+            self._scale, self.through, asked.run_id, asked.contact_id, asked.since, asked.until
         )
         self._selection.check(scope)
+        return scope
+
+    def _head(self, asked: Asked, meta: e.Meta) -> Head:
+        scope = self.scope_of(asked)
         return Head(
             scope=scope,
             made_tick=meta.tick,
@@ -159,7 +163,7 @@ class Exports:
             reason=meta.reason,
             personal=asked.personal,
             scale=self._scale,
-            signed=look_up(self._store, self._journal, self._signers, through),
+            signed=look_up(self._store, self._journal, self._signers, scope.through),
         )
 
     def _draft(self, head: Head) -> Draft:

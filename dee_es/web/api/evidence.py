@@ -80,6 +80,9 @@ def export(
 ) -> Response:
     """Give out entries of the log; get the file from the job once it is done. It is recorded in
     the log who asked for what, and the SHA-256 of the file."""
+    engine.audit.check_export(
+        given.run_id, contact_id=given.contact_id, since=given.since, until=given.until
+    )
     asked: dict[str, Any] = {
         "run_id": given.run_id,
         "contact_id": given.contact_id,
@@ -120,6 +123,9 @@ def report(
 ) -> Response:
     """Count the log of a period; get the report from the job once it is done. It is recorded in
     the log that it was made, and the SHA-256 of the file."""
+    engine.compliance.check(
+        given.since, given.until, given.include, zone=given.zone, through=given.through
+    )
 
     def work(running: Job) -> dict[str, Any]:
         file = running.make_file("report", given.format)

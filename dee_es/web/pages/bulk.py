@@ -17,6 +17,7 @@ from dee_es.web.idempotency import command_id_of
 from dee_es.web.pages import inputs, rendering
 from dee_es.web.pages.jobs import job_page_of
 from dee_es.web.pages.runs import TypedFilters
+from dee_es.web.problems import Refused
 from dee_es.web.routing import OPERATOR, ActorDep, EngineDep, JobsDep, job, page_router
 
 router: Final = page_router()
@@ -43,7 +44,15 @@ class Target:
 def preview(request: Request, engine: EngineDep, verb: Verb) -> Response:
     """Exactly how many runs would be hit, and the first of them. Nothing is written."""
     filters = TypedFilters.of(request)
-    return _preview(request, engine, verb, filters, _target(engine, verb, filters))
+    return rendering.page(
+        request,
+        engine,
+        "bulk.html",
+        verb=verb,
+        filters=filters,
+        found=_target(engine, verb, filters).found,
+        wanted=_WANTED[verb],
+    )
 
 
 @router.post("/runs/bulk/{verb}", openapi_extra=job(OPERATOR))
@@ -60,12 +69,8 @@ def begin(
     per_tick: Annotated[int, Form(ge=1, le=1_000_000)] = 100,
 ) -> Response:
     """Begin, if the number that was typed is the number there is now."""
-    filters = TypedFilters.of(request)
-    target = _target(engine, verb, filters)
-    problem = _problem(confirm, reason, target.found.total)
-    if problem is not None:
-        said = {"problem": problem, "reason": reason}
-        return _preview(request, engine, verb, filters, target, status=409, **said)
+    target = _target(engine, verb, TypedFilters.of(request))
+    _confirmed(confirm, reason, target.found.total)
     body: dict[str, Any] = {"filters": target.filters, "reason": inputs.required_reason(reason)}
     command = command_id_of(actor.name, key)
     if verb == "cancel":
@@ -92,35 +97,15 @@ def _target(engine: EngineApi, verb: Verb, filters: TypedFilters) -> Target:
     return Target(given, found)
 
 
-def _problem(confirm: str, reason: str, total: int) -> str | None:
+def _confirmed(confirm: str, reason: str, total: int) -> None:
+    problem = None
     if not total:
-        return "No run would be changed."
-    if not reason.strip():
-        return "Say why: the reason is recorded with every run."
-    if confirm.strip().replace(",", "") != str(total):
-        return (
-            f"The number typed is not the number of runs, which is {total:,} now. Nothing was done."
+        problem = "no run would be changed"
+    elif not reason.strip():
+        problem = "say why: the reason is recorded with every run"
+    elif confirm.strip().replace(",", "") != str(total):
+        problem = (
+            f"the number typed is not the number of runs, which is {total:,} now. Nothing was done"
         )
-    return None
-
-
-def _preview(
-    request: Request,
-    engine: EngineApi,
-    verb: Verb,
-    filters: TypedFilters,
-    target: Target,
-    status: int = 200,
-    **said: Any,
-) -> Response:
-    return rendering.page(
-        request,
-        engine,
-        "bulk.html",
-        status,
-        verb=verb,
-        filters=filters,
-        found=target.found,
-        wanted=_WANTED[verb],
-        **{"problem": None, "reason": "", **said},
-    )
+    if problem is not None:
+        raise Refused(409, "NotConfirmed", problem)

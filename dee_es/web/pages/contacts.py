@@ -64,7 +64,7 @@ def look_up(
     if contact.strip():
         return rendering.see(f"/contacts/{check_id('contact', contact.strip())}")
     found = engine.contact_id_for(email=inputs.optional(email), phone=inputs.optional(phone))
-    return rendering.see(f"/contacts/{found}")
+    return rendering.see(f"/contacts/{found}", {"by": "address"})
 
 
 @router.get("/contacts/{contact_id}", openapi_extra=VIEWER)
@@ -84,6 +84,7 @@ def contact(request: Request, engine: EngineDep, contact_id: Id) -> Response:
         person=_person(engine, found),
         told=engine.explain_contact(contact_id),
         as_of=asked,
+        by_address=inputs.given(request, "by") == "address",
         levels=_LEVELS,
         plans=[plan.id for plan in engine.list_plans()],
     )

@@ -20,7 +20,7 @@ from dee_es.web.api.plan_reference import plan_of
 from dee_es.web.held import HeldFile
 from dee_es.web.idempotency import command_id_of
 from dee_es.web.jobs import Jobs
-from dee_es.web.pages import inputs, rendering
+from dee_es.web.pages import inputs, rendering, typed
 from dee_es.web.pages.jobs import job_page_of, job_shown
 from dee_es.web.problems import Refused
 from dee_es.web.routing import (
@@ -66,6 +66,7 @@ async def send(
     jobs.check_room()
     form = await uploads.received_form(request, settings.uploads_at_once, api.FILE_FIELD)
     given = {name: text for name, text in form.fields.items() if name in _ASKED}
+    typed.keep(request.scope, given)
     try:
         held = await run_in_threadpool(_look, engine, jobs, actor.name, given, form.upload)
     except BaseException:

@@ -1,4 +1,8 @@
-"""Problems as pages, for those who read in a browser: what happened, and what to do about it."""
+"""Problems as pages, for those who read in a browser: what happened, and what to do about it.
+
+A form that was refused before anything was done is shown on its page once more, with what was typed
+and the problem beside it. Where that cannot be, the page of the problem tells what was typed.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dee_es.web.pages import rendering
+from dee_es.web.pages import rendering, typed
 from dee_es.web.problems import MEDIA_TYPE
+from dee_es.web.security.scopes import actor_in
 
 _API: Final = ("/api/", "/hooks/", "/static/")
 _WHAT_TO_DO: Final = {
@@ -29,6 +34,8 @@ _WHAT_TO_DO: Final = {
     503: "Nothing was lost: what was not confirmed did not happen. Try again in a moment; if it "
     "stays so, look at the database server.",
 }
+_NOTHING_DONE: Final = (404, 410, 422)
+"""What was asked for is not there, or no good: the form can be sent again under another key."""
 _TITLES: Final = {
     "CsrfRefused": "This form is no longer good",
     "InvalidInput": "A value cannot be used",
@@ -57,6 +64,7 @@ class ErrorPages:
         if scope["type"] != "http" or not _wants_page(scope):
             await self._app(scope, receive, send)
             return
+        before = dict(scope)
         held: Message | None = None
         body = bytearray()
 
@@ -70,7 +78,9 @@ class ErrorPages:
                 return
             body.extend(message.get("body", b""))
             if not message.get("more_body", False):
-                await _as_page(held, bytes(body), scope, receive, send)
+                problem: dict[str, Any] = json.loads(body)
+                if not await _form_again(problem, before, scope, send):
+                    await _as_page(held, problem, scope, receive, send)
 
         await self._app(scope, receive, shown)
 
@@ -86,8 +96,43 @@ def _is_problem(start: Message) -> bool:
     return kind.partition(";")[0] == MEDIA_TYPE
 
 
-async def _as_page(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-    problem: dict[str, Any] = json.loads(body)
+async def _form_again(problem: dict[str, Any], before: Scope, scope: Scope, send: Send) -> bool:
+    """Show the form that was refused once more; False if nobody may send it anew just like that, or
+    no page has it (any more). A form is sent to its own page, or to a path below that."""
+    fields = typed.fields_of(scope)
+    harmless = problem["status"] in _NOTHING_DONE or problem["error"] == "NotConfirmed"
+    if fields is None or not harmless:
+        return False
+    sent: str = scope["path"]
+    again = typed.Typed(sent, typed.Form(fields, problem["detail"]))
+    for path in (sent, sent.rpartition("/")[0]):
+        asked = {**before, "method": "GET", "path": path}
+        asked["dee.actor"] = actor_in(scope)
+        typed.put(asked, again)
+        answered: list[Message] = []
+        await scope["app"](asked, _nothing, _into(answered))
+        if again.taken and answered[0]["status"] == 200:
+            answered[0]["status"] = problem["status"]
+            for message in answered:
+                await send(message)
+            return True
+    return False
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _into(answered: list[Message]) -> Send:
+    async def kept(message: Message) -> None:
+        answered.append(message)
+
+    return kept
+
+
+async def _as_page(
+    start: Message, problem: dict[str, Any], scope: Scope, receive: Receive, send: Send
+) -> None:
     request = Request(scope)
     problem["title"] = _TITLES.get(problem["error"], problem["title"])
     part = rendering.by_htmx(request)
@@ -97,6 +142,7 @@ async def _as_page(start: Message, body: bytes, scope: Scope, receive: Receive, 
         "_problem.html" if part else "problem.html",
         status,
         problem=problem,
+        fields=typed.fields_of(scope) or {},
         what_to_do=_PARTICULAR.get(problem["error"], _WHAT_TO_DO.get(status, _WHAT_TO_DO[500])),
         health=None,
         health_problem=None,

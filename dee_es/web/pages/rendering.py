@@ -26,6 +26,7 @@ from dee_es.engine.models import Health
 from dee_es.errors import DeeError
 from dee_es.web.pages import times
 from dee_es.web.pages.drawing import short
+from dee_es.web.pages.typed import typed_in
 from dee_es.web.routing import csrf_token
 from dee_es.web.security.roles import Actor, Role
 from dee_es.web.security.scopes import actor_in
@@ -162,6 +163,7 @@ def _around(request: Request) -> dict[str, Any]:
         "new_key": lambda: secrets.token_urlsafe(18),
         "address": address,
         "zone_name": times.name_in(request),
+        "typed": typed_in(request.scope),
     }
 
 
