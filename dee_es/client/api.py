@@ -54,15 +54,16 @@ class DeeClient(
 
     `token` is one of `dee serve token`; a server without users needs none. Who acts is whom the
     server knows by it. A call that got no answer is repeated under its key and never acts twice;
-    `command_id` makes that hold across programs. Raises `ApiRefused` for what only a server
-    refuses, and `StoreUnavailable` if it does not answer.
+    `command_id` makes that hold across programs. A server that is away, as while it is started
+    anew, is waited for `patience_s` seconds, 0 for not at all. Raises `ApiRefused` for what only a
+    server refuses, and `StoreUnavailable`, with what is known to be done, if it does not answer.
     """
 
     def __init__(
         self, url: str, token: str | None = None, *, timeout_s: float = 60.0,
-        verify: bool | str = True,
+        verify: bool | str = True, patience_s: float = 30.0,
     ) -> None:  # fmt: skip
-        self._http = Transport(url, token, timeout_s, verify)
+        self._http = Transport(url, token, timeout_s, verify, patience_s)
         self.audit = AuditClient(self._http)
         self.compliance = ComplianceClient(self._http)
         self.projections = ProjectionsClient(self._http)

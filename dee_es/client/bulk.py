@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from dee_es.client.jobs import done
 from dee_es.client.reading import read_all
 from dee_es.client.runs import Given, Plan, person_given, plan_given
-from dee_es.client.transport import Transport, key_given
+from dee_es.client.transport import Transport, key_given, knowing
 from dee_es.core.clock import require_utc
 from dee_es.core.values import check_count, check_map, check_payload_size
 from dee_es.engine.api.base import checked_reason
@@ -69,14 +69,15 @@ class BulkClient:
         for number, batch in enumerate(_batches(contacts, tally, apart=not dry_run)):
             given = {**order, "contacts": batch}
             own = own_key(key, number, given)
-            job = done(
-                self._http,
-                "/runs/bulk-execute",
-                given,
-                key=own,
-                on_job=tally.under_way,
-                look=lambda job: tally.refused(self._refusals(job["id"])),
-            )
+            with knowing(tally.known):
+                job = done(
+                    self._http,
+                    "/runs/bulk-execute",
+                    given,
+                    key=own,
+                    on_job=tally.under_way,
+                    look=lambda job: tally.refused(self._refusals(job["id"])),
+                )
             tally.ended(job["result"])
         tally.tell()
         return tally.result
@@ -196,6 +197,13 @@ class _Tally:
         _add_counts(self.result, counts)
         for refusal in self.held:
             self.refuse(refusal)
+
+    def known(self) -> str:
+        """How it stood after the last request that was done; nothing before the first."""
+        sums = self.result
+        if not sums.done:
+            return ""
+        return f"{sums.created} created, {sums.skipped} skipped, {sums.errors} errors"
 
     def tell(self) -> None:
         """Tell how it stands."""
