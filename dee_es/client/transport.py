@@ -41,6 +41,9 @@ _PLAN = re.compile(r"plan '([^']*)'")
 _REFUSED: Final[dict[str, type[InvalidTransition]]] = {
     kind.__name__: kind for kind in (InvalidTransition, e.OutcomeUnknownError)
 }
+_OF_FIELDS: Final[dict[str, type[InvalidInput]]] = {
+    kind.__name__: kind for kind in (InvalidInput, e.DefinitionNotFound)
+}
 # The errors that are made of their text alone; no class is looked up by a name that was sent.
 _ERRORS: Final[dict[str, type[DeeError]]] = {
     kind.__name__: kind
@@ -277,9 +280,10 @@ def error_of(answer: httpx.Response) -> DeeError:
 
 def problem_error(name: str, detail: str, status: int, said: Mapping[str, Any]) -> DeeError:
     """The same by the members of a problem."""
-    if name == "InvalidInput":
+    of_field = _OF_FIELDS.get(name)
+    if of_field is not None:
         field = in_python(str(said.get("field", "")))
-        return InvalidInput(field, detail.partition(": ")[2] or detail)
+        return of_field(field, detail.partition(": ")[2] or detail)
     if name == "PlanValidationError":
         plan = _PLAN.match(detail)
         faults = [

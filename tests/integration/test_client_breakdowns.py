@@ -73,9 +73,9 @@ def test_a_call_whose_answer_was_lost_acts_once(lossy: tuple[Engine, DeeClient, 
 def test_what_never_answers_is_given_up(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
     engine, client, way = lossy
     way.lose = ["GET /api/v1/health"] * 1000
-    with DeeClient(way.url, patience_s=0.2) as hasty:
-        with pytest.raises(StoreUnavailable, match="nothing is known to be done"):
-            hasty.health()
+    nothing = pytest.raises(StoreUnavailable, match="nothing is known to be done")
+    with DeeClient(way.url, patience_s=0.2) as hasty, nothing:
+        hasty.health()
     assert 1 < len(way.asked) < 1000
     way.asked, way.lose = [], ["GET /api/v1/health"]
     with DeeClient(way.url, patience_s=0) as at_once, pytest.raises(StoreUnavailable):
@@ -209,7 +209,13 @@ def test_ids_do_not_lead_to_other_addresses(lossy: tuple[Engine, DeeClient, Loss
 
 
 def test_every_error_of_the_engine_is_raised_as_itself() -> None:
-    special = {e.InvalidInput, e.PlanValidationError, e.InvalidTransition, e.OutcomeUnknownError}
+    special = {
+        e.InvalidInput,
+        e.DefinitionNotFound,
+        e.PlanValidationError,
+        e.InvalidTransition,
+        e.OutcomeUnknownError,
+    }
     kinds = [
         kind
         for kind in vars(e).values()
@@ -218,6 +224,7 @@ def test_every_error_of_the_engine_is_raised_as_itself() -> None:
     assert {kind for kind, _, _ in STATUSES} <= set(kinds)
     made: list[DeeError] = [kind("what it says: 1") for kind in kinds if kind not in special]
     made.append(e.InvalidInput("start_at", "is over: 1"))
+    made.append(e.DefinitionNotFound("policy", "has not been published: 1"))
     made.append(e.InvalidTransition("run_1", "paused", "active", "why: because"))
     made.append(e.InvalidTransition("run_1", "paused", "active"))
     made.append(e.OutcomeUnknownError("run_1", "failed", "active", "settle it"))
