@@ -22,6 +22,7 @@ from dee_es.client.runs import RunsClient
 from dee_es.client.suppressions import SuppressionsClient
 from dee_es.client.transport import Transport, part
 from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.values import check_count, check_flag
 from dee_es.engine.api.base import checked_plan
 from dee_es.engine.api.replays import checked_templates
 from dee_es.engine.auditing.verification import OnVerified
@@ -127,6 +128,9 @@ class DeeClient(
     ) -> ReplayResult:
         """Decide a run again from its log and compare, also under another plan or other templates;
         `dry_run=False` goes on with it where its log ends, at the server."""
+        check_flag("dry_run", dry_run)
+        if plan_version is not None:
+            check_count("plan_version", plan_version)
         path = f"/runs/{part('run_id', run_id)}"
         given = {
             "planVersion": plan_version,

@@ -121,7 +121,7 @@ class Transport:
             raise InvalidInput("patience_s", "must be 0 seconds or more")
         self._patience_s = patience_s
         if token is not None:
-            headers["Authorization"] = f"Bearer {_sendable('token', token, spaces=False)}"
+            headers["Authorization"] = f"Bearer {_sendable('token', token)}"
         self._client = httpx.Client(
             base_url=url.rstrip("/") + API,
             headers=headers,
@@ -231,20 +231,16 @@ class Transport:
 
 def key_given(command_id: str | None) -> str:
     """The key of a call, made up if none is given; raises `InvalidInput` for what is none."""
-    if command_id is None:
-        return secrets.token_urlsafe(24)
-    return _sendable("command_id", command_id, spaces=True)
+    return secrets.token_urlsafe(24) if command_id is None else check_id("command_id", command_id)
 
 
-def _sendable(field: str, value: object, *, spaces: bool) -> str:
+def _sendable(field: str, value: object) -> str:
     """A text that a header can hold; the value is not told, for it may be secret."""
     if not isinstance(value, str):
         raise InvalidInput(field, f"must be text, not {type(value).__name__}")
     shown = value.isascii() and value.isprintable() and value == value.strip()
-    if not value or not shown or (" " in value and not spaces):
-        raise InvalidInput(
-            field, "must be printable ASCII without white space around it, as headers are"
-        )
+    if not value or not shown or " " in value:
+        raise InvalidInput(field, "must be printable ASCII without spaces, as headers are")
     return value
 
 

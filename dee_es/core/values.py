@@ -31,6 +31,8 @@ MAX_PAYLOAD_BYTES: Final = 256 * 1024
 MAX_ACTOR: Final = 200
 """Longest name of an actor, in characters."""
 
+ID_RULE: Final = "must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -"
+"""What an id has to be, as a refusal says it."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _URL = re.compile(r"https?://[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]{1,2000}\Z")
@@ -43,7 +45,7 @@ _POISON = re.compile("[\x00\ud800-\udfff]")
 def check_id(field: str, value: object) -> str:
     """Return `value` if it is a well-formed opaque id, else raise `InvalidInput` naming `field`."""
     if not isinstance(value, str) or not _ID.match(value):
-        raise InvalidInput(field, "must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -")
+        raise InvalidInput(field, ID_RULE)
     return _plain_text(value)
 
 

@@ -15,8 +15,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 
 from dee_es import errors as e
+from dee_es.core.values import ID_RULE
 from dee_es.web.heads import takes_head
 
+ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}$"
+"""What an id looks like, for a description of it; see `core.values.check_id`."""
 MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger("dee_es.web")
 
@@ -211,7 +214,17 @@ def first_fault(faults: Sequence[Any]) -> tuple[str, str]:
         return field, "is not known here"
     if first["type"] == "missing":
         return field, "is missing"
-    return field, str(first["msg"]).removeprefix("Value error, ")
+    return field, _in_our_words(first)
+
+
+def _in_our_words(fault: Mapping[str, Any]) -> str:
+    """What is wrong, as the engine says it where it refuses the same."""
+    told = fault.get("ctx", {})
+    if fault["type"] in ("literal_error", "enum"):
+        return f"must be {told['expected']}"
+    if fault["type"] == "string_pattern_mismatch" and told["pattern"] == ID_PATTERN:
+        return ID_RULE
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:

@@ -21,7 +21,7 @@ from dee_es.engine.facade import EngineApi
 from dee_es.web.held import HeldFiles
 from dee_es.web.idempotency import command_id_of, once
 from dee_es.web.jobs import Jobs
-from dee_es.web.problems import Refused
+from dee_es.web.problems import ID_PATTERN, Refused
 from dee_es.web.security.roles import Actor, Role
 from dee_es.web.security.scopes import actor_in, is_unsafe, media_type
 from dee_es.web.settings import WebSettings
@@ -166,7 +166,7 @@ HeldDep = Annotated[HeldFiles, Depends(_held)]
 SettingsDep = Annotated[WebSettings, Depends(_settings)]
 ActorDep = Annotated[Actor, Depends(_actor)]
 CommandDep = Annotated[str | None, Depends(_command)]
-Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Id = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 def csrf_token(request: Request) -> str:

@@ -157,6 +157,15 @@ def test_a_plan_at_hand_is_the_plan_that_is_meant(lossy: tuple[Engine, DeeClient
     assert client.execute("a@1", {"id": "c2"}).plan_version == 1
 
 
+@pytest.mark.parametrize("contacts", [[], [{"id": "d1"}], [{"id": "d 1"}]])
+def test_a_plan_that_is_not_there_is_told_whoever_is_to_be_enrolled(
+    lossy: tuple[Engine, DeeClient, Lossy], contacts: list[Any]
+) -> None:
+    _, client, _ = lossy
+    with pytest.raises(e.PlanNotFound, match="plan 'nosuch' has not been published"):
+        client.bulk_execute("nosuch", contacts)
+
+
 def test_many_contacts_go_in_requests_that_fit(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
     engine, client, way = lossy
     large = ({"id": f"d{n}", "x": "y" * 100_000} for n in range(30))

@@ -24,10 +24,9 @@ from dee_es.core.values import MAX_SAFE_INTEGER
 from dee_es.doors.times import parse_duration
 from dee_es.engine.models import Answer
 from dee_es.errors import DeeError, InvalidInput
-from dee_es.web.problems import in_json
+from dee_es.web.problems import ID_PATTERN, in_json
 
 _EXAMPLE: Final = "write for example 2026-01-31T12:00:00Z"
-_ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}$"
 
 
 class Given(BaseModel):
@@ -92,13 +91,15 @@ def _filled(text: str) -> str:
 
 UtcTime = Annotated[datetime, WrapValidator(_time)]
 """A time in ISO 8601 with a zone."""
-GivenId = Annotated[str, StringConstraints(pattern=_ID_PATTERN)]
+GivenId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
 Filled = Annotated[Text, AfterValidator(_filled)]
 """A text that says something."""
 Purpose = Annotated[Text | None, Field(description="Why it is asked, for the log.")]
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE_INTEGER)]
+Numbered = Annotated[int, Field(le=MAX_SAFE_INTEGER, json_schema_extra={"minimum": 1})]
+"""One of some that are counted from 1; only the engine knows how many there are, and says so."""
 Values = dict[str, Any]
 
 
