@@ -30,11 +30,15 @@ router: Final = api_router("history")
 _COUNT: Final = 2**53
 
 
+Tick = Annotated[int, Field(ge=-_COUNT, le=_COUNT, json_schema_extra={"minimum": 0})]
+"""A tick; when a run began only the engine knows, and says so."""
+
+
 class Moment(Given):
     """A moment of a run: after its event `version`, or the last one up to a tick or a time."""
 
     version: Numbered | None = None
-    tick: Annotated[int, Field(le=_COUNT, json_schema_extra={"minimum": 0})] | None = None
+    tick: Tick | None = None
     time: UtcTime | None = None
 
 
