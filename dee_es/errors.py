@@ -101,6 +101,10 @@ class InvalidInput(DeeError):
         super().__init__(f"{field}: {problem}")
 
 
+class DefinitionNotFound(InvalidInput):
+    """No template, script, sender or policy of this id, or no such version, has been published."""
+
+
 class OutputExists(DeeError):
     """A file is there already, and was not to be written over; it is as it was."""
 

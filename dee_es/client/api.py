@@ -22,6 +22,7 @@ from dee_es.client.runs import RunsClient
 from dee_es.client.suppressions import SuppressionsClient
 from dee_es.client.transport import Transport, part
 from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.values import check_count, check_flag
 from dee_es.engine.api.base import checked_plan
 from dee_es.engine.api.replays import checked_templates
 from dee_es.engine.auditing.verification import OnVerified
@@ -54,15 +55,16 @@ class DeeClient(
 
     `token` is one of `dee serve token`; a server without users needs none. Who acts is whom the
     server knows by it. A call that got no answer is repeated under its key and never acts twice;
-    `command_id` makes that hold across programs. Raises `ApiRefused` for what only a server
-    refuses, and `StoreUnavailable` if it does not answer.
+    `command_id` makes that hold across programs. A server that is away, as while it is started
+    anew, is waited for `patience_s` seconds, 0 for not at all. Raises `ApiRefused` for what only a
+    server refuses, and `StoreUnavailable`, with what is known to be done, if it does not answer.
     """
 
     def __init__(
         self, url: str, token: str | None = None, *, timeout_s: float = 60.0,
-        verify: bool | str = True,
+        verify: bool | str = True, patience_s: float = 30.0,
     ) -> None:  # fmt: skip
-        self._http = Transport(url, token, timeout_s, verify)
+        self._http = Transport(url, token, timeout_s, verify, patience_s)
         self.audit = AuditClient(self._http)
         self.compliance = ComplianceClient(self._http)
         self.projections = ProjectionsClient(self._http)
@@ -126,6 +128,9 @@ class DeeClient(
     ) -> ReplayResult:
         """Decide a run again from its log and compare, also under another plan or other templates;
         `dry_run=False` goes on with it where its log ends, at the server."""
+        check_flag("dry_run", dry_run)
+        if plan_version is not None:
+            check_count("plan_version", plan_version)
         path = f"/runs/{part('run_id', run_id)}"
         given = {
             "planVersion": plan_version,

@@ -14,6 +14,7 @@ from dee_es.core.values import check_count, check_text
 from dee_es.engine.auditing.anchoring import Proof
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.signing import SignedCheckpoint
+from dee_es.engine.auditing.trail import MAX_LIMIT
 from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.exporting.delivery import Output
 from dee_es.engine.exporting.draft import OnProgress
@@ -59,6 +60,7 @@ class AuditClient:
         if several is not None and not several:
             # No filter at all is what it would be in an address.
             raise InvalidInput("actions", "must be a list of at least one action")
+        check_count("limit", limit, MAX_LIMIT)
         found = self._http.get(
             "/audit",
             runId=run_id,

@@ -6,15 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from dee_es.client.jobs import done
 from dee_es.client.reading import read_all
 from dee_es.client.runs import Given, Plan, person_given, plan_given
-from dee_es.client.transport import Transport, key_given
+from dee_es.client.transport import Transport, key_given, knowing
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_count, check_map, check_payload_size
-from dee_es.engine.api.base import checked_reason
+from dee_es.core.values import check_count, check_flag, check_map, check_one_of, check_payload_size
+from dee_es.engine.api.base import checked_many, checked_reason
+from dee_es.engine.lifecycle import KEEPS, Keep
 from dee_es.engine.models import (
     MAX_REFUSALS,
     BulkChange,
@@ -25,7 +26,7 @@ from dee_es.engine.models import (
     Refusal,
 )
 from dee_es.engine.run_filters import IN_JSON, checked_status, named
-from dee_es.errors import DeeError, EmptyFilter, InvalidInput
+from dee_es.errors import DeeError, EmptyFilter
 
 MAX_BATCH: Final = 100_000
 _AT_ONCE: Final = 500
@@ -56,8 +57,9 @@ class BulkClient:
         The same call again creates only what is missing.
         """
         check_count("batch_size", batch_size, MAX_BATCH)
-        if isinstance(contacts, str | bytes | Mapping) or not isinstance(contacts, Iterable):
-            raise InvalidInput("contacts", "must be an iterable of contacts")
+        checked_many("contacts", contacts)
+        key = key_given(command_id)
+        check_flag("dry_run", dry_run)
         order = {
             "plan": plan_given(plan),
             "variables": check_map("variables", variables or {}),
@@ -65,18 +67,18 @@ class BulkClient:
             "dryRun": dry_run,
         }
         tally = _Tally(on_progress, on_refusal)
-        key = key_given(command_id)
         for number, batch in enumerate(_batches(contacts, tally, apart=not dry_run)):
             given = {**order, "contacts": batch}
             own = own_key(key, number, given)
-            job = done(
-                self._http,
-                "/runs/bulk-execute",
-                given,
-                key=own,
-                on_job=tally.under_way,
-                look=lambda job: tally.refused(self._refusals(job["id"])),
-            )
+            with knowing(tally.known):
+                job = done(
+                    self._http,
+                    "/runs/bulk-execute",
+                    given,
+                    key=own,
+                    on_job=tally.under_way,
+                    look=lambda job: tally.refused(self._refusals(job["id"])),
+                )
             tally.ended(job["result"])
         tally.tell()
         return tally.result
@@ -101,6 +103,7 @@ class BulkClient:
         **keywords: Any,
     ) -> BulkChange:
         """Cancel all runs that match the filters of `list_runs`, given as a map or as keywords."""
+        check_flag("dry_run", dry_run)
         chosen = filters_given(filters, keywords)
         return self._bulk("cancel", chosen, reason, dry_run, on_progress, command_id)
 
@@ -108,7 +111,7 @@ class BulkClient:
         self,
         filters: Mapping[str, Any] | None = None,
         reason: str = "",
-        keep: Literal["deadline", "remaining"] = "deadline",
+        keep: Keep = "deadline",
         dry_run: bool = False,
         on_progress: OnChange | None = None,
         *,
@@ -116,6 +119,8 @@ class BulkClient:
         **keywords: Any,
     ) -> BulkChange:
         """Pause all runs that match and can be paused; filters as for `bulk_cancel`."""
+        check_one_of("keep", keep, KEEPS)
+        check_flag("dry_run", dry_run)
         chosen = filters_given(filters, keywords)
         return self._bulk("pause", chosen, reason, dry_run, on_progress, command_id, keep=keep)
 
@@ -132,6 +137,7 @@ class BulkClient:
     ) -> BulkChange:
         """Resume all paused runs that match, `per_tick` of them in each of the coming ticks."""
         check_count("per_tick", per_tick)
+        check_flag("dry_run", dry_run)
         chosen, more = filters_given(filters, keywords), {"perTick": per_tick}
         return self._bulk("resume", chosen, reason, dry_run, on_progress, command_id, **more)
 
@@ -197,6 +203,13 @@ class _Tally:
         for refusal in self.held:
             self.refuse(refusal)
 
+    def known(self) -> str:
+        """How it stood after the last request that was done; nothing before the first."""
+        sums = self.result
+        if not sums.done:
+            return ""
+        return f"{sums.created} created, {sums.skipped} skipped, {sums.errors} errors"
+
     def tell(self) -> None:
         """Tell how it stands."""
         if self.on_progress is not None:
@@ -216,14 +229,14 @@ def _add_counts(result: BulkResult, counts: Mapping[str, Any]) -> None:
 def _batches(
     contacts: Iterable[Given], tally: _Tally, *, apart: bool
 ) -> Iterator[list[dict[str, Any]]]:
-    """The contacts in lists that fit into a request; what is no contact is refused here, as the
-    engine refuses it.
+    """The contacts in lists that fit into a request, one without any if there are none, so that the
+    plan is looked at all the same; what is no contact is refused here, as the engine refuses it.
 
     Who is given twice is so in two requests (`apart`): within one, under one key, the second time
     would pass for the first one repeated.
     """
     batch: list[dict[str, Any]] = []
-    size, ids = 0, set[str]()
+    size, ids, first = 0, set[str](), True
     for given in contacts:
         try:
             person = person_given(given)
@@ -239,11 +252,11 @@ def _batches(
         full = len(batch) == _AT_ONCE or size + length > _BYTES
         if batch and (full or (apart and person["id"] in ids)):
             yield batch
-            batch, size, ids = [], 0, set()
+            batch, size, ids, first = [], 0, set(), False
         batch.append(person)
         ids.add(person["id"])
         size += length
-    if batch:
+    if batch or first:
         yield batch
 
 

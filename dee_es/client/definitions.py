@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from dee_es.client.reading import read, read_all
 from dee_es.client.transport import Transport, part
@@ -11,13 +11,11 @@ from dee_es.core.gate import check_policy
 from dee_es.core.messages.message import check_template
 from dee_es.core.messages.script import check_script
 from dee_es.core.plans.plan import ExecutionPlan
-from dee_es.core.values import check_id, check_map
+from dee_es.core.values import check_count, check_id, check_map
 from dee_es.engine.api.base import checked_plan
-from dee_es.engine.api.definitions import checked_sender
+from dee_es.engine.api.definitions import DefinitionKind, check_kind, checked_sender
 from dee_es.engine.insights import FunnelStep
 from dee_es.engine.models import RenderedTemplate
-
-Kind = Literal["template", "script", "sender", "policy"]
 
 
 class DefinitionsClient:
@@ -33,6 +31,8 @@ class DefinitionsClient:
 
     def get_plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
         """A published plan, by default its latest version."""
+        if version is not None:
+            check_count("version", version)
         return _published(self._http.get(f"/plans/{part('plan_id', plan_id)}", version=version))
 
     def list_plans(self) -> list[ExecutionPlan]:
@@ -89,14 +89,18 @@ class DefinitionsClient:
     def _publish(self, kind: str, body: Mapping[str, Any], key: str | None) -> int:
         return int(self._http.post(f"/definitions/{kind}", body, key=key)["version"])
 
-    def list_definitions(self, kind: Kind) -> dict[str, int]:
+    def list_definitions(self, kind: DefinitionKind) -> dict[str, int]:
         """Ids of all templates, scripts, senders or policies with their latest versions."""
-        found = self._http.get(f"/definitions/{part('kind', kind)}")["definitions"]
+        check_kind(kind)
+        found = self._http.get(f"/definitions/{kind}")["definitions"]
         return {each["id"]: each["version"] for each in found}
 
-    def get_definition(self, kind: Kind, id: str, version: int | None = None) -> dict[str, Any]:
+    def get_definition(
+        self, kind: DefinitionKind, id: str, version: int | None = None
+    ) -> dict[str, Any]:
         """A published template, script, sender or policy, by default in its latest version."""
-        path = f"/definitions/{part('kind', kind)}/{part('id', id)}"
+        check_kind(kind)
+        path = f"/definitions/{kind}/{part('id', id)}"
         found: dict[str, Any] = self._http.get(path, version=version)["definition"]
         return found
 

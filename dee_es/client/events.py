@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from dee_es.client.bulk import own_key
-from dee_es.client.transport import Transport, key_given, problem_error
+from dee_es.client.transport import Transport, key_given, knowing, problem_error
 from dee_es.core.clock import require_utc
 from dee_es.core.runs.channel_events import EVENT_TYPES
 from dee_es.core.values import check_count, check_id, check_map
@@ -90,7 +90,8 @@ class EventsClient:
     ) -> None:
         body = {"events": batch.events}
         own = own_key(key, batch.numbers[0], body)
-        found = self._http.post("/channel-events/batch", body, key=own)
+        with knowing(lambda: _known(result)):
+            found = self._http.post("/channel-events/batch", body, key=own)
         result.accepted += found["accepted"]
         result.known += found["known"]
         for fault in found["faults"]:
@@ -138,6 +139,12 @@ def _given(event: object) -> dict[str, Any]:
         "data": check_map("data", event.data),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _known(result: IngestResult) -> str:
+    """How it stood after the last request that was done; nothing before the first."""
+    told = result.accepted + result.known
+    return f"{result.accepted} accepted, {result.known} known already" if told else ""
 
 
 def _refuse(

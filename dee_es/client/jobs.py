@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Final
 
-from dee_es.client.transport import API, ApiRefused, Transport, key_given, problem_error
+from dee_es.client.transport import (
+    API,
+    ApiRefused,
+    Transport,
+    key_given,
+    knowing,
+    problem_error,
+)
 
 _STARTS: Final = 3
 _LOST: Final = ("JobNotFound", "FileGone")
@@ -48,18 +55,26 @@ def _ended(
     transport: Transport, started: Mapping[str, Any], on_job: OnJob | None
 ) -> dict[str, Any]:
     job, wait = dict(started), _FIRST_S
-    while job["state"] in ("queued", "running"):
-        time.sleep(wait)
-        wait = min(_MOST_S, 2 * wait)
-        job = transport.get(f"/jobs/{job['id']}")
-        if on_job is not None:
-            on_job(job)
+    with knowing(lambda: _far(job)):
+        while job["state"] in ("queued", "running"):
+            time.sleep(wait)
+            wait = min(_MOST_S, 2 * wait)
+            job = transport.get(f"/jobs/{job['id']}")
+            if on_job is not None:
+                on_job(job)
     if job["problem"] is not None:
         said = job["problem"]
         raise problem_error(said["error"], said["detail"], said["status"], said)
     if job["state"] != "done":
         raise ApiRefused(409, "JobAborted", f"job {job['id']} was ended early")
     return job
+
+
+def _far(job: Mapping[str, Any]) -> str:
+    """How far a job was when it was last heard of; nothing if it had hardly begun."""
+    far = job["progress"]
+    of = "" if far["total"] is None else f" of {far['total']}"
+    return f"{far['done']}{of} of {job['kind']}" if far["done"] else ""
 
 
 def fetch_made(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
 
@@ -12,9 +12,10 @@ from dee_es.client.reading import read
 from dee_es.client.transport import Transport, part
 from dee_es.core.contact import Contact
 from dee_es.core.plans.plan import ExecutionPlan
-from dee_es.core.values import check_count, check_map
+from dee_es.core.values import check_count, check_map, check_one_of
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import checked_plan
+from dee_es.engine.lifecycle import KEEPS, OUTCOMES, Keep, Outcome
 from dee_es.engine.models import ExecutionRun, RunPage
 from dee_es.engine.queries import MAX_LIMIT
 from dee_es.engine.run_filters import Status, checked_status
@@ -110,11 +111,12 @@ class RunsClient:
         self,
         run_id: str,
         reason: str | None = None,
-        keep: Literal["deadline", "remaining"] = "deadline",
+        keep: Keep = "deadline",
         *,
         command_id: str | None = None,
     ) -> ExecutionRun:
         """Stop a run until it is resumed."""
+        check_one_of("keep", keep, KEEPS)
         return self._change(run_id, "pause", command_id, reason=reason, keep=keep)
 
     def resume_run(
@@ -136,12 +138,13 @@ class RunsClient:
     def resolve_step(
         self,
         run_id: str,
-        outcome: Literal["delivered", "failed", "resend"],
+        outcome: Outcome,
         *,
         reason: str,
         command_id: str | None = None,
     ) -> ExecutionRun:
         """Settle a send whose outcome is unknown."""
+        check_one_of("outcome", outcome, OUTCOMES)
         return self._change(run_id, "resolve", command_id, reason=reason, outcome=outcome)
 
     def _change(self, run_id: str, verb: str, key: str | None, **given: Any) -> ExecutionRun:

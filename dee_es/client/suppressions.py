@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dee_es.client.bulk import own_key
 from dee_es.client.runs import camel
-from dee_es.client.transport import Transport, key_given, problem_error
+from dee_es.client.transport import Transport, key_given, knowing, problem_error
 from dee_es.core.contact import fold_email, fold_phone
 from dee_es.core.events import Level
 from dee_es.core.values import check_count, check_text
@@ -120,12 +120,17 @@ class _Sending:
             body = {**self._order, "entries": given}
             own = own_key(self._key, self._requests, body)
             self._requests += 1
-            found = self._http.post("/contacts/suppress/batch", body, key=own)
+            with knowing(self._known):
+                found = self._http.post("/contacts/suppress/batch", body, key=own)
             self.result.added += found["added"]
             self.result.already += found["already"]
             for fault in found["faults"]:
                 error = problem_error(fault["error"], fault["detail"], 422, fault)
                 self.refuse(numbers[fault["index"]], error)
+
+    def _known(self) -> str:
+        sums = self.result
+        return f"{sums.added} added, {sums.already} there already" if self._requests > 1 else ""
 
 
 def _fitting(

@@ -9,15 +9,16 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from math import inf
 from typing import IO, Any, Final
 
 import httpx
 
 from dee_es import errors as e
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_id, check_text, check_value
+from dee_es.core.values import check_id, check_text, check_value, is_number
 from dee_es.errors import (
     DeeError,
     InvalidInput,
@@ -30,14 +31,18 @@ from dee_es.errors import (
 API: Final = "/api/v1"
 _ATTEMPTS: Final = 3
 _PAUSE_S: Final = 0.5
+_MOST_GROWN_S: Final = 4.0
 _MOST_PAUSE_S: Final = 30.0
 _TRY_AGAIN: Final = frozenset({408, 429, 503})
-_MISSED: Final = frozenset({502, 504})
+_MISSED: Final = frozenset({502, 503, 504})
 _TRANSITION = re.compile(r"run (\S+) cannot go from (\S+) to (\S+?)(?::|\Z)")
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _PLAN = re.compile(r"plan '([^']*)'")
 _REFUSED: Final[dict[str, type[InvalidTransition]]] = {
     kind.__name__: kind for kind in (InvalidTransition, e.OutcomeUnknownError)
+}
+_OF_FIELDS: Final[dict[str, type[InvalidInput]]] = {
+    kind.__name__: kind for kind in (InvalidInput, e.DefinitionNotFound)
 }
 # The errors that are made of their text alone; no class is looked up by a name that was sent.
 _ERRORS: Final[dict[str, type[DeeError]]] = {
@@ -76,14 +81,47 @@ class ApiRefused(DeeError):
         super().__init__(f"{error}: {detail}")
 
 
-class Transport:
-    """Makes requests; those that change something carry a key, so that repeating them is safe."""
+class Unanswered(StoreUnavailable):
+    """The server did not answer; `known` says what is known to be done all the same."""
 
-    def __init__(self, url: str, token: str | None, timeout_s: float, verify: bool | str) -> None:
+    def __init__(self, cause: str, known: str = "") -> None:
+        self.cause, self.known = cause, known
+        done = f"known to be done: {known}" if known else "nothing is known to be done"
+        super().__init__(f"the server did not answer ({cause}); {done}")
+
+
+@contextmanager
+def knowing(so_far: Callable[[], str]) -> Iterator[None]:
+    """Have the error of a server that does not answer tell what was done until then."""
+    try:
+        yield
+    except Unanswered as error:
+        known = ", then ".join(filter(None, (so_far(), error.known)))
+        raise Unanswered(error.cause, known) from None
+
+
+class Transport:
+    """Makes requests; those that change something carry a key, so that repeating them is safe.
+
+    One that gets no answer, or that of a proxy whose server is away, is made again for `patience_s`
+    seconds from then on, as it takes to start a server anew; with 0 it is made once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        timeout_s: float,
+        verify: bool | str,
+        patience_s: float,
+    ) -> None:
         headers = {"X-Dee-Request": "1", "Accept": "application/json"}
         near = _checked_url(url, token)
+        if not is_number(patience_s) or not patience_s >= 0:
+            raise InvalidInput("patience_s", "must be 0 seconds or more")
+        self._patience_s = patience_s
         if token is not None:
-            headers["Authorization"] = f"Bearer {_sendable('token', token, spaces=False)}"
+            headers["Authorization"] = f"Bearer {_sendable('token', token)}"
         self._client = httpx.Client(
             base_url=url.rstrip("/") + API,
             headers=headers,
@@ -152,22 +190,22 @@ class Transport:
 
     def _repeated(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
         """The first answer that is a success, or is not to be had otherwise in a moment."""
-        lost = ""
-        for attempt in range(_ATTEMPTS):
-            pause = _PAUSE_S * 2**attempt
+        attempt, until = 0, inf
+        while True:
+            answer, cause = None, ""
             try:
                 answer = ask()
             except httpx.TransportError as error:
-                lost = type(error).__name__
-            else:
-                if answer.is_success:
-                    return answer
-                if not _may_pass(answer) or attempt == _ATTEMPTS - 1:
-                    raise error_of(answer)
-                pause = max(pause, _asked_for(answer))
-            if attempt < _ATTEMPTS - 1:
-                time.sleep(pause)
-        raise StoreUnavailable(f"the server did not answer ({lost}); nothing is known to be done")
+                cause = type(error).__name__
+            if answer is not None and answer.is_success:
+                return answer
+            now = time.monotonic()
+            until = min(until, now + self._patience_s)
+            pause = min(_MOST_GROWN_S, _PAUSE_S * 2**attempt)
+            attempt += 1
+            if not self._patience_s or not _goes_on(answer, attempt, now < until):
+                raise Unanswered(cause) if answer is None else error_of(answer)
+            time.sleep(pause if answer is None else max(pause, _asked_for(answer)))
 
     def _received(self, path: str, file: IO[bytes]) -> httpx.Response:
         """The answer, with its content in the file if it is a success."""
@@ -193,20 +231,16 @@ class Transport:
 
 def key_given(command_id: str | None) -> str:
     """The key of a call, made up if none is given; raises `InvalidInput` for what is none."""
-    if command_id is None:
-        return secrets.token_urlsafe(24)
-    return _sendable("command_id", command_id, spaces=True)
+    return secrets.token_urlsafe(24) if command_id is None else check_id("command_id", command_id)
 
 
-def _sendable(field: str, value: object, *, spaces: bool) -> str:
+def _sendable(field: str, value: object) -> str:
     """A text that a header can hold; the value is not told, for it may be secret."""
     if not isinstance(value, str):
         raise InvalidInput(field, f"must be text, not {type(value).__name__}")
     shown = value.isascii() and value.isprintable() and value == value.strip()
-    if not value or not shown or (" " in value and not spaces):
-        raise InvalidInput(
-            field, "must be printable ASCII without white space around it, as headers are"
-        )
+    if not value or not shown or " " in value:
+        raise InvalidInput(field, "must be printable ASCII without spaces, as headers are")
     return value
 
 
@@ -242,9 +276,10 @@ def error_of(answer: httpx.Response) -> DeeError:
 
 def problem_error(name: str, detail: str, status: int, said: Mapping[str, Any]) -> DeeError:
     """The same by the members of a problem."""
-    if name == "InvalidInput":
+    of_field = _OF_FIELDS.get(name)
+    if of_field is not None:
         field = in_python(str(said.get("field", "")))
-        return InvalidInput(field, detail.partition(": ")[2] or detail)
+        return of_field(field, detail.partition(": ")[2] or detail)
     if name == "PlanValidationError":
         plan = _PLAN.match(detail)
         faults = [
@@ -295,10 +330,12 @@ def _moment(name: str, value: datetime) -> str:
     return require_utc(in_python(name), value).isoformat()
 
 
-def _may_pass(answer: httpx.Response) -> bool:
-    """Whether it may be otherwise in a moment: the server says so, or a proxy that missed it."""
-    missed = answer.status_code in _MISSED and not _is_problem(answer)
-    return missed or answer.status_code in _TRY_AGAIN
+def _goes_on(answer: httpx.Response | None, attempt: int, patient: bool) -> bool:
+    """Whether another try makes sense: while the server is away, as long as there is patience;
+    where the server itself says that it may be otherwise in a moment, some times."""
+    if answer is None or (answer.status_code in _MISSED and not _is_problem(answer)):
+        return patient
+    return answer.status_code in _TRY_AGAIN and attempt < _ATTEMPTS
 
 
 def _under_way(answer: httpx.Response) -> bool:

@@ -22,7 +22,12 @@ from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import InvalidInput, PlanFault, PlanNotFound, PlanValidationError
+from dee_es.errors import (
+    DefinitionNotFound,
+    PlanFault,
+    PlanNotFound,
+    PlanValidationError,
+)
 from dee_es.ports import EventStore, Head, StreamAppend, Unit
 
 SENDER_ID: Final = "default"
@@ -161,7 +166,7 @@ class Definitions:
         return self.latest("policy", POLICY_ID)
 
     def get(self, kind: str, definition_id: str, version: int) -> e.Published:
-        """One version; raises `PlanNotFound` or `InvalidInput` for one that was never published."""
+        """One version; raises `PlanNotFound` or `DefinitionNotFound`."""
         key = (kind, definition_id, version)
         found = self._versions.get(key)
         if found is None:
@@ -304,4 +309,4 @@ def _published(recorded: e.RecordedEvent) -> e.Published:
 def _not_found(kind: str, definition_id: str, version: int) -> Exception:
     which = f" version {version}" if version > 0 else ""
     text = f"{kind} {definition_id!r}{which} has not been published"
-    return PlanNotFound(text) if kind == "plan" else InvalidInput(kind, text)
+    return PlanNotFound(text) if kind == "plan" else DefinitionNotFound(kind, text)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dee_es.engine.facade import EngineApi
 from dee_es.web import api, description, hooks, pages, problems
 from dee_es.web.api import run_files
+from dee_es.web.heads import Heads
 from dee_es.web.held import HeldFiles
 from dee_es.web.jobs import Jobs
 from dee_es.web.pages.errors import ErrorPages
@@ -70,4 +71,4 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     app = Authentication(app, doorkeeper)
     schemes = ("http",) if doorkeeper.local else ("http", "https")
     app = Hosts(app, allowed_hosts(chosen), schemes)
-    return WebApp(SecureHeaders(ErrorPages(app)), jobs, held)
+    return WebApp(Heads(SecureHeaders(ErrorPages(app))), jobs, held)

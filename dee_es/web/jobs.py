@@ -48,7 +48,8 @@ class State(StrEnum):
 
 class Progress(Answer):
     """How far a job is: `done` of `total`, both None or 0 while nobody knows; `fraction` from 0 to
-    1; `rate` a second since it began; `seconds_left` at that rate."""
+    1, which it is once the job is done; `rate` a second since it began; `seconds_left` at that
+    rate."""
 
     done: int
     total: int | None
@@ -124,6 +125,10 @@ class Job:
             fraction = done / total
         self._fraction = None if fraction is None else min(1.0, fraction)
 
+    def ended(self) -> None:
+        """Tell that all of it is done; of its last piece nobody was told that."""
+        self._done = self._done if self._total is None else self._total
+
     def add(self, line: int | None, contact_id: str | None, reason: str, detail: str) -> None:
         """Take note of a contact that was refused."""
         self.refusals.add(
@@ -181,7 +186,8 @@ class Job:
                 file.close()
 
     def _shown(self) -> Progress:
-        done, fraction = self._done, self._fraction
+        done = self._done
+        fraction = 1.0 if self.state is State.DONE else self._fraction
         spent = (self._ended or time.monotonic()) - self._began if self._began else 0.0
         left = None
         if fraction and not self.state.ended:

@@ -12,9 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from dee_es import errors as e
 from dee_es.core.values import ID_PATTERN, ID_RULE
+from dee_es.web.heads import takes_head
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger("dee_es.web")
@@ -25,6 +27,7 @@ STATUSES: Final[tuple[tuple[type[e.DeeError], int, str], ...]] = (
     (e.RunNotFound, 404, "There is no such run"),
     (e.PlanNotFound, 404, "There is no such plan"),
     (e.PlanValidationError, 422, "The plan has faults"),
+    (e.DefinitionNotFound, 404, "There is no such definition"),
     (e.InvalidInput, 422, "A value was refused"),
     (e.EmptyFilter, 422, "No filter was given"),
     (e.OutcomeUnknownError, 409, "The outcome of a send is unknown"),
@@ -47,6 +50,7 @@ STATUSES: Final[tuple[tuple[type[e.DeeError], int, str], ...]] = (
 )
 _RETRY_AFTER: Final = (e.ConcurrencyConflict, e.StoreUnavailable)
 _HTTP: Final = {404: "NotFound", 405: "MethodNotAllowed"}
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _SNAKE = re.compile(r"[a-z]+(?:_[a-z]+)+\Z")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -208,17 +212,49 @@ def first_fault(faults: Sequence[Any]) -> tuple[str, str]:
         return field, "is not known here"
     if first["type"] == "missing":
         return field, "is missing"
-    if first.get("ctx", {}).get("pattern") == ID_PATTERN:
-        return field, ID_RULE
-    return field, str(first["msg"]).removeprefix("Value error, ")
+    return field, _in_our_words(first)
+
+
+def _in_our_words(fault: Mapping[str, Any]) -> str:
+    """What is wrong, as the engine says it where it refuses the same."""
+    told = fault.get("ctx", {})
+    if fault["type"] in ("literal_error", "enum"):
+        return f"must be {told['expected']}"
+    if fault["type"] == "string_pattern_mismatch" and told["pattern"] == ID_PATTERN:
+        return ID_RULE
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     name = _HTTP.get(error.status_code, "BadRequest")
     told = {404: "there is nothing at this address", 405: "the address does not take this method"}
-    detail = told.get(error.status_code, "the request cannot be read")
-    return answer(error.status_code, name, detail, request.url.path, headers=error.headers)
+    detail, headers = told.get(error.status_code, "the request cannot be read"), error.headers
+    if error.status_code == 405:
+        headers = {"Allow": ", ".join(_allowed(request))}
+    elif isinstance(error.__cause__, UnicodeDecodeError):
+        detail = not_utf8(error.__cause__)
+    return answer(error.status_code, name, detail, request.url.path, headers=headers)
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """What is wrong with a body that cannot be text; none of it is shown."""
+    return f"the body is not UTF-8: it cannot be read from byte {error.start} on, counted from 0"
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods that the address takes; a router names those of one route."""
+    found = [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    # Within the static files no route is found any more.
+    found = found or ["GET"]
+    return sorted([*found, "HEAD"] if "GET" in found and takes_head(request.url.path) else found)
 
 
 async def _on_overflow(request: Request, error: Exception) -> JSONResponse:

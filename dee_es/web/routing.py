@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.params import Form as FormInfo
 from fastapi.routing import APIRoute
 
 from dee_es.core.values import ID_PATTERN
@@ -23,7 +24,7 @@ from dee_es.web.idempotency import command_id_of, once
 from dee_es.web.jobs import Jobs
 from dee_es.web.problems import Refused
 from dee_es.web.security.roles import Actor, Role
-from dee_es.web.security.scopes import actor_in, is_unsafe
+from dee_es.web.security.scopes import actor_in, is_unsafe, media_type
 from dee_es.web.settings import WebSettings
 
 _ROLE: Final = "x-dee-role"
@@ -56,10 +57,16 @@ class GuardedRoute(APIRoute):
             raise TypeError(f"{self.path}: names no role")
         needed = Role(extra[_ROLE]) if _ROLE in extra else None
         kept = not extra.get(_JOB, False)
+        # Forms are read by what they are; JSON that is called something else would pass for text.
+        takes_json = self.body_field is not None and not isinstance(
+            self.body_field.field_info, FormInfo
+        )
 
         async def guarded(request: Request) -> Response:
             if needed is not None:
                 _check_role(request, needed)
+            if takes_json:
+                _check_kind(request)
             key = request.headers.get("idempotency-key")
             actor = actor_in(request.scope)
             if key is None or not kept or actor is None or not is_unsafe(request.scope):
@@ -68,6 +75,14 @@ class GuardedRoute(APIRoute):
             return await once(engine.idempotency, actor.name, key, request, handle)
 
         return guarded
+
+
+def _check_kind(request: Request) -> None:
+    """Raise `Refused` for a body that does not say it is JSON."""
+    kind = media_type(request.scope)
+    json = kind.startswith("application/") and kind.endswith(("/json", "+json"))
+    if request.scope.get("dee.body") and not json:
+        raise Refused(415, "UnsupportedMediaType", "send application/json")
 
 
 def _check_role(request: Request, needed: Role) -> None:

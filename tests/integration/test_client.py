@@ -186,7 +186,8 @@ def test_roles_and_a_server_that_is_gone(pair: tuple[Engine, DeeClient], tmp_pat
             assert (refused.value.status, refused.value.error) == (403, "NotAllowed")
         with DeeClient(url) as client, pytest.raises(ApiRefused, match="NotSignedIn"):
             client.health()
-    with DeeClient(url) as client, pytest.raises(StoreUnavailable, match="did not answer"):
+    nobody = DeeClient(url, patience_s=0)
+    with nobody as client, pytest.raises(StoreUnavailable, match="did not answer"):
         client.health()
 
 

@@ -4,6 +4,7 @@ addresses that are none, errors by name."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -71,12 +72,56 @@ def test_a_call_whose_answer_was_lost_acts_once(lossy: tuple[Engine, DeeClient, 
 
 def test_what_never_answers_is_given_up(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
     engine, client, way = lossy
-    way.lose = ["GET /api/v1/health"] * 10
-    with pytest.raises(StoreUnavailable, match="nothing is known to be done"):
-        client.health()
-    assert len(way.asked) == 3
-    way.lose = []
+    way.lose = ["GET /api/v1/health"] * 1000
+    nothing = pytest.raises(StoreUnavailable, match="nothing is known to be done")
+    with DeeClient(way.url, patience_s=0.2) as hasty, nothing:
+        hasty.health()
+    assert 1 < len(way.asked) < 1000
+    way.asked, way.lose = [], ["GET /api/v1/health"]
+    with DeeClient(way.url, patience_s=0) as at_once, pytest.raises(StoreUnavailable):
+        at_once.health()
+    assert len(way.asked) == 1
     assert client.health() == engine.health()
+
+
+@pytest.mark.parametrize("patience", [-1, float("nan"), None, "30"])
+def test_patience_is_a_number_of_seconds(patience: Any) -> None:
+    with pytest.raises(InvalidInput, match="patience_s: must be 0 seconds or more"):
+        DeeClient("http://127.0.0.1:1", patience_s=patience)
+
+
+def test_what_is_known_to_be_done_is_told_where_the_server_stays_away(quick: None) -> None:
+    """Whoever called knows then how far it came, and that the same call goes on from there."""
+    with lossy_way() as (engine, _, way), DeeClient(way.url, patience_s=0.1) as client:
+        plan, lost = engine.get_plan("a"), "POST /api/v1/"
+        people = ({"id": f"d{n}"} for n in range(1100))
+
+        def on_progress(result: Any) -> None:
+            if result.done > 500:
+                way.lose = [lost, "GET /api/v1/"] * 10_000
+
+        with pytest.raises(StoreUnavailable, match="known to be done: 500 created, 0 skipped, 0 e"):
+            client.bulk_execute(plan, people, batch_size=10, on_progress=on_progress)
+
+        def events() -> Iterator[ChannelEvent]:
+            way.lose = []
+            for n in range(4):
+                yield ChannelEvent("email.opened", "d1", event_id=f"e{n}")
+            way.lose = [lost] * 10_000
+
+        with pytest.raises(StoreUnavailable, match="known to be done: 2 accepted, 0 known already"):
+            client.ingest_events(events(), batch_size=2)
+
+        def entries() -> Iterator[SuppressionEntry]:
+            way.lose = []
+            for n in range(4):
+                yield SuppressionEntry(contact_id=f"d{n}")
+            way.lose = [lost] * 10_000
+            yield SuppressionEntry(contact_id="d4")
+
+        with pytest.raises(StoreUnavailable, match="known to be done: 4 added, 0 there already"):
+            client.import_suppressions(entries(), batch_size=2)
+        way.lose = []
 
 
 def test_a_job_goes_on_at_a_server_that_was_started_anew(
@@ -110,6 +155,15 @@ def test_a_plan_at_hand_is_the_plan_that_is_meant(lossy: tuple[Engine, DeeClient
     run = client.execute(theirs, {"id": "c1"})
     assert (run.plan_version, engine.get_plan("a", 2).name) == (2, "Another")
     assert client.execute("a@1", {"id": "c2"}).plan_version == 1
+
+
+@pytest.mark.parametrize("contacts", [[], [{"id": "d1"}], [{"id": "d 1"}]])
+def test_a_plan_that_is_not_there_is_told_whoever_is_to_be_enrolled(
+    lossy: tuple[Engine, DeeClient, Lossy], contacts: list[Any]
+) -> None:
+    _, client, _ = lossy
+    with pytest.raises(e.PlanNotFound, match="plan 'nosuch' has not been published"):
+        client.bulk_execute("nosuch", contacts)
 
 
 def test_many_contacts_go_in_requests_that_fit(lossy: tuple[Engine, DeeClient, Lossy]) -> None:
@@ -164,7 +218,13 @@ def test_ids_do_not_lead_to_other_addresses(lossy: tuple[Engine, DeeClient, Loss
 
 
 def test_every_error_of_the_engine_is_raised_as_itself() -> None:
-    special = {e.InvalidInput, e.PlanValidationError, e.InvalidTransition, e.OutcomeUnknownError}
+    special = {
+        e.InvalidInput,
+        e.DefinitionNotFound,
+        e.PlanValidationError,
+        e.InvalidTransition,
+        e.OutcomeUnknownError,
+    }
     kinds = [
         kind
         for kind in vars(e).values()
@@ -173,6 +233,7 @@ def test_every_error_of_the_engine_is_raised_as_itself() -> None:
     assert {kind for kind, _, _ in STATUSES} <= set(kinds)
     made: list[DeeError] = [kind("what it says: 1") for kind in kinds if kind not in special]
     made.append(e.InvalidInput("start_at", "is over: 1"))
+    made.append(e.DefinitionNotFound("policy", "has not been published: 1"))
     made.append(e.InvalidTransition("run_1", "paused", "active", "why: because"))
     made.append(e.InvalidTransition("run_1", "paused", "active"))
     made.append(e.OutcomeUnknownError("run_1", "failed", "active", "settle it"))
@@ -296,15 +357,23 @@ FILE: Final = answer_of("200 OK", "text/csv", b"a,b\n")
         (answer_of("429 Busy", PROBLEM, BUSY, "Retry-After: 0"), 429),
         (answer_of("503 Away", PROBLEM, BUSY), 503),
         (answer_of("502 Missed", "text/html", b"<h1>nginx</h1>"), 502),
+        (answer_of("503 Missed", "text/html", b"<h1>nginx</h1>"), 503),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na,b,", None),
     ],
 )
 def test_a_file_is_asked_for_again_where_it_may_be_had_in_a_moment(
     quick: None, busy: bytes, status: int | None
 ) -> None:
+    """What the server says of itself is asked three times, what is away as long as one likes."""
+    away = status is None or b"nginx" in busy
     with answering(busy, busy, FILE) as url, DeeClient(url) as client:
         assert list(client._http.lines("/jobs/job_1/file")) == [b"a,b\n"]
-    with answering(busy, busy, busy, FILE) as url, DeeClient(url) as client:
+    if away:
+        with answering(*[busy] * 6, FILE) as url, DeeClient(url) as client:
+            assert list(client._http.lines("/jobs/job_1/file")) == [b"a,b\n"]
+    patience = 0.1 if away else 30.0
+    left = [busy] if away else [busy, busy, busy, FILE]
+    with answering(*left) as url, DeeClient(url, patience_s=patience) as client:
         with pytest.raises(StoreUnavailable if status is None else ApiRefused) as refused:
             list(client._http.lines("/jobs/job_1/file"))
         assert getattr(refused.value, "status", None) == status
@@ -323,7 +392,9 @@ def test_a_server_says_how_long_it_wants_to_be_left_alone(
 ) -> None:
     slept = list[float]()
     # Its own view of the module: threads of others sleep on.
-    monkeypatch.setattr(sending, "time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr(
+        sending, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
+    )
     busy = answer_of("429 Busy", PROBLEM, BUSY, "Retry-After: 7")
     with answering(busy, FILE) as url, DeeClient(url) as client:
         assert list(client._http.lines("/jobs/job_1/file")) == [b"a,b\n"]

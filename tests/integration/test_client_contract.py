@@ -24,6 +24,7 @@ from tests.support.evidence_tellings import (
 )
 from tests.support.listening import listening
 from tests.support.postgres import new_database
+from tests.support.refused_tellings import refusals
 from tests.support.tellings import NEXT, files, fleet, holds, lists, rules, stepping
 from tests.support.told import Told, plain
 from tests.support.web import SETTINGS
@@ -258,6 +259,7 @@ def tell(told: Told) -> list[tuple[str, Any]]:
     evidence(told, run)
     projections(told, run)
     archives(told)
+    refusals(told, run)
     whole(told)
     return told.answers
 

@@ -202,7 +202,7 @@ def test_definitions_are_read_as_they_were_published(engine: Engine) -> None:
         }
         bad = {**given, "steps": [{"type": "sing"}]}
         assert client.post(f"{path}/script", json=bad).json()["error"] == "InvalidInput"
-        refused(client.get(f"{path}/script/none"), 422, "InvalidInput", "script")
+        refused(client.get(f"{path}/script/none"), 404, "DefinitionNotFound", "script")
         refused(client.get(f"{path}/plan/outreach"), 422, "InvalidInput", "kind")
         policy = {"windows": {"channels": {"email": {"onUnknownZone": "Etc/Nowhere"}}}}
         answer = refused(

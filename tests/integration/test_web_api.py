@@ -164,8 +164,11 @@ def test_the_audit_trail_and_projections(client: Client) -> None:
     assert client.get(f"{API}/audit/checkpoints").json()["total"] == 0
     job = ended(client, client.post(f"{API}/projections/run_list/rebuild"))
     assert (job["state"], job["result"]["rows"]) == ("done", 1)
+    told = job["progress"]
+    assert (told["done"], told["fraction"]) == (told["total"], 1)
     job = ended(client, client.post(f"{API}/projections/run_list/verify", json={"throttle": 1}))
     assert (job["state"], job["result"]["ok"]) == ("done", True)
+    assert job["progress"]["fraction"] == 1
     refused(client.post(f"{API}/projections/nothing/verify"), 404, "ProjectionNotFound")
     names = [each["name"] for each in client.get(f"{API}/projections").json()["projections"]]
     assert "run_list" in names

@@ -107,7 +107,7 @@ class DefinitionsApi(ApiBase):
 
     def list_definitions(self, kind: DefinitionKind) -> dict[str, int]:
         """Ids of all templates, scripts or senders with their latest versions."""
-        _check_kind(kind)
+        check_kind(kind)
         return {name: self._definitions.latest(kind, name) for name in self._definitions.ids(kind)}
 
     def get_definition(
@@ -117,7 +117,7 @@ class DefinitionsApi(ApiBase):
         version: int | None = None,
     ) -> dict[str, Any]:
         """A published template, script or sender, by default in its latest version."""
-        _check_kind(kind)
+        check_kind(kind)
         wanted = self._definitions.latest(kind, id) if version is None else version
         return dict(self._definitions.get(kind, id, wanted).definition)
 
@@ -215,6 +215,7 @@ def checked_policy(definition: object, zones: ZoneSource) -> dict[str, Any]:
     return checked
 
 
-def _check_kind(kind: object) -> None:
+def check_kind(kind: object) -> None:
+    """Raise `InvalidInput` for what is no kind of definition."""
     if kind not in _KINDS:
         raise InvalidInput("kind", f"must be one of {', '.join(_KINDS)}")

@@ -14,7 +14,7 @@ from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.models import LogVerdict
 from dee_es.engine.past.time_travel import RunContext
 from dee_es.web.api.bulk import accepted
-from dee_es.web.api.models import Given, GivenId, Purpose, UtcTime, plain, shown
+from dee_es.web.api.models import Given, GivenId, Numbered, Purpose, UtcTime, plain, shown
 from dee_es.web.jobs import Job, JobView
 from dee_es.web.routing import (
     OPERATOR,
@@ -67,7 +67,7 @@ class Visit(Given):
     """A step of a run, and which of its visits: the last one by default."""
 
     step_id: GivenId
-    visit: int | None = Field(None, ge=1, le=2**53)
+    visit: Numbered | None = None
 
 
 @router.get("/audit", openapi_extra=VIEWER, summary="Search the audit trail")

@@ -20,7 +20,7 @@ from dee_es.web.api.models import Filled, Flag, Given
 from dee_es.web.api.plan_reference import REFERENCE, plan_of
 from dee_es.web.api.run_filters import RunFilters
 from dee_es.web.jobs import Job, Jobs, JobView
-from dee_es.web.problems import Refused
+from dee_es.web.problems import Refused, not_utf8
 from dee_es.web.routing import (
     OPERATOR,
     ActorDep,
@@ -87,24 +87,36 @@ _CSV: Final = {
     "schema": {"type": "string", "format": "binary"},
     "example": "id,email\nc1,a@b.example\n",
 }
+_BESIDE: Final[dict[str, dict[str, Any]]] = {
+    "plan": {"type": "string", "pattern": REFERENCE},
+    "batchSize": {"type": "integer", "minimum": 1, "maximum": 100_000},
+    "dedupe": {"enum": ["address", "id"]},
+    "dryRun": {"type": "boolean"},
+    "numbers": {"type": "string"},
+    "booleans": {"type": "string"},
+}
+"""What is said beside a CSV file, but for `variables`."""
 _FORM: Final = {
     "schema": {
         "type": "object",
         "required": ["plan", "contacts"],
         "properties": {
-            "plan": {"type": "string", "pattern": REFERENCE},
+            **_BESIDE,
             "contacts": {"type": "string", "format": "binary"},
-            "batchSize": {"type": "integer", "minimum": 1, "maximum": 100_000},
-            "dedupe": {"enum": ["address", "id"]},
-            "dryRun": {"type": "boolean"},
-            "numbers": {"type": "string"},
-            "booleans": {"type": "string"},
             "variables": {"type": "object"},
         },
     },
     "encoding": {"contacts": {"contentType": "text/csv"}},
 }
+_OBJECT: Final = {"application/json": {"schema": {"type": "object"}}}
 _BODY: Final = {
+    "parameters": [
+        {"name": name, "in": "query", "description": "Beside a CSV file.", **how}
+        for name, how in (
+            *((name, {"schema": schema}) for name, schema in _BESIDE.items()),
+            ("variables", {"content": _OBJECT}),
+        )
+    ],
     "requestBody": {
         "required": True,
         "content": {
@@ -118,7 +130,7 @@ _BODY: Final = {
             "text/csv": _CSV,
             "multipart/form-data": _FORM,
         },
-    }
+    },
 }
 
 
@@ -289,7 +301,9 @@ def _parsed(model: type[_Model], values: Mapping[str, Any]) -> _Model:
 
 def _parsed_json(model: type[_Model], body: bytes) -> _Model:
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body.decode())
+    except UnicodeDecodeError as error:
+        raise Refused(400, "BadRequest", not_utf8(error)) from None
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_input=False)) from None
 

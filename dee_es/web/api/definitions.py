@@ -91,8 +91,10 @@ def list_definitions(engine: EngineDep, kind: Kind) -> DefinitionList:
 def get_definition(
     engine: EngineDep, kind: Kind, definition_id: Id, given: Annotated[Version, Query()]
 ) -> DefinitionView:
-    """A definition, by default in its latest version; `InvalidInput` if there is none."""
-    version = given.version or engine.list_definitions(kind).get(definition_id, 0)
+    """A definition, by default in its latest version."""
+    version = given.version
+    if version is None:
+        version = engine.list_definitions(kind).get(definition_id, 0)
     definition = engine.get_definition(kind, definition_id, version)
     return DefinitionView(id=definition_id, version=version, kind=kind, definition=definition)
 

@@ -98,6 +98,11 @@ Filled = Annotated[Text, AfterValidator(_filled)]
 Purpose = Annotated[Text | None, Field(description="Why it is asked, for the log.")]
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE_INTEGER)]
+Numbered = Annotated[
+    int,
+    Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER, json_schema_extra={"minimum": 1}),
+]
+"""One of some that are counted from 1; only the engine knows how many there are, and says so."""
 Values = dict[str, Any]
 
 

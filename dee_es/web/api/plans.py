@@ -13,7 +13,7 @@ from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import FunnelStep
 from dee_es.engine.models import Answer
 from dee_es.errors import PlanValidationError
-from dee_es.web.api.models import Given, Values
+from dee_es.web.api.models import Given, Numbered, Values
 from dee_es.web.problems import Fault
 from dee_es.web.routing import (
     OPERATOR,
@@ -68,7 +68,7 @@ class Checked(Answer):
 class Version(Given):
     """A version of a plan; the latest, or all, if none is given."""
 
-    version: int | None = Field(None, ge=1, le=2**31)
+    version: Annotated[Numbered, Field(le=2**31)] | None = None
 
 
 def plan_view(plan: ExecutionPlan) -> PlanView:

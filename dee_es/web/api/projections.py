@@ -135,7 +135,9 @@ def rebuild(
 
     def work(running: Job) -> BaseModel:
         told = partial(_tell, running)
-        return engine.projections.rebuild(name, on_progress=told, **dict(asked))
+        rebuilt = engine.projections.rebuild(name, on_progress=told, **dict(asked))
+        running.ended()
+        return rebuilt
 
     start = _starting(engine, jobs, actor, command, name)
     return start("rebuild", Role.ADMIN, asked, work)
@@ -155,7 +157,9 @@ def verify(
 
     def work(running: Job) -> BaseModel:
         told = partial(_tell, running)
-        return engine.projections.verify(name, on_progress=told, **dict(asked))
+        verified = engine.projections.verify(name, on_progress=told, **dict(asked))
+        running.ended()
+        return verified
 
     start = _starting(engine, jobs, actor, command, name)
     return start("verify", Role.OPERATOR, asked, work)

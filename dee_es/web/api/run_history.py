@@ -14,7 +14,7 @@ from dee_es.engine.models import Answer, ChainVerdict, LogEntry, TimelineEntry
 from dee_es.engine.past.explain import Explanation
 from dee_es.engine.past.replay_results import ReplayResult
 from dee_es.engine.past.time_travel import Change, RunAt
-from dee_es.web.api.models import Given, GivenId, UtcTime, Values, listed, shown
+from dee_es.web.api.models import Given, GivenId, Numbered, UtcTime, Values, listed, shown
 from dee_es.web.routing import (
     OPERATOR,
     VIEWER,
@@ -30,25 +30,29 @@ router: Final = api_router("history")
 _COUNT: Final = 2**53
 
 
+Tick = Annotated[int, Field(ge=-_COUNT, le=_COUNT, json_schema_extra={"minimum": 0})]
+"""A tick; when a run began only the engine knows, and says so."""
+
+
 class Moment(Given):
     """A moment of a run: after its event `version`, or the last one up to a tick or a time."""
 
-    version: int | None = Field(None, ge=1, le=_COUNT)
-    tick: int | None = Field(None, ge=0, le=_COUNT)
+    version: Numbered | None = None
+    tick: Tick | None = None
     time: UtcTime | None = None
 
 
 class Between(Given):
     """Two versions of a run."""
 
-    from_version: int = Field(alias="from", ge=1, le=_COUNT)
-    to_version: int = Field(alias="to", ge=1, le=_COUNT)
+    from_version: Numbered = Field(alias="from")
+    to_version: Numbered = Field(alias="to")
 
 
 class Against(Given):
     """What a run is decided again by: its own plan version, or another one."""
 
-    plan_version: int | None = Field(None, ge=1, le=_COUNT)
+    plan_version: Numbered | None = None
 
 
 class Other(Against):

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import Field
 
 from dee_es.engine.models import Answer, RenderedTemplate
-from dee_es.web.api.models import Given, GivenId, Values, shown
+from dee_es.web.api.models import Given, GivenId, Numbered, Values, shown
 from dee_es.web.api.plans import Version
 from dee_es.web.problems import Refused
 from dee_es.web.routing import (
@@ -59,7 +59,7 @@ class Rendering(Given):
     attributes: Values | None = None
     variables: Values = Field(default_factory=dict)
     subject: str | None = None
-    version: Annotated[int, Field(strict=True, ge=1, le=2**31)] | None = None
+    version: Annotated[Numbered, Field(strict=True, le=2**31)] | None = None
 
 
 @router.get("/templates", openapi_extra=VIEWER, summary="List templates")
@@ -90,7 +90,7 @@ def get_template(
     known = engine.list_definitions("template").get(template_id, 0)
     if not known:
         raise Refused(404, "TemplateNotFound", "no template of this id has been published")
-    version = given.version or known
+    version = known if given.version is None else given.version
     definition = engine.get_definition("template", template_id, version)
     return TemplateView(id=template_id, version=version, **definition)
 
