@@ -206,10 +206,10 @@ CALLS: list[Call] = [
         {"before": NOW, "place": "memory://x"},
         {**MAYBE, "before": TIME, "place": [*TEXT, ""], "dry_run": FLAG},
     ),
-    ("audit.export", RUN, {**EXPORTED, "run_id": ID, "format": WORD}),
+    ("audit.export", RUN, {**EXPORTED, "run_id": ID, "format": WORD, "replace": FLAG}),
     ("audit.export", {"contact_id": "a"}, {"contact_id": ID}),
     ("audit.export", PERIOD, {"since": TIME, "until": TIME}),
-    ("audit.bundle", RUN, {**EXPORTED, "run_id": ID}),
+    ("audit.bundle", RUN, {**EXPORTED, "run_id": ID, "replace": FLAG}),
     ("audit.bundle", {"contact_id": "a"}, {"contact_id": ID}),
     ("audit.bundle", PERIOD, {"since": TIME, "until": TIME}),
     (
@@ -222,6 +222,7 @@ CALLS: list[Call] = [
             "include": TEXT,
             "format": WORD,
             "output": EXPORTED["output"],
+            "replace": FLAG,
             "zone": [*TEXT, ""],
             "through": [*NUMBER, 0],
         },
@@ -287,8 +288,8 @@ def test_after_all_that_everything_can_still_be_read(engine: Engine) -> None:
 
 
 READS = """
-audit.archives audit.consistency audit.get_by_run audit.get_context_at audit.prove audit.size
-audit.verify_archives audit.verify_log audit.verify_run compliance.render contact_at
+audit.archives audit.check_export audit.consistency audit.get_by_run audit.get_context_at audit.prove audit.size
+audit.verify_archives audit.verify_log audit.verify_run compliance.check compliance.render contact_at
 contact_id_for count_runs debug diff_run event_id_for explain explain_contact get_contact_logs
 get_definition get_events get_logs get_plan get_run get_timeline health holds list_definitions
 list_plans list_runs metrics now projections.advice projections.estimate projections.lag

@@ -57,7 +57,7 @@ def jane(number: int) -> Contact:
     return Contact(
         id=f"contact_{number}",
         email=f"Ilı{number}@example.com" if number % 3 == 0 else f"Jane{number}@Example.com",
-        phone="+15550100",
+        phone=f"+15550{100 + number}",
         timezone=["Europe/Vienna", "America/New_York", "Asia/Kathmandu"][number % 3],
         firstName="İpek Straße",
     )
