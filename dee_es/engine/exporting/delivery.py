@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from dee_es.core.values import check_text
+from dee_es.core.values import check_flag, check_text
 from dee_es.errors import InvalidInput
 from dee_es.ports import PlaceSource
 
@@ -75,6 +75,7 @@ def check_output(
 ) -> None:
     """Raise `InvalidInput` for what nothing can be written to; with `places`, also what these say
     of the file's name, before anything is made that would go there."""
+    check_flag("replace", replace)
     if isinstance(output, str | os.PathLike):
         folder, name = _split(output)
         if places is not None:
