@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dee_es import Contact, Engine, ExecutionRun, create_plan, steps
+from dee_es import Contact, Engine, EngineConfig, ExecutionRun, create_plan, steps
+from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import InvalidInput
 from tests.support.cli import Dee
-from tests.support.engines import BACKENDS, DAY, EPOCH, database_url, open_engine
+from tests.support.engines import BACKENDS, DAY, EPOCH, database_url, open_engine, publish_basics
 
 END = datetime(9999, 12, 31, tzinfo=UTC)
 YEARS = 100_000_000
@@ -95,6 +96,31 @@ def test_times_that_utc_has_no_date_for_are_refused(engine: Engine) -> None:
     with pytest.raises(InvalidInput, match=r"^started_before: "):
         engine.list_runs(started_before=late)
     assert engine.list_runs(started_before=datetime.max.replace(tzinfo=UTC)).total == 0
+
+
+def test_a_zone_is_known_up_to_the_calendars_end() -> None:
+    """Hours are looked for, and reports are made, a year ahead of what the log has seen."""
+    channel = MemoryChannel()
+    config = EngineConfig(":memory:", clock="manual", epoch=END - timedelta(days=1))
+    with Engine(config, channels={"email": channel}) as engine:
+        publish_basics(engine)
+        window = {"start": "08:00", "end": "20:00", "onUnknownZone": "Europe/Berlin"}
+        engine.publish_policy({"windows": {"channels": {"email": window}}})
+        plan = create_plan(
+            id="late",
+            name="Late",
+            steps=[steps.send_email("hello", "intro", "Hello"), steps.end("e", "done")],
+        )
+        for number, zone in enumerate([{}, {"timezone": "Pacific/Kiritimati"}]):
+            person = {"id": f"c{number}", "email": "a@example.com", "firstName": "A", **zone}
+            engine.execute(plan, person)
+        engine.run_until(0)
+        assert len(channel.sent) == 1, "in Kiritimati it is 14:00"
+        engine.run_until(DAY // 2)
+        assert engine.list_runs(status="completed").total == 2
+        for name in ("UTC", "Pacific/Kiritimati"):
+            report = engine.compliance.report(END - timedelta(days=1), END, zone=name)
+            assert report.zone == name
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
