@@ -48,6 +48,9 @@ def test_two_hosts_push_what_they_sign_by_turns(shared: Path) -> None:
             assert (signed.places, signed.failed) == ((f"git:{folder}",), ())
             sizes.append(signed.size)
     assert kept(shared) == {f"checkpoint-{size:020d}.txt" for size in sizes}
+    said = set(git(shared, "log", "--format=%an %s").splitlines())
+    signed_by = {f"dee Checkpoint of {size} entries" for size in sizes}
+    assert said == {"dee What others have pushed", *signed_by}
     for folder in folders:
         assert git(folder, "status", "--porcelain") == ""
     with Engine(EngineConfig(url, checkpoints=f"git:{folders[1]}")) as engine:

@@ -99,8 +99,8 @@ class GitAnchor:
         try:
             # Two clones of an empty repository have no beginning in common.
             self._git(
-                "merge", "--quiet", "--ff", "--no-edit", "--no-gpg-sign",
-                "--allow-unrelated-histories", "FETCH_HEAD",
+                "merge", "--quiet", "--ff", "--no-gpg-sign", "--allow-unrelated-histories",
+                "-m", "What others have pushed", "FETCH_HEAD",
             )  # fmt: skip
         except AnchorUnavailable as error:
             with suppress(AnchorUnavailable):  # it may not even have begun
