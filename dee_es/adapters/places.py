@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,15 +18,18 @@ from dee_es.errors import AnchorUnavailable, InvalidInput, OutputExists
 
 _CREDENTIALS: Final = re.compile(r"(?<=//)[^/]*@")
 _PIECE: Final = 1 << 20
+_PATIENCE_S: Final = 2.0
+"""How long somebody else may write the same file: a checkpoint takes no time, an export may."""
+_PAUSE_S: Final = 0.02
 
 
 class FilePlace:
     """A `Place` in a folder, or under a URL such as `s3://bucket/path`; the files that are `kept`
-    from it are never written over, nor made."""
+    from it are never written over, nor made. Errors name it with `kind` before its address."""
 
-    def __init__(self, url: str, kept: Collection[Path] = ()) -> None:
+    def __init__(self, url: str, kept: Collection[Path] = (), kind: str = "") -> None:
         self._kept = kept
-        self.address = _CREDENTIALS.sub("", url)
+        self.address = kind + _CREDENTIALS.sub("", url)
         with self._bounded():
             # Typed by nobody: fsspec has no annotations.
             filesystem, path = fsspec.core.url_to_fs(url)
@@ -150,9 +155,11 @@ def _write_durably(folder: str, name: str, content: Iterable[bytes], replace: bo
 def _alone(path: str) -> Iterator[BinaryIO]:
     """The file, made for its owner only, while nobody else writes it; raises `OSError`, also for a
     link, which would say what is written over."""
+    name = os.path.basename(path).removeprefix(".").removesuffix(".part")
     while True:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not locked(file.fileno(), _PATIENCE_S):
+                raise BlockingIOError(errno.EAGAIN, f"{name} is being written by another process")
             if _is_there_alone(file.fileno(), path):
                 yield file
                 return
@@ -164,6 +171,20 @@ def _forget(aside: str) -> None:
     with suppress(OSError), open(os.open(aside, os.O_WRONLY | os.O_NOFOLLOW), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _is_there_alone(file.fileno(), aside)
+
+
+def locked(descriptor: int, patience_s: float) -> bool:
+    """Have what is open to ourselves until it is closed; false if others keep it for that long."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_PAUSE_S)
+        else:
+            return True
 
 
 def _is_there_alone(descriptor: int, path: str) -> bool:

@@ -8,35 +8,35 @@ from __future__ import annotations
 import importlib
 import zoneinfo
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
+from dee_es.core.clock import LAST_DAY
 from dee_es.core.gate.zone import ZoneRules
 
 # They differ from machine to machine, or stand for no place at all.
 _NO_ZONES: Final = frozenset({"Factory", "localtime", "posixrules"})
 # No two clock changes of a zone have ever come closer than that, so none hides between two looks.
 _LOOK_S: Final = 6 * 3600
-# A zone can be ahead of UTC by less than a day, and a local date must not leave the calendar.
-_FIRST_YEAR, _LAST_YEAR = 2, 9997
 _UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# A zone can be ahead of UTC, or behind it, by less than a day: no local date leaves the calendar.
+_FIRST_S: Final = (datetime(1, 1, 2, tzinfo=UTC) - _UNIX) // timedelta(seconds=1)
+_LAST_S: Final = (LAST_DAY - _UNIX) // timedelta(seconds=1)
 
 
 def load_zone(name: str, from_ms: int, to_ms: int) -> ZoneRules | None:
     """The rules of an IANA zone for at least [from_ms, to_ms), in ms since 1970 UTC.
 
-    None if the database has no zone of this name, or if the times are beyond the calendar. What
-    comes back covers whole UTC years, so that whoever asks within them shares one object. The
-    database is read once in a process: a new release counts after a restart.
+    None if the database has no zone of this name. What comes back covers whole UTC years, so that
+    whoever asks within them shares one object, and nothing beyond the calendar: of times there,
+    the year that is nearest. The database is read once in a process: a new release counts after a
+    restart.
     """
-    last_ms = max(from_ms, to_ms - 1)
-    if not _year_ms(_FIRST_YEAR) <= from_ms or not last_ms < _year_ms(_LAST_YEAR + 1):
-        return None
     if name not in _names():
         return None
-    return _rules(name, _year(from_ms), _year(last_ms))
+    return _rules(name, _year(from_ms), _year(max(from_ms, to_ms - 1)))
 
 
 @lru_cache(maxsize=4096)
@@ -87,12 +87,15 @@ def _offset(zone: zoneinfo.ZoneInfo, second: int) -> int:
 
 
 def _year(ms: int) -> int:
-    return datetime.fromtimestamp(ms // 1000, UTC).year
+    return datetime.fromtimestamp(min(max(ms // 1000, _FIRST_S), _LAST_S), UTC).year
 
 
 def _year_ms(year: int) -> int:
+    """When a UTC year begins; the calendar's ends for its first year and the one behind it."""
+    if year > LAST_DAY.year:
+        return (_LAST_S + 1) * 1000
     since = datetime(year, 1, 1, tzinfo=UTC) - _UNIX
-    return since.days * 86_400_000
+    return max(since.days * 86_400, _FIRST_S) * 1000
 
 
 @cache

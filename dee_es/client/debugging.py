@@ -8,7 +8,7 @@ from typing import Any
 from dee_es.client.reading import read
 from dee_es.client.transport import Transport, part
 from dee_es.core.runs.channel_events import EVENT_TYPES
-from dee_es.core.values import check_map, check_value
+from dee_es.core.values import check_count, check_map, check_value
 from dee_es.engine.past.debugger import DebugStep, WhatIf
 from dee_es.engine.past.time_travel import RunAt, RunContext
 from dee_es.errors import InvalidInput
@@ -53,9 +53,7 @@ class RemoteDebugSession:
 
     def goto(self, version: int) -> None:
         """Go to any version, 0 for the beginning; raises `InvalidInput` for one there is not."""
-        if not 0 <= version <= self.last_version:
-            raise InvalidInput("version", f"must be 0 to {self.last_version}")
-        self.version = version
+        self.version = check_count("version", version, self.last_version, least=0)
 
     def at(self) -> RunAt:
         """The run as it stands here; raises `InvalidInput` before its enrolment."""

@@ -30,6 +30,12 @@ class TimeScale(Struct, frozen=True):
             return LAST_DAY if tick > 0 else _FIRST
         return min(max(moment, _FIRST), LAST_DAY)
 
+    def told(self, tick: int) -> str:
+        """When `tick` begins, in UTC, for people; of one beyond the calendar no time is made up."""
+        if tick > self.last_tick:
+            return f"a time beyond the year {LAST_DAY.year}"
+        return f"{self.time(tick):%Y-%m-%d %H:%M:%S}Z"
+
     @property
     def last_tick(self) -> int:
         """The last tick that the calendar has a time for, at the end of the year 9999."""

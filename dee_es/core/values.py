@@ -77,7 +77,8 @@ def check_actor(field: str, value: object) -> str:
 def check_count(field: str, value: object, most: int = MAX_SAFE_INTEGER, least: int = 1) -> int:
     """Return `value` if it is a whole number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        upper = "or more" if most == MAX_SAFE_INTEGER else f"to {most}"
+        too_much = isinstance(value, int) and value > most
+        upper = "or more" if most == MAX_SAFE_INTEGER and not too_much else f"to {most}"
         raise InvalidInput(field, f"must be a whole number, {least} {upper}")
     return value
 

@@ -89,7 +89,7 @@ def test_a_run_at_any_moment_of_its_past(dee: Dee) -> None:
         (("RUN", "--at-tick", "1", "--at-version", "1"), 2, "give one of"),
         (("RUN", "--at-tick", "1", "--full"), 2, "give one of"),
         (("RUN", "--full", "--csv"), 2, "--full goes with --json"),
-        (("RUN", "--at-version", "99"), 1, "version: must be 1 to 7"),
+        (("RUN", "--at-version", "99"), 1, "version: must be a whole number, 1 to 7"),
         (("RUN", "--at", "2025-01-01T00:00Z"), 1, "time: the run began at tick 0"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_session_steps_and_supposes_and_writes_nothing(dee: Dee) -> None:
         "the run would be completed with the outcome 'finished'",
         "type: must be one of",
         "data: is not JSON",
-        "version: must be 0 to 6",
+        "version: must be a whole number, 0 to 6",
         "number: must be one whole number",
         "'dance' is no command",
         "not understood",

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dee_es import Contact, Engine, ExecutionRun, create_plan, steps
+from dee_es import Contact, Engine, EngineConfig, ExecutionRun, create_plan, steps
+from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import InvalidInput
 from tests.support.cli import Dee
-from tests.support.engines import BACKENDS, DAY, EPOCH, database_url, open_engine
+from tests.support.engines import BACKENDS, DAY, EPOCH, database_url, open_engine, publish_basics
 
 END = datetime(9999, 12, 31, tzinfo=UTC)
 YEARS = 100_000_000
@@ -97,6 +98,31 @@ def test_times_that_utc_has_no_date_for_are_refused(engine: Engine) -> None:
     assert engine.list_runs(started_before=datetime.max.replace(tzinfo=UTC)).total == 0
 
 
+def test_a_zone_is_known_up_to_the_calendars_end() -> None:
+    """Hours are looked for, and reports are made, a year ahead of what the log has seen."""
+    channel = MemoryChannel()
+    config = EngineConfig(":memory:", clock="manual", epoch=END - timedelta(days=1))
+    with Engine(config, channels={"email": channel}) as engine:
+        publish_basics(engine)
+        window = {"start": "08:00", "end": "20:00", "onUnknownZone": "Europe/Berlin"}
+        engine.publish_policy({"windows": {"channels": {"email": window}}})
+        plan = create_plan(
+            id="late",
+            name="Late",
+            steps=[steps.send_email("hello", "intro", "Hello"), steps.end("e", "done")],
+        )
+        for number, zone in enumerate([{}, {"timezone": "Pacific/Kiritimati"}]):
+            person = {"id": f"c{number}", "email": "a@example.com", "firstName": "A", **zone}
+            engine.execute(plan, person)
+        engine.run_until(0)
+        assert len(channel.sent) == 1, "in Kiritimati it is 14:00"
+        engine.run_until(DAY // 2)
+        assert engine.list_runs(status="completed").total == 2
+        for name in ("UTC", "Pacific/Kiritimati"):
+            report = engine.compliance.report(END - timedelta(days=1), END, zone=name)
+            assert report.zone == name
+
+
 @pytest.mark.parametrize("kind", BACKENDS)
 def test_a_wait_beyond_the_calendar_is_told_of(
     kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
@@ -116,12 +142,15 @@ def test_a_wait_beyond_the_calendar_is_told_of(
         resume_tick = engine.get_run(run).resume_tick
         assert resume_tick == 1 + 3_000_000 * 86_400
         assert engine.get_timeline(run)[-1].until == END
-        assert engine.get_logs(run)[-1].outcome == "until 9999-12-31 00:00:00Z"
+        assert engine.get_timeline(run)[-1].outcome == "until a time beyond the year 9999"
+        assert engine.get_logs(run)[-1].outcome == "until a time beyond the year 9999"
         waiting = engine.run_at(run, tick=5).waiting
         assert waiting is not None
         assert (waiting.until_tick, waiting.until) == (resume_tick, END)
         assert engine.diff_run(run, 1, engine.get_run(run).version)
-        assert f"9999-12-31 00:00:00Z (tick {resume_tick})" in engine.explain(run).now
+        told = engine.explain(run)
+        for text in (told.now, told.sentences[-1].text):
+            assert f"until a time beyond the year 9999 (tick {resume_tick})" in text
         assert engine.contact_at("c-1").entries[-1].until == END
         debug = engine.debug(run)
         debug.goto(debug.last_version)
@@ -141,7 +170,8 @@ def test_the_shell_shows_it(tmp_path: Path) -> None:
     dee("enroll", "plan.yaml", dee.contacts("c-1,ada@example.com,Ada"))
     dee("run-until", "--for", "10s")
     (run,) = dee.json("runs", "list")["runs"]
-    for command in ("health", f"runs show {run['id']}", f"history {run['id']}"):
+    for command in ("health", f"runs show {run['id']}"):
         assert "9999-12-31" in dee(*command.split()).stdout, command
+    assert "until a time beyond the year 9999" in dee("history", str(run["id"])).stdout
     zoned = dee("history", str(run["id"]), "--at-tick", "9", "--tz", "Pacific/Kiritimati").stdout
     assert "9999-12-31T14:00:00+14:00" in zoned

@@ -1,5 +1,5 @@
-"""What is given to a call that writes is checked before anything is written: each wrong value of
-each argument is refused by the argument's name, and the log stays as it was."""
+"""What is given to a call is checked before anything is read or written: each wrong value of each
+argument is refused by the argument's name, and the log stays as it was."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANY: list[Any] = [Odd(), 1.5, float("nan"), b"x", ["a"], -3, "\x00"]
 TEXT = [*ANY, 7, True, {}]
 ID = [*TEXT, "", "with space"]
 WORD = [*ID, "remainig"]
-NUMBER = [*ANY, True, "3", {}]
+NUMBER = [*ANY, True, "3", {}, float("inf"), 2**63, 10**30]
 FLAG = [*ANY, 0, 1, "", "no", "false"]
 TIME = [*TEXT, "2026-01-01", datetime(2026, 1, 1)]
 MANY: list[Any] = [Odd(), 1.5, 7, True, b"x", "abc", {}]
@@ -70,6 +70,7 @@ EXPORTED = {
     "actor": TEXT,
     "personal_data": FLAG,
     "output": [Odd(), 1.5, b"x", ["a"], 7, ""],
+    "replace": FLAG,
 }
 CALLS: list[Call] = [
     ("publish_plan", {"plan": PLAN}, {**BY, "plan": TEXT}),
@@ -173,7 +174,7 @@ CALLS: list[Call] = [
     (
         "export_run",
         RUN,
-        {**EXPORTED, "run_id": ID, "replace": FLAG, "target": TEXT},
+        {**EXPORTED, "run_id": ID, "target": TEXT},
     ),
     ("import_run", {"content": b"{}"}, {**MAYBE, "content": BYTES}),
     ("replay", {**RUN, "dry_run": False}, {"actor": TEXT, "run_id": ID, "dry_run": FLAG}),
@@ -244,9 +245,88 @@ CALLS: list[Call] = [
     ("projections.refold", {"name": "run_list", "contact_id": "a"}, {"contact_id": ID}),
     ("projections.drop", {"name": "run_list"}, {"name": WORD, "version": TEXT}),
 ]
+FILTERS = {"plan_id": TEXT, "contact_id": TEXT, "started_after": TIME, "started_before": TIME}
+LISTS = {"status": WORD, **FILTERS}
+OF_A_RUN = """
+audit.get_by_run audit.verify_run debug explain get_events get_logs get_run get_timeline
+verify_audit_chain
+"""
+READING: list[Call] = [
+    ("audit.consistency", {"old": 1, "new": 2}, {"old": NUMBER, "new": [*NUMBER, 0]}),
+    *[(method, RUN, {"run_id": ID}) for method in OF_A_RUN.split()],
+    (
+        "audit.get_context_at",
+        {**RUN, "step_id": "intro"},
+        {"run_id": ID, "step_id": ID, "visit": [*NUMBER, 0]},
+    ),
+    (
+        "audit.prove",
+        {"stream_id": "x", "entry": 1},
+        {"stream_id": [*TEXT, ""], "entry": [*NUMBER, 0, None]},
+    ),
+    ("audit.check_export", RUN, {"run_id": ID}),
+    ("audit.check_export", {"contact_id": "a"}, {"contact_id": ID}),
+    ("audit.check_export", PERIOD, {"since": TIME, "until": TIME}),
+    ("audit.verify_archives", {}, {"place": [*TEXT, ""]}),
+    ("audit.verify_log", {}, {"workers": [*NUMBER, 0]}),
+    ("verify_log", {}, {"workers": [*NUMBER, 0]}),
+    (
+        "compliance.check",
+        PERIOD,
+        {
+            "since": TIME,
+            "until": TIME,
+            "include": TEXT,
+            "zone": [*TEXT, ""],
+            "through": [*NUMBER, 0],
+        },
+    ),
+    ("compliance.render", {"report": None}, {"format": WORD}),
+    ("contact_at", {"contact_id": "a"}, {"contact_id": ID, "time": TIME, "tick": NUMBER}),
+    ("contact_id_for", {}, {"email": TEXT, "phone": TEXT}),
+    ("count_runs", {}, FILTERS),
+    ("list_runs", {}, {**LISTS, "limit": [*NUMBER, 0], "offset": NUMBER, "cursor": [*TEXT, ""]}),
+    ("replay_all", {}, {**LISTS, "workers": [*NUMBER, 0]}),
+    ("replay_page", {"run_ids": []}, {"run_ids": MANY}),
+    (
+        "diff_run",
+        {**RUN, "from_version": 1, "to_version": 2},
+        {"run_id": ID, "from_version": [*NUMBER, 0, None], "to_version": [*NUMBER, 0, None]},
+    ),
+    ("event_id_for", {}, {"event": TEXT}),
+    ("explain_contact", {"contact_id": "a"}, {"contact_id": ID, "plan_id": ID}),
+    ("get_contact_logs", {}, {"contact_id": ID}),
+    (
+        "get_definition",
+        {"kind": "template", "id": "intro"},
+        {"kind": WORD, "id": ID, "version": NUMBER},
+    ),
+    ("get_plan", {"plan_id": PLAN.id}, {"plan_id": ID, "version": [*NUMBER, 0]}),
+    ("step_funnel", {"plan_id": PLAN.id}, {"plan_id": ID, "version": [*NUMBER, 0]}),
+    ("list_definitions", {}, {"kind": WORD}),
+    ("projections.estimate", {}, {"name": WORD}),
+    ("projections.parked", {}, {"name": WORD}),
+    ("projections.status", {}, {"count": FLAG}),
+    (
+        "projections.verify",
+        {"name": "run_list"},
+        {
+            "name": WORD,
+            "page": [*NUMBER, 0],
+            "throttle": [Odd(), b"x", "1", True, float("nan"), 0, 2],
+        },
+    ),
+    (
+        "render_template",
+        {"id": "intro", "attributes": {}},
+        {"id": ID, "variables": MAP, "subject": TEXT, "version": [*NUMBER, 0]},
+    ),
+    ("render_template", {"id": "intro"}, {"contact_id": ID, "attributes": MAP}),
+    ("run_at", RUN, {"run_id": ID, "version": [*NUMBER, 0], "tick": NUMBER, "time": TIME}),
+]
 WRONG = [
     pytest.param(method, given, name, values, id=f"{method}-{name}")
-    for method, given, wrong in CALLS
+    for method, given, wrong in [*CALLS, *READING]
     for name, values in wrong.items()
 ]
 
@@ -281,31 +361,34 @@ def test_a_wrong_argument_is_refused_by_its_name_and_nothing_is_written(
         assert engine.health().position == before, value
 
 
+@pytest.mark.parametrize("version", [*NUMBER, None])
+def test_a_debugger_goes_to_no_version_that_is_none(engine: Engine, version: Any) -> None:
+    (run,) = engine.list_runs().runs
+    session = engine.debug(run.id)
+    with pytest.raises(InvalidInput, match="version: must be a whole number, 0 to 1"):
+        session.goto(version)
+    assert session.version == 0
+
+
 def test_after_all_that_everything_can_still_be_read(engine: Engine) -> None:
     (run,) = engine.list_runs().runs
     assert engine.get_logs(run.id)
     assert engine.verify_log().valid
 
 
-READS = """
-audit.archives audit.check_export audit.consistency audit.get_by_run audit.get_context_at audit.prove audit.size
-audit.verify_archives audit.verify_log audit.verify_run compliance.check compliance.render contact_at
-contact_id_for count_runs debug diff_run event_id_for explain explain_contact get_contact_logs
-get_definition get_events get_logs get_plan get_run get_timeline health holds list_definitions
-list_plans list_runs metrics now projections.advice projections.estimate projections.lag
-projections.parked projections.status projections.verify render_template replay_all replay_page
-run_at step_funnel verify_audit_chain verify_log
+ASKED = """
+audit.archives audit.size health holds list_plans metrics now projections.advice projections.lag
 """
-"""What writes nothing."""
+"""What takes no arguments."""
 ELSEWHERE = "bulk_execute enrolling"
 """Many contacts at once: what is wrong with those is counted, and tried where that is told."""
 UNASKED = "close run_until_idle tick worker projections.catch_up projections.keep_level"
 """What does what is due, or no more than a reader would."""
-DEFINED = frozenset({"variables", "definition", "plan_version", "plan", "templates"})
+DEFINED = frozenset({"variables", "definition", "plan_version", "plan", "templates", "report"})
 """Arguments of which the parts are told: see `test_bad_input.py`, and the tests of policies."""
 
 
-def test_every_call_that_writes_is_tried_with_every_argument(engine: Engine) -> None:
+def test_every_call_is_tried_with_every_argument(engine: Engine) -> None:
     places = [("", engine)] + [
         (f"{name}.", getattr(engine, name)) for name in ("audit", "compliance", "projections")
     ]
@@ -316,9 +399,9 @@ def test_every_call_that_writes_is_tried_with_every_argument(engine: Engine) -> 
         if not name.startswith("_")
     }
     tried: dict[str, set[str]] = {}
-    for method, _, wrong in CALLS:
+    for method, _, wrong in [*CALLS, *READING]:
         tried.setdefault(method, set()).update(wrong)
-    untried = f"{READS} {ELSEWHERE} {UNASKED}".split()
+    untried = f"{ASKED} {ELSEWHERE} {UNASKED}".split()
     assert set(there) == set(tried) | set(untried)
     for method, arguments in tried.items():
         wanted = {

@@ -113,3 +113,10 @@ def test_a_tick_before_the_calendar_is_told_as_its_beginning(back: int) -> None:
     begins = TimeScale(EPOCH, 86_400_000).time(-back)
     assert begins == datetime(1, 1, 2, tzinfo=UTC)
     begins.astimezone(timezone(timedelta(hours=-12)))
+
+
+def test_a_time_beyond_the_calendar_is_told_as_that() -> None:
+    scale = TimeScale(datetime(2026, 1, 1, 8, tzinfo=UTC))
+    assert scale.told(90) == "2026-01-01 08:01:30Z"
+    assert scale.told(scale.last_tick) == "9999-12-31 00:00:00Z"
+    assert scale.told(scale.last_tick + 1) == "a time beyond the year 9999"

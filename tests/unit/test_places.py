@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import stat
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dee_es.adapters.places import FilePlace
 from dee_es.errors import AnchorUnavailable, InvalidInput, OutputExists
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -158,10 +162,27 @@ def test_two_do_not_write_one_file_at_once(tmp_path: Path) -> None:
     place = FilePlace(str(tmp_path))
     with (tmp_path / ".x.part").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(AnchorUnavailable):
+        with pytest.raises(AnchorUnavailable, match=r": x is being written by another process"):
             place.write("x", [b"mine"])
     place.write("x", [b"mine"])
     assert (tmp_path / "x").read_bytes() == b"mine"
+
+
+def test_whoever_comes_while_another_writes_waits_for_it(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        begun.set()
+        time.sleep(0.3)
+        yield b"first"
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(FilePlace(str(tmp_path)).write, "x", slow())
+        assert begun.wait(PATIENCE_S)
+        FilePlace(str(tmp_path)).write("x", [b"second"])
+        first.result()
+    assert (tmp_path / "x").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_place_that_cannot_be_had_is_named_without_its_password(tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def test_a_count_may_begin_at_zero_and_end_where_numbers_are_no_longer_exact() -
     assert values.check_count("offset", 0, least=0) == 0
     assert values.check_count("offset", 2**53) == 2**53
     with pytest.raises(InvalidInput, match="1 or more"):
+        values.check_count("offset", 0)
+    with pytest.raises(InvalidInput, match=f"1 to {2**53}"):
         values.check_count("offset", 2**53 + 1)
 
 

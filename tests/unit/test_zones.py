@@ -121,16 +121,32 @@ def test_a_name_that_is_no_zone_is_unknown(name: str) -> None:
     assert load_zone(name, ms("2026-01-01"), ms("2027-01-01")) is None
 
 
-@pytest.mark.parametrize("at", [-(10**15), 10**15, 10**30, -(10**30)])
-def test_times_beyond_the_calendar_are_unknown(at: int) -> None:
-    assert load_zone("Europe/Berlin", at, at + DAY_MS) is None
-    assert load_zone("Europe/Berlin", min(at, 0), max(at, 1)) is None
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "Pacific/Kiritimati"])
+def test_whoever_asks_beyond_the_calendar_gets_what_is_within(name: str) -> None:
+    """A year ahead is asked for at any time: in the calendar's last one the zone is no other."""
+    last = load_zone(name, ms("9999-12-30"), ms("9999-12-30") + 400 * DAY_MS)
+    assert last is not None
+    assert last.covers(ms("9999-12-31"))
+    assert not last.covers(ms("9999-12-31") + DAY_MS)
+    for at in (10**15, 10**30):
+        assert load_zone(name, at, at + DAY_MS) is last
+    first = load_zone(name, ms("0001-01-02") - 400 * DAY_MS, ms("0001-02-01"))
+    assert first is not None
+    assert first.covers(ms("0001-01-02"))
+    assert load_zone(name, -(10**30), 1 - 10**30) is first
+    assert load_zone("Mars/Base", 10**30, 10**30) is None
 
 
 @pytest.mark.parametrize("name", ["Asia/Tokyo", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
-@pytest.mark.parametrize("year", ["0002", "9997"])
-def test_the_ends_of_the_calendar_are_read_without_error(name: str, year: str) -> None:
-    assert load_zone(name, ms(f"{year}-01-01"), ms(f"{year}-12-31")) is not None
+@pytest.mark.parametrize(
+    "first, last",
+    [("0001-01-02", "0001-12-31"), ("0002-01-01", "0003-01-01"), ("9997-01-01", "9999-12-31")],
+)
+def test_the_ends_of_the_calendar_are_read_without_error(name: str, first: str, last: str) -> None:
+    found = load_zone(name, ms(first), ms(last) + 1)
+    assert found is not None
+    assert found.covers(ms(first))
+    assert found.covers(ms(last))
 
 
 def test_the_release_of_the_database_is_named() -> None:

@@ -18,10 +18,11 @@ def file_name(size: int) -> str:
 
 
 class FileAnchor:
-    """An `Anchor` in a folder, or under a URL such as `s3://bucket/path`."""
+    """An `Anchor` in a folder, or under a URL such as `s3://bucket/path`; of a `kind` that its
+    name begins with, such as `git:`."""
 
-    def __init__(self, url: str) -> None:
-        self._files = FilePlace(url)
+    def __init__(self, url: str, kind: str = "") -> None:
+        self._files = FilePlace(url, kind=kind)
         self.place = self._files.address
 
     def put(self, size: int, note: str) -> None:

@@ -118,7 +118,12 @@ class DefinitionsApi(ApiBase):
     ) -> dict[str, Any]:
         """A published template, script or sender, by default in its latest version."""
         check_kind(kind)
-        wanted = self._definitions.latest(kind, id) if version is None else version
+        check_id("id", id)
+        if version is None:
+            wanted = self._definitions.latest(kind, id)
+        else:
+            # 0 is the version of what was never published, which is told as that.
+            wanted = check_count("version", version, least=0)
         return dict(self._definitions.get(kind, id, wanted).definition)
 
     def render_template(
@@ -146,7 +151,9 @@ class DefinitionsApi(ApiBase):
             contact = check_id("contact_id", contact_id)
         else:
             contact = check_map("attributes", attributes)
-        given = check_map("variables", variables or {})
+        given = check_map("variables", {} if variables is None else variables)
+        if version is not None:
+            check_count("version", version)
         return self._preview.render(check_id("id", id), version, subject, contact, given)
 
     def _publish(

@@ -8,7 +8,7 @@ from datetime import datetime
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import contact_stream
 from dee_es.core.runs.run import fold
-from dee_es.core.values import check_id
+from dee_es.core.values import check_count, check_id
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.contacts.index import suppression_facts
 from dee_es.engine.log.missing import archived_runs
@@ -69,8 +69,8 @@ class HistoryApi(ApiBase):
         """
         history = self.get_events(run_id)
         scale = self._parts.scale
-        first = version_at(history, scale, from_version, None, None)
-        last = version_at(history, scale, to_version, None, None)
+        first = check_count("from_version", from_version, len(history))
+        last = check_count("to_version", to_version, len(history))
         ordinal = self._ordinal(run_id)
         if first <= last:
             return changes(history, first, last, ordinal, scale)
@@ -93,6 +93,8 @@ class HistoryApi(ApiBase):
         """Why a contact has no run (of a plan), or which runs it has; what its suppressions and
         consents were, those of the addresses that its runs began with included."""
         check_id("contact_id", contact_id)
+        if plan_id is not None:
+            check_id("plan_id", plan_id)
         listed = self._queries.all_rows(self._queries.filter(contact_id=contact_id))
         runs = [row.run_id for row in listed if plan_id in (None, row.plan_id)]
         rows = self._parts.store.read_stream(contact_stream(contact_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_id
+from dee_es.core.values import check_count, check_id
 from dee_es.engine.api.base import ApiBase
 from dee_es.engine.insights import ContactAt, FunnelStep
 from dee_es.errors import InvalidInput
@@ -23,12 +23,14 @@ class InsightsApi(ApiBase):
         check_id("contact_id", contact_id)
         if time is not None and tick is not None:
             raise InvalidInput("time, tick", "give one of them")
-        if time is not None:
-            tick = self._parts.scale.tick_at(require_utc("time", time))
-        if tick is None:
+        if tick is not None:
+            check_count("tick", tick, least=0)
+        elif time is None:
             tick = self.clock.now()
-        if tick < 0:
-            raise InvalidInput("time", "lies before the database's epoch")
+        else:
+            tick = self._parts.scale.tick_at(require_utc("time", time))
+            if tick < 0:
+                raise InvalidInput("time", "lies before the database's epoch")
         if not self._parts.scale.dated(tick):
             raise InvalidInput("tick", "lies beyond the year 9999")
         if tick > self.clock.now() and tick > self.clock.refresh():
@@ -40,5 +42,7 @@ class InsightsApi(ApiBase):
 
         Steps that no run has entered are not there. Raises `PlanNotFound`.
         """
+        if version is not None:
+            check_count("version", version)
         self._definitions.plan(check_id("plan_id", plan_id), version)
         return self._insights.funnel(plan_id, version)

@@ -9,7 +9,7 @@ from typing import Any
 from dee_es.core.messages.message import check_template
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_flag, check_id
-from dee_es.engine.api.base import ApiBase, checked_plan, checked_run_id
+from dee_es.engine.api.base import ApiBase, checked_many, checked_plan, checked_run_id
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.past.replay import Against
 from dee_es.engine.past.replay_results import (
@@ -124,7 +124,9 @@ class ReplaysApi(ApiBase):
     @seldom_collected()
     def replay_page(self, run_ids: list[str]) -> ReplayedPage:
         """Replay these runs; one that does not exist or cannot be read counts as unreadable."""
-        return self._replays.page([checked_run_id(run_id) for run_id in run_ids])
+        return self._replays.page(
+            [checked_run_id(run_id) for run_id in checked_many("run_ids", run_ids)]
+        )
 
     def _replayed_pages(self, pages: Iterable[list[str]], workers: int) -> Iterator[ReplayedPage]:
         """Replay page after page; whoever can open further engines may use several."""

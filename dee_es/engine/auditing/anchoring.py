@@ -150,7 +150,7 @@ class Anchoring:
         Raises `RunNotFound`, and `InvalidInput` for an entry that is not there or that no
         checkpoint covers yet.
         """
-        rows = self._store.read_stream(run_id, entry - 1, entry) if entry > 0 else []
+        rows = self._store.read_stream(run_id, entry - 1, entry)
         if not rows:
             if run_id not in self._store.heads([run_id]) or self._store.tombstones_of([run_id]):
                 raise missing_run(self._store, run_id)
@@ -188,8 +188,8 @@ class Anchoring:
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """The proof that the log of `new` entries begins with that of `old`."""
-        if not 0 <= old <= new <= self._store.log_head().position:
-            raise InvalidInput("size", "must not be more than the log has entries")
+        if new > self._store.log_head().position:
+            raise InvalidInput("new", "must not be more than the log has entries")
         return tuple(self._roots(merkle.consistency_spans(old, new), new))
 
     def _roots(self, spans: list[Span], size: int) -> list[bytes]:

@@ -122,6 +122,8 @@ class Audit:
         `visit` counts the times the run entered the step, from 1; the last one by default. Raises
         `RunNotFound`, and `InvalidInput` if the run has not been there.
         """
+        if visit is not None:
+            check_count("visit", visit)
         return self._trail.context_at(
             check_id("run_id", run_id), check_id("step_id", step_id), visit
         )
@@ -160,14 +162,16 @@ class Audit:
         Raises `RunNotFound`, and `InvalidInput` for an entry that does not exist or that no
         checkpoint covers yet.
         """
-        return self._anchoring.prove(check_text("stream_id", stream_id, blank=False), entry)
+        stream = check_text("stream_id", stream_id, blank=False)
+        return self._anchoring.prove(stream, check_count("entry", entry))
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """The proof that the log of its first `new` entries begins with that of its first `old`.
 
         Raises `InvalidInput` for sizes that the log has not.
         """
-        return self._anchoring.consistency(check_count("old", old, least=0), new)
+        check_count("old", old, least=0)
+        return self._anchoring.consistency(old, check_count("new", new, least=old))
 
     def archive(
         self,
@@ -210,6 +214,8 @@ class Audit:
     ) -> list[ArchiveVerdict]:
         """Read every archive, from `place` if they were moved there, and compare it with what the
         log says of it."""
+        if place is not None:
+            check_text("place", place, blank=False)
         return self._archiver.verify(place, on_progress or _silent)
 
     def export(

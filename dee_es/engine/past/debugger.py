@@ -20,7 +20,7 @@ from dee_es.core.past.simulation import Simulation
 from dee_es.core.registry import REGISTRY
 from dee_es.core.runs.channel_events import EVENT_TYPES, check_data
 from dee_es.core.runs.state import RunState
-from dee_es.core.values import check_value
+from dee_es.core.values import check_count, check_value
 from dee_es.engine.past.time_travel import RunAt, RunContext, context_of, shown_at, states
 from dee_es.errors import InvalidInput
 
@@ -125,9 +125,7 @@ class DebugSession:
 
     def goto(self, version: int) -> None:
         """Go to any version, 0 for the beginning; raises `InvalidInput` for one there is not."""
-        if not 0 <= version <= self.last_version:
-            raise InvalidInput("version", f"must be 0 to {self.last_version}")
-        self.version = version
+        self.version = check_count("version", version, self.last_version, least=0)
 
     def at(self) -> RunAt:
         """The run as it stands here; raises `InvalidInput` before its enrolment."""

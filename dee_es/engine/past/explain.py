@@ -71,7 +71,7 @@ class Narrator:
 
     def when(self, tick: int) -> str:
         """A tick for people."""
-        return f"{self._scale.time(tick):%Y-%m-%d %H:%M:%S}Z (tick {tick})"
+        return f"{self._scale.told(tick)} (tick {tick})"
 
     # --- a run's present ------------------------------------------------------------------------
 

@@ -99,9 +99,9 @@ class History:
         """In a few words how an event came out."""
         held: Any = event
         if isinstance(event, e.WaitStarted):
-            return f"until {self._scale.time(event.until_tick):%Y-%m-%d %H:%M:%S}Z"
+            return f"until {self._scale.told(event.until_tick)}"
         if isinstance(event, e.StepPending):
-            return f"result by {self._scale.time(event.deadline_tick):%Y-%m-%d %H:%M:%S}Z"
+            return f"result by {self._scale.told(event.deadline_tick)}"
         if isinstance(event, e.StepRetried):
             return f"attempt {event.attempt}: {event.error}"
         if isinstance(event, e.StepDispatched):

@@ -13,6 +13,7 @@ from dee_es.core.past.replay import differing
 from dee_es.core.registry import REGISTRY
 from dee_es.core.runs.run import evolve
 from dee_es.core.runs.state import RunState
+from dee_es.core.values import check_count
 from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.queries import execution_run, row_of
 from dee_es.errors import InvalidInput
@@ -105,13 +106,12 @@ def version_at(
         raise InvalidInput("version, tick, time", "give exactly one of them")
     last, first = len(history), history[0].meta.tick
     if version is not None:
-        if not 1 <= version <= last:
-            raise InvalidInput("version", f"must be 1 to {last}")
-        return version
+        return check_count("version", version, last)
     name = "tick" if tick is not None else "time"
     if tick is None:
-        assert time is not None
         tick = scale.tick_at(require_utc("time", time))
+    else:
+        check_count("tick", tick, least=0)
     found = sum(recorded.meta.tick <= tick for recorded in history)
     if not found:
         began = scale.time(first).isoformat().replace("+00:00", "Z")

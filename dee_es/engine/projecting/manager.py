@@ -57,7 +57,7 @@ class Projections:
         With `count` the rows of each table are counted, and bytes too where that takes reading all
         of them; without it, rows are what the number of runs tells.
         """
-        return self._status.all(count)
+        return self._status.all(check_flag("count", count))
 
     def parked(self, name: str | None = None) -> tuple[ParkedStream, ...]:
         """The streams that could not be folded, with the event and the error of each."""
