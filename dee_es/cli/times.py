@@ -65,7 +65,9 @@ def moment_option(ctx: click.Context, param: click.Parameter, value: str | None)
         return None
     with _as_bad_parameter(value):
         away = parse_duration(value)
-        return Moment(distance=away) if away is not None else Moment(at=parse_time(value))
+        if away is not None:
+            return Moment(distance=away)
+        return Moment(at=parse_time(value, "24h, 7d or 90m"))
 
 
 def go_on(cursor: str, moments: Mapping[str, Moment | None], now: datetime) -> str:

@@ -76,6 +76,12 @@ def test_a_run_at_any_moment_of_its_past(dee: Dee) -> None:
     at = dee.json("history", run, "--at", "2025-03-03T12:00Z")
     assert (at["run"]["status"], at["waiting"]["what"]) == ("waiting", "wait")
     assert at["context"]["variables"] == {"place": "Example Town"}
+    assert dee.json("history", run, "--at", "20h") == at
+    before, now = (
+        dee.json("contact", "show", "c-4", "--as-of", "20h"),
+        dee.json("contact", "show", "c-4"),
+    )
+    assert [each["runs"][0]["status"] for each in (before, now)] == ["waiting", "cancelled"]
     assert dee.json("history", run, "--at-tick", "86400")["run"]["status"] == "cancelled"
     said = dee("history", run, "--at-version", "6").stdout
     assert "wait until 2025-03-06T08:00:00Z (tick 259,200)" in said

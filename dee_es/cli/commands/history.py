@@ -24,7 +24,7 @@ from dee_es.cli.output import (
 from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, printable
-from dee_es.cli.times import iso, local, span, time_option, zone_option
+from dee_es.cli.times import Moment, iso, local, moment_option, span, zone_option
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -69,7 +69,10 @@ _HEADER = (
 @click.option("--at-version", type=click.IntRange(1), help="How the run stood after this event.")
 @click.option("--at-tick", type=click.IntRange(0), help="How it stood at this tick.")
 @click.option(
-    "--at", metavar="TIME", callback=time_option, help="How it stood then (ISO 8601 with zone)."
+    "--at",
+    metavar="TIME",
+    callback=moment_option,
+    help="How it stood then (ISO 8601 with zone), or 24h, 7d, 90m ago.",
 )
 @zone_option
 @format_options
@@ -82,7 +85,7 @@ def history(
     full: bool,
     at_version: int | None,
     at_tick: int | None,
-    at: datetime | None,
+    at: Moment | None,
     zone: tzinfo,
     as_json: bool,
     as_csv: bool,
@@ -103,7 +106,9 @@ def history(
     with session.engine() as engine:
         if moments:
             assert run_id is not None
-            _show_at(engine.run_at(run_id, version=at_version, tick=at_tick, time=at), zone, shape)
+            time = None if at is None else at.before(engine.now().now)
+            found = engine.run_at(run_id, version=at_version, tick=at_tick, time=time)
+            _show_at(found, zone, shape)
         elif contact is not None:
             entries = engine.get_contact_logs(contact)
             _show_contact(contact, entries, zone, full, shape)
