@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import resource
@@ -101,6 +103,19 @@ def test_every_command_and_option_has_a_help_text() -> None:
         assert command.help, path
         for option in command.params:
             assert not isinstance(option, click.Option) or option.help, (path, option.name)
+
+
+def test_every_listing_takes_json_and_csv(dee: Dee) -> None:
+    dee("plan", "publish", "plan.yaml")
+    listings = [path for path in every_command() if path[-1:] == ["list"]]
+    assert len(listings) >= 7
+    others = [["audit", "log"], ["plan", "funnel", "welcome"], ["projections", "status"]]
+    for path in [*listings, *others]:
+        assert dee.json(*path) is not None
+        header, *rows = csv.reader(io.StringIO(dee(*path, "--csv").stdout))
+        assert len(header) > 1, path
+        assert all(len(row) == len(header) for row in rows), path
+        assert "choose one of" in dee.fault(*path, "--json", "--csv", code=2)
 
 
 def test_a_missing_database_is_not_made(empty: Dee) -> None:

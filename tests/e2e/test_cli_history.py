@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import stat
 from pathlib import Path
 
@@ -117,6 +119,10 @@ def test_a_diff_names_fields_and_events(dee: Dee) -> None:
     assert (
         "fields changed between versions 6 and 7" in dee("runs", "diff", run, "--from", "6").stdout
     )
+    rows = list(
+        csv.DictReader(io.StringIO(dee("runs", "diff", run, "--from", "6", "--csv").stdout))
+    )
+    assert {row["field"]: row["after"] for row in rows}["status"] == "cancelled"
     backwards = dee.json("runs", "diff", run, "--from", "7", "--to", "6")["changes"]
     assert {c["field"]: c["after"] for c in backwards}["status"] == "waiting"
 
@@ -210,6 +216,13 @@ def test_a_funnel_adds_up(dee: Dee) -> None:
     assert "hello@1 failed: cannot be rendered 1" in said
     assert "pause@1 exited: cancelled 1" in said
     assert dee("plan", "funnel", "welcome", "--csv").stdout.startswith("planVersion,stepId,entered")
+    table = csv.DictReader(
+        io.StringIO(dee("plan", "funnel", "welcome", "--reasons", "--csv").stdout)
+    )
+    one, two = table
+    assert (one["stepId"], one["failed"], one["failed: cannot be rendered"]) == ("hello", "1", "1")
+    assert (two["stepId"], two["exited"], two["exited: cancelled"]) == ("pause", "1", "1")
+    assert two["failed: cannot be rendered"] == "0"
     assert "has not been published" in dee.fault("plan", "funnel", "nothing")
 
 
