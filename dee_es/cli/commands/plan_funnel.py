@@ -55,11 +55,11 @@ def funnel(
         return
     if shape == "csv":
         # A row stays a step, so that what a spreadsheet adds up stays true.
-        why = [_counted(step) if reasons else {} for step in steps]
-        added = sorted({name for counts in why for name in counts})
+        split = [_counted(step) if reasons else {} for step in steps]
+        added = sorted({name for counts in split for name in counts})
         header = ("planVersion", "stepId", *NUMBERS[:-1], "inProgress", *added)
         none = dict.fromkeys(added, 0)
-        write_csv(header, [none | row | counts for row, counts in zip(rows, why, strict=True)])
+        write_csv(header, [none | row | counts for row, counts in zip(rows, split, strict=True)])
         return
     write_table(
         _COLUMNS,
