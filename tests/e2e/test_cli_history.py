@@ -239,6 +239,8 @@ def test_a_run_goes_into_a_scratch_database_as_a_file(dee: Dee, tmp_path: Path) 
     scratch = Dee(tmp_path)
     scratch("init", "--clock", "manual", "--epoch", "2025-03-03T08:00Z")
     assert f"{run} imported: 7 events, cancelled" in scratch("runs", "import", file).stdout
+    again = scratch("runs", "import", file).stdout
+    assert again == f"{run} was there already, nothing was imported: 7 events, cancelled\n"
     assert "is identical" in scratch("replay", run).stdout
     assert "is valid" in scratch("audit", "verify", run).stdout
     bare = tmp_path / "bare.json"
@@ -270,7 +272,7 @@ def test_the_audit_trail_is_searched(dee: Dee) -> None:
     rows = dee("audit", "log", "--run", run, "--csv").stdout.splitlines()
     assert rows[0].startswith("id,position,stream,version,tick,timestamp,action,runId")
     assert len(rows) == 1 + dee.json("audit", "log", "--run", run)["total"]
-    assert "none of" in dee.fault("audit", "log", "--action", "run.lost")
+    assert "none of" in dee.fault("audit", "log", "--action", "run.lost", code=2)
     assert "ada@example.com" not in dee("audit", "log").stdout
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -164,6 +164,14 @@ def somebody_else() -> Iterator[None]:
         os.setresuid(0, 0, 0)
 
 
+def _commit_another(path: Path) -> None:
+    store, _ = open_sqlite(str(path))
+    try:
+        store.commit([unit(run(2))])
+    finally:
+        store.close()
+
+
 @pytest.mark.parametrize("closed", ["the file", "the folder"])
 def test_what_cannot_be_written_is_told_with_what_to_do(closed: str) -> None:
     with TemporaryDirectory() as folder:
@@ -174,10 +182,8 @@ def test_what_cannot_be_written_is_told_with_what_to_do(closed: str) -> None:
         path.chmod(0o444 if closed == "the file" else 0o666)
         path.parent.chmod(0o555 if closed == "the folder" else 0o777)
         told = "cannot be written, which SQLite needs to read it, too: copy it, with the files"
-        with somebody_else(), pytest.raises(StoreUnavailable, match=told), ExitStack() as stack:
-            store, _ = open_sqlite(str(path))
-            stack.callback(store.close)
-            store.commit([unit(run(2))])
+        with somebody_else(), pytest.raises(StoreUnavailable, match=told):
+            _commit_another(path)
         path.parent.chmod(0o755)
 
 
