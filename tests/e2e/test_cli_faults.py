@@ -288,13 +288,14 @@ def test_who_is_refused_leaves_the_file_unpublished(dee: Dee) -> None:
     file.write_text(file.read_text().replace("welcome to", "and welcome to"))
     before = dee.json("template", "list"), dee.json("plan", "list")
     large = [each for name in "abc" for each in ("--attr", f"{name}={'x' * 100_000}")]
-    for arguments, told in (
-        (["--contact", "zz", "--start-at", "2020-01-01T00:00Z"], "--start-at: 2020-01-01 00:00"),
-        (["--contact", "zz", *large], "contact payload: 300"),
-        (["--contact", "c-1"], "already enrolled"),
-        (["--contact", "c-9"], "suppressed"),
+    late = "2020-01-01T00:00Z"
+    for arguments, told, code in (
+        (["--contact", "zz", "--start-at", late], "--start-at: 2020-01-01 00:00", 2),
+        (["--contact", "zz", *large], "contact payload: 300", 1),
+        (["--contact", "c-1"], "already enrolled", 1),
+        (["--contact", "c-9"], "suppressed", 1),
     ):
-        assert told in dee.fault("execute", "plan.yaml", *arguments)
+        assert told in dee.fault("execute", "plan.yaml", *arguments, code=code)
     assert (dee.json("template", "list"), dee.json("plan", "list")) == before
     dee("execute", "plan.yaml", "--contact", "zz")
     assert dee.json("template", "list") != before[0]

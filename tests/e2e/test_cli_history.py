@@ -38,6 +38,10 @@ def test_times_are_those_of_the_asker(dee: Dee) -> None:
     run = run_of(dee, "c-1")
     assert "2025-03-03T08:00:00Z" in dee("history", run).stdout
     assert "2025-03-03T09:00:00+01:00" in dee("history", run, "--tz", "Europe/Vienna").stdout
+    for told in (("history", run), ("history", run, "--full"), ("explain", run)):
+        said = dee(*told, "--tz", "Europe/Vienna").stdout
+        assert "until 2025-03-06T09:00:00+01:00" in said
+        assert "08:00:00Z" not in said.replace("recorded ", ""), told
     assert "2025-03-03T03:00:00-05:00" in dee("history", run, TZ="America/New_York").stdout
     assert "no time zone" in dee.fault("history", run, "--tz", "Mars/Olympus", code=2)
 

@@ -24,7 +24,7 @@ from dee_es.cli.output import (
 from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, printable
-from dee_es.cli.times import Moment, iso, local, moment_option, span, zone_option
+from dee_es.cli.times import Moment, in_zone, iso, local, moment_option, span, zone_option
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -140,7 +140,7 @@ def _show(run_id: str, entries: Sequence[TimelineEntry], zone: tzinfo, shape: st
 def _outcome(entry: TimelineEntry, zone: tzinfo) -> str | None:
     if entry.action == "step.deferred" and entry.until is not None:
         return f"until {local(entry.until, zone)}: {entry.outcome}"
-    return entry.outcome
+    return None if entry.outcome is None else in_zone(entry.outcome, zone)
 
 
 def _since(moment: datetime, began: datetime) -> str:
@@ -182,7 +182,7 @@ def _say_entry(
 ) -> None:
     where = f"{entry.stream} " if stream else ""
     step = f" {entry.step_id}" if entry.step_id is not None else ""
-    outcome = f": {entry.outcome}" if entry.outcome else ""
+    outcome = f": {in_zone(entry.outcome, zone)}" if entry.outcome else ""
     who = f" (by {entry.actor})" if entry.actor else ""
     why = f" because {entry.reason}" if entry.reason else ""
     colour = ACTION_COLORS.get(entry.action) if colorful(sys.stdout) else None
