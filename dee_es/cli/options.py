@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from dee_es.cli.times import Moment, moment_option
+from dee_es.core.values import check_id
 from dee_es.errors import InvalidInput, OutputExists
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ def chosen_format(as_json: bool, as_csv: bool) -> str | None:
     return "json" if as_json else "csv" if as_csv else None
 
 
+def id_option(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Read an option that takes an id; a variable of the shell that is not set is none."""
+    if value is None:
+        return None
+    try:
+        return check_id("id", value)
+    except InvalidInput as error:
+        raise click.BadParameter(error.problem) from None
+
+
 def filter_options(command: _Command) -> _Command:
     """The filters of the run list."""
     for option in (
@@ -77,8 +88,8 @@ def filter_options(command: _Command) -> _Command:
             callback=moment_option,
             help="Started at or after this time (ISO 8601 with zone), or 24h, 7d, 90m ago.",
         ),
-        click.option("--contact", metavar="ID", help="Runs of this contact."),
-        click.option("--plan", metavar="ID", help="Runs of this plan."),
+        click.option("--contact", metavar="ID", callback=id_option, help="Runs of this contact."),
+        click.option("--plan", metavar="ID", callback=id_option, help="Runs of this plan."),
         click.option(
             "--status",
             multiple=True,
@@ -151,7 +162,7 @@ def variables_option(command: _Command) -> _Command:
 @contextmanager
 def told_as(options: Mapping[str, str]) -> Iterator[None]:
     """Tell of a value that is refused by the option it was given with; `options` are by the names
-    of the engine's parameters. Raises `InvalidInput`."""
+    of the engine's parameters. Raises `click.UsageError`."""
     try:
         yield
     except InvalidInput as error:
@@ -159,7 +170,7 @@ def told_as(options: Mapping[str, str]) -> Iterator[None]:
             raise
         # A period's two ends are told of each other.
         said = _END_OF_PERIOD.sub(lambda end: options.get(end[0], end[0]), error.problem)
-        raise InvalidInput(options[error.field], said) from error
+        raise click.UsageError(f"{options[error.field]}: {said}") from error
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -19,6 +21,7 @@ __all__ = [
     "duration_option",
     "go_on",
     "in_full",
+    "in_zone",
     "iso",
     "local",
     "moment_option",
@@ -32,6 +35,9 @@ __all__ = [
     "zone_named",
     "zone_option",
 ]
+
+
+_IN_TEXT: Final = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,9 @@ def moment_option(ctx: click.Context, param: click.Parameter, value: str | None)
         return None
     with _as_bad_parameter(value):
         away = parse_duration(value)
-        return Moment(distance=away) if away is not None else Moment(at=parse_time(value))
+        if away is not None:
+            return Moment(distance=away)
+        return Moment(at=parse_time(value, "24h, 7d or 90m"))
 
 
 def go_on(cursor: str, moments: Mapping[str, Moment | None], now: datetime) -> str:
@@ -164,6 +172,13 @@ def local(moment: datetime, zone: tzinfo) -> str:
         return iso(moment)
     precision = "milliseconds" if moment.microsecond else "seconds"
     return moment.astimezone(zone).isoformat(timespec=precision)
+
+
+def in_zone(text: str, zone: tzinfo) -> str:
+    """A text of the engine's with the times in it, which are UTC, as they are in a zone."""
+    if zone is UTC:
+        return text
+    return _IN_TEXT.sub(lambda found: local(datetime.fromisoformat(found[0]), zone), text)
 
 
 def told(moment: datetime | None, now: datetime) -> str | None:

@@ -88,6 +88,14 @@ def unsuppress(state: ContactState, contact_id: str, level: e.Level, scope: str)
     return [e.ContactUnsuppressed(contact_id, level, scope, tuple(lifted))] if lifted else []
 
 
+def grant(event: e.ConsentGranted, now: int) -> list[e.Event]:
+    """The event, of a consent that holds at tick `now`. Raises `InvalidInput` for one that does
+    not: it would have the contact reached no more, as if it had taken back what it gave before."""
+    if event.expires_tick is not None and event.expires_tick <= now:
+        raise InvalidInput("expires_at", "has passed; revoke a consent that was taken back")
+    return [event]
+
+
 def revoke(
     state: ContactState, contact_id: str, channel: str, purpose: str | None
 ) -> list[e.Event]:

@@ -22,14 +22,17 @@ def parse_duration(text: str) -> timedelta | None:
     return timedelta(seconds=seconds)
 
 
-def parse_time(text: str) -> datetime:
-    """An ISO 8601 time that says its zone. Raises `ValueError` with what is wrong."""
+def parse_time(text: str, otherwise: str | None = None) -> datetime:
+    """An ISO 8601 time that says its zone. Raises `ValueError` with what is wrong; `otherwise` is
+    what else could have been given."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("is neither a time such as 2025-03-01T09:00Z nor 24h, 7d or 90m") from None
+        time = "time such as 2025-03-01T09:00Z"
+        what = f"is no {time}" if otherwise is None else f"is neither a {time} nor {otherwise}"
+        raise ValueError(what) from None
     raise ValueError("has no time zone; write Z for UTC or an offset such as +02:00")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.auditing.periodic import PeriodicSigning, SigningHealth
 from dee_es.engine.keys import PLAIN
 from dee_es.engine.models import Health
 from dee_es.engine.projecting.manager import Projections
 from dee_es.engine.projecting.models import ParkedStream
 from dee_es.engine.projecting.projector import AnyProjection, Projector
+from dee_es.engine.queries import Queries
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import DeeError, MasterKeyRotated, StoreUnavailable
 from dee_es.ports import EventStore, KeyStore
@@ -20,8 +22,8 @@ _PATIENCE_S: Final = 60
 
 
 class HealthCheck:
-    """Looks at time, the scheduler, the projections that must never lag, the keys and the
-    signing."""
+    """Looks at time, the scheduler, the projections that must never lag, the keys, the signing,
+    and the runs that have failed."""
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class HealthCheck:
         projector: Projector,
         projections: Projections,
         kept_level: AnyProjection,
+        queries: Queries,
         signing: PeriodicSigning,
         keys: KeyStore,
     ) -> None:
@@ -40,6 +43,7 @@ class HealthCheck:
         self._projector = projector
         self._projections = projections
         self._kept_level = kept_level
+        self._queries = queries
         self._signing = signing
         self._keys = keys
 
@@ -54,7 +58,7 @@ class HealthCheck:
         signing = self._signing.look() if self._signing.wanted else SigningHealth(None)
         problems += signing.problems
         advice = [f"projection {name}: {text}" for name, text in self._projections.advice().items()]
-        advice += signing.advice
+        advice += [*signing.advice, *self._failed()]
         if not self._keys.encrypts:
             advice.append(PLAIN)
         lag = self._projections.lag()
@@ -101,6 +105,22 @@ class HealthCheck:
         except DeeError as error:
             return str(error)
         return None
+
+    def _failed(self) -> tuple[str, ...]:
+        """Runs that stand still until somebody does something: no fault of what serves them."""
+        try:
+            failed = self._queries.count(RunFilter((RunStatus.FAILED.value,)))
+        except DeeError as error:
+            return (f"how many runs have failed cannot be told: {error}",)
+        if not failed:
+            return ()
+        told = (
+            "1 run has failed and waits" if failed == 1 else f"{failed:,} runs have failed and wait"
+        )
+        return (
+            f"{told} for somebody: `dee runs list --status failed`, then `dee explain RUN` says "
+            "why and what to do",
+        )
 
     def _locked(self) -> str | None:
         """Keys that this process can no longer use, whatever another one that starts anew can."""

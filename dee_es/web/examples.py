@@ -78,7 +78,7 @@ _PROBLEM: Final = {
     "type": "urn:dee:problem:InvalidTransition",
     "title": "The run cannot change like that",
     "status": 409,
-    "detail": f"run {_RUN} cannot go from completed to paused",
+    "detail": f"run {_RUN} cannot go from completed to paused: it has ended",
     "instance": f"/api/v1/runs/{_RUN}/pause",
     "error": "InvalidTransition",
 }

@@ -91,6 +91,13 @@ def test_counts_by_status_under_every_other_filter(views: Views, rows: list[RunR
             assert (sum(found.values()), head, build) == (listed.total, listed.head, listed.build)
 
 
+def test_a_plan_without_a_name_has_no_runs(views: Views, rows: list[RunRow]) -> None:
+    """Counts of all plans stand under an empty name."""
+    nameless = RunFilter(plan_id="")
+    assert views.list_runs(RUNS, nameless, limit=1)[:2] == ([], 0)
+    assert set(views.count_runs(RUNS, nameless, STATUSES).counts.values()) == {0}
+
+
 @pytest.mark.parametrize(
     "chosen",
     [

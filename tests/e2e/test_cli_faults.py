@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import resource
@@ -103,6 +105,19 @@ def test_every_command_and_option_has_a_help_text() -> None:
             assert not isinstance(option, click.Option) or option.help, (path, option.name)
 
 
+def test_every_listing_takes_json_and_csv(dee: Dee) -> None:
+    dee("plan", "publish", "plan.yaml")
+    listings = [path for path in every_command() if path[-1:] == ["list"]]
+    assert len(listings) >= 7
+    others = [["audit", "log"], ["plan", "funnel", "welcome"], ["projections", "status"]]
+    for path in [*listings, *others]:
+        assert dee.json(*path) is not None
+        header, *rows = csv.reader(io.StringIO(dee(*path, "--csv").stdout))
+        assert len(header) > 1, path
+        assert all(len(row) == len(header) for row in rows), path
+        assert "choose one of" in dee.fault(*path, "--json", "--csv", code=2)
+
+
 def test_a_missing_database_is_not_made(empty: Dee) -> None:
     for arguments in (["runs", "list"], ["health"], ["tick"], ["worker"], ["audit", "verify"]):
         told = empty.fault(*arguments)
@@ -119,11 +134,24 @@ def test_a_missing_database_is_not_made(empty: Dee) -> None:
         (["runs", "list", "--limit", "0"], "--limit"),
         (["runs", "list", "--limit", "many"], "--limit"),
         (["runs", "list", "--status", "odd"], "'odd'"),
-        (["runs", "list", "--after", "yesterday"], "'yesterday'"),
+        (["runs", "list", "--after", "yesterday"], "'yesterday' is neither a time such as"),
+        (["init", "--epoch", "24h"], "'24h' is no time such as 2025-03-01T09:00Z"),
         (["runs", "list", "--after", "2025-03-01T09:00"], "no time zone"),
         (["runs", "list", "--after", "99999d"], "hundred years"),
         (["runs", "list", "--json", "--csv"], "--json"),
         (["runs", "list", "--cursor", "x", "--offset", "1"], "--offset"),
+        (["runs", "list", "--cursor", "zzz"], "--cursor"),
+        (["runs", "list", "--plan", ""], "'--plan': must be 1 to 128"),
+        (["replay", "--all", "--contact", "a b"], "'--contact': must be 1 to 128"),
+        (["runs", "bulk-pause", "--plan", "", "--reason", "why", "--yes"], "'--plan': must be 1"),
+        (["audit", "log", "--action", "x"], "--action: 'x' is none of"),
+        (["audit", "log", "--plan", ""], "--plan: must be 1 to 128"),
+        (["audit", "log", "--cursor", "zzz"], "--cursor"),
+        (["worker", "--partition", "3/2"], "--partition"),
+        (
+            ["execute", "plan.yaml", "--contact", "c", "--start-at", "2020-01-01T02:00+02:00"],
+            "--start-at: 2020-01-01 00:00 UTC has passed; in this log it is 202",
+        ),
         (["runs", "cancel", "run_x"], "--reason"),
         (["runs", "show"], "RUN"),
         (["run-until"], "--idle"),
@@ -154,14 +182,10 @@ def test_wrong_calls(dee: Dee, arguments: list[str], names: str) -> None:
         (["execute", "nope", "--contact", "c"], "no file of this name"),
         (["plan", "publish", "nope.yaml"], "nope.yaml: cannot be read"),
         (["plan", "validate", "/"], "directory"),
-        (["runs", "list", "--cursor", "zzz"], "cursor"),
         (["enroll", "plan.yaml", "nope.csv"], "nope.csv: cannot be read"),
         (["events", "ingest", "nope.jsonl"], "nope.jsonl"),
-        (["worker", "--partition", "2/2"], "partition"),
         (["template", "publish", "t", "--text", "nope.txt"], "nope.txt"),
         (["execute", "plan.yaml", "--contact", "a b"], "contact.id"),
-        (["execute", "plan.yaml", "--contact", "c", "--start-at", "2020-01-01T02:00+02:00"],
-         "--start-at: 2020-01-01 00:00 UTC has passed; in this log it is 202"),
         (["execute", "plan.yaml", "--contact", "c", "--email", "secret@@x.com"], "email"),
         (["--database", "mysql://host/x", "health"], "sqlite:///"),
         (["--database", "postgresql://u:secret@127.0.0.1:1/x", "--keys", "sqlite:///k.db",
@@ -178,7 +202,7 @@ def test_failures(dee: Dee, arguments: list[str], names: str) -> None:
 def test_the_master_key_is_missed(dee: Dee) -> None:
     (dee.folder / "dee.keys.master").rename(dee.folder / "elsewhere")
     assert "dee.keys.master" in dee.fault("runs", "list")
-    assert "already" in dee.fault("init")
+    assert "already; use it as it is, or name another with --database" in dee.fault("init")
     assert not (dee.folder / "dee.keys.master").exists()
 
 
@@ -264,13 +288,14 @@ def test_who_is_refused_leaves_the_file_unpublished(dee: Dee) -> None:
     file.write_text(file.read_text().replace("welcome to", "and welcome to"))
     before = dee.json("template", "list"), dee.json("plan", "list")
     large = [each for name in "abc" for each in ("--attr", f"{name}={'x' * 100_000}")]
-    for arguments, told in (
-        (["--contact", "zz", "--start-at", "2020-01-01T00:00Z"], "--start-at: 2020-01-01 00:00"),
-        (["--contact", "zz", *large], "contact payload: 300"),
-        (["--contact", "c-1"], "already enrolled"),
-        (["--contact", "c-9"], "suppressed"),
+    late = "2020-01-01T00:00Z"
+    for arguments, told, code in (
+        (["--contact", "zz", "--start-at", late], "--start-at: 2020-01-01 00:00", 2),
+        (["--contact", "zz", *large], "contact payload: 300", 1),
+        (["--contact", "c-1"], "already enrolled", 1),
+        (["--contact", "c-9"], "suppressed", 1),
     ):
-        assert told in dee.fault("execute", "plan.yaml", *arguments)
+        assert told in dee.fault("execute", "plan.yaml", *arguments, code=code)
     assert (dee.json("template", "list"), dee.json("plan", "list")) == before
     dee("execute", "plan.yaml", "--contact", "zz")
     assert dee.json("template", "list") != before[0]

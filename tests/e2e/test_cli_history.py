@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import stat
 from pathlib import Path
 
@@ -36,6 +38,10 @@ def test_times_are_those_of_the_asker(dee: Dee) -> None:
     run = run_of(dee, "c-1")
     assert "2025-03-03T08:00:00Z" in dee("history", run).stdout
     assert "2025-03-03T09:00:00+01:00" in dee("history", run, "--tz", "Europe/Vienna").stdout
+    for told in (("history", run), ("history", run, "--full"), ("explain", run)):
+        said = dee(*told, "--tz", "Europe/Vienna").stdout
+        assert "until 2025-03-06T09:00:00+01:00" in said
+        assert "08:00:00Z" not in said.replace("recorded ", ""), told
     assert "2025-03-03T03:00:00-05:00" in dee("history", run, TZ="America/New_York").stdout
     assert "no time zone" in dee.fault("history", run, "--tz", "Mars/Olympus", code=2)
 
@@ -76,6 +82,12 @@ def test_a_run_at_any_moment_of_its_past(dee: Dee) -> None:
     at = dee.json("history", run, "--at", "2025-03-03T12:00Z")
     assert (at["run"]["status"], at["waiting"]["what"]) == ("waiting", "wait")
     assert at["context"]["variables"] == {"place": "Example Town"}
+    assert dee.json("history", run, "--at", "20h") == at
+    before, now = (
+        dee.json("contact", "show", "c-4", "--as-of", "20h"),
+        dee.json("contact", "show", "c-4"),
+    )
+    assert [each["runs"][0]["status"] for each in (before, now)] == ["waiting", "cancelled"]
     assert dee.json("history", run, "--at-tick", "86400")["run"]["status"] == "cancelled"
     said = dee("history", run, "--at-version", "6").stdout
     assert "wait until 2025-03-06T08:00:00Z (tick 259,200)" in said
@@ -111,6 +123,10 @@ def test_a_diff_names_fields_and_events(dee: Dee) -> None:
     assert (
         "fields changed between versions 6 and 7" in dee("runs", "diff", run, "--from", "6").stdout
     )
+    rows = list(
+        csv.DictReader(io.StringIO(dee("runs", "diff", run, "--from", "6", "--csv").stdout))
+    )
+    assert {row["field"]: row["after"] for row in rows}["status"] == "cancelled"
     backwards = dee.json("runs", "diff", run, "--from", "7", "--to", "6")["changes"]
     assert {c["field"]: c["after"] for c in backwards}["status"] == "waiting"
 
@@ -204,6 +220,13 @@ def test_a_funnel_adds_up(dee: Dee) -> None:
     assert "hello@1 failed: cannot be rendered 1" in said
     assert "pause@1 exited: cancelled 1" in said
     assert dee("plan", "funnel", "welcome", "--csv").stdout.startswith("planVersion,stepId,entered")
+    table = csv.DictReader(
+        io.StringIO(dee("plan", "funnel", "welcome", "--reasons", "--csv").stdout)
+    )
+    one, two = table
+    assert (one["stepId"], one["failed"], one["failed: cannot be rendered"]) == ("hello", "1", "1")
+    assert (two["stepId"], two["exited"], two["exited: cancelled"]) == ("pause", "1", "1")
+    assert two["failed: cannot be rendered"] == "0"
     assert "has not been published" in dee.fault("plan", "funnel", "nothing")
 
 
@@ -220,6 +243,8 @@ def test_a_run_goes_into_a_scratch_database_as_a_file(dee: Dee, tmp_path: Path) 
     scratch = Dee(tmp_path)
     scratch("init", "--clock", "manual", "--epoch", "2025-03-03T08:00Z")
     assert f"{run} imported: 7 events, cancelled" in scratch("runs", "import", file).stdout
+    again = scratch("runs", "import", file).stdout
+    assert again == f"{run} was there already, nothing was imported: 7 events, cancelled\n"
     assert "is identical" in scratch("replay", run).stdout
     assert "is valid" in scratch("audit", "verify", run).stdout
     bare = tmp_path / "bare.json"
@@ -251,7 +276,7 @@ def test_the_audit_trail_is_searched(dee: Dee) -> None:
     rows = dee("audit", "log", "--run", run, "--csv").stdout.splitlines()
     assert rows[0].startswith("id,position,stream,version,tick,timestamp,action,runId")
     assert len(rows) == 1 + dee.json("audit", "log", "--run", run)["total"]
-    assert "none of" in dee.fault("audit", "log", "--action", "run.lost")
+    assert "none of" in dee.fault("audit", "log", "--action", "run.lost", code=2)
     assert "ada@example.com" not in dee("audit", "log").stdout
 
 

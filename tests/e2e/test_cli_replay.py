@@ -59,7 +59,9 @@ def test_a_fleet_is_summed_up(dee: Dee) -> None:
     said = dee("replay", "--all").stdout
     assert said == ("runs 3, events 22, identical 3, different 0, erased 0, unreadable 0\n")
     assert dee.json("replay", "--all", "--status", "failed")["runs"] == 1
-    assert dee.json("replay", "--all", "--plan", "nobody", "--workers", "1")["runs"] == 0
+    assert dee.json_of(1, "replay", "--all", "--plan", "nobody", "--workers", "1")["runs"] == 0
+    said = dee("replay", "--all", "--plan", "nobody", code=1).stderr
+    assert said == "dee: no run matches the filters; nothing was replayed\n"
 
 
 def test_a_log_that_was_changed_is_told_and_the_rest_goes_on(dee: Dee, tmp_path: Path) -> None:

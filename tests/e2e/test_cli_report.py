@@ -127,13 +127,13 @@ def test_wrong_calls_are_refused(dee: Dee) -> None:
     assert said.startswith("a PDF file needs a place: --output FILE")
     assert "everything" in dee.fault(*PERIOD, "--include", "everything", code=2)
     assert "soon" in dee.fault("report", "--from", "soon", "--to", "0s", code=2)
-    said = dee.fault(*PERIOD[:3], "--to", "2025-01-01T00:00Z")
+    said = dee.fault(*PERIOD[:3], "--to", "2025-01-01T00:00Z", code=2)
     assert said.startswith("--to: must be after --from")
-    said = dee.fault(*PERIOD, "--tz", "Mars/Olympus")
+    said = dee.fault(*PERIOD, "--tz", "Mars/Olympus", code=2)
     assert said.startswith("--tz: 'Mars/Olympus' is no time zone such as")
-    said = dee.fault(*PERIOD, "--through", "999999")
+    said = dee.fault(*PERIOD, "--through", "999999", code=2)
     assert said.startswith("--through: must be")
-    said = dee.fault("audit", "export", "--since", "1h", "--until", "2h")
+    said = dee.fault("audit", "export", "--since", "1h", "--until", "2h", code=2)
     assert said.startswith("--until: must be later than --since")
 
 

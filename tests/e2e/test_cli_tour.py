@@ -130,7 +130,7 @@ def test_execute_without_an_id_and_later(dee: Dee) -> None:
     assert run["contactId"].startswith("c_")
     assert "already" in dee.fault("execute", "plan.yaml", "--email", "ada@example.COM")
     assert "start" in dee.fault("execute", "plan.yaml", "--contact", "x", "--start-at",
-                                "2001-01-01T00:00Z")  # fmt: skip
+                                "2001-01-01T00:00Z", code=2)  # fmt: skip
     cancelled = dee.json("runs", "cancel", run["id"], "--reason", "changed our minds")
     assert cancelled["status"] == "cancelled"
 

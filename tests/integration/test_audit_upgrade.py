@@ -63,7 +63,7 @@ def test_it_goes_on_being_asked_and_becomes_the_third_version(both: tuple[Engine
     # Until it is rebuilt, this code reads, and folds into, the version before.
     assert answers(new) == before
     assert builds(new, "audit_trail") == {(2, 1): "serving"}
-    (advice,) = new.health().advice
+    advice, *_ = new.health().advice
     assert "dee projections rebuild audit_trail" in advice
     done = new.projections.rebuild("audit_trail")
     assert (done.former_version, done.version) == (2, 3)

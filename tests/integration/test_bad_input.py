@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -242,6 +242,9 @@ def test_the_rest(engine: Engine) -> None:
             engine.publish_policy({"consent": {"required": ["email"], "purpose": purpose}})
         with refused(engine, InvalidInput, "purpose: must be 1 to 128 characters"):
             engine.grant_consent("a", "email", purpose=purpose)
+    for until in (engine.now().now, engine.now().now - timedelta(days=1)):
+        with refused(engine, InvalidInput, "expires_at: has passed"):
+            engine.grant_consent("a", "email", expires_at=until)
     unpublished = create_plan(
         id="p", name="P", steps=[steps.send_email("s", "no-such-template", "Hi")]
     )

@@ -203,6 +203,16 @@ def test_what_has_become_of_the_contact_since_does_not_matter(engine: Engine) ->
         engine.erase_contact("t", "asked")
 
 
+def test_a_consent_is_granted_again_although_it_has_expired_meanwhile(engine: Engine) -> None:
+    assert granted()(engine)
+    engine.run_until(engine.clock.scale.tick_from(NEXT) + 1)
+    before = engine.health().position
+    assert granted()(engine)
+    assert engine.health().position == before
+    with pytest.raises(InvalidInput, match="expires_at: has passed"):
+        engine.grant_consent("t", "email", expires_at=NEXT)
+
+
 def test_what_a_channel_told_of_is_no_command_of_a_person(engine: Engine) -> None:
     engine.execute(outreach(), JANE)
     assert engine.ingest_event("email.unsubscribed", "t", command_id="k")

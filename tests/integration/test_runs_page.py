@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,6 +195,20 @@ def test_counts_by_status(engine: Engine, plan: ExecutionPlan, jane: Contact) ->
         engine.count_runs(started_after=datetime(2026, 1, 1))
     with pytest.raises(InvalidInput, match="plan_id"):
         engine.count_runs(plan_id=7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["plan_id", "contact_id"])
+@pytest.mark.parametrize("given", ["", "with space"])
+def test_a_filter_that_is_no_id_is_refused_by_its_name(
+    engine: Engine, name: str, given: str
+) -> None:
+    """So that what was left empty by mistake is not taken for no filter, nor for one."""
+    chosen: dict[str, Any] = {name: given}
+    for ask in (engine.list_runs, engine.count_runs, engine.replay_all):
+        with pytest.raises(InvalidInput, match=f"{name}: must be 1 to 128 characters"):
+            ask(**chosen)
+    with pytest.raises(InvalidInput, match=f"{name}: must be 1 to 128 characters"):
+        engine.bulk_pause(chosen, "a mistake")
 
 
 def test_enrolled_and_suppressed_contacts_are_refused(

@@ -8,8 +8,10 @@ import shutil
 import sqlite3
 import stat
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -142,8 +144,47 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="unable to open"):
-        open_sqlite(str(tmp_path / "missing" / "dee.db"))
+    missing = tmp_path / "missing"
+    with pytest.raises(StoreUnavailable, match=f"unable to open .* no folder {missing}: make it"):
+        open_sqlite(str(missing / "dee.db"))
+    with pytest.raises(StoreUnavailable, match=r"unable to open .* it is a folder: name a file"):
+        open_sqlite(str(tmp_path))
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Whoever runs the tests may not be bound by rights to files: not so within."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65_534, 65_534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def _commit_another(path: Path) -> None:
+    store, _ = open_sqlite(str(path))
+    try:
+        store.commit([unit(run(2))])
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("closed", ["the file", "the folder"])
+def test_what_cannot_be_written_is_told_with_what_to_do(closed: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "dee.db"
+        store, _ = open_sqlite(str(path))
+        store.commit([unit(run())])
+        store.close()
+        path.chmod(0o444 if closed == "the file" else 0o666)
+        path.parent.chmod(0o555 if closed == "the folder" else 0o777)
+        told = "cannot be written, which SQLite needs to read it, too: copy it, with the files"
+        with somebody_else(), pytest.raises(StoreUnavailable, match=told):
+            _commit_another(path)
+        path.parent.chmod(0o755)
 
 
 def test_memory_belongs_to_another_backend() -> None:

@@ -70,7 +70,9 @@ def test_the_lifecycle_of_the_page(client: Client) -> None:
     assert client.post(f"{API}/runs/{run}/pause").json()["status"] == "paused"
     again = client.post(f"{API}/runs/{run}/pause")
     said = refused(again, 409, "InvalidTransition")
-    assert said["detail"] == f"run {run} cannot go from paused to paused"
+    assert said["detail"] == (
+        f"run {run} cannot go from paused to paused: it may be resumed or cancelled"
+    )
     assert said["instance"] == f"{API}/runs/{run}/pause"
     assert client.post(f"{API}/runs/{run}/resume", json={}).json()["status"] == "active"
     kept = client.post(f"{API}/runs/{run}/pause", json={"reason": "hm", "keep": "remaining"})
@@ -98,7 +100,7 @@ def test_a_send_that_may_have_arrived_is_settled_before_a_retry() -> None:
         retry = client.post(f"{API}/runs/{run}/retry", json={"reason": "again"})
         said = refused(retry, 409, "OutcomeUnknownError")
         assert said["title"] == "The outcome of a send is unknown"
-        assert "resolve_step" in said["detail"]
+        assert f"dee runs resolve {run} --outcome" in said["detail"]
 
 
 def test_every_filter_of_the_list(client: Client) -> None:

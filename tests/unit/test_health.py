@@ -52,3 +52,21 @@ def test_a_wall_clock_that_was_set_back_is_told() -> None:
         assert "500 s behind" in problem
         # Time stands still meanwhile; it never goes back.
         assert engine.now().tick == run.start_tick
+
+
+def test_runs_that_failed_are_advice_and_no_fault_of_the_service() -> None:
+    """They wait for somebody, who is told how many they are and what to ask next."""
+    engine, _ = on_a_system_clock()
+    with engine:
+        for who in ("a", "b"):
+            # Without a first name the template cannot be filled in.
+            failed = engine.execute(outreach(), {"id": who, "email": f"{who}@example.com"})
+            engine.tick()
+            found = engine.health()
+            assert (found.ok, found.problems) == (True, ())
+            (advice,) = found.advice
+            assert advice.startswith("1 run has failed" if who == "a" else "2 runs have failed")
+            assert "`dee runs list --status failed`" in advice
+            assert "`dee explain RUN`" in advice
+        engine.cancel_run(failed.id, "nothing to be done")
+        assert engine.health().advice[0].startswith("1 run has failed")

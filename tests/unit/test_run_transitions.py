@@ -124,8 +124,24 @@ def test_a_command_cannot_be_repeated(command: str) -> None:
 
 @pytest.mark.parametrize("situation", UNKNOWN.values(), ids=UNKNOWN)
 def test_the_refusal_of_a_retry_says_what_to_do_first(situation: Situation) -> None:
-    with pytest.raises(OutcomeUnknownError, match="unknown; settle it with resolve_step first"):
+    first = "unknown; find out and settle it first: `dee runs resolve run_.* --outcome delivered"
+    with pytest.raises(OutcomeUnknownError, match=first):
         situation().retried(LATER)
+
+
+@pytest.mark.parametrize(
+    "situation, command, told",
+    [
+        (ACTIVE["sending"], "resume", "it may be paused or cancelled"),
+        (PAUSED["from active"], "pause", "it may be resumed or cancelled"),
+        (FAILED["refused"], "pause", "it may be retried, once its outcome is known, or cancelled"),
+        (ENDED["cancelled while unknown"], "pause", "it has ended"),
+    ],
+)
+def test_a_refusal_says_what_may_be_done(situation: Situation, command: str, told: str) -> None:
+    _, act = COMMANDS[command]
+    with pytest.raises(InvalidTransition, match=f": {told}$"):
+        act(situation())
 
 
 NOT_UNKNOWN: Final = {

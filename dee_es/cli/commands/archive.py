@@ -181,7 +181,7 @@ def verify(session: Session, place: str | None, as_json: bool) -> None:
 def export(
     session: Session, /, run_id: str, path: Path, no_personal_data: bool, force: bool
 ) -> None:
-    """Write an archived RUN to FILE, for `dee runs import` into a scratch database.
+    """Write RUN, archived or not, to FILE, for `dee runs import` into a scratch database.
 
     There it is looked at, replayed and explained like any other.
     """

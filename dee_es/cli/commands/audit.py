@@ -18,6 +18,7 @@ from dee_es.cli.options import (
     format_options,
     json_option,
     position_ranges,
+    told_as,
     unless_forced,
 )
 from dee_es.cli.output import Column, plain, say, write_csv, write_fields, write_json, write_table
@@ -49,6 +50,15 @@ _LOG: Final = (
     Column("BY", 6),
     Column("REASON", 10),
 )
+_FILTERS: Final = {
+    "run_id": "--run",
+    "contact_id": "--contact",
+    "plan_id": "--plan",
+    "actions": "--action",
+    "actor": "--by",
+    "text": "--text",
+    "cursor": "--cursor",
+}
 _AT_ONCE: Final = 1000
 _CSV: Final = (
     "id", "position", "stream", "version", "tick", "timestamp", "action", "runId", "planId",
@@ -133,7 +143,7 @@ def log(
         return
     moments = {"--since": since, "--until": until}
     refuse_distances(cursor, moments)
-    with session.engine() as engine:
+    with session.engine() as engine, told_as(_FILTERS):
         now = engine.now().now
         page = engine.audit.query(
             run_id=run_id,

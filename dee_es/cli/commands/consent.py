@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dee_es.cli.options import json_option
+from dee_es.cli.options import json_option, told_as
 from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.times import Moment, moment_option
@@ -59,18 +59,16 @@ def grant(
 ) -> None:
     """Record that CONTACT agreed to CHANNEL, which is email or voice."""
     with session.engine() as engine:
-        now = engine.now().now
-        until = None if expires is None else expires.after(now)
-        if until is not None and until <= now:
-            raise click.UsageError("--expires has passed; use `revoke` to record a withdrawal")
-        engine.grant_consent(
-            contact_id,
-            channel,
-            purpose=purpose,
-            expires_at=until,
-            source=source,
-            reason=reason,
-        )
+        until = None if expires is None else expires.after(engine.now().now)
+        with told_as({"expires_at": "--expires"}):
+            engine.grant_consent(
+                contact_id,
+                channel,
+                purpose=purpose,
+                expires_at=until,
+                source=source,
+                reason=reason,
+            )
     _told("granted", contact_id, channel, as_json)
 
 

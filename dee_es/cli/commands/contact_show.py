@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +11,7 @@ from dee_es.cli.options import json_option
 from dee_es.cli.output import STATUS_COLORS, Column, say, write_fields, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.cli.times import local, time_option, zone_option
+from dee_es.cli.times import Moment, local, moment_option, zone_option
 
 if TYPE_CHECKING:
     from dee_es.engine.insights import ContactAt
@@ -39,18 +39,22 @@ _ENTRIES = (
 @click.command()
 @click.argument("contact_id", metavar="ID")
 @click.option(
-    "--as-of", metavar="TIME", callback=time_option, help="As it was then (ISO 8601 with zone)."
+    "--as-of",
+    metavar="TIME",
+    callback=moment_option,
+    help="As it was then (ISO 8601 with zone), or 24h, 7d, 90m ago.",
 )
 @zone_option
 @json_option
 @pass_session
 def show(
-    session: Session, /, contact_id: str, as_of: datetime | None, zone: tzinfo, as_json: bool
+    session: Session, /, contact_id: str, as_of: Moment | None, zone: tzinfo, as_json: bool
 ) -> None:
     """Show the runs, sends, waits and refusals of the contact ID, and what stood on record about
     suppression and consent, now or as of any time."""
     with session.engine() as engine:
-        found = engine.contact_at(contact_id, time=as_of)
+        time = None if as_of is None else as_of.before(engine.now().now)
+        found = engine.contact_at(contact_id, time=time)
     if as_json:
         write_json(found.model_dump(mode="json", by_alias=True))
     else:

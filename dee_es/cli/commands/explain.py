@@ -10,7 +10,7 @@ import click
 from dee_es.cli.options import json_option
 from dee_es.cli.output import plain, say, write_json
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.times import local, zone_option
+from dee_es.cli.times import in_zone, local, zone_option
 
 if TYPE_CHECKING:
     from dee_es.engine.past.explain import Explanation
@@ -53,10 +53,10 @@ def explain(
 
 
 def _say(found: Explanation, zone: tzinfo) -> None:
-    say(found.now)
+    say(in_zone(found.now, zone))
     for line in found.advice:
-        say(f"  -> {line}")
+        say(f"  -> {in_zone(line, zone)}")
     if found.sentences:
         say()
     for sentence in found.sentences:
-        say(f"{local(sentence.time, zone)}  {sentence.text}")
+        say(f"{local(sentence.time, zone)}  {in_zone(sentence.text, zone)}")

@@ -24,7 +24,7 @@ from dee_es.cli.output import (
 from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, printable
-from dee_es.cli.times import iso, local, span, time_option, zone_option
+from dee_es.cli.times import Moment, in_zone, iso, local, moment_option, span, zone_option
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -69,7 +69,10 @@ _HEADER = (
 @click.option("--at-version", type=click.IntRange(1), help="How the run stood after this event.")
 @click.option("--at-tick", type=click.IntRange(0), help="How it stood at this tick.")
 @click.option(
-    "--at", metavar="TIME", callback=time_option, help="How it stood then (ISO 8601 with zone)."
+    "--at",
+    metavar="TIME",
+    callback=moment_option,
+    help="How it stood then (ISO 8601 with zone), or 24h, 7d, 90m ago.",
 )
 @zone_option
 @format_options
@@ -82,7 +85,7 @@ def history(
     full: bool,
     at_version: int | None,
     at_tick: int | None,
-    at: datetime | None,
+    at: Moment | None,
     zone: tzinfo,
     as_json: bool,
     as_csv: bool,
@@ -103,7 +106,9 @@ def history(
     with session.engine() as engine:
         if moments:
             assert run_id is not None
-            _show_at(engine.run_at(run_id, version=at_version, tick=at_tick, time=at), zone, shape)
+            time = None if at is None else at.before(engine.now().now)
+            found = engine.run_at(run_id, version=at_version, tick=at_tick, time=time)
+            _show_at(found, zone, shape)
         elif contact is not None:
             entries = engine.get_contact_logs(contact)
             _show_contact(contact, entries, zone, full, shape)
@@ -135,7 +140,7 @@ def _show(run_id: str, entries: Sequence[TimelineEntry], zone: tzinfo, shape: st
 def _outcome(entry: TimelineEntry, zone: tzinfo) -> str | None:
     if entry.action == "step.deferred" and entry.until is not None:
         return f"until {local(entry.until, zone)}: {entry.outcome}"
-    return entry.outcome
+    return None if entry.outcome is None else in_zone(entry.outcome, zone)
 
 
 def _since(moment: datetime, began: datetime) -> str:
@@ -177,7 +182,7 @@ def _say_entry(
 ) -> None:
     where = f"{entry.stream} " if stream else ""
     step = f" {entry.step_id}" if entry.step_id is not None else ""
-    outcome = f": {entry.outcome}" if entry.outcome else ""
+    outcome = f": {in_zone(entry.outcome, zone)}" if entry.outcome else ""
     who = f" (by {entry.actor})" if entry.actor else ""
     why = f" because {entry.reason}" if entry.reason else ""
     colour = ACTION_COLORS.get(entry.action) if colorful(sys.stdout) else None

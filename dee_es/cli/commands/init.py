@@ -70,7 +70,8 @@ def init(
     keys, master = keys_url(config), master_key_path(config)
     if is_initialised(config):
         raise StoreUnavailable(
-            f"there is a database at {without_password(config.database)} already"
+            f"there is a database at {without_password(config.database)} already; use it as it is, "
+            "or name another with --database"
         )
     with Engine(config) as engine:
         now = engine.now()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from dee_es.cli.options import chosen_format, format_options
 from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from dee_es.engine.insights import FunnelStep
 
 NUMBERS = ("entered", "sent", "skipped", "deferred", "failed", "exited", "in_progress")
 _COLUMNS = (
@@ -19,7 +24,11 @@ _COLUMNS = (
 @click.command()
 @click.argument("plan_id", metavar="PLAN")
 @click.option("--plan-version", type=click.IntRange(1), help="Of this version.  [default: of all]")
-@click.option("--reasons", is_flag=True, help="Say why visits were skipped, put off, or failed.")
+@click.option(
+    "--reasons",
+    is_flag=True,
+    help="Say why visits were skipped, put off, or failed; --json always does.",
+)
 @format_options
 @pass_session
 def funnel(
@@ -45,8 +54,12 @@ def funnel(
         write_json({"planId": plan_id, "steps": rows, "total": len(rows)})
         return
     if shape == "csv":
-        header = ("planVersion", "stepId", *NUMBERS[:-1], "inProgress")
-        write_csv(header, [{name: row[name] for name in header} for row in rows])
+        # A row stays a step, so that what a spreadsheet adds up stays true.
+        split = [_counted(step) if reasons else {} for step in steps]
+        added = sorted({name for counts in split for name in counts})
+        header = ("planVersion", "stepId", *NUMBERS[:-1], "inProgress", *added)
+        none = dict.fromkeys(added, 0)
+        write_csv(header, [none | row | counts for row, counts in zip(rows, split, strict=True)])
         return
     write_table(
         _COLUMNS,
@@ -57,3 +70,12 @@ def funnel(
             for state, why in step.reasons.items():
                 told = ", ".join(f"{reason} {n:,}" for reason, n in sorted(why.items()))
                 say(f"{step.step_id}@{step.plan_version} {state.replace('_', ' ')}: {told}")
+
+
+def _counted(step: FunnelStep) -> dict[str, int]:
+    """The reasons of a step's visits as further columns: `failed: cannot be rendered`."""
+    return {
+        f"{state.replace('_', ' ')}: {reason}": number
+        for state, numbers in step.reasons.items()
+        for reason, number in numbers.items()
+    }

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dee_es.cli.options import dry_run_option, json_option
-from dee_es.cli.output import Column, say, write_fields, write_json, write_table
+from dee_es.cli.options import chosen_format, dry_run_option, format_options, json_option
+from dee_es.cli.output import Column, say, write_csv, write_fields, write_json, write_table
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
@@ -37,6 +37,10 @@ _PARKED = (
     Column("HELD BACK", right=True),
     Column("ERROR", 12),
 )
+_CSV = (
+    "name", "version", "wanted", "read", "position", "lagEvents", "lagSeconds", "rows",
+    "rowsExact", "bytes", "parked", "advice",
+)  # fmt: skip
 _PHASES = {
     "reading": "Folding events",
     "indexing": "Making indexes",
@@ -67,20 +71,24 @@ def projections() -> None:
 
 @projections.command()
 @click.option("--count", is_flag=True, help="Count rows and bytes, which takes a while if many.")
-@json_option
+@format_options
 @pass_session
-def status(session: Session, count: bool, as_json: bool) -> None:
+def status(session: Session, count: bool, as_json: bool, as_csv: bool) -> None:
     """Show version, position, lag and size of each projection, and what is parked.
 
     Rows are told by the number of runs, as about so many where a projection is behind. A lag is no
     fault: a projection is caught up by the query that needs it. A parked stream is one whose event
     could not be folded; the others go on.
     """
+    shape = chosen_format(as_json, as_csv)
     with session.engine() as engine:
         found = engine.projections.status(count)
         parked = engine.projections.parked()
-    if as_json:
-        rows = [each.model_dump(mode="json", by_alias=True) for each in found]
+    rows = [each.model_dump(mode="json", by_alias=True) for each in found]
+    if shape == "csv":
+        write_csv(_CSV, rows)
+        return
+    if shape == "json":
         held = [each.model_dump(mode="json", by_alias=True) for each in parked]
         write_json({"projections": rows, "parked": held})
         return

@@ -66,7 +66,7 @@ def replay(
     have been different; what a channel would have said of a message that was never sent is not
     known, so it counts as delivered.
 
-    Exits with 1 if anything differs.
+    Exits with 1 if anything differs, or if filters choose no run.
     """
     other = plan_version is not None or plan_file is not None or templates is not None
     if fleet == (run_id is not None):
@@ -171,15 +171,20 @@ def _fleet(engine: Engine, workers: int, given: dict[str, Any], as_json: bool) -
         summary = engine.replay_all(
             **filters, workers=workers, on_progress=went_on, on_divergence=diverged
         )
+    ok = summary.ok
+    if filters and not summary.runs:
+        # A misspelt filter would have everything look well.
+        click.echo("dee: no run matches the filters; nothing was replayed", err=True)
+        ok = False
     if as_json:
         write_json({**_numbers(summary), "divergences": [_plain(each) for each in found]})
-        return summary.ok
+        return ok
     numbers = _numbers(summary)
     causes = numbers.pop("causes")
     say(", ".join(f"{name} {number:,}" for name, number in numbers.items()))
     for cause, number in causes.items():
         say(f"  {counted(number, 'run')}: {cause}")
-    return summary.ok
+    return ok
 
 
 def _numbers(summary: ReplaySummary) -> dict[str, Any]:

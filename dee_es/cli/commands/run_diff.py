@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from dee_es.cli.options import json_option
-from dee_es.cli.output import Column, say, write_json, write_table
+from dee_es.cli.options import chosen_format, format_options
+from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
 from dee_es.cli.times import local, zone_option
@@ -23,6 +23,7 @@ _COLUMNS = (
     Column("STEP", 6),
     Column("TIME"),
 )
+_CSV = ("field", "before", "after", "version", "event", "step", "tick")
 
 
 @click.command()
@@ -30,21 +31,33 @@ _COLUMNS = (
 @click.option("--from", "first", type=click.IntRange(1), default=1, help="Version.  [default: 1]")
 @click.option("--to", "last", type=click.IntRange(1), help="Version.  [default: the last]")
 @zone_option
-@json_option
+@format_options
 @pass_session
 def diff(
-    session: Session, /, run_id: str, first: int, last: int | None, zone: tzinfo, as_json: bool
+    session: Session,
+    /,
+    run_id: str,
+    first: int,
+    last: int | None,
+    zone: tzinfo,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Show what changed in RUN between two versions, and the event that changed it last.
 
     A run's version is the number of its events; `dee history RUN` numbers them.
     """
+    shape = chosen_format(as_json, as_csv)
     with session.engine() as engine:
         last = engine.get_run(run_id).version if last is None else last
         found = engine.diff_run(run_id, first, last)
         times = [local(engine.clock.time(change.tick), zone) for change in found]
-    if as_json:
-        changes = [change.model_dump(mode="json", by_alias=True) for change in found]
+    changes = [change.model_dump(mode="json", by_alias=True) for change in found]
+    if shape == "csv":
+        told = [{"before": _told(c.before), "after": _told(c.after)} for c in found]
+        write_csv(_CSV, [change | texts for change, texts in zip(changes, told, strict=True)])
+        return
+    if shape == "json":
         write_json({"runId": run_id, "from": first, "to": last, "changes": changes})
         return
     table = [

@@ -12,7 +12,8 @@ from dee_es.cli.options import force_option, unless_forced
 from dee_es.cli.output import say
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.engine.portable.run_file import MAX_BYTES
+from dee_es.engine.portable.run_file import MAX_BYTES, read_run_file
+from dee_es.errors import RunNotFound
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -76,9 +77,18 @@ def import_run(session: Session, /, path: str) -> None:
     """
     content = _read(path)
     with session.engine() as engine:
-        run_id = engine.import_run(content, actor=session.actor)
-        run = engine.get_run(run_id)
-    say(f"{run_id} imported: {counted(run.version, 'event')}, {run.status.value}")
+        before = _version(engine, read_run_file(content).run_id)
+        run = engine.get_run(engine.import_run(content, actor=session.actor))
+    done = "imported" if run.version > before else "was there already, nothing was imported"
+    say(f"{run.id} {done}: {counted(run.version, 'event')}, {run.status.value}")
+
+
+def _version(engine: Engine, run_id: str) -> int:
+    """How many events of the run are in the log."""
+    try:
+        return engine.get_run(run_id).version
+    except RunNotFound:
+        return 0
 
 
 def _read(path: str) -> bytes:

@@ -14,6 +14,7 @@ from dee_es.cli.options import (
     json_option,
     must_reason_option,
     run_filters,
+    told_as,
 )
 from dee_es.cli.run_view import as_json as run_as_json
 from dee_es.cli.run_view import show_changed, show_page, show_run
@@ -76,7 +77,8 @@ def list_runs(
     with session.engine() as engine:
         now = engine.now().now
         filters = run_filters(**given, now=now)
-        page = engine.list_runs(**filters, limit=limit, offset=offset, cursor=cursor)
+        with told_as({"cursor": "--cursor"}):
+            page = engine.list_runs(**filters, limit=limit, offset=offset, cursor=cursor)
     show_page(page, shape, now, moments)
 
 

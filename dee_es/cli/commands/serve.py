@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from dee_es.cli.options import json_option
-from dee_es.cli.output import Column, say, write_json, write_table
+from dee_es.cli.options import chosen_format, format_options
+from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.errors import InvalidInput
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("dee_es.web")
 ROLES: Final = ("viewer", "operator", "admin")
+_USER: Final = ("name", "role", "signsInBy")
 _NEEDED: Final = ("argon2", "fastapi", "jinja2", "multipart", "uvicorn")
 _role_option = click.option(
     "--role",
@@ -172,17 +173,21 @@ def add_user(session: Session, name: str, role: str) -> None:
 
 
 @user.command("list")
-@json_option
+@format_options
 @pass_session
-def list_users(session: Session, as_json: bool) -> None:
+def list_users(session: Session, as_json: bool, as_csv: bool) -> None:
     """List users and tokens."""
+    shape = chosen_format(as_json, as_csv)
     known = _users(session).known()
     rows = [(each.name, each.role.value, "password") for each in known.users.values()]
     rows += [(each.name, each.role.value, "token") for each in known.tokens.values()]
-    if as_json:
-        write_json([{"name": n, "role": r, "signsInBy": how} for n, r, how in sorted(rows)])
-        return
-    write_table((Column("NAME", 8), Column("ROLE"), Column("SIGNS IN BY")), sorted(rows))
+    shown = [dict(zip(_USER, row, strict=True)) for row in sorted(rows)]
+    if shape == "json":
+        write_json(shown)
+    elif shape == "csv":
+        write_csv(_USER, shown)
+    else:
+        write_table((Column("NAME", 8), Column("ROLE"), Column("SIGNS IN BY")), sorted(rows))
 
 
 @user.command("remove")

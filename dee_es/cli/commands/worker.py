@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from dee_es.cli.options import told_as
 from dee_es.cli.session import Session, pass_session
 from dee_es.errors import InvalidInput
 
@@ -72,7 +73,8 @@ def worker(
     from dee_es.cli.logs import logging_to_stderr
     from dee_es.cli.watch import Watch
 
-    config = session.config(create=False, partition=partition)
+    with told_as({} if partition is None else {"partition": "--partition"}):
+        config = session.config(create=False, partition=partition)
     if callbacks_port is not None and config.voice != "twilio":
         raise click.UsageError("--callbacks-port needs the channel: set DEE_VOICE=twilio")
     stop = threading.Event()

@@ -32,6 +32,13 @@ from dee_es.errors import InvalidInput, InvalidTransition, OutcomeUnknownError
 __all__ = ["RunState", "decide", "decision", "enroll", "evolve", "fold"]
 
 _PAUSABLE: Final = (RunStatus.PENDING, RunStatus.ACTIVE, RunStatus.WAITING)
+_MAY: Final = {
+    **dict.fromkeys(_PAUSABLE, "it may be paused or cancelled"),
+    RunStatus.PAUSED: "it may be resumed or cancelled",
+    RunStatus.FAILED: "it may be retried, once its outcome is known, or cancelled",
+    **dict.fromkeys((RunStatus.COMPLETED, RunStatus.CANCELLED), "it has ended"),
+}
+"""What is said of a run that a command does not fit, by its status."""
 
 
 def enroll(materials: c.Materials, command: c.Enroll) -> list[e.Event]:
@@ -235,7 +242,11 @@ def _erase(materials: c.Materials, state: RunState, command: c.Erase) -> Steps:
 def _retry(materials: c.Materials, state: RunState, command: c.Retry) -> Steps:
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED)
     if state.unknown is not None:
-        why = "the outcome of its last send is unknown; settle it with resolve_step first"
+        settle = f"dee runs resolve {state.run_id} --outcome delivered --reason WHY"
+        why = (
+            "the outcome of its last send is unknown; find out and settle it first: "
+            f"`{settle}` (or failed, or resend)"
+        )
         raise OutcomeUnknownError(state.run_id, state.status.value, RunStatus.ACTIVE.value, why)
     return _one(materials, state, command, e.RunRetried(command.meta.tick + 1, command.pins))
 
@@ -263,7 +274,8 @@ def _one(materials: c.Materials, state: RunState, command: c.RunCommand, event: 
 
 def _require(state: RunState, target: RunStatus, allowed: bool, why: str = "") -> None:
     if not allowed:
-        raise InvalidTransition(state.run_id, state.status.value, target.value, why)
+        told = why or _MAY[state.status]
+        raise InvalidTransition(state.run_id, state.status.value, target.value, told)
 
 
 _DECISIONS: Final[dict[type[Any], Callable[[c.Materials, RunState, Any], Steps]]] = {

@@ -242,6 +242,7 @@ class ApiBase:
             self._projector,
             self.projections,
             parts.run_list,
+            self._queries,
             self._periodic_signing,
             parts.keys,
         )

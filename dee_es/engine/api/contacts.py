@@ -177,7 +177,8 @@ class ContactsApi(ApiBase):
     ) -> bool:
         """Record that the contact agreed to a channel, until `expires_at` if that is given.
 
-        `source` says where the consent comes from, in plain text without personal data.
+        `source` says where the consent comes from, in plain text without personal data. Raises
+        `InvalidInput` for a time that has passed.
         """
         expires = None
         if expires_at is not None:

@@ -71,8 +71,9 @@ class ContactStreams:
         return self._change(e.ContactUnsuppressed(contact_id, level, scope, ()), change, meta)
 
     def grant(self, event: e.ConsentGranted, meta: Callable[[], e.Meta]) -> bool:
-        """Record that the contact agreed to a channel."""
-        return self._change(event, lambda _: [event], meta)
+        """Record that the contact agreed to a channel; raises `InvalidInput` for what has expired
+        already."""
+        return self._change(event, lambda _: contact_state.grant(event, self._clock.now()), meta)
 
     def revoke(
         self, contact_id: str, channel: str, purpose: str | None, meta: Callable[[], e.Meta]

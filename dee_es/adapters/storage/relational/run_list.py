@@ -198,7 +198,9 @@ class RunPages:
         self._session = session
         self._table = table
         self._arms = _arms(chosen)
-        self._counted = chosen.contact_id is None and table.counted
+        # What is counted for no plan in particular stands where a plan without a name would.
+        by_counts = chosen.contact_id is None and chosen.plan_id != ANY
+        self._counted = table.counted if by_counts else ()
         self._count_key = (
             chosen.plan_id or ANY,
             list(dict.fromkeys(chosen.statuses)) or [ANY],

@@ -26,6 +26,7 @@ from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 _READERS: Final = 8
 _UNDECODED: Final = "Could not decode to UTF-8"
+_NO_ENTRY: Final = ("unable to open database file", "attempt to write a readonly database")
 _BYTES: Final = """
 SELECT coalesce(sum(pgsize), 0) FROM dbstat
 WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name IN ??)
@@ -101,7 +102,7 @@ class SqliteDatabase(SQLiteDatastore):
                 stack.enter_context(closing(own)).execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
-                    raise StoreUnavailable(f"{beside}: {error}") from error
+                    raise StoreUnavailable(f"{beside}: {_told(beside, error)}") from error
                 raise claimed(name) from None
             yield
 
@@ -158,7 +159,8 @@ class SqliteDatabase(SQLiteDatastore):
                 # SQLite goes on with the value, and so would a traceback.
                 told = str(error).partition(" with text")[0]
                 raise StoreUnavailable(f"{self._path}: {told}; nothing was written") from None
-            raise StoreUnavailable(f"{self._path}: {error}; nothing was written") from error
+            told = _told(self._path, error)
+            raise StoreUnavailable(f"{self._path}: {told}; nothing was written") from error
         except ConnectionPoolClosedError as error:
             raise StoreUnavailable(f"{self._path}: the store is closed") from error
         except sqlite3.IntegrityError as error:
@@ -170,6 +172,23 @@ class SqliteDatabase(SQLiteDatastore):
                 raise
             # What SQLite says of a file that is damaged or none of its own.
             raise StoreUnavailable(f"{self._path}: {error}; restore it from a backup") from error
+
+
+def _told(path: str, error: Exception) -> str:
+    """What SQLite says, with the cause and the remedy that it keeps to itself."""
+    if not str(error).startswith(_NO_ENTRY):
+        return str(error)
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        return f"{error}, since it is a folder: name a file"
+    if not os.path.isdir(folder):
+        return f"{error}, since there is no folder {os.path.dirname(path)}: make it first"
+    if os.access(folder, os.W_OK) and (not os.path.exists(path) or os.access(path, os.W_OK)):
+        return str(error)
+    return (
+        f"{error}, since it or its folder cannot be written, which SQLite needs to read it, too: "
+        "copy it, with the files beside it, to a folder of your own"
+    )
 
 
 class _Pool(SQLiteConnectionPool):
