@@ -39,6 +39,7 @@ METHODS: Final = {
     "Engine.event_id_for": "names the lines of files, which only `dee events ingest` reads",
     "Engine.enrolling": "is for processes that help one which has the database open",
     "Engine.replay_page": "is for processes that help one which has the database open",
+    "Audit.verify_indexes": "is for whoever has the database, of whose tables it tells",
     "DebugSession.run_id": _ATTRIBUTE,
     "DebugSession.last_version": _ATTRIBUTE,
     "Projections.keep_level": "is a loop of a process, which `dee serve` has going already",
