@@ -264,6 +264,22 @@ def test_a_whole_table_that_is_gone_is_named(log: Log) -> None:
 
 
 @on_disk
+def test_who_is_listed_on_another_s_account_is_not_missed_before_that_ends(log: Log) -> None:
+    """As on a list from before each contact had a row of its own."""
+    for who in ("once", "again"):
+        log.engine.execute(outreach("same"), {"id": who, "email": "both@example.com"})
+    for who in ("once", "again"):
+        log.engine.suppress(who, level="regulatory")
+    address = "subject <> 'id:' || contact_id AND level = 'regulatory' AND contact_id ="
+    log.sql(f"DELETE FROM suppressions WHERE {address} ?", "again")
+    assert log.differences() == []
+    log.sql(f"DELETE FROM suppressions WHERE {address} ?", "once")
+    found = log.differences()
+    assert [each.split(":")[1] for each in found] == ["once", "again"]
+    assert all("suppression regulatory of email:" in each for each in found)
+
+
+@on_disk
 @pytest.mark.parametrize("change", ["DELETE FROM contact_keys", "UPDATE contact_keys SET key_id ="])
 def test_a_key_that_is_gone_or_another_is_named(log: Log, change: str) -> None:
     held = log.engine._parts.store.contact_keys(["jane"])["jane"]

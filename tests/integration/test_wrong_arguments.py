@@ -288,10 +288,11 @@ def test_after_all_that_everything_can_still_be_read(engine: Engine) -> None:
 
 READS = """
 audit.archives audit.consistency audit.get_by_run audit.get_context_at audit.prove audit.size
-audit.verify_archives audit.verify_indexes audit.verify_log audit.verify_run compliance.render
-contact_at contact_id_for count_runs debug diff_run event_id_for explain explain_contact
-get_contact_logs get_definition get_events get_logs get_plan get_run get_timeline health holds
-list_definitions list_plans list_runs metrics now projections.advice projections.estimate projections.lag
+audit.verify_archives audit.verify_indexes audit.verify_log audit.verify_run
+compliance.render contact_at
+contact_id_for count_runs debug diff_run event_id_for explain explain_contact get_contact_logs
+get_definition get_events get_logs get_plan get_run get_timeline health holds list_definitions
+list_plans list_runs metrics now projections.advice projections.estimate projections.lag
 projections.parked projections.status projections.verify render_template replay_all replay_page
 run_at step_funnel verify_audit_chain verify_log
 """
