@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.auditing import indexes
 from dee_es.errors import DeeError
+from tests.support.counts import count
 from tests.support.engines import (
     BACKENDS,
     DAY,
@@ -171,6 +173,50 @@ def test_nothing_differs_while_others_write(log: Log, monkeypatch: pytest.Monkey
     assert failed == []
     assert log.engine.health().position > before
     assert log.differences() == []
+
+
+def test_nothing_differs_whatever_is_written_between_two_reads(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance, engine, store = random.Random(5), log.engine, log.engine._parts.store
+    writes: list[int] = []
+    reads = ("heads", "read_streams", "suppressions", "consents", "known_event_ids")
+    kept = {name: getattr(store, name) for name in reads}
+
+    def write() -> None:
+        """As somebody else does: who writes reads undisturbed."""
+        monkeypatch.undo()
+        number = len(writes)
+        writes.append(number)
+        change = engine.suppress if number % 2 else engine.unsuppress
+        change("c03", level="regulatory")
+        (engine.grant_consent if number % 2 else engine.revoke_consent)("c03", "voice")
+        engine.ingest_event("email.opened", "c03", event_id=f"open{number}")
+        if engine.get_run(log.waiting).status == "paused":
+            engine.resume_run(log.waiting)
+        else:
+            engine.pause_run(log.waiting, "a moment")
+        disturb()
+
+    def disturb() -> None:
+        for name, read in kept.items():
+
+            def disturbed(*given: object, read: Callable[..., object] = read) -> object:
+                if chance.random() < 0.2:
+                    write()
+                return read(*given)
+
+            monkeypatch.setattr(store, name, disturbed)
+
+    for _ in range(count(3, 20)):
+        disturb()
+        verdict = engine.audit.verify_indexes()
+        monkeypatch.undo()
+        assert verdict.differences == ()
+        assert {each.partition(" ")[2] for each in verdict.unread} <= {
+            "kept changing while it was looked at"
+        }
+    assert len(writes) > 20
 
 
 # --- what was changed is named --------------------------------------------------------------------
