@@ -341,6 +341,26 @@ def test_a_key_that_is_gone_or_another_is_named(log: Log, change: str) -> None:
     assert all(": key of the contact: " in each for each in found)
 
 
+@pytest.mark.parametrize("log", ["sqlite"], indirect=True)
+def test_values_that_are_none_of_their_columns_are_named_as_well(log: Log) -> None:
+    """SQLite keeps them."""
+    log.sql("UPDATE heads SET due_tick = 'soon', slice = x'00' WHERE stream_id = ?", log.waiting)
+    log.sql("UPDATE suppressions SET contact_id = x'00ff' WHERE subject = 'id:c03'")
+    log.sql("UPDATE consents SET channel = x'1b' WHERE contact_id = 'nobody'")
+    log.sql("UPDATE contact_keys SET key_id = 'none' WHERE contact_id = 'c00'")
+    found = log.differences()
+    assert {(each.split(": ")[0], each.split(": ")[1]) for each in found} >= {
+        (log.waiting, "due_tick"),
+        (log.waiting, "slice"),
+        ("contact:c03", "suppression channel email of id:c03"),
+        ("contact:c03", "suppression regulatory of id:c03"),
+        ("contact:nobody", "consent voice"),
+        ("contact:nobody", "consent b'\\x1b'"),
+    }
+    assert any("key of the contact" in each for each in found)
+    assert all(each.isprintable() for each in found)
+
+
 @on_disk
 def test_what_cannot_be_read_is_told_and_holds_nothing_up(log: Log) -> None:
     log.sql("UPDATE heads SET version = 0 WHERE stream_id = ?", log.waiting)

@@ -174,7 +174,8 @@ class IndexRows:
         asked = sorted(subject for subject in subjects if type(subject) is str)
         for row in self._store.suppressions(asked):
             listed.setdefault(row.contact_id, set()).add(row)
-            standing.add(as_listed(row))
+            if type(row.contact_id) is str:
+                standing.add(as_listed(row))
         consents: dict[str, dict[str, Consent]] = {}
         for consent in self._store.consents(ids):
             consents.setdefault(consent.contact_id, {})[consent.channel] = consent

@@ -148,9 +148,9 @@ class Audit:
         suppressions, consents, key and the ids of its channel events; the end of the log.
 
         Exact while others write, and in flat memory; `on_progress` is told the position reached.
-        Not compared, since the log does not tell them: the counters of limits, epochs, and keys and
-        event ids of which it has nothing. It takes the log for what was written: `verify_log` says
-        whether it is.
+        Not compared, since the log does not tell them: the counters of limits, epochs, a tick that
+        is later than the log's, and keys and event ids of which it has nothing. It takes the log
+        for what was written: `verify_log` says whether it is.
         """
         return self._indexes.verify(on_progress)
 
