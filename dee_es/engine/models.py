@@ -313,6 +313,39 @@ class LogVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexDifference:
+    """What of which stream (or of the log) the tables beside the log have otherwise than the log.
+
+    Subjects of suppressions are keyed digests of addresses, or contact ids, as everywhere.
+    """
+
+    stream: str
+    what: str
+    log: str
+    table: str
+
+    def __str__(self) -> str:
+        """As a line."""
+        return f"{self.stream}: {self.what}: {self.log} by the log, {self.table} in the table"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexVerdict:
+    """Whether what decisions read beside the log is what the log says.
+
+    `entries`, `runs` and `contacts` were looked at; `differences` are a hundred at most. `unread`
+    names streams that could not be compared, and why: they make nothing invalid here.
+    """
+
+    valid: bool
+    entries: int
+    runs: int
+    contacts: int
+    differences: tuple[IndexDifference, ...]
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Numbers to watch: `due` counts the runs of this engine's partition that are due and not done
     yet (counting stops at 100,000), `lease_held` says that this engine is the one at work there.

@@ -182,6 +182,16 @@ class EventStore(IdempotencyStore, Protocol):
         them."""
         ...
 
+    def suppression_page(self, after: Suppression | None, limit: int) -> list[Suppression]:
+        """The whole list, in order of its columns, behind the row `after`; nothing is taken for
+        granted about the columns."""
+        ...
+
+    def consent_page(self, after: tuple[str, str], limit: int) -> list[Consent]:
+        """All consents, by contact id, then channel, behind such a pair; nothing is taken for
+        granted about the columns."""
+        ...
+
     def consents(self, contact_ids: Sequence[str]) -> list[Consent]:
         """All consents of these contacts, given or revoked, by contact id, then channel."""
         ...

@@ -41,6 +41,18 @@ def test_the_last_consent_counts(store: EventStore) -> None:
     assert store.consents(["jane", "joan"]) == [again, consent("joan")]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_all_consents_are_gone_through_in_order(store: EventStore, limit: int) -> None:
+    given = [consent("Zoe"), consent("jane"), consent("jane", "voice"), consent("jöan")]
+    store.commit([index_unit(consents=tuple(reversed(given)))])
+    found, place = [], ("", "")
+    while page := store.consent_page(place, limit):
+        assert len(page) <= limit
+        found += page
+        place = page[-1].contact_id, page[-1].channel
+    assert found == given
+
+
 def test_each_unit_with_consents_raises_the_epoch_by_one(store: EventStore) -> None:
     store.commit([index_unit(consents=(consent("jane"), consent("joan"))), unit(run())])
     assert store.log_head().suppression_epoch == 1

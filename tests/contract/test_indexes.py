@@ -107,6 +107,18 @@ def test_each_contact_is_on_the_list_on_its_own_account(store: EventStore) -> No
     assert suppressed(store, JANE_MAIL.subject) == values(JANE_MAIL)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_the_whole_list_is_gone_through_in_order(store: EventStore, limit: int) -> None:
+    others = [replace(JANE, contact_id="john"), replace(JANE, subject="id:Zoe")]
+    given = [JANE, JANE_MAIL, JANE_PLAN, *others]
+    store.commit([index_unit(suppress=tuple(given))])
+    found: list[Suppression] = []
+    while page := store.suppression_page(found[-1] if found else None, limit):
+        assert len(page) <= limit
+        found += page
+    assert found == [JANE_MAIL, others[1], JANE, others[0], JANE_PLAN]
+
+
 def test_a_list_from_before_keeps_what_is_on_it(
     bare_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ METHODS: Final = {
     "Engine.replay_page": "is for processes that help one which has the database open",
     "Audit.check_export": _CHECKED,
     "Compliance.check": _CHECKED,
+    "Audit.verify_indexes": "is for whoever has the database, of whose tables it tells",
     "DebugSession.run_id": _ATTRIBUTE,
     "DebugSession.last_version": _ATTRIBUTE,
     "Projections.keep_level": "is a loop of a process, which `dee serve` has going already",

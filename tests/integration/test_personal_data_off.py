@@ -63,6 +63,7 @@ def test_a_life_without_encryption(
         assert "yes please" in repr(engine.audit.get_by_run(run.id))
         assert_replays(engine)
         assert engine.verify_log().valid
+        assert engine.audit.verify_indexes().valid
         rows = engine._parts.store.read_stream(run.id)
         assert b"jane@example.com" in rows[0].state
         assert engine._parts.store.contact_keys(["jane", "c1"]) == {}

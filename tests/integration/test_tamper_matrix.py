@@ -6,6 +6,7 @@ it there, and the verdict about completeness says so.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -145,6 +146,38 @@ def test_behind_the_last_checkpoint_a_cut_is_only_measured(
     assert after.unanchored_events == before.unanchored_events - 3
     told = f"not signed yet: the last {after.unanchored_events} entries"
     assert told in log.dee("audit", "verify")[1]
+
+
+# --- what is decided by beside the log ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shell_says_what_the_tables_beside_the_log_have_otherwise(
+    signed: dict[Kind, OwnedLog], kind: Kind
+) -> None:
+    log = signed[kind]
+    log.reset()
+    code, out, _ = log.dee("audit", "verify", "--indexes")
+    assert code == 0
+    entries = len(log.owner.rows())
+    told = f"{entries} entries, 15 runs, 0 contacts"
+    assert out == f"the tables beside the log are what it says: {told}\n"
+    victim = log.owner.victim[0].stream
+    log.owner.change(("UPDATE heads SET due_tick = NULL WHERE stream_id = ?", (victim,)))
+    # No chain knows of it, and no checkpoint.
+    assert log.verified() == (0, [])
+    code, out, _ = log.dee("audit", "verify", "--indexes")
+    lines = out.splitlines()
+    assert code == 1
+    assert lines[0].startswith("the tables beside the log are NOT what it says, of ")
+    assert lines[1].startswith(f"  - {victim}: due_tick: ")
+    assert lines[1].endswith(" by the log, none in the table")
+    assert lines[2].startswith("somebody wrote to these tables past dee-es: stop the workers")
+    code, out, _ = log.dee("audit", "verify", "--indexes", "--json")
+    (one,) = json.loads(out)["differences"]
+    assert (code, one["stream"], one["what"], one["table"]) == (1, victim, "due_tick", "none")
+    assert log.dee("audit", "verify", "--indexes", "--workers", "2")[0] == 2
+    assert log.dee("audit", "verify", "--indexes", victim)[0] == 2
 
 
 # --- one bit --------------------------------------------------------------------------------------

@@ -231,6 +231,7 @@ class Lives(RuleBasedStateMachine):
             self.logs_are_equal()
             self.everything_agrees()
             for engine in self.engines:
+                assert engine.audit.verify_indexes().differences == ()
                 verdict = engine.verify_log()
                 assert verdict.valid, verdict.problems
             self.funnels_add_up()

@@ -60,6 +60,12 @@ _FILTERS: Final = {
     "cursor": "--cursor",
 }
 _AT_ONCE: Final = 1000
+_PUT_RIGHT: Final = (
+    "somebody wrote to these tables past dee-es: stop the workers, find out who it was, and have "
+    "`dee audit verify` say whether the log is whole; then restore a copy of the database from "
+    "before, or, where the log is right, give the suppression or consent again, and pause and "
+    "resume the run"
+)
 _CSV: Final = (
     "id", "position", "stream", "version", "tick", "timestamp", "action", "runId", "planId",
     "contactId", "stepId", "actor", "reason", "command", "commandId", "recordedAt", "erased",
@@ -232,17 +238,29 @@ def context(session: Session, run_id: str, step_id: str, visit: int | None, as_j
     default=None,
     help="Processes that share the work on a long log.  [default: as many as there are cores]",
 )
+@click.option(
+    "--indexes",
+    is_flag=True,
+    help="Compare instead what is decided by beside the log with what the log says: when runs are "
+    "due, suppressions, consents, keys, ids of channel events. Counters of limits are left out.",
+)
 @json_option
 @pass_session
-def verify(session: Session, run_id: str | None, workers: int | None, as_json: bool) -> None:
+def verify(
+    session: Session, run_id: str | None, workers: int | None, indexes: bool, as_json: bool
+) -> None:
     """Check the chain of checksums of RUN, or of the whole log without one.
 
     Exits with 1 if anything was changed, cut or put in; the entry is named.
     """
     if run_id is not None and workers is not None:
         raise click.UsageError("--workers goes with the whole log, not with a RUN")
+    if indexes and (run_id is not None or workers is not None):
+        raise click.UsageError("--indexes goes without a RUN and without --workers")
     with session.engine() as engine:
-        if run_id is not None:
+        if indexes:
+            valid = _indexes(engine, as_json)
+        elif run_id is not None:
             valid = _run(engine, run_id, as_json)
         else:
             valid = _log(engine, workers or os.cpu_count() or 1, as_json)
@@ -289,6 +307,27 @@ def _log(engine: Engine, workers: int, as_json: bool) -> bool:
         say(f"not signed yet: the last {tail}, the oldest {verdict.unanchored_seconds:,.0f} s old")
     for told in verdict.unchecked:
         say(f"NOT CHECKED: {told}")
+    return verdict.valid
+
+
+def _indexes(engine: Engine, as_json: bool) -> bool:
+    with Progress("Comparing entries", engine.audit.size()) as progress:
+        verdict = engine.audit.verify_indexes(progress.update)
+    if as_json:
+        write_json(verdict)
+        return verdict.valid
+    runs, contacts = counted(verdict.runs, "run"), counted(verdict.contacts, "contact")
+    what = f"{counted(verdict.entries, 'entry', 'entries')}, {runs}, {contacts}"
+    if verdict.valid:
+        say(f"the tables beside the log are what it says: {what}")
+    else:
+        say(f"the tables beside the log are NOT what it says, of {what}:")
+    for difference in verdict.differences:
+        say(f"  - {difference}")
+    for told in verdict.unread:
+        say(f"NOT COMPARED: {told}")
+    if not verdict.valid:
+        say(_PUT_RIGHT)
     return verdict.valid
 
 

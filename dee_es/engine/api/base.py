@@ -14,6 +14,7 @@ from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_actor, check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring
 from dee_es.engine.auditing.chunks import ShareChecks
+from dee_es.engine.auditing.indexes import IndexVerification
 from dee_es.engine.auditing.manager import Audit
 from dee_es.engine.auditing.periodic import Every, PeriodicSigning
 from dee_es.engine.auditing.signed_log import SignedLog
@@ -265,6 +266,7 @@ class ApiBase:
         self.audit = Audit(
             trail,
             self._verification,
+            IndexVerification(store, journal),
             anchoring,
             self._archiver,
             parts.archives,

@@ -10,13 +10,14 @@ from dee_es.core.events import LogExported, Meta
 from dee_es.core.values import check_actor, check_count, check_flag, check_id, check_text
 from dee_es.engine.auditing.anchoring import Anchoring, Proof
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
+from dee_es.engine.auditing.indexes import IndexVerification
 from dee_es.engine.auditing.signing import SignedCheckpoint, Signing
 from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import OnVerified, Verification
 from dee_es.engine.exporting.delivery import Output
 from dee_es.engine.exporting.draft import OnProgress
 from dee_es.engine.exporting.manager import Asked, Exported, ExportFormat, Exports
-from dee_es.engine.models import ChainVerdict, LogVerdict
+from dee_es.engine.models import ChainVerdict, IndexVerdict, LogVerdict
 from dee_es.engine.past.time_travel import RunContext
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive
@@ -30,6 +31,7 @@ class Audit:
         self,
         trail: Trail,
         verification: Verification,
+        indexes: IndexVerification,
         anchoring: Anchoring,
         archiver: Archiver,
         archives: str | None,
@@ -40,6 +42,7 @@ class Audit:
     ) -> None:
         self._trail = trail
         self._verification = verification
+        self._indexes = indexes
         self._anchoring = anchoring
         self._archiver = archiver
         self._archives = archives
@@ -140,6 +143,18 @@ class Audit:
         needs the usual `if __name__ == "__main__":`. Raises `InvalidInput` for fewer than one.
         """
         return self._verification.verify_log(on_progress, workers)
+
+    def verify_indexes(self, on_progress: OnVerified | None = None) -> IndexVerdict:
+        """Compare what decisions read beside the log with what the log itself says: of each run's
+        head when it is due, whether it has ended, its slice and number; of each contact its
+        suppressions, consents, key and the ids of its channel events; the end of the log.
+
+        Exact while others write, and in flat memory; `on_progress` is told the position reached.
+        Not compared, since the log does not tell them: the counters of limits, epochs, a tick that
+        is later than the log's, and keys and event ids of which it has nothing. It takes the log
+        for what was written: `verify_log` says whether it is.
+        """
+        return self._indexes.verify(on_progress)
 
     def size(self) -> int:
         """How many entries the log has."""

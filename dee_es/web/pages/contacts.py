@@ -116,7 +116,9 @@ def grant_consent(
     """Record that a contact agreed to a channel."""
     given = {
         **_consent(act, channel, purpose),
-        "expiresAt": inputs.moment("expires", inputs.optional(expires), act.engine.now().now),
+        "expiresAt": inputs.moment(
+            "expires", inputs.optional(expires), act.engine.now().now, ahead=True
+        ),
         "source": inputs.optional(source),
     }
     asked = inputs.checked(api.Grant, given)

@@ -51,8 +51,9 @@ def number(request: Request, name: str, otherwise: int, *, least: int, most: int
     return int(value)
 
 
-def moment(name: str, text: str | None, now: datetime) -> datetime | None:
-    """A time: `24h` or `7d` before now, or ISO 8601; without a zone it is UTC, as pages show it.
+def moment(name: str, text: str | None, now: datetime, *, ahead: bool = False) -> datetime | None:
+    """A time: `24h` or `7d` before now, or after it where a time `ahead` is asked for, or ISO 8601;
+    without a zone it is UTC, as pages show it.
 
     Raises `InvalidInput`.
     """
@@ -61,12 +62,14 @@ def moment(name: str, text: str | None, now: datetime) -> datetime | None:
     try:
         away = parse_duration(text)
         if away is not None:
-            return now - away
+            return now + away if ahead else now - away
         bare = datetime.fromisoformat(text)
         return bare.replace(tzinfo=UTC) if bare.tzinfo is None else parse_time(text)
     except (ValueError, OverflowError):
         raise InvalidInput(
-            name, "must be a time such as 2025-03-01 09:00 (UTC), or 24h or 7d ago"
+            name,
+            "must be a time such as 2025-03-01 09:00 (UTC), or 24h or 7d "
+            + ("from now" if ahead else "ago"),
         ) from None
 
 

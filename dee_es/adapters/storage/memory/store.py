@@ -6,6 +6,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import partial
 
+from msgspec.structs import astuple
+
 from dee_es.adapters.storage.memory.commit import Commit
 from dee_es.adapters.storage.memory.database import HeldLease, Journal, MemoryDatabase
 from dee_es.adapters.storage.memory.idempotency import MemoryIdempotency
@@ -252,6 +254,22 @@ class MemoryStore(MemoryIdempotency):
                 for subject in dict.fromkeys(subjects)
                 for row in rows.get(subject, {}).values()
             ]
+
+    def suppression_page(self, after: Suppression | None, limit: int) -> list[Suppression]:
+        """See `EventStore.suppression_page`."""
+        place = ("", "", "", "") if after is None else astuple(after)
+        with self._database.reading():
+            rows = self._database.suppressions.values()
+            listed = (row.suppression for holders in rows for row in holders.values())
+            return sorted((each for each in listed if astuple(each) > place), key=astuple)[:limit]
+
+    def consent_page(self, after: tuple[str, str], limit: int) -> list[Consent]:
+        """See `EventStore.consent_page`."""
+        with self._database.reading():
+            rows = self._database.consents
+            places = sorted((who, at) for who, held in rows.items() for at in held)
+            behind = places[bisect_right(places, after) :][:limit]
+            return [rows[who][channel].consent for who, channel in behind]
 
     def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
         """See `EventStore.known_event_ids`."""

@@ -152,6 +152,11 @@ UNION ALL
 SELECT 'id:' || contact_id, NULL, channel, contact_id, epoch FROM consents
 WHERE contact_id IN ?? AND epoch > ?
 """
+SUPPRESSION_PAGE: Final = """
+SELECT subject, level, scope, contact_id FROM suppressions
+WHERE (subject, level, scope, contact_id) > (?, ?, ?, ?)
+ORDER BY subject, level, scope, contact_id LIMIT ?
+"""
 LIFT_SUPPRESSION: Final = """
 DELETE FROM suppressions WHERE subject = ? AND level = ? AND scope = ? AND contact_id = ?
 """
@@ -159,6 +164,11 @@ READ_CONSENTS: Final = """
 SELECT contact_id, channel, state, since_tick, expires_tick FROM consents
 WHERE contact_id IN ??
 ORDER BY contact_id, channel
+"""
+CONSENT_PAGE: Final = """
+SELECT contact_id, channel, state, since_tick, expires_tick FROM consents
+WHERE (contact_id, channel) > (?, ?)
+ORDER BY contact_id, channel LIMIT ?
 """
 # Every pair of a slot and a key: as a rule all keys of a commit are of one slot.
 READ_COUNTERS: Final = "SELECT key, slot, n FROM counters WHERE slot IN ?? AND key IN ??"

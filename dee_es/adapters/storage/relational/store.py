@@ -312,6 +312,15 @@ class RelationalStore(RelationalIdempotency):
         """See `EventStore.suppressions`."""
         return [Suppression(*row) for row in self._of(sql.READ_SUPPRESSIONS, subjects)]
 
+    def suppression_page(self, after: Suppression | None, limit: int) -> list[Suppression]:
+        """See `EventStore.suppression_page`."""
+        place = ("", "", "", "") if after is None else msgspec.structs.astuple(after)
+        return [Suppression(*row) for row in self._query(sql.SUPPRESSION_PAGE, (*place, limit))]
+
+    def consent_page(self, after: tuple[str, str], limit: int) -> list[Consent]:
+        """See `EventStore.consent_page`."""
+        return [Consent(*row) for row in self._query(sql.CONSENT_PAGE, (*after, limit))]
+
     def consents(self, contact_ids: Sequence[str]) -> list[Consent]:
         """See `EventStore.consents`."""
         return [Consent(*row) for row in self._of(sql.READ_CONSENTS, contact_ids)]
