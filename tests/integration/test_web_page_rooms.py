@@ -95,7 +95,8 @@ def test_consent_is_put_on_record_and_taken_back(acting: Site) -> None:
     acting.send("/contacts/c0/revoke-consent", **given)
     assert "revoked" in next(iter(engine.contact_at("c0").consents.values()))
     assert "Without a purpose it is taken back for all" in acting.page("/contacts/c0").text
-    acting.send("/contacts/c0/grant-consent", **given)
+    acting.send("/contacts/c0/grant-consent", **given, expires="90d")
+    assert "granted" in next(iter(engine.contact_at("c0").consents.values())), "it lies ahead"
     acting.send("/contacts/c0/revoke-consent", channel="email", purpose="", reason="said so")
     assert not any("granted" in each for each in engine.contact_at("c0").consents.values())
     before = engine.metrics().position
