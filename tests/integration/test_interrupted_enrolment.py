@@ -69,6 +69,6 @@ def test_nobody_waits_for_what_was_begun(
             again = engine.bulk_execute(outreach(), given, batch_size=BATCH)
             assert (again.created + again.skipped, again.errors) == (len(given), 0)
             assert again.skipped % BATCH == 0, "a batch is taken in whole or not at all"
-        assert at > BATCHES
+        assert at > 1, "it was interrupted at all"
         assert engine.list_runs(limit=1).total == at * len(given) + at - 1
         assert_replays(engine)

@@ -292,6 +292,7 @@ STATUS = {
     "ChannelFailed": 502,
     "ConcurrencyConflict": 409,
     "ContactSuppressed": 409,
+    "DefinitionNotFound": 404,
     "EmptyFilter": 422,
     "HoldInForce": 409,
     "IntegrityViolation": 500,
@@ -324,8 +325,8 @@ def made(kind: type[DeeError]) -> DeeError:
     if kind is PlanValidationError:
         return PlanValidationError("p", [PlanFault("s", "is wrong", "mend it"),
                                          PlanFault(None, "is worse", "mend it too")])  # fmt: skip
-    if kind is InvalidInput:
-        return InvalidInput("start_at", "has passed")
+    if issubclass(kind, InvalidInput):
+        return kind("start_at", "has passed")
     if issubclass(kind, errors.InvalidTransition):
         return kind("run_a", "failed", "paused")
     return kind("what happened\nand what to do")
