@@ -93,9 +93,8 @@ def test_an_error_gives_the_turn_to_the_next(turns: Turns, line: Line) -> None:
     waiting[0].result(PATIENCE_S)
 
 
-def test_what_was_begun_keeps_its_place_and_lets_its_thread_go_on(
-    turns: Turns, line: Line, pool: ThreadPoolExecutor
-) -> None:
+def held(turns: Turns, pool: ThreadPoolExecutor) -> tuple[threading.Event, Future[None]]:
+    """The turn taken by another thread, until the event is set."""
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -105,6 +104,13 @@ def test_what_was_begun_keeps_its_place_and_lets_its_thread_go_on(
 
     holding = pool.submit(hold)
     assert entered.wait(PATIENCE_S)
+    return leave, holding
+
+
+def test_what_was_begun_keeps_its_place_and_lets_its_thread_go_on(
+    turns: Turns, line: Line, pool: ThreadPoolExecutor
+) -> None:
+    leave, holding = held(turns, pool)
     begun = beside.begin(lambda: line.take("what was begun"))
     assert not begun.done
     behind = line.joined_by("behind it")
@@ -119,15 +125,7 @@ def test_what_was_begun_keeps_its_place_and_lets_its_thread_go_on(
 def test_a_thread_sees_through_what_it_has_begun_before_it_has_a_turn(
     turns: Turns, line: Line, pool: ThreadPoolExecutor
 ) -> None:
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with turns.turn(LONG_S):
-            entered.set()
-            assert leave.wait(PATIENCE_S)
-
-    holding = pool.submit(hold)
-    assert entered.wait(PATIENCE_S)
+    leave, holding = held(turns, pool)
     begun = [beside.begin(lambda n=n: line.take(f"begun {n}")) for n in range(2)]  # type: ignore[misc]
     threading.Timer(0.05, leave.set).start()
     line.take("its thread")

@@ -100,6 +100,11 @@ def export(
             done = engine.audit.export(format=shape, output=target, **asked)
     if bundle is not None or output not in (None, "-"):
         _told(done)
+    _require_sound(done)
+
+
+def _require_sound(done: Exported) -> None:
+    """Tell what does not verify, and end with 1 if anything does not."""
     for problem in done.problems:
         click.echo(f"dee: this does not verify: {problem}", err=True)
     if done.problems:

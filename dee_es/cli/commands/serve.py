@@ -107,15 +107,7 @@ def serve(
     settings = replace(settings, archive_places=(*settings.archive_places, *archive_places))
 
     def on_ready(url: str) -> None:
-        say(f"serving on {url}; Ctrl-C stops it")
-        if _users(session).known().empty:
-            say(
-                "without users it is for a machine that nobody else uses: whoever is on it may act "
-                f"as {settings.local_actor}, an admin; `dee serve user add` ends that"
-            )
-        if (nobody := _nobody_in_the_working_folder(config)) is not None:
-            say(f"there is no {nobody}; DEE_USERS names where users are")
-        sys.stdout.flush()
+        _tell_ready(url, session, config, settings.local_actor)
         if open_page:
             webbrowser.open(url)
 
@@ -127,6 +119,19 @@ def serve(
             settings = replace(settings, hooks=replace(settings.hooks, calls=calls))
         run(engine, settings, on_ready)
     say("stopped")
+
+
+def _tell_ready(url: str, session: Session, config: EngineConfig, local_actor: str) -> None:
+    """Say where the server is, and who may come in where nobody was told to."""
+    say(f"serving on {url}; Ctrl-C stops it")
+    if _users(session).known().empty:
+        say(
+            "without users it is for a machine that nobody else uses: whoever is on it may act "
+            f"as {local_actor}, an admin; `dee serve user add` ends that"
+        )
+    if (nobody := _nobody_in_the_working_folder(config)) is not None:
+        say(f"there is no {nobody}; DEE_USERS names where users are")
+    sys.stdout.flush()
 
 
 def _settings(config: EngineConfig) -> WebSettings:
