@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
 
-from dee_es.cli.options import (
-    dry_run_option,
-    json_option,
-    strict_option,
-    variables_option,
-)
+from dee_es.cli.options import dry_run_option, json_option, strict_option, variables_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
