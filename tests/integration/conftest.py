@@ -1,4 +1,7 @@
-"""What tests of the web application share; a test file's own fixture of a name takes its place."""
+"""What tests of the web application and of its client share.
+
+A test file's own fixture of a name takes its place.
+"""
 
 from __future__ import annotations
 

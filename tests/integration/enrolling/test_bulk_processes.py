@@ -19,7 +19,7 @@ from tests.support.counts import count
 from tests.support.engines import database_url, open_engine, outreach, publish_basics
 
 Fresh = Callable[[], str]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -19,7 +19,7 @@ from dee_es.core.plans.model import ExecutionPlan
 from dee_es.core.plans.plan import load_plan, missing_references
 from dee_es.doors.contacts_csv import CsvContact, CsvRefusal, read_contacts
 
-DATA = Path(__file__).parents[2] / "scripts" / "demo_data"
+DATA = Path(__file__).parents[3] / "scripts" / "demo_data"
 BUNDLED = ("templates", "scripts", "sender")
 
 

@@ -29,7 +29,7 @@ from tests.support.engines import database_url, outreach, publish_basics
 from tests.support.waiting import eventually
 
 Fresh = Callable[[], str]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 POINTS = ("connect", "data", "dot", "accepted")
 ENDS = ("waiting", "completed")
 

@@ -8,7 +8,7 @@ import threading
 
 from dee_es.ports import beside
 from tests.support.interruption import Interruption
-from tests.unit.test_beside import Line
+from tests.unit.ports.test_beside import Line
 
 
 def _interrupted(at: int) -> bool:

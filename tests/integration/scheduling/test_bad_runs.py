@@ -17,7 +17,7 @@ from dee_es.core.evidence import chain
 from dee_es.engine.log.journal import payload_of
 from dee_es.errors import ChannelFailed, DeeError, IntegrityViolation, UnknownEventVersion
 from dee_es.ports import Action, ChannelResult, SendContext
-from tests.integration.test_tampering import Case
+from tests.integration.auditing.test_tampering import Case
 from tests.support.engines import DAY, database_url, open_engine, outreach, publish_basics
 
 Fresh = Callable[[], str]

@@ -25,7 +25,7 @@ from tests.support.postgres import FreshPostgres
 from tests.support.waiting import PATIENCE_S
 from tests.support.web import API, MEANT, PERSON, Client, refused, served, start
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def opened(url: str, folder: Path) -> Engine:
@@ -131,7 +131,7 @@ CRASH = """
 import os, sys
 from pathlib import Path
 from dee_es.engine.idempotency import Idempotency
-from tests.integration.test_web_repeated import API, MEANT, key, opened, served, start
+from tests.integration.web.test_repeated import API, MEANT, key, opened, served, start
 url, folder = sys.argv[1], Path(sys.argv[2])
 engine = opened(url, folder)
 Idempotency.end = lambda *_: os._exit(9)

@@ -17,7 +17,7 @@ from tests.support.counts import count
 from tests.support.engines import database_url, open_engine, outreach, publish_basics
 from tests.support.killed import ACTIONS, VICTIM, act
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")
 
 

@@ -148,7 +148,7 @@ def test_of_a_stream_that_fails_nothing_is_folded_from_there_on(
             poisoned = fold(tx, build, page)
             for poison in poisoned:
                 assert "secret" not in str(poison)
-                assert "ValueError at unit/test_projecting.py" in poison.error
+                assert "ValueError at engine/test_projecting.py" in poison.error
             parked |= {poison.stream_id for poison in poisoned}
         assert parked == set(first_bad)
         rows, lines, counts = held(tx, build)

@@ -29,7 +29,7 @@ from tests.support.counts import FULL
 from tests.support.engines import DAY, EPOCH, outreach, publish_basics
 from tests.support.exports import verify_all
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 DECISIVE: Final = re.compile("(before|after) (commit|fsync|replace|link|unlink)")
 """Steps between which it is decided what there is."""
 ACTOR: Final = "ann"
