@@ -7,12 +7,10 @@ circumstances have moved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from dee_es.core import codec
 from dee_es.core import commands as c
@@ -48,6 +46,7 @@ PAYLOAD: Final = "contact payload"
 """What is too large where a contact is: its own data, and the variables that its run keeps too."""
 _by_run: Final = attrgetter("run_id")
 
+T = TypeVar("T")
 Refused = list[tuple[Person, Refusal]]
 
 
@@ -87,27 +86,39 @@ class Admitted(Struct, frozen=True, gc=False):
 _NOBODY: Final = Admitted(Person("-", None, None, None, {}), "", 1, ())
 
 
-class Batch(Struct):
-    """Contacts on their way: what to commit for which of them, and who was refused.
+class Start(NamedTuple):
+    """A run that can begin: what to commit for whom, and the key of what is personal in it."""
 
-    `units`, `people` and `key_ids` go together, by run id. `taken_over` are runs that this command
-    had created before.
+    run_id: str
+    unit: Unit
+    person: Person
+    key_id: bytes
+
+
+class Batch(Struct):
+    """Contacts on their way: which runs can begin, by run id, and who was refused.
+
+    `taken_over` are runs that this command had created before.
     """
 
-    units: list[Unit] = field(default_factory=list)
-    people: list[Person] = field(default_factory=list)
-    key_ids: list[bytes] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
     refusals: Refused = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
 
     @property
-    def run_ids(self) -> list[str]:
-        """The runs that begin with the units."""
-        return [unit.appends[0].stream_id for unit in self.units]
+    def units(self) -> list[Unit]:
+        """What to commit, in the order of the starts."""
+        return [start.unit for start in self.starts]
+
+    @property
+    def people(self) -> list[Person]:
+        """Whose runs begin, in the order of the starts."""
+        return [start.person for start in self.starts]
 
     def first_run(self) -> LoadedRun:
         """The first of these runs, as it is once it is committed."""
-        (append, *_), key_id = self.units[0].appends, self.key_ids[0]
+        _, unit, _, key_id = self.starts[0]
+        (append,) = unit.appends
         begun = append.events[0]
         return LoadedRun(evolve(None, begun.recorded()), begun.checksum, key_id, append.slice)
 
@@ -130,8 +141,8 @@ class Admission:
     def _assess(
         self, order: Order, people: Sequence[Person], known: tuple[Concerned, Situation] | None
     ) -> tuple[Situation, dict[str, list[Head]], list[Admitted], Refused]:
-        """What is so, the runs of the plan that contacts have, who may be enrolled by that, and who
-        may not and why."""
+        """What is so, the runs of the plan that contacts have, who may be enrolled by that as often
+        as they were given, and who may not and why."""
         if known is None:
             concerned = self.concerns(order, people)
             now = self._store.situation(*concerned)
@@ -148,7 +159,6 @@ class Admission:
         channels = order.plan.graph.channels
         free: list[Admitted] = []
         refused: Refused = []
-        given: set[str] = set()
         for person, run, about, standing_facts in zip(people, first, subjects, facts, strict=True):
             before = standing.get(person.id, ())
             last = before[-1] if before else None
@@ -158,10 +168,7 @@ class Admission:
                 refused.append((person, Refusal(person.id, "already_enrolled", detail)))
             elif fact is not None:
                 refused.append((person, Refusal(person.id, "suppressed", f"suppressed: {fact}")))
-            elif person.id in given:
-                refused.append((person, Refusal(person.id, "already_enrolled", TWICE)))
             else:
-                given.add(person.id)
                 number = len(before) + 1
                 new = run if number == 1 else run_id(order.plan.id, person.id, number)
                 free.append(Admitted(person, new, number, about))
@@ -212,50 +219,68 @@ class Admission:
         """
         now, standing, free, refused = self._assess(order, people, known)
         mine = self._created(order.command_id, standing) if order.take_over else {}
-        batch = Batch(
-            refusals=[pair for pair in refused if pair[0].id not in mine]
-            + _given_again([each for each in people if each.id in mine]),
-            taken_over=sorted(mine.values()),
+        free = [each for each in free if each.person.id not in mine]
+        starts, unfit = self._each_once(order, now.heads, free, self._sealing(now, free))
+        return Batch(
+            sorted(starts, key=_by_run),
+            [pair for pair in refused if pair[0].id not in mine]
+            + _given_again([each for each in people if each.id in mine])
+            + unfit,
+            sorted(mine.values()),
         )
-        free = sorted((each for each in free if each.person.id not in mine), key=_by_run)
-        if unfit := self._fill(batch, order, now, free):
-            large = self._too_large(order, now.heads, unfit, batch.refusals)
-            if any(refusal.detail == TWICE for _, refusal in batch.refusals):
-                # Who was given again may be somebody who can be stored.
-                batch = self.prepare(order, _without(people, large))
-            batch.refusals += large
-        return batch
 
-    def _fill(
-        self, batch: Batch, order: Order, now: Situation, free: Sequence[Admitted]
-    ) -> list[Admitted]:
-        """Add the units of those who may be enrolled; returns who is too large to be stored."""
-        key_ids, epoch = now.keys, now.end.suppression_epoch
-        fresh = iter(self._keys.new_keys(sum(each.person.id not in key_ids for each in free)))
-        keyed = self._keys.encrypts
-        meta, begun = self._beginning(order, now.heads)
-        unfit = []
+    def _each_once(
+        self,
+        order: Order,
+        heads: Mapping[str, Head],
+        free: Sequence[Admitted],
+        make: Callable[[Admitted, Sequence[e.Event], e.Meta], T],
+    ) -> tuple[list[T], Refused]:
+        """What is made of the first events of each contact. Refused are those of whom it was made
+        already, and those who are too large to be stored, for whom `make` raises `InvalidInput`.
+        """
+        meta, begun = self._beginning(order, heads)
+        made: list[T] = []
+        known: set[str] = set()
+        refused: Refused = []
         for each in beside.each(free, BETWEEN_LOOKS):
-            own = key_ids.get(each.person.id)
-            key_id = own if own is not None else next(fresh)
+            who = each.person
+            if who.id in known:
+                refused.append((who, Refusal(who.id, "already_enrolled", TWICE)))
+                continue
             events = begun(each)
             try:
-                sealed = self._runs.journal.seal(each.run_id, 0, GENESIS, events, meta, key_id)
-            except InvalidInput:
-                unfit.append(each)
-                continue
-            due, part = first_due(events), slice_of(each.person.id)
-            batch.units.append(
-                Unit(
-                    (StreamAppend(each.run_id, 0, sealed, due, False, part),),
-                    min_tick=meta.tick,
-                    contact_keys=((each.person.id, key_id),) if own is None and keyed else (),
-                    guard=SuppressionGuard(each.subjects, epoch),
-                )
+                made.append(make(each, events, meta))
+            except InvalidInput as error:
+                problem = f"{PAYLOAD}: {error.problem}"
+                refused.append((who, Refusal(who.id, "invalid", problem)))
+            else:
+                known.add(who.id)
+        return made, refused
+
+    def _sealing(
+        self, now: Situation, free: Sequence[Admitted]
+    ) -> Callable[[Admitted, Sequence[e.Event], e.Meta], Start]:
+        """What makes the first events of these contacts' runs ready to be committed."""
+        key_ids, epoch = now.keys, now.end.suppression_epoch
+        fresh = iter(self._keys.new_keys(sum(each.person.id not in key_ids for each in free)))
+        keyed, seal = self._keys.encrypts, self._runs.journal.seal
+
+        def start(each: Admitted, events: Sequence[e.Event], meta: e.Meta) -> Start:
+            who, run = each.person, each.run_id
+            own = key_ids.get(who.id)
+            key_id = own if own is not None else next(fresh)
+            sealed = seal(run, 0, GENESIS, events, meta, key_id)
+            append = StreamAppend(run, 0, sealed, first_due(events), False, slice_of(who.id))
+            unit = Unit(
+                (append,),
+                min_tick=meta.tick,
+                contact_keys=((who.id, key_id),) if own is None and keyed else (),
+                guard=SuppressionGuard(each.subjects, epoch),
             )
-            batch.people.append(each.person)
-            batch.key_ids.append(key_id)
-        return unfit
+            return Start(run, unit, who, key_id)
+
+        return start
 
     def _beginning(
         self, order: Order, heads: Mapping[str, Head]
@@ -276,38 +301,18 @@ class Admission:
 
         return meta, begun
 
-    def _too_large(
-        self, order: Order, heads: Mapping[str, Head], free: Iterable[Admitted], refused: Refused
-    ) -> Refused:
-        """The refusals of those who cannot be stored, and of the same contacts given again as long
-        as they cannot either."""
-        meta, begun = self._beginning(order, heads)
-        large: Refused = []
-        unmet: dict[str, Admitted] = {}
-        again = (
-            replace(unmet[person.id], person=person)
-            for person, refusal in refused
-            if refusal.detail == TWICE and person.id in unmet
-        )
-        for each in chain(free, again):
-            (event,) = begun(each)
-            who = each.person
-            try:
-                codec.encode(event, meta)
-                unmet.pop(who.id, None)
-            except InvalidInput as error:
-                unmet[who.id] = each
-                large.append((who, Refusal(who.id, "invalid", f"{PAYLOAD}: {error.problem}")))
-        return large
-
     def rehearse(self, order: Order, people: Sequence[Person]) -> tuple[list[Person], Refused]:
         """Who would be enrolled by now, and who would not and why. Unlike `prepare` it makes no
         keys, and does not ask what the command did before."""
         now, _, free, refused = self._assess(order, people, None)
-        large = self._too_large(order, now.heads, free, refused)
-        if large:
-            _, _, free, refused = self._assess(order, _without(people, large), None)
-        return [each.person for each in free], refused + large
+
+        def encoded(each: Admitted, events: Sequence[e.Event], meta: e.Meta) -> Person:
+            (event,) = events
+            codec.encode(event, meta)
+            return each.person
+
+        enrolled, unfit = self._each_once(order, now.heads, free, encoded)
+        return enrolled, refused + unfit
 
     def require_room(self, order: Order) -> None:
         """Raises `InvalidInput` for variables beside which no contact would have room."""
@@ -345,9 +350,3 @@ def _given_again(people: Iterable[Person]) -> Refused:
             refused.append((person, Refusal(person.id, "already_enrolled", TWICE)))
         given.add(person.id)
     return refused
-
-
-def _without(people: Iterable[Person], refused: Refused) -> list[Person]:
-    """All but those who are refused; whoever has the same id stays."""
-    gone = {id(person) for person, _ in refused}
-    return [each for each in people if id(each) not in gone]

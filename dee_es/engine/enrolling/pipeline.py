@@ -128,7 +128,7 @@ class Pipeline:
             if attempt < ATTEMPTS:
                 self._runs.clock.refresh()
                 batch = self._admission.prepare(self._order, again)
-                results = self._runs.committer.commit(batch.units) if batch.units else []
+                results = self._runs.committer.commit(batch.units) if batch.starts else []
             else:
                 refusals += [Refusal(person.id, "invalid", _MOVED) for person in again]
         return PartDone(created, tuple(refusals))
@@ -140,10 +140,9 @@ class Pipeline:
         """
         own = self._admission.prepare(replace(self._order, take_over=True), batch.people)
         created = set(own.taken_over)
-        if batch.units and not created.intersection(batch.run_ids):
+        runs = [start.run_id for start in batch.starts]
+        if runs and created.isdisjoint(runs):
             raise StoreUnavailable(
                 "the database did not take a batch; the same call again enrolls what is missing"
             )
-        return [
-            Committed(0) if run in created else Conflict("version", run) for run in batch.run_ids
-        ]
+        return [Committed(0) if run in created else Conflict("version", run) for run in runs]
