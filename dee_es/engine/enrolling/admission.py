@@ -219,10 +219,11 @@ class Admission:
         """
         now, standing, free, refused = self._assess(order, people, known)
         mine = self._created(order.command_id, standing) if order.take_over else {}
-        free = [each for each in free if each.person.id not in mine]
+        # Made in the order in which they are committed, they lie side by side in memory until then.
+        free = sorted((each for each in free if each.person.id not in mine), key=_by_run)
         starts, unfit = self._each_once(order, now.heads, free, self._sealing(now, free))
         return Batch(
-            sorted(starts, key=_by_run),
+            starts,
             [pair for pair in refused if pair[0].id not in mine]
             + _given_again([each for each in people if each.id in mine])
             + unfit,
