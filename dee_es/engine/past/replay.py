@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,7 +20,9 @@ from dee_es.core.past.replay import Difference, Replayed, differing
 from dee_es.core.past.replay import replay as replay_history
 from dee_es.core.past.simulation import Simulation, inputs_of
 from dee_es.core.plans.plan import ExecutionPlan
+from dee_es.core.runs.fold import fold
 from dee_es.core.runs.run import evolve
+from dee_es.core.runs.state import RunState
 from dee_es.core.runs.step_results import StepResult, step_results
 from dee_es.core.views import RunFilter
 from dee_es.engine.definitions import Definitions
@@ -41,6 +43,14 @@ from dee_es.ports import EventStore, StoredRow
 PAGE = 500
 """Runs of a fleet that are read at a time."""
 Template = Mapping[str, Any]
+_STANDING: Final = {
+    "status": "status",
+    "status_reason": "status_reason",
+    "current_step": "current_step",
+    "resume_tick": "acts_at",
+    "outcome": "outcome",
+}
+"""What tells where a run stands, by its name in an answer."""
 
 
 class Against(msgspec.Struct, frozen=True):
@@ -85,7 +95,8 @@ class Replays:
         return _result(run_id, history, replay_history(history, self._definitions.materials))
 
     def run_against(self, run_id: str, against: Against) -> ReplayResult:
-        """What would have been different under another plan or other templates.
+        """What would have been different under another plan or other templates: on the way, and
+        where the run stands at its end.
 
         The run goes on no further than the log does. Raises `RunNotFound`, `PlanNotFound`, and
         `InvalidInput` for an erased run, of which too little is left to go by.
@@ -105,6 +116,8 @@ class Replays:
         was = list(step_results((each.event, each.meta.tick) for each in history))
         now = list(step_results((each.event, each.meta.tick) for each in simulation.events))
         diffs = tuple(_visits_that_differ(was, now, history))
+        if not diffs:
+            diffs = tuple(_standing_that_differs(fold(history), simulation.state))
         return ReplayResult(
             run_id=run_id,
             identical=not diffs,
@@ -253,6 +266,21 @@ def _visits_that_differ(
             version = _version_at(history, one)
             yield ReplayDiff(
                 version=version, step=one.id, field=field, expected=expected, actual=actual
+            )
+
+
+def _standing_that_differs(was: RunState | None, now: RunState) -> Iterator[ReplayDiff]:
+    """Where the run stands, which no finished visit of a step tells."""
+    assert was is not None, "a run begins with its enrolment"
+    for name, field in _STANDING.items():
+        expected, actual = getattr(was, field), getattr(now, field)
+        if expected != actual:
+            yield ReplayDiff(
+                version=was.version,
+                step=was.current_step,
+                field=name,
+                expected=expected,
+                actual=actual,
             )
 
 

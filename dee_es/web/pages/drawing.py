@@ -18,7 +18,7 @@ from dee_es.web.pages import layout
 from dee_es.web.pages.layout import HEIGHT, WIDTH, Line, Link
 
 _NAME: Final = 22
-_BELOW: Final = 28
+_BELOW: Final = 25
 _LABEL: Final = 26
 _CHAR: Final = 6.1
 

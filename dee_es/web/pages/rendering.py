@@ -74,9 +74,15 @@ def _told(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _brief(values: Mapping[str, Any]) -> str:
-    """The plain values of a map in a line."""
-    told = [str(value) for value in values.values() if isinstance(value, str | int) and value]
+def brief(values: Mapping[str, Any]) -> str:
+    """The plain values of a map in a line; a number, which says nothing alone, with its name."""
+    told = []
+    for name, value in values.items():
+        if value and isinstance(value, str):
+            told.append(value)
+        elif value and isinstance(value, int):
+            words = name.replace("_", " ")
+            told.append(words if value is True else f"{words} {value}")
     return short("; ".join(told[:2]), 90)
 
 
@@ -101,7 +107,7 @@ def _environment() -> Environment:
     )
     made.filters.update(
         number=_number,
-        brief=_brief,
+        brief=brief,
         sentence=_sentence,
         pretty=_pretty,
         told=_told,

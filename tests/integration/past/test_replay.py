@@ -81,6 +81,11 @@ def a_busy_week(engine: Engine) -> None:
 
 def test_every_run_of_a_busy_week_replays_identically(engine: Engine) -> None:
     a_busy_week(engine)
+    # Everybody else shares a number with somebody who is suppressed.
+    later = [jane(n).model_copy(update={"phone": None}) for n in range(30, 34)]
+    engine.bulk_execute(outreach(), later)
+    engine.run_until(22 * DAY)
+    engine.pause_run(engine.list_runs("waiting").runs[0].id, "in the middle")
     runs = engine.list_runs(limit=100).runs
     for run in runs:
         result = engine.replay(run.id)
@@ -93,7 +98,7 @@ def test_every_run_of_a_busy_week_replays_identically(engine: Engine) -> None:
     seen: list[Divergence] = []
     summary = engine.replay_all(on_divergence=seen.append)
     assert seen == []
-    assert (summary.runs, summary.identical, summary.ok) == (28, 28, True)
+    assert (summary.runs, summary.identical, summary.ok) == (32, 32, True)
     assert summary.events == sum(run.version for run in runs)
     some = engine.replay_all(plan_id="calling", status="completed")
     assert some.runs == engine.list_runs("completed", plan_id="calling").total
@@ -147,6 +152,21 @@ def test_another_plan_takes_other_ways_and_the_first_is_named(tmp_path: Path) ->
         assert engine.replay(run.id, plan_version=2).diffs == result.diffs
         with pytest.raises(InvalidInput, match="plan_version"):
             engine.replay(run.id, plan_version=2, plan=sooner)
+
+
+def test_where_a_run_stands_is_compared_too() -> None:
+    """A wait that has not ended yet is no finished visit of a step."""
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(steps=[steps.wait("pause", {"days": 3})]), jane())
+        engine.tick()
+        engine.publish_plan(outreach(steps=[steps.wait("pause", {"days": 2})]))
+        assert engine.replay(run.id, plan_version=1).identical
+        result = engine.replay(run.id, plan_version=2)
+        assert result.verdict == "different"
+        (diff,) = result.diffs
+        assert (diff.step, diff.field) == ("pause", "resume_tick")
+        assert (diff.expected, diff.actual) == (3 * DAY, 2 * DAY)
 
 
 def test_a_message_that_never_went_out_counts_as_delivered() -> None:

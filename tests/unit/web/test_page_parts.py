@@ -10,7 +10,7 @@ import pytest
 from dee_es.errors import InvalidInput
 from dee_es.web.pages import inputs
 from dee_es.web.pages.messages import reading_view
-from dee_es.web.pages.rendering import address
+from dee_es.web.pages.rendering import address, brief
 from dee_es.web.pages.side_by_side import side_by_side
 from tests.support.web_world import MARKUP, Page
 
@@ -43,6 +43,12 @@ def test_the_reading_view_keeps_text_and_nothing_that_acts() -> None:
 def test_nothing_hostile_survives_in_the_reading_view(markup: str) -> None:
     page = Page(reading_view(markup))
     assert (page.faults, page.links, page.forms) == ([], [], [])
+
+
+def test_a_number_is_told_with_its_name() -> None:
+    assert brief({"steps_remaining": 5, "cause": None}) == "steps remaining 5"
+    told = brief({"until_tick": 86_400, "late": True, "result": "delivered", "x": [1]})
+    assert told == "until tick 86400; late"
 
 
 def test_the_reading_view_closes_what_is_open() -> None:
