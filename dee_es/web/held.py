@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     # Whatever a route is given is known before the routes are.
     from dee_es.doors.contacts_csv import CsvRow
     from dee_es.doors.never_text import NeverText
-    from dee_es.web.api.intake import CsvOptions
+    from dee_es.web.api.csv_options import CsvOptions
     from dee_es.web.api.uploads import Upload
 
 MOST: Final = 8

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from dee_es.engine.models import Answer, BulkChange
 from dee_es.errors import EmptyFilter, InvalidInput
 from dee_es.web.api import intake, uploads
+from dee_es.web.api.csv_options import CsvOptions
 from dee_es.web.api.models import Filled, Flag, Given
 from dee_es.web.api.plan_reference import REFERENCE, plan_of
 from dee_es.web.api.run_filters import RunFilters
@@ -162,7 +163,7 @@ async def bulk_execute(
         values, upload = await _file(request, kind, settings.uploads_at_once)
         release: Callable[[], object] = upload.close
         try:
-            given = _parsed(intake.CsvOptions, values)
+            given = _parsed(CsvOptions, values)
             plan = await run_in_threadpool(plan_of, given.plan, engine)
         except BaseException:
             upload.close()
@@ -201,7 +202,7 @@ async def _file(request: Request, kind: str, at_once: int) -> tuple[dict[str, st
         if len(request.query_params.getlist(name)) > 1:
             raise InvalidInput(name, "is there twice")
     if kind == "text/csv":
-        _parsed(intake.CsvOptions, query)
+        _parsed(CsvOptions, query)
         return query, await uploads.received(request, at_once)
     form = await uploads.received_form(request, at_once, FILE_FIELD)
     return {**query, **form.fields}, form.upload

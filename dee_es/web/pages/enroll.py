@@ -15,7 +15,7 @@ from dee_es.doors.never_text import never_text
 from dee_es.engine.facade import EngineApi
 from dee_es.web.api import bulk as api
 from dee_es.web.api import intake, uploads
-from dee_es.web.api.intake import CsvOptions
+from dee_es.web.api.csv_options import CsvOptions
 from dee_es.web.api.plan_reference import plan_of
 from dee_es.web.held import HeldFile
 from dee_es.web.idempotency import command_id_of
