@@ -70,7 +70,7 @@ def _summary(report: ComplianceReport) -> Iterator[Block]:
         (
             ("Period", f"ticks {report.from_tick:,} to before {report.before_tick:,}"),
             ("Entries", f"{report.entries:,} in the period{_bounds(report)}"),
-            ("As of", f"position {report.through:,} of the log, {iso(report.made_at)}"),
+            ("As of", f"position {report.through:,} of the log, made at {iso(report.made_at)}"),
         )
     )
     for section, figure in report.violations():
