@@ -20,6 +20,7 @@ from dee_es.web.security.headers import SecureHeaders
 from dee_es.web.security.hosts import Hosts, allowed_hosts
 from dee_es.web.security.limits import Bodies, Rates
 from dee_es.web.security.login import login_router
+from dee_es.web.security.proxies import behind
 from dee_es.web.settings import WebSettings
 from dee_es.web.static_files import Static
 
@@ -71,4 +72,5 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     app = Authentication(app, doorkeeper)
     schemes = ("http",) if doorkeeper.local else ("http", "https")
     app = Hosts(app, allowed_hosts(chosen), schemes)
+    app = behind(app, chosen.trusted_proxies)
     return WebApp(Heads(SecureHeaders(ErrorPages(app))), jobs, held)

@@ -20,7 +20,8 @@ class WebSettings:
     `users_file` holds users and tokens; without any of them whoever is on this machine acts as
     `local_actor` with the role admin, and that only on a loopback address.
     `archive_places` are the folders and URLs, written just so, that a call about archives may name.
-    `allowed_hosts` are the names, each with or without a port, under which others may reach it.
+    `allowed_hosts` are the names, each with or without a port, under which others may reach it, and
+    `trusted_proxies` the addresses or networks of the proxies that say who comes through them.
     Sizes are in bytes; `unsafe_per_minute` and `unsafe_burst` bound the requests of one client
     that change something; `login_failures` so many wrong passwords from one address
     for one name close sign-in to them for `login_window_s` seconds (5 times as many to the name, 10
@@ -31,6 +32,7 @@ class WebSettings:
     host: str = "127.0.0.1"
     port: int = 8765
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     users_file: Path | None = None
     archive_places: tuple[str, ...] = ()
     local_actor: str = "local"

@@ -265,6 +265,7 @@ def test_what_would_not_be_safe_is_refused(tmp_path: Path) -> None:
     for arguments in (
         ("--host", "0.0.0.0", "--allowed-host", "dee.example"),
         ("--allowed-host", "dee.example"),
+        ("--trusted-proxy", "127.0.0.1"),
     ):
         said = dee.fault("serve", "--port", "0", *arguments)
         assert "nobody could sign in" in said

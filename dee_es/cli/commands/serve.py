@@ -55,6 +55,14 @@ _role_option = click.option(
     help="A name under which others reach the server; may be given several times.",
 )
 @click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy, or a network of them, that says in X-Forwarded-For who comes through it; may be "
+    "given several times.",
+)
+@click.option(
     "--max-upload",
     type=click.IntRange(1),
     metavar="MIB",
@@ -77,6 +85,7 @@ def serve(
     host: str,
     port: int,
     allowed_hosts: tuple[str, ...],
+    trusted_proxies: tuple[str, ...],
     max_upload: int,
     archive_places: tuple[str, ...],
     open_page: bool,
@@ -102,6 +111,7 @@ def serve(
         host=host,
         port=port,
         allowed_hosts=allowed_hosts,
+        trusted_proxies=trusted_proxies,
         max_upload=max_upload * MIB,
     )
     settings = replace(settings, archive_places=(*settings.archive_places, *archive_places))

@@ -53,11 +53,12 @@ class Doorkeeper:
         self._local = Actor(settings.local_actor, Role.ADMIN, "local", secrets.token_urlsafe(32))
         # Decided once: a file that is emptied while this runs must not open the door.
         self.local = self.users is None or self.users.known().empty
-        if self.local and not (settings.loopback and not settings.allowed_hosts):
+        open_to_others = settings.allowed_hosts or settings.trusted_proxies
+        if self.local and (open_to_others or not settings.loopback):
             raise InvalidInput(
                 "host",
                 "nobody could sign in: add users with `dee serve user add NAME --role ROLE`, or "
-                "serve on 127.0.0.1 without --allowed-host",
+                "serve on 127.0.0.1 without --allowed-host and --trusted-proxy",
             )
         if not self.local:
             nobodys_password()

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from dee_es import Engine
+from dee_es.errors import InvalidInput
 from dee_es.web.security.roles import Role
 from dee_es.web.security.users import Users
 from tests.support.web import (
@@ -202,6 +203,40 @@ def test_passwords_cannot_be_guessed_for_long(shared: Engine, tmp_path: Path) ->
         codes = [sign_in(client, f"nobody-{n}", "x").status_code for n in range(20)]
         assert codes.count(403) == 18
         assert codes[-1] == 429
+
+
+@pytest.mark.parametrize(
+    "trusted, other_comes_in",
+    [
+        ((), 429),  # nobody is believed who it is for: all come from the proxy
+        (("127.0.0.1",), 429),  # nor is another proxy before that
+        (("127.0.0.0/8", "10.0.0.9"), 303),
+    ],
+)
+def test_behind_trusted_proxies_strangers_close_sign_in_to_themselves_alone(
+    shared: Engine, tmp_path: Path, trusted: tuple[str, ...], other_comes_in: int
+) -> None:
+    settings, _ = with_users(tmp_path, login_failures=1, trusted_proxies=trusted)
+    with served(shared, settings) as client:
+
+        def through(name: str, password: str, chain: str) -> int:
+            form = {"name": name, "password": password}
+            headers = {**FORM, "x-forwarded-for": chain}
+            return client.post("/login", data=form, headers=headers).status_code
+
+        # What stands before the address that the proxies have added is whatever a stranger likes.
+        codes = [
+            through(f"nobody-{n}", "x", f"198.51.100.{n}, 203.0.113.7, 10.0.0.9") for n in range(12)
+        ]
+        assert codes[-1] == 429
+        assert through("viewer", PASSWORD, "203.0.113.8, 10.0.0.9") == other_comes_in
+
+
+def test_a_proxy_is_an_address_or_a_network(shared: Engine, tmp_path: Path) -> None:
+    for wrong in ("*", "proxy.example", "10.0.0.1/8", ""):
+        settings, _ = with_users(tmp_path, trusted_proxies=(wrong,))
+        with pytest.raises(InvalidInput, match="trusted-proxy"), served(shared, settings):
+            pass
 
 
 def test_a_wrong_name_and_a_wrong_password_look_alike(

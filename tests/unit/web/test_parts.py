@@ -181,6 +181,7 @@ def test_users_are_changed_and_forgotten(tmp_path: Path) -> None:
         {"host": "0.0.0.0"},
         {"host": "10.0.0.1", "allowed_hosts": ("dee.example",)},
         {"allowed_hosts": ("dee.example",)},
+        {"trusted_proxies": ("127.0.0.1",)},
     ],
 )
 def test_without_users_only_this_machine_is_served(changes: dict[str, Any]) -> None:
