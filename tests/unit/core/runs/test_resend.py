@@ -6,6 +6,7 @@ import pytest
 
 from dee_es.core import events as e
 from dee_es.core.builders import transitions
+from dee_es.core.runs.advance import may_send
 from dee_es.core.runs.rules import RULES
 from tests.support.given import Story, given, plan_of
 
@@ -107,6 +108,14 @@ def test_a_suppressed_contact_gets_it_no_more() -> None:
     assert isinstance(skipped, e.StepSkipped)
     assert skipped.resend
     run.stands("waiting", resume_tick=3 * DAY, steps_completed=1).due(3 * DAY)
+
+
+def test_the_gate_is_asked_from_the_tick_on_at_which_it_goes_out_again() -> None:
+    run = bounced()
+    asked = [may_send(run.state, 60 + HOUR + more) for more in (-1, 0, 1)]
+    assert asked == [False, True, True]
+    run.ticked(60 + HOUR)
+    assert not may_send(run.state, 60 + HOUR), "it is under way"
 
 
 def holding(effect: str) -> dict[str, object]:
