@@ -20,7 +20,7 @@ from dee_es.core import codec
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
-from dee_es.core.gate import Snapshot, SuppressionFact, read_policy
+from dee_es.core.gate import Snapshot, SuppressionFact, ZoneRules, read_policy
 from dee_es.core.ids import run_id
 from dee_es.core.plans.plan import ExecutionPlan, create_plan
 from dee_es.core.registry import NAMES
@@ -94,6 +94,7 @@ class Story:
         self._row: RunRow | None = None
         self._commands = 0
         self._key_destroyed = False
+        self._zone: ZoneRules | None = None
 
     # --- what is known --------------------------------------------------------------------------
 
@@ -125,8 +126,9 @@ class Story:
 
     # --- when -----------------------------------------------------------------------------------
 
-    def under(self, policy: Mapping[str, Any] | None) -> Story:
-        """From here on the run's sends are asked of this policy."""
+    def under(self, policy: Mapping[str, Any] | None, zone: ZoneRules | None = None) -> Story:
+        """From here on this policy is asked about the run's sends; `zone` is the contact's own."""
+        self._zone = zone
         read = None if policy is None else read_policy(policy)
         self.materials = dataclasses.replace(self.materials, policy=read)
         return self
@@ -152,7 +154,9 @@ class Story:
         facts = tuple(SuppressionFact(*each) for each in suppressed)
         scale, plan_id = self.materials.scale, self.materials.plan.id
         snapshots = {
-            channel: Snapshot(meta.tick, scale, channel, plan_id, facts, sender="default")
+            channel: Snapshot(
+                meta.tick, scale, channel, plan_id, facts, zone=self._zone, sender="default"
+            )
             for channel in ("email", "voice")
         }
         return self._decides(c.Advance(meta, snapshots, lease_epoch, abandoned))
