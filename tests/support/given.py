@@ -8,6 +8,7 @@ the one that the stored history folds to, and the run list's row has to show tha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +20,11 @@ from dee_es.core import codec
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
-from dee_es.core.gate import Snapshot, SuppressionFact
+from dee_es.core.gate import Snapshot, SuppressionFact, ZoneRules, read_policy
 from dee_es.core.ids import run_id
 from dee_es.core.plans.plan import ExecutionPlan, create_plan
 from dee_es.core.registry import NAMES
-from dee_es.core.runs.run import RunState, decide, enroll, evolve, fold
+from dee_es.core.runs.run import RunState, decision, enroll, evolve, fold
 from dee_es.core.runs.state import Intent
 from dee_es.core.views import RunRow
 from dee_es.engine.queries import row_of
@@ -93,6 +94,7 @@ class Story:
         self._row: RunRow | None = None
         self._commands = 0
         self._key_destroyed = False
+        self._zone: ZoneRules | None = None
 
     # --- what is known --------------------------------------------------------------------------
 
@@ -124,6 +126,13 @@ class Story:
 
     # --- when -----------------------------------------------------------------------------------
 
+    def under(self, policy: Mapping[str, Any] | None, zone: ZoneRules | None = None) -> Story:
+        """From here on this policy is asked about the run's sends; `zone` is the contact's own."""
+        self._zone = zone
+        read = None if policy is None else read_policy(policy)
+        self.materials = dataclasses.replace(self.materials, policy=read)
+        return self
+
     def enrolled(
         self, tick: int = 0, start: int | None = None, pins: e.Pins | None = None
     ) -> Story:
@@ -143,9 +152,10 @@ class Story:
         """The scheduler looks at the run once; `suppressed` are (level, scope)."""
         meta = self._meta("tick", tick)
         facts = tuple(SuppressionFact(*each) for each in suppressed)
+        scale, plan_id = self.materials.scale, self.materials.plan.id
         snapshots = {
             channel: Snapshot(
-                meta.tick, self.materials.scale, channel, self.materials.plan.id, facts
+                meta.tick, scale, channel, plan_id, facts, zone=self._zone, sender="default"
             )
             for channel in ("email", "voice")
         }
@@ -186,13 +196,15 @@ class Story:
             "failed", tick, of, error=error, retryable=retryable, ours=ours, detail=detail
         )
 
-    def pending(self, tick: int | None = None) -> Story:
+    def pending(self, tick: int | None = None, of: Intent | None = None) -> Story:
         """The channel took it and will report later."""
-        return self._result("pending", tick, None, message_id="msg_1")
+        return self._result("pending", tick, of, message_id="msg_1")
 
-    def unknown(self, tick: int | None = None, error: str = "connection lost") -> Story:
+    def unknown(
+        self, tick: int | None = None, error: str = "connection lost", of: Intent | None = None
+    ) -> Story:
         """The channel cannot say whether it was sent."""
-        return self._result("unknown", tick, None, error=error)
+        return self._result("unknown", tick, of, error=error)
 
     def received(self, kind: str, tick: int, /, step: str | None = None, **data: Any) -> Story:
         """A channel event reaches the run."""
@@ -292,7 +304,12 @@ class Story:
         return self._decides(c.RecordResult(meta, sent.key, sent.attempt, status, **fields))
 
     def _decides(self, command: c.RunCommand) -> Story:
-        return self._happens(decide(self.materials, self.state, command), command.meta)
+        steps = decision(self.materials, self.state, command)
+        self._happens(steps.events, command.meta)
+        if not self._key_destroyed:
+            # The engine goes on from that state without reading the stream again.
+            assert steps.state == self._state, "the decision led to another state than its events"
+        return self
 
     def _happens(self, events: Sequence[e.Event], meta: e.Meta) -> Story:
         for event in events:

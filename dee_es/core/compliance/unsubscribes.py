@@ -104,9 +104,8 @@ class Unsubscribes:
         if closing.position > recorded.position:
             self._closing.setdefault(closing.position, []).append(request)
         else:
-            # Closed before, nothing could leave any more when they asked.
-            before = closing.position < recorded.position
-            self._close(request, closing.event, since if before else closing.meta.tick)
+            # Closed before it was told; if even before they asked, that took no time at all.
+            self._close(request, closing.event, closing.meta.tick)
 
     def _close(self, request: Request, by: e.Event, tick: int) -> None:
         """The channel is closed as of now: what is under way may still leave."""

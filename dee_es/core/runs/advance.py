@@ -171,8 +171,7 @@ class Steps:
             self._dispatch(step, command)
             return
         self._do(step)
-        if self._moves() and self.state.step_done:
-            self.go_on()
+        self.go_on()
 
     def go_on(self) -> None:
         """Enter and do the steps behind a finished one, as far as no channel is needed."""

@@ -238,6 +238,44 @@ def test_an_unknown_outcome_stays_one() -> None:
     assert log.at("sends", "email", "delivered") == []
 
 
+def test_what_is_told_late_of_a_lost_send_says_nothing_of_the_one_after_it() -> None:
+    for late in (
+        e.StepFailed("hello", "refused", 1, late=True),
+        e.StepCompleted("hello", "delivered", late=True),
+    ):
+        log = Log()
+        run = log.run()
+        lost = log.sent(run)
+        log.add(run, e.OutcomeUnknown("hello", "k", "lost"), 1)
+        log.add(run, e.StepResolved("hello", "resend", 3), 2)
+        again = log.sent(run, 3)
+        log.add(run, late, 4)
+        assert log.at("sends", "email", "unknown") == [lost]
+        assert log.at("sends", "email", "open") == [again]
+
+
+def test_while_its_run_goes_on_a_call_ends_by_what_the_run_makes_of_its_event() -> None:
+    log = Log()
+    run = log.run()
+    call = log.sent(run, 0, "call")
+    told = e.ChannelEventReceived("call.completed", "c1", "e1", 9, step_id="call", kind="busy")
+    log.add(run, told, 9, "ingest")
+    assert log.at("sends", "voice", "open") == [call]
+    over = log.add(run, e.StepCompleted("call", "busy"), 9, "ingest")
+    assert log.at("sends", "voice", "not_reached") == [call]
+    evidence = log.figure("sends", "voice", "not_reached").evidence
+    assert list(evidence.positions()) == [over]
+
+
+def test_only_of_a_call_it_can_be_said_that_it_reached_nobody() -> None:
+    log = Log()
+    run = log.run()
+    log.sent(run)
+    log.sent(run, 1, "call")
+    told = [each.group for each in log.section("sends").figures if each.key == "not_reached"]
+    assert told == ["voice"]
+
+
 def test_each_attempt_counts_for_itself() -> None:
     log = Log()
     run = log.run()
@@ -508,9 +546,11 @@ def test_what_was_held_back_for_a_window() -> None:
     run = log.run()
     outside = log.add(run, e.StepDeferred("hello", "windows", "x", 9, {"zone": "contact"}))
     unknown = log.add(run, e.StepFailed("call", "windows: zone", 1, reads={"zone": "unknown"}))
+    log.add(run, e.StepDeferred("hello", "budget", "spent", 9, {"zone": "contact"}))
     assert log.at("windows", "email", "held_outside") == [outside]
     assert log.at("windows", "voice", "held_unknown") == [unknown]
     assert log.at("windows", "voice", "inside") is None
+    assert log.at("windows", "voice", "outside") is None
 
 
 def test_no_window_in_any_policy_is_not_measured() -> None:
@@ -678,6 +718,8 @@ def test_a_request_without_a_suppression_is_not_closed() -> None:
     assert figure.violated
     assert log.at("unsubscribes", "", "over_two_days") == [request]
     assert log.at("unsubscribes", "", "pending_ten_business_days") == [request]
+    log.suppressed(tick=4 * DAY, level="channel", scope="voice", command="import")
+    assert log.at("unsubscribes", "", "not_closed") == [request]
     closing = log.suppressed(tick=4 * DAY)
     assert log.at("unsubscribes", "", "not_closed") == []
     assert list(log.figure("unsubscribes", "", "closed").evidence.positions()) == [closing]
@@ -692,6 +734,45 @@ def test_who_was_suppressed_before_is_closed_when_they_ask() -> None:
     longest = log.figure("unsubscribes", "", "longest")
     assert longest.value == 0
     assert request in list(log.figure("unsubscribes", "", "closed").entries.positions())
+
+
+def test_a_list_that_named_them_after_they_asked_ended_it_then_though_it_was_told_later() -> None:
+    log = Log()
+    log.suppressed(tick=400)
+    event = e.ChannelEventReceived("email.unsubscribed", "c1", "e1", 100)
+    request = log.add("contact:c1", event, 900, "ingest")
+    longest = log.figure("unsubscribes", "", "longest")
+    assert longest.value == 300
+    assert list(longest.entries.positions()) == [request]
+
+
+def test_the_longest_time_names_only_those_that_took_it() -> None:
+    log = Log()
+    log.unsubscribed("a", tick=50, occurred=20)
+    slow = [log.unsubscribed(who, tick=90, occurred=20) for who in ("b", "c")]
+    log.unsubscribed("d", tick=100)
+    longest = log.figure("unsubscribes", "", "longest")
+    assert (longest.value, list(longest.entries.positions())) == (70, slow)
+
+
+def test_where_all_went_well_nothing_has_to_be_looked_into() -> None:
+    log = Log()
+    run = log.run()
+    send = log.sent(run, 10)
+    log.earlier[log.unsubscribed(tick=50, occurred=5)] = (send,)
+    log.add(run, e.StepCompleted("hello", "delivered"), 60)
+    found = [each for section in log.count().sections() for each in section.figures]
+    assert sum(each.value or 0 for each in found) > 0
+    assert not [each.key for each in found if each.violated]
+
+
+def test_an_address_that_bounced_has_asked_for_nothing() -> None:
+    log = Log()
+    run = log.run()
+    log.suppressed(tick=1, level="channel", scope="email", command="ingest")
+    despite = log.sent(run, 3)
+    assert log.at("suppressions", "sent", "despite") == [despite]
+    assert log.at("unsubscribes", "", "sent_after") == []
 
 
 def test_sends_between_request_and_close_count() -> None:
@@ -732,10 +813,12 @@ def test_ten_business_days(asked: datetime, done: datetime, key: str) -> None:
 def test_nobody_unsubscribed_is_not_measured() -> None:
     log = Log()
     log.sent(log.run())
-    assert log.at("unsubscribes", "", "closed") is None
-    assert log.at("unsubscribes", "", "longest") is None
-    assert log.at("unsubscribes", "", "over_two_days") is None
-    assert log.at("unsubscribes", "", "sent_after") == []
+    found = log.section("unsubscribes").figures
+    measured = {each.key: each.value for each in found if each.group != "requests"}
+    assert measured.pop("sent_after") == 0
+    assert set(measured.values()) == {None}
+    reasons = {each.not_measured for each in found if each.key in measured}
+    assert reasons == {"nobody unsubscribed in the period"}
 
 
 # --- business days ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dee_es.adapters.anchors import create_signer, load_signer
 from dee_es.core.evidence.checkpoint import Checkpoint, opened, origin_of, parse_body, signed
-from dee_es.core.evidence.signed_note import parse_key
+from dee_es.core.evidence.signed_note import parse_key, sign_note
 from dee_es.errors import InvalidInput
 
 STATED = Checkpoint("dee-es/abc", 42, bytes(range(32)))
@@ -54,6 +54,21 @@ def test_a_touched_checkpoint_is_refused(tmp_path: Path, place: int) -> None:
         opened(touched, signer.key, signer.verify)
 
 
+@pytest.mark.parametrize("held", ["", "!", "AAAA", "no base64", "\u2014"])
+def test_a_line_that_holds_no_signature_signs_nothing(tmp_path: Path, held: str) -> None:
+    signer = create_signer(tmp_path / "key", "dee-es/abc")
+    text, _, _ = signed(STATED, signer.key, signer.sign).rpartition("\n\u2014")
+    with pytest.raises(InvalidInput, match="not signed by dee-es/abc"):
+        opened(f"{text}\n\u2014 dee-es/abc {held}\n", signer.key, signer.verify)
+
+
+@pytest.mark.parametrize("text", ["", "no end", "one\n\nanother\n"])
+def test_a_text_that_nobody_could_open_again_is_not_signed(tmp_path: Path, text: str) -> None:
+    signer = create_signer(tmp_path / "key", "x")
+    with pytest.raises(ValueError, match="newline"):
+        sign_note(text, signer.key, signer.sign)
+
+
 @pytest.mark.parametrize("note", ["", "\n\n", "a\n1\n", "a\n1\nAAAA\n\n\u2014 x y\n", "x" * 99_999])
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, note: str) -> None:
     signer = create_signer(tmp_path / "key", "x")
@@ -73,6 +88,10 @@ def test_keys_are_handed_on_as_text(tmp_path: Path) -> None:
     for text in ("", "a+b", "a+b+c", str(signer.key).replace("abc", "abd"), str(signer.key)[:-4]):
         with pytest.raises(InvalidInput, match="verifier key"):
             parse_key(text)
+    # A witness's key, say: the name and the id fit, but what it makes are other signatures.
+    other = base64.b64encode(b"\x04" + signer.key.public).decode()
+    with pytest.raises(InvalidInput, match="must be an Ed25519 key"):
+        parse_key(f"dee-es/abc+{signer.key.key_id.hex()}+{other}")
 
 
 def test_the_key_file_is_for_its_owner_only(tmp_path: Path) -> None:

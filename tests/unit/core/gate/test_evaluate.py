@@ -113,6 +113,42 @@ def test_a_verdict_that_counted_no_address_is_reached_again_without_any() -> Non
     assert told.addresses == ("phone:p1",)
 
 
+BARE = Snapshot(0, SCALE, "email", "plan", contact_id="c1")
+"""A send of which a replay knows no more than what is in the log without a key."""
+
+
+@pytest.mark.parametrize("domain", ["d1", None])
+@pytest.mark.parametrize(
+    "full",
+    ["", "channel:email", "sender:default", "domain:d1", "contact:c1", "contact.email:e1"],
+)
+def test_a_verdict_is_reached_again_though_nobody_knows_any_more_where_it_went(
+    full: str, domain: str | None
+) -> None:
+    per_day = {"channel": {"email": 2}, "sender": 3, "domain": 2, "contact": 2}
+    ramp = {"default": {"start": "2026-03-04", "perDay": [2]}}
+    policy = read_policy({"limits": {"perDay": per_day, "warmUp": ramp}})
+    counted, nowhere = {(full, DAY): 2}, full == "domain:d1" and domain is None
+    send = replace(BARE, sender="default", domain=domain, addresses=("email:e1",))
+    verdict = evaluate(policy, replace(send, counters=counted, policy_version=3))
+    assert isinstance(verdict, Denial) == (full != "" and not nowhere)
+    again = evaluate(policy, snapshot_from(policy, BARE, verdict.reads, verdict.personal))
+    assert type(again) is type(verdict)
+    assert again.reads == verdict.reads
+    if isinstance(verdict, Denial):
+        assert again == verdict
+
+
+def test_a_verdict_by_the_zone_that_the_policy_names_is_reached_again() -> None:
+    window = {"start": "09:00", "onUnknownZone": "Europe/Berlin"}
+    policy = read_policy({"windows": {"channels": {"email": window}}})
+    for tick, outcome in ((0, Denial), (9 * 3600, Allow)):
+        verdict = evaluate(policy, replace(BARE, tick=tick, default_zone=ZONE))
+        assert isinstance(verdict, outcome)
+        told = snapshot_from(policy, replace(BARE, tick=tick), verdict.reads, verdict.personal)
+        assert evaluate(policy, told) == verdict
+
+
 def test_nothing_that_was_read_in_plain_text_names_the_contact_s_zone() -> None:
     snapshot = replace(WRONG, suppressions=(), consent=ConsentFact("granted"))
     denial = evaluate(POLICY, snapshot)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from dee_es.core.clock import TimeScale
 from dee_es.core.gate import (
@@ -304,6 +305,18 @@ def test_a_total_pauses_the_run() -> None:
     denial = deny(budget(per="total"), send(used={TOTAL: 99}))
     assert (denial.effect, denial.until_tick) == ("pause", None)
     assert denial.detail.endswith("it needs to be raised")
+
+
+@pytest.mark.parametrize("used", [{}, {DAILY: 98}, {("contact:c1", NEW_YEAR): 1}])
+def test_counters_that_were_asked_for_before_lead_to_the_same_verdict(
+    used: Mapping[CounterKey, int],
+) -> None:
+    """The engine asks for them once, to read what is used of them, and hands them on."""
+    costs = {"amount": 100, "currency": "EUR", "costPerSend": {"email": 3}}
+    policy = read_policy({"limits": {"perDay": {"contact": 1}}, "budget": costs})
+    snapshot = send(used=used)
+    handed_on = replace(snapshot, needed=counters(policy, snapshot))
+    assert evaluate(policy, handed_on) == evaluate(policy, snapshot)
 
 
 @pytest.mark.parametrize("per", ["day", "total"])

@@ -72,6 +72,13 @@ def test_the_step_after_the_last_arm_belongs_to_that_arm() -> None:
     assert (fault.step_id, "arm of 'b', at 'c'" in fault.problem) == ("a", True)
 
 
+def test_the_arm_that_is_named_is_the_one_the_edge_leads_into_not_one_it_passes() -> None:
+    arms = [branch("check", "a", "b", "c"), email("a"), email("b"), email("c"), email("d")]
+    faults = faults_of([*arms, end("z")])
+    assert [fault.step_id for fault in faults] == ["a", "b"]
+    assert all("arm of 'c', at 'd'" in fault.problem for fault in faults)
+
+
 def test_a_linear_edge_past_the_head_of_a_loop() -> None:
     specs = [email("intro"), email("loop"), pause("w"), branch("check", "z", "loop"), end("z")]
     fault = fault_of(specs)
@@ -124,6 +131,14 @@ def test_duplicate_ids() -> None:
     assert fault_of([email("a"), email("a"), email("a")]) == PlanFault(
         "a", "3 steps have this id", "give each step its own id"
     )
+
+
+@pytest.mark.parametrize("arms", ["anything", [{"when": "default"}], [{"goto": "b"}, "b"]])
+def test_where_a_branch_cannot_be_read_no_step_is_called_unreachable(arms: object) -> None:
+    """Its arms may be what leads there: whoever mends them would be told what was never wrong."""
+    odd: Spec = {"type": "branch", "id": "check", "conditions": arms}
+    faults = faults_of([odd, email("a"), end("x"), email("b"), end("y")])
+    assert {fault.step_id for fault in faults} == {"check"}
 
 
 def test_unreachable_steps() -> None:

@@ -105,6 +105,18 @@ def test_an_outcome_that_arrives_before_the_channel_answers_is_not_lost() -> Non
     )
 
 
+def test_what_is_told_of_a_call_after_its_end_does_not_hide_the_end() -> None:
+    run = calling().received("call.completed", 0, outcome="busy").received("call.recorded", 0)
+    run.pending(0).stands("completed", outcome="engaged")
+
+
+def test_the_end_of_an_earlier_step_s_call_is_not_that_of_the_one_being_placed() -> None:
+    two = plan_of(steps.send_voice("one", "script"), steps.send_voice("two", "script"))
+    run = given(two).enrolled(0).ticked(0).delivered(0).ticked(1)
+    run.received("call.completed", 1, "one", outcome="busy").pending(1)
+    run.then(e.StepPending).stands("waiting", current_step="two").due(DAY + 1)
+
+
 def test_an_outcome_of_an_earlier_visit_is_not_taken_for_one_of_this() -> None:
     run = pending().ticked(DAY).stands("failed").received("call.completed", DAY, outcome="busy")
     run.resolved(DAY, "resend").ticked(DAY + 1).pending(DAY + 1)

@@ -107,6 +107,11 @@ def test_an_event_that_makes_an_exit_condition_hold_ends_any_run_on_the_next_tic
     ).rests()
 
 
+def test_events_that_go_on_coming_do_not_put_off_the_exit() -> None:
+    run = waiting(ON_REPLY).received("email.replied", 9).received("email.replied", 10).due(10)
+    run.ticked(10).stands("completed", outcome="replied", completed_tick=10)
+
+
 def test_nothing_is_sent_between_the_event_and_the_exit() -> None:
     run = waiting(ON_REPLY).ticked(3600).due(3601).received("email.replied", 3601).due(3602)
     run.ticked(3601).then().ticked(3602).then(e.RunCompleted)

@@ -97,6 +97,11 @@ def test_remaining_ticks_may_lie_far_behind_the_old_deadline() -> None:
     run.then(e.WaitStarted("pause", 10_010)).due(10_010)
 
 
+def test_a_run_that_waits_for_nothing_has_no_ticks_left_to_keep() -> None:
+    run = given(PLAN).enrolled(0).paused(0, keep="remaining").resumed(50)
+    run.then(e.RunResumed(51)).ticked(51).then(e.StepEntered, e.StepDispatched)
+
+
 # --- a start --------------------------------------------------------------------------------------
 
 
@@ -186,6 +191,15 @@ def test_a_step_that_was_about_to_act_acts_after_the_resume() -> None:
     run.ticked(4001).then(e.StepDispatched)
 
 
+def test_a_step_that_its_policy_put_off_is_put_off_for_the_same_reason_after_the_resume() -> None:
+    run = given(PLAN).under({"windows": {"channels": {"email": {"onUnknownZone": "defer"}}}})
+    _, held = run.enrolled(0).ticked(0).then(e.StepEntered, e.StepDeferred).news
+    assert isinstance(held, e.StepDeferred)
+    run.paused(10).resumed(20).ticked(21)
+    run.then(e.StepDeferred("intro", "windows", held.detail, held.until_tick))
+    run.stands("waiting", status_reason=f"windows: {held.detail}").due(86_400)
+
+
 # --- a call ---------------------------------------------------------------------------------------
 
 
@@ -223,13 +237,12 @@ def recorded(story: Story, ahead: int, event: e.Event) -> e.RecordedEvent:
 
 
 def test_only_a_run_that_its_policy_had_paused_takes_the_policy_of_now() -> None:
-    run = given(PLAN).enrolled(0)
+    run = given(PLAN).enrolled(0, pins=e.Pins(policy=3))
     held = evolve(run.state, recorded(run, 1, e.RunPaused(cause="budget: spent")))
     stopped_by_hand = evolve(run.state, recorded(run, 1, e.RunPaused()))
-    assert held.pins.policy != 7
     for state, policy, taken in (
         (held, 7, 7),
-        (held, held.pins.policy, 0),
+        (held, 3, 0),
         (stopped_by_hand, 7, 0),
     ):
         command = c.Resume(e.Meta(5, "cmd_10", "resume", 0), 1, policy)

@@ -166,6 +166,14 @@ def test_a_late_outcome_is_recorded_once_after_the_resolution_too(
     settled.stands("active", steps_completed=0).ticked(6).then(e.StepEntered, e.StepDispatched)
 
 
+def test_a_late_outcome_that_says_nothing_is_no_evidence() -> None:
+    run = sending()
+    sent = run.intent
+    run.ticked(5, abandoned=True).stands("failed").unknown(6, of=sent).then()
+    run.pending(6, of=sent).then()
+    run.delivered(7, of=sent).then(e.StepCompleted("intro", "delivered", "msg_1", late=True))
+
+
 def test_a_late_outcome_of_another_attempt_is_not_this_one() -> None:
     run = sending()
     first = run.intent

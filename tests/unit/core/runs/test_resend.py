@@ -6,6 +6,7 @@ import pytest
 
 from dee_es.core import events as e
 from dee_es.core.builders import transitions
+from dee_es.core.runs.advance import may_send
 from dee_es.core.runs.rules import RULES
 from tests.support.given import Story, given, plan_of
 
@@ -83,12 +84,72 @@ def test_a_second_report_of_the_same_bounce_changes_nothing() -> None:
     bounced(run, 61 + HOUR).then(e.ChannelEventReceived)
 
 
+def test_a_bounce_while_the_step_is_still_being_tried_waits_for_what_comes_of_it() -> None:
+    run = given(PLAN).enrolled(0).ticked(0).failed("busy", 0, retryable=True)
+    bounced(run, 10).then(e.ChannelEventReceived).due(60)
+    bounced(run.ticked(60), 60).then(e.ChannelEventReceived)
+    run.delivered(60).stands("waiting", current_step="pause")
+
+
+def test_a_bounce_of_what_arrived_in_a_pause_counts_before_the_run_goes_on() -> None:
+    run = given(PLAN).enrolled(0).ticked(0).paused(0).delivered(3)
+    bounced(run).then(e.ChannelEventReceived, e.StepRetried)
+
+
+def test_while_the_run_has_failed_nothing_goes_out_again() -> None:
+    run = given(plan_of(SEND, {**SEND, "id": "second"})).enrolled(0).ticked(0).delivered(0)
+    run.ticked(1).failed("no such mailbox", 1).stands("failed")
+    run.received("email.bounced", 60, "intro", kind="soft").then(e.ChannelEventReceived).due(None)
+
+
 def test_a_suppressed_contact_gets_it_no_more() -> None:
     run = bounced().ticked(60 + HOUR, suppressed=[("global", "")])
     (skipped,) = run.then(e.StepSkipped).news
     assert isinstance(skipped, e.StepSkipped)
     assert skipped.resend
     run.stands("waiting", resume_tick=3 * DAY, steps_completed=1).due(3 * DAY)
+
+
+def test_the_gate_is_asked_from_the_tick_on_at_which_it_goes_out_again() -> None:
+    run = bounced()
+    asked = [may_send(run.state, 60 + HOUR + more) for more in (-1, 0, 1)]
+    assert asked == [False, True, True]
+    run.ticked(60 + HOUR)
+    assert not may_send(run.state, 60 + HOUR), "it is under way"
+
+
+def holding(effect: str) -> dict[str, object]:
+    """A policy under which no mail leaves on the first day: its sender begins on the second."""
+    ramp = {"startTick": DAY, "perDay": [9]}
+    return {"limits": {"warmUp": {"default": ramp}, "effect": effect}}
+
+
+def test_a_policy_may_put_it_off_while_the_run_waits_on() -> None:
+    run = bounced()
+    (first,) = run.state.resends
+    run.under(holding("defer")).ticked(60 + HOUR).then(e.StepDeferred)
+    (deferred,) = run.news
+    assert isinstance(deferred, e.StepDeferred)
+    assert (deferred.resend, deferred.until_tick) == (True, DAY)
+    run.stands("waiting", resume_tick=3 * DAY, steps_completed=1).due(DAY)
+    (again,) = run.under(None).ticked(DAY).then(e.StepDispatched).news
+    assert isinstance(again, e.StepDispatched)
+    assert (again.key, again.attempt, again.resend) == (first.key, 2, True)
+
+
+@pytest.mark.parametrize("effect, event", [("skip", e.StepSkipped), ("fail", e.StepFailed)])
+def test_a_policy_that_keeps_it_back_for_good_leaves_the_run_alone(
+    effect: str, event: type[e.Event]
+) -> None:
+    run = bounced().under(holding(effect)).ticked(60 + HOUR).then(event)
+    assert getattr(run.news[0], "resend", False)
+    run.stands("waiting", resume_tick=3 * DAY, steps_completed=1).due(3 * DAY)
+
+
+def test_a_policy_that_pauses_the_run_for_it_keeps_it_for_after_the_pause() -> None:
+    run = bounced().under(holding("pause")).ticked(60 + HOUR).then(e.RunPaused).stands("paused")
+    run.due(None).under(None).resumed(2 * HOUR).ticked(2 * HOUR + 1).then(e.StepDispatched)
+    run.delivered().ticked(2 * HOUR + 1).then(e.WaitStarted("pause", 3 * DAY))
 
 
 def test_a_refusal_that_can_pass_is_tried_again_at_the_next_of_its_times() -> None:
@@ -127,8 +188,9 @@ def test_after_a_fault_of_our_own_all_times_are_left() -> None:
 
 
 def test_a_refusal_for_good_leaves_the_run_alone() -> None:
-    run = bounced().ticked(60 + HOUR).failed("no such mailbox", 60 + HOUR)
-    run.then(e.StepFailed("intro", "no such mailbox", 2, resend=True))
+    why = e.Detail({"code": 550})
+    run = bounced().ticked(60 + HOUR).failed("no such mailbox", 60 + HOUR, detail=why)
+    run.then(e.StepFailed("intro", "no such mailbox", 2, resend=True, personal=why))
     run.stands("waiting", resume_tick=3 * DAY).due(3 * DAY)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import msgspec
 import pytest
 
 from dee_es.core import codec
@@ -101,9 +102,10 @@ def test_a_failure_that_cannot_pass_fails_the_run() -> None:
 
 
 def test_a_failure_that_can_pass_is_tried_three_times_under_one_key() -> None:
-    run = sending()
+    run, why = sending(), e.Detail({"code": 450})
     keys = [run.intent.key]
-    run.failed("busy", 0, retryable=True).then(e.StepRetried("intro", "busy", 1, 60))
+    run.failed("busy", 0, retryable=True, detail=why)
+    run.then(e.StepRetried("intro", "busy", 1, 60, personal=why))
     run.stands("waiting", resume_tick=60, status_reason="attempt 1: busy", current_step="intro")
     run.ticked(59).then().ticked(60).then(e.StepDispatched).stands("active", status_reason=None)
     keys.append(run.intent.key)
@@ -228,6 +230,7 @@ def test_what_becomes_of_a_send_after_the_run_ended_is_evidence_only() -> None:
         lambda run: run.delivered(9).then(e.StepCompleted("intro", "delivered", "msg_1")),
         lambda run: run.failed("refused", 9).then(e.StepFailed("intro", "refused", 1)),
         lambda run: run.unknown(9).then(e.OutcomeUnknown),
+        lambda run: run.pending(9).then(e.StepPending),
     ):
         run = sending().cancelled(3)
         before = run.row
@@ -273,6 +276,13 @@ def test_a_loop_that_takes_no_time_sends_each_message_under_a_key_of_its_own(kin
     keys = [each.event.key for each in run.history if isinstance(each.event, e.StepDispatched)]
     assert len(keys) == 10
     assert len(set(keys)) == 10
+
+
+def test_a_run_remembers_no_more_of_a_loop_however_often_it_goes_round() -> None:
+    """A run may wait for an answer for years, and its state is read at each of its ticks."""
+    run = given(blinking("mail"), resolution_ms=60_000).enrolled().ran_until(45)
+    before = len(msgspec.msgpack.encode(run.state))
+    assert len(msgspec.msgpack.encode(run.ran_until(80).state)) == before
 
 
 @pytest.mark.parametrize("kind", ["mail", "call"])

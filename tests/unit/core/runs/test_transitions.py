@@ -20,6 +20,8 @@ PLAN = plan_of(
 )
 CALL = plan_of(steps.send_voice("call", "script"), steps.end("over", "called"))
 
+PEOPLE: Final = ("execute", "pause_run", "resume_run", "ingest_event")
+
 Situation = Callable[[], Story]
 Action = Callable[[Story], Story]
 
@@ -215,3 +217,12 @@ def test_whoever_waits_says_until_when(situation: Situation) -> None:
     run = situation()
     assert run.row.resume_tick == run.state.due_tick
     assert run.paused(2).row.resume_tick is None
+
+
+def test_a_run_knows_every_command_of_a_person_that_it_has_seen() -> None:
+    """By that a repeated command is known; those of the scheduler and of channels would be many."""
+    run = given(PLAN).enrolled(0).paused(0).resumed(1).ticked(2).delivered(2)
+    run.received("email.unsubscribed", 3).then(e.ChannelEventReceived, e.RunCancelled)
+    seen = {each.meta.command: each.meta.command_id for each in run.history}
+    assert seen.keys() == {*PEOPLE, "tick", "result"}
+    assert run.state.command_ids == tuple(seen[command] for command in PEOPLE)
