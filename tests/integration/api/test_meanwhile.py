@@ -21,7 +21,7 @@ from dee_es.errors import (
     InvalidInput,
     RunArchived,
 )
-from tests.support.engines import DAY, outreach
+from tests.support.engines import DAY, assert_replays, outreach
 from tests.support.meanwhile import Moment, Two
 
 PLAN = outreach()
@@ -227,6 +227,33 @@ def test_nobody_who_was_erased_is_held(two: Two) -> None:
 
 
 # --- what channels report -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_event_reaches_a_run_that_begins_meanwhile(two: Two, named: bool) -> None:
+    """What is in the log before somebody unsubscribes ends by that; what comes after is refused."""
+    late = outreach("late")
+
+    def unsubscribe(who: str) -> None:
+        run = run_of(who) if named else None
+        two.mine.ingest_event("email.unsubscribed", who, run_id=run, data={"by": "link"})
+
+    refused: list[bool] = []
+    for who, moment in two.every_moment(
+        lambda who: two.mine.execute(PLAN, person(who)),
+        unsubscribe,
+        lambda who: two.other.execute(late, person(who)),
+    ):
+        runs = two.mine.list_runs(contact_id=who).runs
+        assert {run.status for run in runs} == {"cancelled"}, moment.before
+        assert len(runs) == (1 if moment.refused else 2)
+        for run in runs:
+            names = [row.name for row in two.mine._parts.store.read_stream(run.id)]
+            assert names.count("ChannelEventReceived") == 1, moment.before
+        refused.append(moment.refused is not None)
+    assert {True, False} == set(refused)
+    assert two.mine.verify_log().valid
+    assert_replays(two.mine)
 
 
 def test_an_event_that_two_report_is_taken_in_once(two: Two) -> None:
