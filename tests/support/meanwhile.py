@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,10 +44,30 @@ class Two:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.channel = MemoryChannel()
-        url, keys = f"sqlite:///{folder / 'dee.db'}", folder / "keys.db"
-        self.mine = stack.enter_context(open_engine(url, keys=keys, channel=self.channel))
+        self._path = folder / "dee.db"
+
+        def opened() -> Engine:
+            url, keys = f"sqlite:///{self._path}", folder / "keys.db"
+            return stack.enter_context(open_engine(url, keys=keys, channel=self.channel))
+
+        self.mine = opened()
         publish_basics(self.mine)
-        self.other = stack.enter_context(open_engine(url, keys=keys))
+        self.other = opened()
+
+    def take_over(self) -> None:
+        """Have the other one do what is due, as if mine had not been heard of for long."""
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            connection.execute("UPDATE partition_leases SET expires_at = 0")
+        with ThreadPoolExecutor(1) as apart:
+            apart.submit(self.other.tick).result()
+
+    def sent(self, run_id: str) -> int:
+        """How many messages of a run have left."""
+        return [action.run_id for action, _ in self.channel.sent].count(run_id)
+
+    def names(self, stream_id: str) -> list[str]:
+        """The events of a stream."""
+        return [row.name for row in self.mine._parts.store.read_stream(stream_id)]
 
     def names_since(self, moment: Moment, stream_id: str) -> set[str]:
         """The events that a stream got after the other one had acted."""

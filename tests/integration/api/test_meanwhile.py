@@ -16,6 +16,7 @@ from dee_es import Contact
 from dee_es.core.ids import contact_stream, run_id
 from dee_es.errors import (
     AlreadyEnrolled,
+    ConcurrencyConflict,
     ContactSuppressed,
     HoldInForce,
     InvalidInput,
@@ -65,11 +66,31 @@ def test_nothing_leaves_any_more_once_somebody_said_so(two: Two, what: str) -> N
     for who, moment in two.every_moment(before, lambda _: two.mine.tick(), happens[what]):
         if moment.refused is None:
             assert "StepDispatched" not in two.names_since(moment, run_of(who)), moment.before
-        left = [action.run_id for action, _ in two.channel.sent].count(run_of(who))
-        rows = two.mine._parts.store.read_stream(run_of(who))
-        assert left == [row.name for row in rows].count("StepDispatched")
+        left = two.sent(run_of(who))
+        assert left == two.names(run_of(who)).count("StepDispatched")
         sent.append(left == 1)
     assert {True, False} == set(sent)
+
+
+def test_a_worker_that_another_took_over_from_sends_nothing_twice(two: Two) -> None:
+    """It wakes up in the middle of its tick and goes on. What was not sent by either of them, or
+    nobody knows of, is told."""
+
+    def tick(_: str) -> None:
+        with suppress(ConcurrencyConflict):
+            two.mine.tick()
+
+    ends: list[tuple[int, str]] = []
+    for who, moment in two.every_moment(
+        lambda who: two.mine.execute(PLAN, person(who)), tick, lambda _: two.take_over()
+    ):
+        assert moment.refused is None
+        tick(who)
+        run = two.mine.get_run(run_of(who))
+        ends.append((two.sent(run.id), run.status))
+        assert ends[-1] in [(1, "waiting"), (0, "failed"), (1, "failed")], moment.before
+        assert (run.status == "failed") == ("OutcomeUnknown" in two.names(run.id))
+    assert {"waiting", "failed"} == {status for _, status in ends}
 
 
 # --- enrolments -----------------------------------------------------------------------------------
@@ -93,11 +114,21 @@ def enrolling(two: Two, many: bool, known: bool) -> Callable[[str], None]:
 
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("known", [False, True])
-def test_no_run_begins_once_its_contact_is_on_the_list(two: Two, many: bool, known: bool) -> None:
-    def listed(who: str) -> None:
-        two.other.suppress(email=f"{who}@example.com", reason="asked")
+@pytest.mark.parametrize("erased", [False, True])
+def test_no_run_begins_once_its_contact_is_on_the_list(
+    two: Two, many: bool, known: bool, erased: bool
+) -> None:
+    def before(who: str) -> None:
+        if erased:
+            two.mine.grant_consent(who, "email")
 
-    for who, moment in two.every_moment(lambda _: None, enrolling(two, many, known), listed):
+    def listed(who: str) -> None:
+        if erased:
+            two.other.erase_contact(who, "asked")
+        else:
+            two.other.suppress(email=f"{who}@example.com", reason="asked")
+
+    for who, moment in two.every_moment(before, enrolling(two, many, known), listed):
         assert moment.refused is None
         assert two.mine.list_runs(contact_id=who).total == 0, moment.before
         last = moment.before
@@ -212,6 +243,21 @@ def test_late_evidence_stays_with_its_run(two: Two, tmp_path: Path) -> None:
     assert all(each.valid for each in two.mine.audit.verify_archives())
 
 
+def test_an_erased_contact_has_no_key_whatever_is_reported_meanwhile(two: Two) -> None:
+    def report(who: str) -> None:
+        two.mine.ingest_event("email.replied", who, data={"text": "personal"})
+
+    for who, moment in two.every_moment(
+        lambda who: two.mine.grant_consent(who, "email"),
+        report,
+        lambda who: two.other.erase_contact(who, "asked"),
+    ):
+        assert moment.refused is None
+        key = two.mine._parts.store.contact_keys([who])[who]
+        assert not two.mine._parts.keys.standing([key])[key], moment.before
+    assert two.mine.keys.status().ok
+
+
 def test_nobody_who_was_erased_is_held(two: Two) -> None:
     def hold(who: str) -> None:
         with suppress(InvalidInput):
@@ -248,8 +294,7 @@ def test_an_event_reaches_a_run_that_begins_meanwhile(two: Two, named: bool) -> 
         assert {run.status for run in runs} == {"cancelled"}, moment.before
         assert len(runs) == (1 if moment.refused else 2)
         for run in runs:
-            names = [row.name for row in two.mine._parts.store.read_stream(run.id)]
-            assert names.count("ChannelEventReceived") == 1, moment.before
+            assert two.names(run.id).count("ChannelEventReceived") == 1, moment.before
         refused.append(moment.refused is not None)
     assert {True, False} == set(refused)
     assert two.mine.verify_log().valid
@@ -263,5 +308,4 @@ def test_an_event_that_two_report_is_taken_in_once(two: Two) -> None:
         lambda who: two.other.ingest_event("email.opened", who, event_id=who),
     ):
         assert moment.refused is None
-        rows = two.mine._parts.store.read_stream(run_of(who))
-        assert [row.name for row in rows].count("ChannelEventReceived") == 1, moment.before
+        assert two.names(run_of(who)).count("ChannelEventReceived") == 1, moment.before
