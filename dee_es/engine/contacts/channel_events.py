@@ -25,7 +25,7 @@ from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.contacts.identity import Identities
 from dee_es.engine.contacts.index import listed_by
 from dee_es.engine.log.journal import checksum_of
-from dee_es.engine.log.settling import ATTEMPTS, reused
+from dee_es.engine.log.settling import ATTEMPTS, Wanted, reused, settle
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
@@ -140,6 +140,7 @@ class ChannelEvents:
         self, waiting: dict[int, Received], outcomes: dict[int, Outcome], meta: e.Meta
     ) -> None:
         """Decide and commit what is waiting; what was refused by the store stays waiting."""
+        since = self._store.log_head().ordinal
         try:
             decided, refused = self._decide(waiting, meta)
         except (ConcurrencyConflict, StoreUnavailable):
@@ -152,11 +153,14 @@ class ChannelEvents:
         for place in refused:
             del waiting[place]
         results = self._commit([each.unit for each in decided])
-        for (place, _, after), result in zip(decided, results, strict=True):
+        taken: list[tuple[Received, Unit, int]] = []
+        for (place, unit, after), result in zip(decided, results, strict=True):
             if isinstance(result, Committed):
                 outcomes[place] = "accepted"
-                del waiting[place]
+                taken.append((waiting.pop(place), unit, result.position))
                 self._runs.remember(after)
+        if taken and self._store.log_head().ordinal != since:
+            self._reach(taken, since, meta)
 
     def _one_by_one(
         self,
@@ -191,6 +195,30 @@ class ChannelEvents:
                 Committed(0) if known.issuperset(unit.event_ids) else Conflict("version", "")
                 for unit in units
             ]
+
+    def _reach(self, taken: Iterable[tuple[Received, Unit, int]], since: int, meta: e.Meta) -> None:
+        """Record events in those runs of their contacts, too, that began while they were decided:
+        too late to be found, and in the log before the event all the same."""
+        for event, unit, position in taken:
+            if event.run_id is not None and ends_runs(event.type, event.kind) is None:
+                continue
+            contact_id = unit.appends[0].stream_id.removeprefix(contact_stream(""))
+            rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
+            known = {append.stream_id for append in unit.appends}
+            begun = [r.run_id for r in rows if r.ordinal > since and r.run_id not in known]
+            for run_id, first in self._store.read_first(begun).items():
+                if first.position < position:
+                    self._record(run_id, event, meta)
+
+    def _record(self, run_id: str, event: Received, meta: e.Meta) -> None:
+        def look() -> Wanted[None]:
+            now = replace(meta, tick=self._runs.clock.now())
+            command = _elsewhere(event, _command(event, now))
+            decided = self._runs.decide(self._runs.load(run_id), command)
+            assert decided is not None, "a channel event is always recorded"
+            return Wanted(Unit(decided.unit.appends, min_tick=now.tick), lambda _: None)
+
+        settle(self._runs.committer, self._runs.clock, look, f"run {run_id}")
 
     # --- one round --------------------------------------------------------------------------------
 
@@ -269,12 +297,8 @@ class ChannelEvents:
         self, event: Received, contact_id: str, working: _Working, meta: e.Meta
     ) -> tuple[Unit, list[LoadedRun]]:
         """The event's unit, and the runs after it; `working` is moved on."""
-        detail = e.Detail(event.data) if event.data else None
-        command = c.ReceiveEvent(
-            meta, event.type, event.event_id, event.occurred_tick, event.step_id, detail
-        )
-        # A step of the run that is named is none of the contact's other runs.
-        elsewhere = replace(command, step_id=None) if event.run_id is not None else command
+        command = _command(event, meta)
+        elsewhere, detail = _elsewhere(event, command), command.detail
         appends, after = [], []
         for run in _concerned(event, contact_id, working):
             here = event.run_id in (None, run.state.run_id)
@@ -343,6 +367,18 @@ class ChannelEvents:
         """All that the contact was ever enrolled by."""
         people = [working.runs[row.run_id].state.contact for row in working.rows[contact_id]]
         return tuple(sorted(self._identities.listed_for(contact_id, people)))
+
+
+def _command(event: Received, meta: e.Meta) -> c.ReceiveEvent:
+    detail = e.Detail(event.data) if event.data else None
+    return c.ReceiveEvent(
+        meta, event.type, event.event_id, event.occurred_tick, event.step_id, detail
+    )
+
+
+def _elsewhere(event: Received, command: c.ReceiveEvent) -> c.ReceiveEvent:
+    """The same for a run that is not named: a step of the one that is named is none of its own."""
+    return replace(command, step_id=None) if event.run_id is not None else command
 
 
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:

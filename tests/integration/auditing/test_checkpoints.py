@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -260,6 +261,49 @@ def test_a_checkpoint_that_nobody_signed_covers_nothing(case: Case) -> None:
     assert verdict.anchored_through == 0
     with pytest.raises(IntegrityViolation, match="the last checkpoint in the log"):
         case.engine.audit.checkpoint()
+
+
+def test_an_edge_that_does_not_lead_to_the_signed_root(case: Case) -> None:
+    """Whoever rewrites the log would have the next checkpoint go on from their own tree."""
+    done = case.engine.audit.checkpoint()
+    run = case.engine.list_runs(limit=1).runs[0].id
+    first, second = case.engine._parts.store.read_stream(SYSTEM_STREAM)
+    payload = chain.unseal(second.state, "").payload
+    edge = re.search(rb'"edge":\["([0-9a-f]{64})', payload)
+    assert edge is not None
+    forged = payload.replace(edge[1], bytes(64 * [ord("0")]))
+    before = chain.unseal(first.state, "").checksum
+    own, state = chain.seal(SYSTEM_STREAM, 2, second.name, before, forged)
+    case.shell(
+        ("UPDATE stored_events SET state = ? WHERE notification_id = ?", (state, second.position)),
+        ("UPDATE heads SET checksum = ? WHERE stream_id = ?", (own, SYSTEM_STREAM)),
+    )
+    assert done.note.encode().replace(b"\n", b"\\n") in forged, "its note is the true one"
+    assert case.engine.verify_audit_chain(run).anchored_through == 0
+    case.enroll(10, 1)
+    for asked in (case.engine.audit.checkpoint, lambda: case.engine.audit.prove(run, 1)):
+        with pytest.raises(IntegrityViolation, match="is not what was signed"):
+            asked()
+
+
+def test_nothing_is_signed_behind_an_entry_that_was_put_in_the_place_of_another(
+    case: Case,
+) -> None:
+    """It agrees with its own checksum and with the entry before it, and no checkpoint covers it."""
+    case.engine.audit.checkpoint()
+    held, other = (run.id for run in case.engine.list_runs(limit=2).runs)
+    case.engine.place_hold(run_id=held, reason="a lawsuit")
+    before, row = case.engine._parts.store.read_stream(SYSTEM_STREAM)[-2:]
+    payload = chain.unseal(row.state, "").payload.replace(held.encode(), other.encode())
+    previous = chain.unseal(before.state, "").checksum
+    _, state = chain.seal(SYSTEM_STREAM, row.version, row.name, previous, payload)
+    case.shell(
+        ("UPDATE stored_events SET state = ? WHERE notification_id = ?", (state, row.position))
+    )
+    with pytest.raises(IntegrityViolation, match="not the entry that the one after it names"):
+        case.engine.audit.checkpoint()
+    with pytest.raises(IntegrityViolation, match="not the entry that the one after it names"):
+        case.engine.audit.prove(other, 1)
 
 
 def test_without_the_key_nothing_was_looked_at(case: Case) -> None:

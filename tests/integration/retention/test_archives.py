@@ -127,6 +127,19 @@ def test_ended_runs_leave_and_all_else_stays_as_it_was(case: Case) -> None:
     assert case.archive().runs == 0
 
 
+def test_a_run_that_ended_at_that_very_tick_stays() -> None:
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), Contact(id="c", email="c@example.com", firstName="N"))
+        engine.run_until(5)
+        ended = engine.cancel_run(run.id, "over").completed_at
+        assert ended is not None
+        engine.run_until(9)
+        assert engine.audit.archive(ended, place="memory://archives").runs == 0
+        later = ended + timedelta(seconds=1)
+        assert engine.audit.archive(later, place="memory://archives").runs == 1
+
+
 def test_projections_are_what_a_rebuild_makes_of_the_rest(case: Case) -> None:
     engine = case.engine
     engine.audit.query(limit=1)
@@ -525,6 +538,9 @@ def test_archives_are_held_against_what_the_log_keeps_of_them(
         (verdict,) = log.engine.audit.verify_archives()
         assert not verdict.valid
         assert "what the log keeps" in str(verdict.problem)
+        # Nor is such a run believed where an erasure reads what it began with.
+        with pytest.raises(IntegrityViolation, match="not what left the log"):
+            log.engine._archiver.stream(stone.stream_id)
 
 
 def test_time_goes_by_the_log(case: Case) -> None:

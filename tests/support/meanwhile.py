@@ -1,0 +1,123 @@
+"""Somebody else acts in the middle of a call: just before the n-th thing it asks the database."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from dee_es import Engine
+from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.errors import DeeError
+from dee_es.ports import EventStore, Views
+from tests.support.engines import open_engine, publish_basics
+
+
+class Moment:
+    """When the other one acted: `before` what look-up, up to which `position` the log reached
+    then, and by what it was `refused`, if it was."""
+
+    def __init__(self, act: Callable[[], object], other: Engine) -> None:
+        self.before: str | None = None
+        self.position = 0
+        self.refused: DeeError | None = None
+        self._act, self._other = act, other
+
+    def come(self, before: str) -> None:
+        """Have the other one act now."""
+        self.before = before
+        try:
+            self._act()
+        except DeeError as error:
+            self.refused = error
+        self.position = self._other._parts.store.log_head().position
+
+
+class Two:
+    """As good as two processes: engines that share a database, a key store and nothing else."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.channel = MemoryChannel()
+        self._path = folder / "dee.db"
+
+        def opened() -> Engine:
+            url, keys = f"sqlite:///{self._path}", folder / "keys.db"
+            return stack.enter_context(open_engine(url, keys=keys, channel=self.channel))
+
+        self.mine = opened()
+        publish_basics(self.mine)
+        self.other = opened()
+
+    def take_over(self) -> None:
+        """Have the other one do what is due, as if mine had not been heard of for long."""
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            connection.execute("UPDATE partition_leases SET expires_at = 0")
+        with ThreadPoolExecutor(1) as apart:
+            apart.submit(self.other.tick).result()
+
+    def sent(self, run_id: str) -> int:
+        """How many messages of a run have left."""
+        return [action.run_id for action, _ in self.channel.sent].count(run_id)
+
+    def names(self, stream_id: str) -> list[str]:
+        """The events of a stream."""
+        return [row.name for row in self.mine._parts.store.read_stream(stream_id)]
+
+    def names_since(self, moment: Moment, stream_id: str) -> set[str]:
+        """The events that a stream got after the other one had acted."""
+        rows = self.mine._parts.store.read_stream(stream_id)
+        return {row.name for row in rows if row.position > moment.position}
+
+    @contextmanager
+    def meanwhile(self, number: int, act: Callable[[], object]) -> Iterator[Moment]:
+        """Have the other one act before that look-up of `mine`, in order, inside the block."""
+        moment, own, places = Moment(act, self.other), threading.current_thread(), itertools.count()
+        inside = False
+
+        def watched(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+            def asked(*given: Any, **more: Any) -> Any:
+                nonlocal inside
+                # What is asked inside of a transaction is out of the reach of others.
+                if inside or threading.current_thread() is not own:
+                    return real(*given, **more)
+                if next(places) == number:
+                    moment.come(name)
+                inside = True
+                try:
+                    return real(*given, **more)
+                finally:
+                    inside = False
+
+            return asked
+
+        parts = self.mine._parts
+        with ExitStack() as patched:
+            for kind, part in ((EventStore, parts.store), (Views, parts.views)):
+                for name in dir(kind):
+                    real = getattr(part, name, None)
+                    if not name.startswith("_") and callable(real):
+                        patched.enter_context(mock.patch.object(part, name, watched(name, real)))
+            yield moment
+
+    def every_moment(
+        self,
+        before: Callable[[str], object],
+        act: Callable[[str], object],
+        happens: Callable[[str], object],
+    ) -> Iterator[tuple[str, Moment]]:
+        """Do the same for one contact after another, and have something happen a look-up later
+        each time, until there is none left; gives each contact, and when it happened."""
+        for number in itertools.count():
+            who = f"c{number:03}"
+            before(who)
+            with self.meanwhile(number, lambda who=who: happens(who)) as moment:  # type: ignore[misc]
+                act(who)
+            if moment.before is None:
+                return
+            yield who, moment
