@@ -24,7 +24,7 @@ from dee_es.cli.output import (
 from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, printable
-from dee_es.cli.times import Moment, in_zone, iso, local, moment_option, span, zone_option
+from dee_es.cli.times import Moment, in_zone, local, moment_option, span, zone_option
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -198,7 +198,7 @@ def _say_entry(
     if entry.erased:
         say("    (its personal data was erased)")
     say(f"    checksum {entry.checksum}, position {entry.position}, command {entry.command_id}, "
-        f"recorded {iso(entry.recorded_at)}")  # fmt: skip
+        f"recorded {local(entry.recorded_at, zone)}")  # fmt: skip
 
 
 # --- at a moment ----------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def _show_at(at: RunAt, zone: tzinfo, shape: str | None) -> None:
             ("plan", f"{run.plan_id}@{run.plan_version}"),
             ("contact", run.contact_id),
             ("status", run.status.value),
-            ("reason", run.status_reason),
+            ("reason", in_zone(run.status_reason or "", zone)),
             ("outcome", run.outcome),
             ("current step", run.current_step),
             ("steps completed", run.steps_completed),
@@ -232,5 +232,5 @@ def _waiting(at: RunAt, zone: tzinfo) -> str | None:
     waiting = at.waiting
     if waiting is None:
         return None
-    why = f", {waiting.rule}: {waiting.reason}" if waiting.rule else ""
+    why = f", {waiting.rule}: {in_zone(str(waiting.reason), zone)}" if waiting.rule else ""
     return f"{waiting.what} until {local(waiting.until, zone)} (tick {waiting.until_tick:,}){why}"

@@ -74,7 +74,7 @@ def test_waiting_for_another_process_is_bounded(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         begun = time.monotonic()
-        with pytest.raises(StoreUnavailable, match="locked by another process.*or end it"):
+        with pytest.raises(StoreUnavailable, match=r"locked by another process.*or end it"):
             store.commit([unit(run())])
         assert time.monotonic() - begun < 5
         assert store.log_head().position == 0
