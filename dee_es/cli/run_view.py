@@ -78,7 +78,7 @@ def _row(run: ExecutionRun, now: datetime, zone: tzinfo) -> Sequence[str | int |
         run.steps_completed,
         run.steps_remaining,
         told(run.started_at, now, zone),
-        run.outcome or in_zone(run.status_reason or "", zone),
+        run.outcome or in_zone(run.status_reason, zone),
     )
 
 
@@ -112,7 +112,7 @@ def show_run(
             ("contact", run.contact_id),
             ("enrollment", run.enrollment),
             ("status", run.status.value),
-            ("reason", in_zone(run.status_reason or "", zone)),
+            ("reason", in_zone(run.status_reason, zone)),
             ("outcome", run.outcome),
             ("current step", run.current_step),
             ("steps completed", run.steps_completed),

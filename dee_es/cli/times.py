@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 
+TextT = TypeVar("TextT", str, str | None)
 # As the engine's sentences have it, and as a policy says when a window or a limit opens again.
 _IN_TEXT: Final = re.compile(
     r"\b([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{3})?)?)(?:Z| UTC)\b"
@@ -177,9 +178,9 @@ def local(moment: datetime, zone: tzinfo) -> str:
     return moment.astimezone(zone).isoformat(timespec=precision)
 
 
-def in_zone(text: str, zone: tzinfo) -> str:
+def in_zone(text: TextT, zone: tzinfo) -> TextT:
     """A text of the engine's with the times in it, which are UTC, as they are in a zone."""
-    if zone is UTC:
+    if not text or zone is UTC:
         return text
     return _IN_TEXT.sub(lambda found: local(datetime.fromisoformat(f"{found[1]}Z"), zone), text)
 

@@ -139,8 +139,8 @@ def _show(run_id: str, entries: Sequence[TimelineEntry], zone: tzinfo, shape: st
 
 def _outcome(entry: TimelineEntry, zone: tzinfo) -> str | None:
     if entry.action == "step.deferred" and entry.until is not None:
-        return f"until {local(entry.until, zone)}: {entry.outcome}"
-    return None if entry.outcome is None else in_zone(entry.outcome, zone)
+        return f"until {local(entry.until, zone)}: {in_zone(entry.outcome, zone)}"
+    return in_zone(entry.outcome, zone)
 
 
 def _since(moment: datetime, began: datetime) -> str:
@@ -217,7 +217,7 @@ def _show_at(at: RunAt, zone: tzinfo, shape: str | None) -> None:
             ("plan", f"{run.plan_id}@{run.plan_version}"),
             ("contact", run.contact_id),
             ("status", run.status.value),
-            ("reason", in_zone(run.status_reason or "", zone)),
+            ("reason", in_zone(run.status_reason, zone)),
             ("outcome", run.outcome),
             ("current step", run.current_step),
             ("steps completed", run.steps_completed),
@@ -232,5 +232,5 @@ def _waiting(at: RunAt, zone: tzinfo) -> str | None:
     waiting = at.waiting
     if waiting is None:
         return None
-    why = f", {waiting.rule}: {in_zone(str(waiting.reason), zone)}" if waiting.rule else ""
+    why = f", {waiting.rule}: {in_zone(waiting.reason, zone)}" if waiting.rule else ""
     return f"{waiting.what} until {local(waiting.until, zone)} (tick {waiting.until_tick:,}){why}"
