@@ -87,7 +87,7 @@ class HistoryApi(ApiBase):
         assert state is not None
         narrator = Narrator(self._parts.scale)
         told = tuple(narrator.sentence(recorded) for recorded in history)
-        return Explanation(run_id, narrator.present(state), advice_for(state), told)
+        return Explanation(run_id, narrator.present(state), advice_for(state, history), told)
 
     def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
         """Why a contact has no run (of a plan), or which runs it has; what its suppressions and

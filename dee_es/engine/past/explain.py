@@ -110,10 +110,15 @@ class Narrator:
         }[state.hold or "wait"]
 
 
-def advice_for(state: RunState) -> tuple[str, ...]:
-    """What a person can do, as commands to type."""
+def advice_for(state: RunState, history: Sequence[e.RecordedEvent] = ()) -> tuple[str, ...]:
+    """What a person can do, as commands to type; `history` says what came out late."""
     run = state.run_id
     if state.unknown is not None and state.status == RunStatus.FAILED:
+        if (outcome := _came_out(history)) is not None:
+            return (
+                f"It came out late what became of step {state.unknown.step_id}; put that on "
+                f"record: dee runs resolve {run} --outcome {outcome} --reason TEXT",
+            )
         return (
             f"Find out whether the message of step {state.unknown.step_id} arrived, then: "
             f"dee runs resolve {run} --outcome delivered|failed|resend --reason TEXT",
@@ -126,6 +131,19 @@ def advice_for(state: RunState) -> tuple[str, ...]:
     if state.status == RunStatus.PAUSED:
         return (f"To let it go on: dee runs resume {run}",)
     return ()
+
+
+def _came_out(history: Sequence[e.RecordedEvent]) -> str | None:
+    """What was told of the last send that counts as unknown, as a person settles it."""
+    for recorded in reversed(history):
+        match recorded.event:
+            case e.StepCompleted(late=True):
+                return "delivered"
+            case e.StepFailed(late=True):
+                return "failed"
+            case e.OutcomeUnknown():
+                return None
+    return None
 
 
 # --- sentences ------------------------------------------------------------------------------------

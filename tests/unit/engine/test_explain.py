@@ -101,3 +101,19 @@ def test_advice_is_what_the_status_table_allows() -> None:
     assert "--outcome delivered|failed|resend" in line
     paused = given(plan_of(SEND)).enrolled(0).paused(0)
     assert "dee runs resume" in advice_for(paused.state)[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "late"),
+    [
+        ("delivered", e.StepCompleted("intro", "delivered", late=True)),
+        ("failed", e.StepFailed("intro", "smtp 550", 1, late=True)),
+    ],
+)
+def test_an_outcome_that_came_out_late_is_what_is_advised(outcome: str, late: e.Event) -> None:
+    # Who is told to find out what the log knows already may have the message sent twice.
+    run = given(plan_of(SEND)).enrolled(0).ticked(0).unknown()
+    told_late = replace(run.history[-1], event=late)
+    (line,) = advice_for(run.state, [*run.history, told_late])
+    assert f"--outcome {outcome} --reason" in line
+    assert "Find out" not in line
