@@ -307,7 +307,7 @@ def test_a_send_that_fails_is_told_with_its_run(dee: Dee, command: list[str]) ->
     run = dee.json("runs", "list")["runs"][0]["id"]
     nobody = {"DEE_EMAIL": "smtp", "DEE_SMTP_HOST": "127.0.0.1", "DEE_SMTP_PORT": "1"}
     (line, *_) = dee(*command, **nobody).stderr.splitlines()
-    assert f"warning send_failed run={run} step=hello" in line
+    assert f"warning send_failed run={run} step=hello error=smtp ConnectionRefusedError" in line
 
 
 def test_a_plan_that_was_published_before_its_texts_were_looked_at_goes_on(

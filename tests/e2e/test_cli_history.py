@@ -135,8 +135,8 @@ def test_a_run_at_any_moment_of_its_past(dee: Dee) -> None:
         (("RUN", "--at-tick", "1", "--at-version", "1"), 2, "give one of"),
         (("RUN", "--at-tick", "1", "--full"), 2, "give one of"),
         (("RUN", "--full", "--csv"), 2, "--full goes with --json"),
-        (("RUN", "--at-version", "99"), 1, "version: must be a whole number, 1 to 7"),
-        (("RUN", "--at", "2025-01-01T00:00Z"), 1, "time: the run began at tick 0"),
+        (("RUN", "--at-version", "99"), 2, "--at-version: must be a whole number, 1 to 7"),
+        (("RUN", "--at", "2025-01-01T00:00Z"), 2, "--at: the run began at tick 0"),
     ],
 )
 def test_what_makes_no_sense_is_said(
@@ -145,6 +145,27 @@ def test_what_makes_no_sense_is_said(
     run = run_of(dee, "c-4")
     given = [run if word == "RUN" else word for word in arguments]
     assert said in dee.fault("history", *given, code=code)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("runs diff RUN --to 99", "--to: must be a whole number, 1 to 7"),
+        ("runs diff RUN --from 99", "--from: must be a whole number, 1 to 7"),
+        ("audit context RUN hello --visit 2", "--visit: must be 1 to 1"),
+    ],
+)
+def test_what_a_run_has_not_is_told_by_the_option(command: str, said: str, dee: Dee) -> None:
+    words = command.replace("RUN", run_of(dee, "c-4")).split()
+    assert said in dee.fault(*words, code=2)
+
+
+@pytest.mark.parametrize("typed", ["run_23hiuil", "RUN_23HIUILBJBNPM7MH7LIMQKI7IW", "c-1"])
+def test_what_cannot_be_a_runs_id_is_told_with_how_one_looks(typed: str, dee: Dee) -> None:
+    for command in (["history"], ["explain"], ["runs", "show"], ["runs", "pause"], ["debug"]):
+        told = dee.fault(*command, typed)
+        assert f"there is no run {typed}, since a run's id is run_ and 26 small letters" in told
+    assert "since" not in dee.fault("history", "run_" + "a" * 26)
 
 
 def test_a_diff_names_fields_and_events(dee: Dee) -> None:
@@ -241,7 +262,7 @@ def test_a_contact_as_of_any_date(dee: Dee) -> None:
     said = dee("contact", "show", "c-2").stdout
     assert "enrollment.refused" in said
     assert "0 runs, 0 entries" in dee("contact", "show", "nobody").stdout
-    fault = dee.fault("contact", "show", "c-1", "--as-of", "2020-01-01T00:00Z")
+    fault = dee.fault("contact", "show", "c-1", "--as-of", "2020-01-01T00:00Z", code=2)
     assert "before the database's epoch" in fault
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dee_es.cli.options import json_option
+from dee_es.cli.options import json_option, told_as
 from dee_es.cli.output import STATUS_COLORS, Column, say, write_fields, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
@@ -54,7 +54,8 @@ def show(
     suppression and consent, now or as of any time."""
     with session.engine() as engine:
         time = None if as_of is None else as_of.before(engine.now().now)
-        found = engine.contact_at(contact_id, time=time)
+        with told_as({"time": "--as-of"}):
+            found = engine.contact_at(contact_id, time=time)
     if as_json:
         write_json(found.model_dump(mode="json", by_alias=True))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dee_es.cli.options import chosen_format, format_options
+from dee_es.cli.options import chosen_format, format_options, told_as
 from dee_es.cli.output import (
     Column,
     colorful,
@@ -44,6 +44,7 @@ ACTION_COLORS = {
     "run.cancelled": "bright_black",
     "run.paused": "yellow",
 }
+_MOMENTS = {"version": "--at-version", "tick": "--at-tick", "time": "--at"}
 _COLUMNS = (
     Column("#", right=True),
     Column("TIME"),
@@ -107,7 +108,8 @@ def history(
         if moments:
             assert run_id is not None
             time = None if at is None else at.before(engine.now().now)
-            found = engine.run_at(run_id, version=at_version, tick=at_tick, time=time)
+            with told_as(_MOMENTS):
+                found = engine.run_at(run_id, version=at_version, tick=at_tick, time=time)
             _show_at(found, zone, shape)
         elif contact is not None:
             entries = engine.get_contact_logs(contact)
