@@ -92,7 +92,8 @@ class Narrator:
                 then = f" Before the pause it waited {self._hold(state)}." if state.hold else ""
                 return f"It is paused{step}{reason}.{then}"
             case RunStatus.ACTIVE if state.intent is not None:
-                return f"It is sending the message of step {state.intent.step_id}."
+                since = self.when(state.intent.tick)
+                return f"It is sending the message of step {state.intent.step_id}, since {since}."
             case RunStatus.ACTIVE:
                 acts = "" if state.acts_at is None else f"; it acts from {self.when(state.acts_at)}"
                 return f"It is active{step}{acts}."
