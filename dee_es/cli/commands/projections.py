@@ -284,6 +284,7 @@ def verify(
                     f"{counted(told.differences, 'difference')} in {at}")  # fmt: skip
                 for each in told.samples:
                     say(f"  - {each.told}")
+                say(f"`dee projections rebuild {name} --accept` makes it anew from the log")
     if as_json:
         write_json([each.model_dump(mode="json", by_alias=True) for each in found])
     if not all(each.ok for each in found):
