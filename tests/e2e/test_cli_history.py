@@ -371,3 +371,20 @@ def test_checkpoints_and_proofs(dee: Dee, tmp_path: Path) -> None:
     key.rename(key.with_name("away"))
     assert "NOT CHECKED: the key" in dee("audit", "verify", **place).stdout
     key.with_name("away").rename(key)
+
+
+def test_a_text_that_cannot_be_filled_in_is_told_with_its_template(dee: Dee) -> None:
+    # Whoever is to mend it has the run alone, and not the plan.
+    run = dee.json("execute", "welcome", "--contact", "c-9", "--email", "c9@example.com",
+                   "--attr", "firstName=Nina")["id"]  # fmt: skip
+    dee("tick")
+    (template, retry, _) = dee.json("explain", run)["advice"]
+    assert "version 1 of the template hello" in template
+    assert "dee template publish hello --text FILE" in template
+    (dee.folder / "hello.txt").write_text("Hello {{contact.firstName}}")
+    dee("template", "publish", "hello", "--text", "hello.txt")
+    assert f"dee runs retry {run} --reason TEXT" in retry
+    dee("runs", "retry", run, "--reason", "mended")
+    dee("run-until", "--for", "1m")
+    explained = dee.json("explain", run)
+    assert (explained["advice"], "It waits at step pause" in explained["now"]) == ([], True)
