@@ -6,8 +6,12 @@ named, their values are not shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_RUN_ID: Final = re.compile(r"run_[a-z2-7]{26}")
 
 
 class DeeError(Exception):
@@ -47,8 +51,11 @@ class RunNotFound(DeeError):
 
     @classmethod
     def named(cls, run_id: str) -> RunNotFound:
-        """The error for a run that is not there."""
-        return cls(f"there is no run {run_id}; `dee runs list` shows those there are")
+        """The error for a run that is not there; of what cannot be an id, how one looks."""
+        told = f"there is no run {run_id}"
+        if not _RUN_ID.fullmatch(run_id):
+            told += ", since a run's id is run_ and 26 small letters and digits"
+        return cls(f"{told}; `dee runs list` shows those there are")
 
 
 class RunArchived(RunNotFound):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Final
 
-from dee_es.cli.times import told
+from dee_es.cli.times import in_zone, told
 
 if TYPE_CHECKING:
     from dee_es.engine.models import ExecutionRun, TimelineEntry
@@ -96,15 +96,15 @@ def _stands(last: Refused, run: ExecutionRun) -> bool:
     return last.effect == run.status and (run.status_reason or "").startswith(f"{last.rule}: ")
 
 
-def refusal_line(refused: Refused, now: datetime) -> str:
+def refusal_line(refused: Refused, now: datetime, zone: tzinfo) -> str:
     """The refusal for people."""
     step = f" step {refused.step_id}" if refused.step_id is not None else ""
     times = f", {refused.times} times" if refused.times > 1 else ""
-    until = f", until {told(refused.until, now)} (tick {refused.until_tick:,})" if (
+    until = f", until {told(refused.until, now, zone)} (tick {refused.until_tick:,})" if (
         refused.until is not None and refused.until_tick is not None
     ) else ""  # fmt: skip
     state = " now" if refused.standing else ""
     return (
-        f"{refused.effect}{state}{step} by {refused.rule}: {refused.detail}; since "
-        f"{told(refused.since, now)} (tick {refused.since_tick:,}){times}{until}"
+        f"{refused.effect}{state}{step} by {refused.rule}: {in_zone(refused.detail, zone)}; since "
+        f"{told(refused.since, now, zone)} (tick {refused.since_tick:,}){times}{until}"
     )

@@ -15,11 +15,14 @@ import click
 from dee_es.cli.lazy import Lazy, LazyGroup
 from dee_es.cli.session import Session
 from dee_es.cli.text import one_line, printable_lines
-from dee_es.errors import DeeError, PlanValidationError
+from dee_es.errors import DeeError, PlanValidationError, RebuildRefused
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 """What a program that SIGPIPE ended has: its reader left, which is no fault of either."""
+
+_LISTED: Final = (PlanValidationError, RebuildRefused)
+"""Errors that hold a list, a line each."""
 
 _COMMANDS: Final = {
     "init": Lazy("init:init", "Make a new database."),
@@ -66,7 +69,7 @@ class _Root(LazyGroup):
             _let_go(sys.stdout)
             raise click.exceptions.Exit(BROKEN_PIPE) from None
         except (DeeError, OSError) as error:
-            _fault(ctx, str(error) if isinstance(error, PlanValidationError) else _said(error))
+            _fault(ctx, str(error) if isinstance(error, _LISTED) else _said(error))
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
             raise
         except Exception as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from dee_es.cli.output import (
@@ -18,7 +19,7 @@ from dee_es.cli.output import (
 )
 from dee_es.cli.refusals import refusal_line
 from dee_es.cli.text import counted
-from dee_es.cli.times import Moment, go_on, in_full, told
+from dee_es.cli.times import Moment, go_on, in_full, in_zone, told
 
 if TYPE_CHECKING:
     from dee_es.cli.refusals import Refused
@@ -44,7 +45,11 @@ def as_json(run: ExecutionRun) -> dict[str, Any]:
 
 
 def show_page(
-    page: RunPage, shape: str | None, now: datetime, moments: Mapping[str, Moment | None]
+    page: RunPage,
+    shape: str | None,
+    now: datetime,
+    moments: Mapping[str, Moment | None],
+    zone: tzinfo,
 ) -> None:
     """Write a page of runs as a table, or in the format asked for; `moments` are the options that
     take times, as they were given."""
@@ -56,11 +61,14 @@ def show_page(
         header = [field.alias or name for name, field in ExecutionRun.model_fields.items()]
         write_csv(header, map(as_json, page.runs))
     else:
-        write_table(_COLUMNS, [_row(run, now) for run in page.runs])
+        # Shrunk or not, a time says what it is counted from.
+        columns = [replace(c, least=25) if c.title == "STARTED" and zone is not UTC else c
+                   for c in _COLUMNS]  # fmt: skip
+        write_table(columns, [_row(run, now, zone) for run in page.runs])
         _footer(page, now, moments)
 
 
-def _row(run: ExecutionRun, now: datetime) -> Sequence[str | int | None]:
+def _row(run: ExecutionRun, now: datetime, zone: tzinfo) -> Sequence[str | int | None]:
     return (
         run.id,
         f"{run.plan_id}@{run.plan_version}",
@@ -69,8 +77,8 @@ def _row(run: ExecutionRun, now: datetime) -> Sequence[str | int | None]:
         run.current_step,
         run.steps_completed,
         run.steps_remaining,
-        told(run.started_at, now),
-        run.outcome or run.status_reason,
+        told(run.started_at, now, zone),
+        run.outcome or in_zone(run.status_reason, zone),
     )
 
 
@@ -89,10 +97,14 @@ def _footer(page: RunPage, now: datetime, moments: Mapping[str, Moment | None]) 
 
 
 def show_run(
-    run: ExecutionRun, resume_at: datetime | None, refusals: Sequence[Refused], now: datetime
+    run: ExecutionRun,
+    resume_at: datetime | None,
+    refusals: Sequence[Refused],
+    now: datetime,
+    zone: tzinfo,
 ) -> None:
     """Write everything about one run, a field a line, and what the policy refused it."""
-    waits = None if resume_at is None else told(resume_at, now)
+    waits = None if resume_at is None else told(resume_at, now, zone)
     write_fields(
         [
             ("run", run.id),
@@ -100,19 +112,19 @@ def show_run(
             ("contact", run.contact_id),
             ("enrollment", run.enrollment),
             ("status", run.status.value),
-            ("reason", run.status_reason),
+            ("reason", in_zone(run.status_reason, zone)),
             ("outcome", run.outcome),
             ("current step", run.current_step),
             ("steps completed", run.steps_completed),
             ("steps remaining", run.steps_remaining),
-            ("started", told(run.started_at, now)),
+            ("started", told(run.started_at, now, zone)),
             ("waits until", waits),
-            ("completed", told(run.completed_at, now)),
+            ("completed", told(run.completed_at, now, zone)),
             ("start tick", run.start_tick),
             ("current tick", run.current_tick),
             ("events", run.version),
             ("variables", json.dumps(run.variables, ensure_ascii=False)),
-            *(("refused", refusal_line(each, now)) for each in refusals),
+            *(("refused", refusal_line(each, now, zone)) for each in refusals),
         ]
     )
 

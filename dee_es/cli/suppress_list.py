@@ -16,7 +16,7 @@ from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session
 from dee_es.cli.suppression_rows import Intake, read_entries
 from dee_es.cli.text import counted, one_line
-from dee_es.errors import InvalidInput
+from dee_es.errors import InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from dee_es.core.events import Level
@@ -62,9 +62,10 @@ def suppress_list(
                 dry_run=dry_run,
                 on_error=intake.on_error,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoreUnavailable):
             progress.clear()
-            click.echo(f"dee: {_INTERRUPTED}", err=True)
+            if not dry_run:
+                click.echo(f"dee: {_INTERRUPTED}", err=True)
             raise
     _told(file, intake, result, dry_run, as_json)
     if intake.errors:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -37,7 +37,11 @@ __all__ = [
 ]
 
 
-_IN_TEXT: Final = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+TextT = TypeVar("TextT", str, str | None)
+# As the engine's sentences have it, and as a policy says when a window or a limit opens again.
+_IN_TEXT: Final = re.compile(
+    r"\b([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{3})?)?)(?:Z| UTC)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +178,13 @@ def local(moment: datetime, zone: tzinfo) -> str:
     return moment.astimezone(zone).isoformat(timespec=precision)
 
 
-def in_zone(text: str, zone: tzinfo) -> str:
+def in_zone(text: TextT, zone: tzinfo) -> TextT:
     """A text of the engine's with the times in it, which are UTC, as they are in a zone."""
-    if zone is UTC:
+    if not text or zone is UTC:
         return text
-    return _IN_TEXT.sub(lambda found: local(datetime.fromisoformat(found[0]), zone), text)
+    return _IN_TEXT.sub(lambda found: local(datetime.fromisoformat(f"{found[1]}Z"), zone), text)
 
 
-def told(moment: datetime | None, now: datetime) -> str | None:
-    """A time for people: in UTC, and how far from now."""
-    return None if moment is None else f"{iso(moment)} ({distance(moment, now)})"
+def told(moment: datetime | None, now: datetime, zone: tzinfo = UTC) -> str | None:
+    """A time for people: in a zone, and how far from now."""
+    return None if moment is None else f"{local(moment, zone)} ({distance(moment, now)})"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("dee_es.worker")
 _SILENCE_S: Final = 10.0
 """After so many seconds without the end of a tick, people are told."""
+_LOOKS: Final = 2
+"""After so many seconds, in which one look each is taken, a stop is told that is not done yet."""
 
 
 class Watch:
@@ -37,6 +39,7 @@ class Watch:
         self._progress = Progress("Events")
         self._heard = time.monotonic()
         self._state = "starting"
+        self._stopping = 0
         self._before: TickReport | None = None
         self._busy_since: TickReport | None = None
 
@@ -102,6 +105,10 @@ class Watch:
     def _listen(self) -> None:
         while not self._ended.wait(1.0):
             with self._lock:
+                self._stopping += self._stop.is_set() and self._state != "stopped"
+                # One that stops within a second has nothing to say of it.
+                if self._stopping == _LOOKS:
+                    self.tell("stopping", "worker: stopping, once the tick under way has ended")
                 quiet = time.monotonic() - self._heard >= _SILENCE_S
                 if quiet and self._state in ("starting", "idle") and not self._stop.is_set():
                     self._state = "silent"

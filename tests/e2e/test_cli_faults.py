@@ -18,6 +18,7 @@ import pytest
 from dee_es import Engine, EngineConfig, create_plan
 from dee_es.engine import definitions
 from tests.support.cli import Dee, environment
+from tests.support.smtp import running_smtp
 from tests.support.waiting import eventually
 
 HEAVY = (
@@ -189,7 +190,7 @@ def test_wrong_calls(dee: Dee, arguments: list[str], names: str) -> None:
         (["execute", "plan.yaml", "--contact", "c", "--email", "secret@@x.com"], "email"),
         (["--database", "mysql://host/x", "health"], "sqlite:///"),
         (["--database", "postgresql://u:secret@127.0.0.1:1/x", "--keys", "sqlite:///k.db",
-          "health"], "cannot be reached"),
+          "health"], "port 1 failed: Connection refused"),
         (["--database", "postgresql://u:secret@127.0.0.1:1/x", "init"], "keys"),
     ],
 )  # fmt: skip
@@ -307,7 +308,7 @@ def test_a_send_that_fails_is_told_with_its_run(dee: Dee, command: list[str]) ->
     run = dee.json("runs", "list")["runs"][0]["id"]
     nobody = {"DEE_EMAIL": "smtp", "DEE_SMTP_HOST": "127.0.0.1", "DEE_SMTP_PORT": "1"}
     (line, *_) = dee(*command, **nobody).stderr.splitlines()
-    assert f"warning send_failed run={run} step=hello" in line
+    assert f"warning send_failed run={run} step=hello error=smtp ConnectionRefusedError" in line
 
 
 def test_a_plan_that_was_published_before_its_texts_were_looked_at_goes_on(
@@ -399,6 +400,23 @@ def test_ctrl_c(dee: Dee) -> None:
     assert out == ""
     # Before it stands how far it came.
     assert told.splitlines()[-1] == "dee: interrupted"
+
+
+def test_a_worker_that_stops_in_a_slow_send_says_what_it_waits_for(tmp_path: Path) -> None:
+    with running_smtp(silent_s=4) as server:
+        slow = {"DEE_EMAIL": "smtp", "DEE_SMTP_HOST": server.host, "DEE_SMTP_SECURITY": "none",
+                "DEE_SMTP_PORT": str(server.port)}  # fmt: skip
+        dee = Dee(tmp_path, slow).prepared(clock="system")
+        dee("execute", "plan.yaml", "--contact", "c-1", "--email", "a@example.com",
+            "--attr", "firstName=A", "--var", "place=here")  # fmt: skip
+        process = dee.start("worker")
+        eventually(lambda: server.counts["dot"] == 1)
+        process.send_signal(signal.SIGTERM)
+        said, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (0, "")
+    assert "worker: stopping, once the tick under way has ended" in said.splitlines()
+    assert said.splitlines()[-1].startswith("worker: stopped; ")
+    assert "1 delivered" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

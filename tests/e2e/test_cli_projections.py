@@ -113,12 +113,17 @@ def test_drift_is_told_and_put_right(dee: Dee) -> None:
     told = dee("projections", "verify", "run_list", code=1).stdout
     assert "run_list version 1 has DRIFTED: 1 difference" in told
     assert "steps_completed 9 became 1" in told
+    assert "`dee projections rebuild run_list --accept` makes it anew from the log" in told
     (found,) = dee.json_of(1, "projections", "verify", "run_list")
     assert found["ok"] is False
     assert found["comparison"]["samples"][0]["onlyOld"] == {"steps_completed": 9}
     refused = dee("projections", "rebuild", "run_list", code=1).stderr
-    assert "steps_completed 9 became 1" in refused
-    assert "give --accept" in refused
+    begun, sample, advice = refused.splitlines()
+    assert begun == "dee: 'run_list' as the log has it differs from what is served, in 1 place:"
+    assert sample.startswith("  - ")
+    assert "steps_completed 9 became 1" in sample
+    assert "changed past dee-es" in advice
+    assert "give --accept" in advice
     run = dee.json("runs", "list")["runs"][1]["id"]
     again = dee("projections", "rebuild", "run_list", "--run", run).stdout
     assert again == "run_list: made the rows of 1 stream anew\n"

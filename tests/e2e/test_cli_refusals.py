@@ -155,3 +155,19 @@ def test_a_run_that_is_resumed_goes_on_under_the_raised_budget(
     other = Dee(tmp_path / "other").prepared()
     other("runs", "import", str(dee.folder / "run.dee"))
     assert "identical" in other("replay", run).stdout
+
+
+def test_when_a_rule_lets_it_go_on_is_told_in_the_zone_of_the_asker(dee: Dee) -> None:
+    window = "{ channels: { email: { start: '20:00', onUnknownZone: Asia/Kolkata } } }"
+    run = enrolled(dee, f"  windows: {window}\n")
+    for words in (
+        ["runs", "show", run],
+        ["runs", "list"],
+        ["explain", run],
+        ["history", run],
+        ["contact", "show", "c-1"],
+    ):
+        said = dee(*words, "--tz", "Asia/Kolkata").stdout
+        assert "it opens at 2025-03-03T20:00:00+05:30" in said, words
+        assert " UTC" not in said
+    assert "it opens at 2025-03-03 14:30 UTC" in dee("runs", "show", run).stdout

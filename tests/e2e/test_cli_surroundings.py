@@ -15,6 +15,7 @@ import pytest
 from dee_es.cli import main
 from dee_es.cli.commands.init import without_password
 from dee_es.cli.progress import Progress
+from dee_es.errors import StoreUnavailable
 from tests.support.cli import Dee, environment
 
 
@@ -128,6 +129,37 @@ def test_whoever_interrupts_a_bulk_change_is_told_that_some_of_it_stays(
     told = capsys.readouterr().err.split("\n")
     assert told[0] == "dee: what was paused so far stays; the same command again does the rest"
     assert dee.json("runs", "list", "--status", "paused")["total"] == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "enroll plan.yaml contacts.csv",
+        "events ingest events.jsonl",
+        "contact suppress --from list.csv",
+        "runs bulk-pause --plan welcome --reason x --yes",
+    ],
+)
+def test_whoever_loses_the_database_is_told_that_some_of_it_stays(
+    command: str, dee: Dee, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dee.contacts("c-1,c1@example.com,A")
+    dee("enroll", "plan.yaml", "contacts.csv")
+    event = {"type": "email.replied", "contactId": "c-1", "eventId": "e1"}
+    (dee.folder / "events.jsonl").write_text(json.dumps(event) + "\n")
+    (dee.folder / "list.csv").write_text("email\nc2@example.com\n")
+
+    def full(*_: object) -> None:
+        raise StoreUnavailable("dee.db: database or disk is full")
+
+    monkeypatch.chdir(dee.folder)
+    monkeypatch.setattr(Progress, "update", full)
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 1
+    stays, fault = capsys.readouterr().err.splitlines()
+    assert "the same" in stays
+    assert fault == "dee: dee.db: database or disk is full"
 
 
 # --- files and folders in the way -----------------------------------------------------------------

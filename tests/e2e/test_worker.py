@@ -108,7 +108,7 @@ def test_logs_in_text(dee: Dee) -> None:
     with working(dee) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
-    assert f" warning send_failed run={run} step=hello" in line
+    assert f" warning send_failed run={run} step=hello error=" in line
 
 
 # --- numbers --------------------------------------------------------------------------------------

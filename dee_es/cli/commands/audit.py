@@ -222,7 +222,7 @@ def _show(page: AuditPage, zone: tzinfo) -> None:
 @pass_session
 def context(session: Session, run_id: str, step_id: str, visit: int | None, as_json: bool) -> None:
     """Show what the decision of a STEP of RUN read; personal data is among it."""
-    with session.engine() as engine:
+    with session.engine() as engine, told_as({"visit": "--visit"}):
         found = engine.audit.get_context_at(run_id, step_id, visit=visit)
     if as_json:
         write_json(found.model_dump(mode="json", by_alias=True))

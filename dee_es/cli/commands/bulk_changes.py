@@ -19,6 +19,7 @@ from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
+from dee_es.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -146,7 +147,7 @@ def _changed(change: _Change, filters: dict[str, Any], matched: int, done: str) 
     with Progress("Runs", matched) as progress:
         try:
             return change(filters, on_progress=lambda so_far: progress.update(so_far.done))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoreUnavailable):
             progress.clear()
             told = f"what was {done} so far stays; the same command again does the rest"
             click.echo(f"dee: {told}", err=True)

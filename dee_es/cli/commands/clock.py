@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,7 @@ from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.tick_line import tick_line
-from dee_es.cli.times import duration_option, iso
+from dee_es.cli.times import duration_option, iso, local, zone_option
 from dee_es.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@zone_option
 @json_option
 @pass_session
-def tick(session: Session, as_json: bool) -> None:
+def tick(session: Session, zone: tzinfo, as_json: bool) -> None:
     """Do everything that is due in the present tick."""
     with logging_to_stderr(False), session.engine() as engine:
         report = engine.tick()
-        _tell(engine, report, as_json)
+        _tell(engine, report, zone, as_json)
 
 
 @click.command("run-until")
@@ -37,10 +38,16 @@ def tick(session: Session, as_json: bool) -> None:
     "--for", "ahead", metavar="DURATION", callback=duration_option, help="Go ahead by 3d, 12h, 90m."
 )
 @click.option("--idle", is_flag=True, help="Go on until no run is due any more.")
+@zone_option
 @json_option
 @pass_session
 def run_until(
-    session: Session, target: int | None, ahead: timedelta | None, idle: bool, as_json: bool
+    session: Session,
+    target: int | None,
+    ahead: timedelta | None,
+    idle: bool,
+    zone: tzinfo,
+    as_json: bool,
 ) -> None:
     """Move a manual clock ahead, from due tick to due tick, and do what becomes due.
 
@@ -66,14 +73,14 @@ def run_until(
                 report = engine.run_until_idle(on_tick)
             else:
                 report = engine.run_until(target, on_tick)
-        _tell(engine, report, as_json)
+        _tell(engine, report, zone, as_json)
 
 
-def _tell(engine: Engine, report: TickReport, as_json: bool) -> None:
+def _tell(engine: Engine, report: TickReport, zone: tzinfo, as_json: bool) -> None:
     now = engine.now()
     if as_json:
         from dee_es.cli.output import plain
 
         write_json({**plain(report), "time": iso(now.now)})
     else:
-        say(f"{tick_line(report)}; it is now tick {now.tick:,}, {iso(now.now)}")
+        say(f"{tick_line(report)}; it is now tick {now.tick:,}, {local(now.now, zone)}")

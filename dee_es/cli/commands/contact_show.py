@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dee_es.cli.options import json_option
+from dee_es.cli.options import json_option, told_as
 from dee_es.cli.output import STATUS_COLORS, Column, say, write_fields, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.cli.times import Moment, local, moment_option, zone_option
+from dee_es.cli.times import Moment, in_zone, local, moment_option, zone_option
 
 if TYPE_CHECKING:
     from dee_es.engine.insights import ContactAt
@@ -54,7 +54,8 @@ def show(
     suppression and consent, now or as of any time."""
     with session.engine() as engine:
         time = None if as_of is None else as_of.before(engine.now().now)
-        found = engine.contact_at(contact_id, time=time)
+        with told_as({"time": "--as-of"}):
+            found = engine.contact_at(contact_id, time=time)
     if as_json:
         write_json(found.model_dump(mode="json", by_alias=True))
     else:
@@ -78,7 +79,7 @@ def _show(found: ContactAt, zone: tzinfo) -> None:
         [
             (
                 run.id, f"{run.plan_id}@{run.plan_version}", run.status.value, run.current_step,
-                local(run.started_at, zone), run.outcome or run.status_reason,
+                local(run.started_at, zone), run.outcome or in_zone(run.status_reason, zone),
             )
             for run in found.runs
         ],
@@ -87,7 +88,8 @@ def _show(found: ContactAt, zone: tzinfo) -> None:
         _ENTRIES,
         [
             (
-                local(e.time, zone), e.kind, e.action, e.plan_id, e.step_id, e.rule, e.detail,
+                local(e.time, zone), e.kind, e.action, e.plan_id, e.step_id, e.rule,
+                in_zone(e.detail, zone),
                 None if e.until is None else local(e.until, zone),
             )
             for e in found.entries

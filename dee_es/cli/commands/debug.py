@@ -6,13 +6,14 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from dee_es.cli.output import say
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.times import iso
+from dee_es.cli.times import in_zone, local, zone_option
 from dee_es.errors import DeeError, InvalidInput
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ quit                          leave"""
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@zone_option
 @pass_session
-def debug(session: Session, /, run_id: str) -> None:
+def debug(session: Session, /, run_id: str, zone: tzinfo) -> None:
     """Step through RUN, forwards and backwards, and ask what would happen if.
 
     Reads commands from standard input, one a line; `help` lists them. Nothing is ever sent or
@@ -43,7 +45,7 @@ def debug(session: Session, /, run_id: str) -> None:
     with session.engine() as engine:
         debugged = engine.debug(run_id)
         say(f"{run_id}: {debugged.last_version} events; `help` lists the commands")
-        _Console(debugged).run(_lines())
+        _Console(debugged, zone).run(_lines())
 
 
 def _lines() -> Iterator[str]:
@@ -61,13 +63,14 @@ def _lines() -> Iterator[str]:
 class _Console:
     """Carries out the commands of a session."""
 
-    def __init__(self, session: DebugSession) -> None:
+    def __init__(self, session: DebugSession, zone: tzinfo) -> None:
         self._session = session
+        self._zone = zone
         self._commands: dict[str, Callable[[list[str]], None]] = {
             "next": self._next,
             "back": self._back,
             "goto": self._goto,
-            "peek": lambda _: _say_step(self._session.peek()),
+            "peek": lambda _: _say_step(self._session.peek(), self._zone),
             "context": self._context,
             "what-if": self._what_if,
             "help": lambda _: say(HELP),
@@ -96,7 +99,7 @@ class _Console:
 
     def _next(self, words: list[str]) -> None:
         for _ in range(_number(words, 1)):
-            _say_step(self._session.step_forward())
+            _say_step(self._session.step_forward(), self._zone)
 
     def _back(self, words: list[str]) -> None:
         for _ in range(_number(words, 1)):
@@ -118,13 +121,16 @@ class _Console:
                 if not isinstance(data, dict):
                     raise InvalidInput("data", "must be a JSON object")
                 step = rest[1] if len(rest) == 2 else None
-                _say_what_if(self._session.what_if_event(kind, data, step))
+                self._tell(self._session.what_if_event(kind, data, step))
             case ["set", name, value]:
-                _say_what_if(self._session.what_if_variable(name, _json_or_text(value)))
+                self._tell(self._session.what_if_variable(name, _json_or_text(value)))
             case ["nothing"]:
-                _say_what_if(self._session.what_next())
+                self._tell(self._session.what_next())
             case _:
                 raise InvalidInput("what-if", "goes on with event TYPE, set NAME VALUE or nothing")
+
+    def _tell(self, found: WhatIf) -> None:
+        _say_what_if(found, self._zone)
 
 
 def _number(words: list[str], default: int | None) -> int:
@@ -150,17 +156,17 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _say_step(step: DebugStep) -> None:
+def _say_step(step: DebugStep, zone: tzinfo) -> None:
     kind = f" ({step.type})" if step.type else ""
     where = f" step {step.step_id}{kind}" if step.step_id is not None else ""
-    say(f"{step.version}: {iso(step.time)} tick {step.tick:,} {step.event}{where}")
+    say(f"{step.version}: {local(step.time, zone)} tick {step.tick:,} {step.event}{where}")
 
 
-def _say_what_if(found: WhatIf) -> None:
+def _say_what_if(found: WhatIf, zone: tzinfo) -> None:
     for event in found.events:
         step = f" step {event.step_id}" if event.step_id is not None else ""
-        outcome = f": {event.outcome}" if event.outcome else ""
-        say(f"  would: {iso(event.time)} tick {event.tick:,} {event.event}{step}{outcome}")
+        outcome = f": {in_zone(event.outcome, zone)}" if event.outcome else ""
+        say(f"  would: {local(event.time, zone)} tick {event.tick:,} {event.event}{step}{outcome}")
     outcome = f" with the outcome {found.outcome!r}" if found.outcome else ""
     say(f"  the run would be {found.status}{outcome}" + ("" if found.complete else ", and go on"))
     if found.assumed:

@@ -15,7 +15,7 @@ from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, one_line
-from dee_es.errors import InvalidInput
+from dee_es.errors import InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -189,9 +189,10 @@ def _enroll(
                 workers=workers,
                 bundled=dry_run,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoreUnavailable):
             progress.clear()
-            click.echo(f"dee: {_INTERRUPTED}", err=True)
+            if not dry_run:
+                click.echo(f"dee: {_INTERRUPTED}", err=True)
             raise
 
 

@@ -18,7 +18,7 @@ from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, one_line
-from dee_es.errors import DeeError, InvalidInput
+from dee_es.errors import DeeError, InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -74,7 +74,7 @@ def ingest(
                 progress.update(
                     tally.lines, stream.tell() / size if size and stream.seekable() else None
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoreUnavailable):
             progress.clear()
             click.echo(f"dee: {_INTERRUPTED.format(tally.last)}", err=True)
             raise

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
+
 import click
 
 from dee_es.cli.options import json_option
 from dee_es.cli.output import say, write_fields, write_json
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.times import distance, iso
+from dee_es.cli.times import in_zone, local, told, zone_option
 
 
 @click.command()
+@zone_option
 @json_option
 @pass_session
-def health(session: Session, as_json: bool) -> None:
+def health(session: Session, zone: tzinfo, as_json: bool) -> None:
     """Show how the database and its projections stand; exits with 1 if something is wrong.
 
     A projection that lags is caught up by the query that needs it.
@@ -23,7 +26,7 @@ def health(session: Session, as_json: bool) -> None:
         due = None
         if found.next_due is not None:
             moment = engine.clock.time(found.next_due)
-            due = f"tick {found.next_due:,}, {iso(moment)} ({distance(moment, found.time)})"
+            due = f"tick {found.next_due:,}, {told(moment, found.time, zone)}"
     if as_json:
         write_json(found)
     else:
@@ -31,7 +34,7 @@ def health(session: Session, as_json: bool) -> None:
             [
                 ("state", "ok" if found.ok else "NOT ok"),
                 ("database", found.backend),
-                ("clock", f"{found.clock}, tick {found.tick:,}, {iso(found.time)}"),
+                ("clock", f"{found.clock}, tick {found.tick:,}, {local(found.time, zone)}"),
                 ("events", found.position),
                 ("runs ever begun", found.runs),
                 ("next due", due),
@@ -43,8 +46,8 @@ def health(session: Session, as_json: bool) -> None:
             ]
         )
         for problem in found.problems:
-            say(f"  - {problem}")
+            say(f"  - {in_zone(problem, zone)}")
         for advice in found.advice:
-            say(f"  * {advice}")
+            say(f"  * {in_zone(advice, zone)}")
     if not found.ok:
         raise click.exceptions.Exit(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dee_es.cli.options import chosen_format, format_options
+from dee_es.cli.options import chosen_format, format_options, told_as
 from dee_es.cli.output import (
     Column,
     colorful,
@@ -24,7 +24,7 @@ from dee_es.cli.output import (
 from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, printable
-from dee_es.cli.times import Moment, in_zone, iso, local, moment_option, span, zone_option
+from dee_es.cli.times import Moment, in_zone, local, moment_option, span, zone_option
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -44,6 +44,7 @@ ACTION_COLORS = {
     "run.cancelled": "bright_black",
     "run.paused": "yellow",
 }
+_MOMENTS = {"version": "--at-version", "tick": "--at-tick", "time": "--at"}
 _COLUMNS = (
     Column("#", right=True),
     Column("TIME"),
@@ -107,7 +108,8 @@ def history(
         if moments:
             assert run_id is not None
             time = None if at is None else at.before(engine.now().now)
-            found = engine.run_at(run_id, version=at_version, tick=at_tick, time=time)
+            with told_as(_MOMENTS):
+                found = engine.run_at(run_id, version=at_version, tick=at_tick, time=time)
             _show_at(found, zone, shape)
         elif contact is not None:
             entries = engine.get_contact_logs(contact)
@@ -139,8 +141,8 @@ def _show(run_id: str, entries: Sequence[TimelineEntry], zone: tzinfo, shape: st
 
 def _outcome(entry: TimelineEntry, zone: tzinfo) -> str | None:
     if entry.action == "step.deferred" and entry.until is not None:
-        return f"until {local(entry.until, zone)}: {entry.outcome}"
-    return None if entry.outcome is None else in_zone(entry.outcome, zone)
+        return f"until {local(entry.until, zone)}: {in_zone(entry.outcome, zone)}"
+    return in_zone(entry.outcome, zone)
 
 
 def _since(moment: datetime, began: datetime) -> str:
@@ -198,7 +200,7 @@ def _say_entry(
     if entry.erased:
         say("    (its personal data was erased)")
     say(f"    checksum {entry.checksum}, position {entry.position}, command {entry.command_id}, "
-        f"recorded {iso(entry.recorded_at)}")  # fmt: skip
+        f"recorded {local(entry.recorded_at, zone)}")  # fmt: skip
 
 
 # --- at a moment ----------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ def _show_at(at: RunAt, zone: tzinfo, shape: str | None) -> None:
             ("plan", f"{run.plan_id}@{run.plan_version}"),
             ("contact", run.contact_id),
             ("status", run.status.value),
-            ("reason", run.status_reason),
+            ("reason", in_zone(run.status_reason, zone)),
             ("outcome", run.outcome),
             ("current step", run.current_step),
             ("steps completed", run.steps_completed),
@@ -232,5 +234,5 @@ def _waiting(at: RunAt, zone: tzinfo) -> str | None:
     waiting = at.waiting
     if waiting is None:
         return None
-    why = f", {waiting.rule}: {waiting.reason}" if waiting.rule else ""
+    why = f", {waiting.rule}: {in_zone(waiting.reason, zone)}" if waiting.rule else ""
     return f"{waiting.what} until {local(waiting.until, zone)} (tick {waiting.until_tick:,}){why}"

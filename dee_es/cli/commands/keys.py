@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import tzinfo
 from typing import Final
 
 import click
@@ -13,7 +14,7 @@ from dee_es.cli.output import say, write_fields, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.cli.times import iso
+from dee_es.cli.times import local, zone_option
 
 NEW_KEY: Final = "DEE_NEW_MASTER_KEY"
 
@@ -28,9 +29,10 @@ def keys() -> None:
 
 
 @keys.command()
+@zone_option
 @json_option
 @pass_session
-def status(session: Session, as_json: bool) -> None:
+def status(session: Session, zone: tzinfo, as_json: bool) -> None:
     """Show the key store, and whether it fits the log; exits with 1 if it does not.
 
     Every contact's key must be there, and every erased contact's key destroyed.
@@ -40,6 +42,7 @@ def status(session: Session, as_json: bool) -> None:
     if as_json:
         write_json(found)
     else:
+        last = found.last_backup
         write_fields(
             [
                 ("state", "ok" if found.ok else "NOT ok"),
@@ -53,7 +56,7 @@ def status(session: Session, as_json: bool) -> None:
                 ("erased contacts", found.erased),
                 ("missing keys", _told(found.missing, found.missing_contacts)),
                 ("erased, key held", _told(found.undestroyed, found.undestroyed_contacts)),
-                ("last backup", None if found.last_backup is None else iso(found.last_backup)),
+                ("last backup", None if last is None else local(last, zone)),
             ]
         )
         for advice in found.advice:

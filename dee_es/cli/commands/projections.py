@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from dee_es.cli.output import Column, say, write_csv, write_fields, write_json, 
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.cli.times import iso, span
+from dee_es.cli.times import local, span, zone_option
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -71,9 +72,10 @@ def projections() -> None:
 
 @projections.command()
 @click.option("--count", is_flag=True, help="Count rows and bytes, which takes a while if many.")
+@zone_option
 @format_options
 @pass_session
-def status(session: Session, count: bool, as_json: bool, as_csv: bool) -> None:
+def status(session: Session, count: bool, zone: tzinfo, as_json: bool, as_csv: bool) -> None:
     """Show version, position, lag and size of each projection, and what is parked.
 
     Rows are told by the number of runs, as about so many where a projection is behind. A lag is no
@@ -92,7 +94,7 @@ def status(session: Session, count: bool, as_json: bool, as_csv: bool) -> None:
         held = [each.model_dump(mode="json", by_alias=True) for each in parked]
         write_json({"projections": rows, "parked": held})
         return
-    write_table(_STATUS, [_row(each) for each in found])
+    write_table(_STATUS, [_row(each, zone) for each in found])
     if not count and any(not each.rows_exact or each.bytes is None for each in found):
         say("rows that are about so many, and sizes, are counted by --count")
     for each in found:
@@ -112,7 +114,7 @@ def status(session: Session, count: bool, as_json: bool, as_csv: bool) -> None:
         )  # fmt: skip
 
 
-def _row(each: ProjectionStatus) -> tuple[str | int | None, ...]:
+def _row(each: ProjectionStatus, zone: tzinfo) -> tuple[str | int | None, ...]:
     lag = "0"
     if each.lag_events:
         lag = f"{each.lag_events:,} ({_seconds(each.lag_seconds)})"
@@ -121,7 +123,7 @@ def _row(each: ProjectionStatus) -> tuple[str | int | None, ...]:
     if last is not None:
         took = f"{_seconds(last.seconds)}, {last.rate:,.0f} events/s"
         rebuilt = (
-            f"{iso(last.finished.replace(microsecond=0))}, {took}"
+            f"{local(last.finished.replace(microsecond=0), zone)}, {took}"
             if last.finished is not None
             else "not finished"
         )
@@ -282,6 +284,7 @@ def verify(
                     f"{counted(told.differences, 'difference')} in {at}")  # fmt: skip
                 for each in told.samples:
                     say(f"  - {each.told}")
+                say(f"`dee projections rebuild {name} --accept` makes it anew from the log")
     if as_json:
         write_json([each.model_dump(mode="json", by_alias=True) for each in found])
     if not all(each.ok for each in found):

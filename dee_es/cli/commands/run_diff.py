@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dee_es.cli.options import chosen_format, format_options
+from dee_es.cli.options import chosen_format, format_options, told_as
 from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
@@ -50,7 +50,8 @@ def diff(
     shape = chosen_format(as_json, as_csv)
     with session.engine() as engine:
         last = engine.get_run(run_id).version if last is None else last
-        found = engine.diff_run(run_id, first, last)
+        with told_as({"from_version": "--from", "to_version": "--to"}):
+            found = engine.diff_run(run_id, first, last)
         times = [local(engine.clock.time(change.tick), zone) for change in found]
     changes = [change.model_dump(mode="json", by_alias=True) for change in found]
     if shape == "csv":

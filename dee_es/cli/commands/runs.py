@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from typing import Any, Final, Literal
 
 import click
@@ -19,7 +20,7 @@ from dee_es.cli.options import (
 from dee_es.cli.run_view import as_json as run_as_json
 from dee_es.cli.run_view import show_changed, show_page, show_run
 from dee_es.cli.session import Session, pass_session
-from dee_es.cli.times import refuse_distances
+from dee_es.cli.times import refuse_distances, zone_option
 
 _COMMANDS: Final = {
     "list": Lazy("runs:list_runs", "List runs, newest first."),
@@ -54,6 +55,7 @@ def runs() -> None:
 )
 @click.option("--offset", type=click.IntRange(0), default=0, help="Leave out so many runs first.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a page ended, with the same filters.")
+@zone_option
 @format_options
 @pass_session
 def list_runs(
@@ -62,6 +64,7 @@ def list_runs(
     limit: int,
     offset: int,
     cursor: str | None,
+    zone: tzinfo,
     as_json: bool,
     as_csv: bool,
     **given: Any,
@@ -79,14 +82,15 @@ def list_runs(
         filters = run_filters(**given, now=now)
         with told_as({"cursor": "--cursor"}):
             page = engine.list_runs(**filters, limit=limit, offset=offset, cursor=cursor)
-    show_page(page, shape, now, moments)
+    show_page(page, shape, now, moments, zone)
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@zone_option
 @json_option
 @pass_session
-def show(session: Session, run_id: str, as_json: bool) -> None:
+def show(session: Session, run_id: str, zone: tzinfo, as_json: bool) -> None:
     """Show everything about one RUN; its variables are personal data.
 
     Says what the policy refused it: by which rule, since when and until when.
@@ -104,7 +108,7 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
 
         write_json({**run_as_json(run), "refusals": plain(refusals)})
         return
-    show_run(run, resume_at, refusals, now)
+    show_run(run, resume_at, refusals, now, zone)
 
 
 _run = click.argument("run_id", metavar="RUN")

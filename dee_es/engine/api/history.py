@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import contact_stream
 from dee_es.core.runs.run import fold
+from dee_es.core.runs.state import RunState
+from dee_es.core.steps.email import SendEmail
 from dee_es.core.values import check_count, check_id
+from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.contacts.index import suppression_facts
 from dee_es.engine.log.missing import archived_runs
@@ -17,6 +21,9 @@ from dee_es.engine.past.debugger import DebugSession
 from dee_es.engine.past.explain import Explanation, Narrator, advice_for, explain_contact
 from dee_es.engine.past.time_travel import Change, RunAt, changes, run_at, version_at
 from dee_es.errors import DeeError
+
+_UNRENDERED: Final = ("cannot be rendered: text,", "cannot be rendered: html,")
+"""How a failure begins that lies in a template, not in the plan or the contact."""
 
 
 class HistoryApi(ApiBase):
@@ -87,7 +94,23 @@ class HistoryApi(ApiBase):
         assert state is not None
         narrator = Narrator(self._parts.scale)
         told = tuple(narrator.sentence(recorded) for recorded in history)
-        return Explanation(run_id, narrator.present(state), advice_for(state), told)
+        advice = (*self._of_template(state), *advice_for(state, history))
+        return Explanation(run_id, narrator.present(state), advice, told)
+
+    def _of_template(self, state: RunState) -> tuple[str, ...]:
+        """Which template a run failed by, and how another text takes its place."""
+        failed = state.status == RunStatus.FAILED and state.current_step is not None
+        if not failed or not (state.failure or "").startswith(_UNRENDERED):
+            return ()
+        plan = self._definitions.materials(state.plan_id, state.plan_version, state.pins).plan
+        step = plan.graph.step(str(state.current_step))
+        if not isinstance(step, SendEmail):
+            return ()
+        name, version = step.template_id, state.pins.templates[step.template_id]
+        return (
+            f"It is version {version} of the template {name}; where another text helps: "
+            f"dee template publish {name} --text FILE, before the run is retried",
+        )
 
     def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
         """Why a contact has no run (of a plan), or which runs it has; what its suppressions and

@@ -92,7 +92,8 @@ class Narrator:
                 then = f" Before the pause it waited {self._hold(state)}." if state.hold else ""
                 return f"It is paused{step}{reason}.{then}"
             case RunStatus.ACTIVE if state.intent is not None:
-                return f"It is sending the message of step {state.intent.step_id}."
+                since = self.when(state.intent.tick)
+                return f"It is sending the message of step {state.intent.step_id}, since {since}."
             case RunStatus.ACTIVE:
                 acts = "" if state.acts_at is None else f"; it acts from {self.when(state.acts_at)}"
                 return f"It is active{step}{acts}."
@@ -110,10 +111,15 @@ class Narrator:
         }[state.hold or "wait"]
 
 
-def advice_for(state: RunState) -> tuple[str, ...]:
-    """What a person can do, as commands to type."""
+def advice_for(state: RunState, history: Sequence[e.RecordedEvent] = ()) -> tuple[str, ...]:
+    """What a person can do, as commands to type; `history` says what came out late."""
     run = state.run_id
     if state.unknown is not None and state.status == RunStatus.FAILED:
+        if (outcome := _came_out(history)) is not None:
+            return (
+                f"It came out late what became of step {state.unknown.step_id}; put that on "
+                f"record: dee runs resolve {run} --outcome {outcome} --reason TEXT",
+            )
         return (
             f"Find out whether the message of step {state.unknown.step_id} arrived, then: "
             f"dee runs resolve {run} --outcome delivered|failed|resend --reason TEXT",
@@ -126,6 +132,19 @@ def advice_for(state: RunState) -> tuple[str, ...]:
     if state.status == RunStatus.PAUSED:
         return (f"To let it go on: dee runs resume {run}",)
     return ()
+
+
+def _came_out(history: Sequence[e.RecordedEvent]) -> str | None:
+    """What was told of the last send that counts as unknown, as a person settles it."""
+    for recorded in reversed(history):
+        match recorded.event:
+            case e.StepCompleted(late=True):
+                return "delivered"
+            case e.StepFailed(late=True):
+                return "failed"
+            case e.OutcomeUnknown():
+                return None
+    return None
 
 
 # --- sentences ------------------------------------------------------------------------------------

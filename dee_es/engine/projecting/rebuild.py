@@ -223,6 +223,14 @@ class Rebuilder(Context, frozen=True):
         shown = "".join(f"\n  - {each.told}" for each in found.samples)
         more = found.differences - len(found.samples)
         also = f"\n  and {more:,} more" if more > 0 else ""
+        if build.version == served.version:
+            return (
+                f"{build.name!r} as the log has it differs from what is served, in "
+                f"{found.differences:,} place{'' if found.differences == 1 else 's'}:{shown}{also}"
+                "\nWhat is served was changed past dee-es, or the fold was without a new version; "
+                "give --accept to serve what the log says; the new build is kept, and the same "
+                "code goes on from it"
+            )
         return (
             f"version {build.version} of {build.name!r} differs from version {served.version}, "
             f"which is served still, in {found.differences:,} place"

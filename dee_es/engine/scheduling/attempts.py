@@ -42,7 +42,8 @@ class Attempts:
         """Make the attempt whose intent this run holds; whatever goes wrong is its result."""
         result = kept(self._call(run))
         if result.status in ("failed", "unknown"):
-            about = {"run": run.state.run_id, "step": intent_of(run).step_id}
+            step = intent_of(run).step_id
+            about = {"run": run.state.run_id, "step": step, "error": result.error}
             _log.warning("send_" + result.status, extra=about)
         if result.ours:
             at_fault = {"channel": intent_of(run).channel, "error": result.error}

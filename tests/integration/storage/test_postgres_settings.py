@@ -190,3 +190,20 @@ def test_a_worker_says_why_it_cannot_work(
     told = next(each for each in caplog.records if each.message == "database_unavailable")
     assert "can only be read from here" in told.__dict__["problem"]
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"dbname": "missing"}, 'database "missing" does not exist'),
+        ({"user": "nobody"}, 'role "nobody" does not exist'),
+        ({"host": "127.0.0.1", "port": "1"}, "port 1 failed: Connection refused"),
+    ],
+)
+def test_whoever_cannot_connect_is_told_what_the_server_says(
+    wrong: dict[str, str], told: str, fresh_postgres: FreshPostgres
+) -> None:
+    url = psycopg.conninfo.make_conninfo(fresh_postgres(), password="secret", **wrong)
+    with pytest.raises(StoreUnavailable, match=told) as refused:
+        open_postgres(url, connect_timeout_s=1)
+    assert "secret" not in str(refused.value)

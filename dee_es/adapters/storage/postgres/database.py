@@ -66,6 +66,9 @@ SELECT CAST(coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS bigin
 FROM unnest(CAST(? AS text[])) AS name
 """
 
+_HASTY_S: Final = 2
+"""Seconds to find out why there is no connection; libpq takes no less."""
+
 # A quarter of the usual sample tells frequent values from rare ones; autovacuum takes its own.
 _SAMPLE: Final = b"SET default_statistics_target = 25"
 
@@ -146,14 +149,31 @@ class PostgresDatabase(PostgresDatastore):
         return set_up(self._bounds, self._search_path)
 
     def require_utf8(self) -> None:
-        """Raises `StoreUnavailable` if the database cannot hold every text there is."""
-        with self._unavailable(), self._connection() as connection:
-            encoding = connection.info.parameter_status("server_encoding")
+        """Raises `StoreUnavailable` if the database cannot hold every text there is, or why none
+        of its connections can be had: what is asked first is where settings turn out to be wrong.
+        """
+        try:
+            with self._unavailable(), self._connection() as connection:
+                encoding = connection.info.parameter_status("server_encoding")
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, PoolTimeout) and (refusal := self._refusal()):
+                raise StoreUnavailable(f"{self._where}: {refusal}") from error
+            raise
         if encoding not in (None, "UTF8"):
             raise StoreUnavailable(
                 f"{self._where} has the encoding {encoding}, which cannot hold every text; make "
                 "one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
             )
+
+    def _refusal(self) -> str | None:
+        """What a connection is refused for, which the pool keeps to its log; None if it is not."""
+        hasty = {**self._connect_with, "connect_timeout": _HASTY_S}
+        try:
+            PatientConnection[DictRow].connect(**hasty).close()
+        except psycopg.OperationalError as error:
+            # Its first line names server, user and database, and no password.
+            return str(error).partition("\n")[0]
+        return None
 
     def register_type_adapters(self) -> None:
         """Nothing to register: the library's composite type is not used."""

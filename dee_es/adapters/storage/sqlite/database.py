@@ -26,6 +26,7 @@ from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 
 _READERS: Final = 8
 _UNDECODED: Final = "Could not decode to UTF-8"
+_BUSY: Final = "database is locked"
 _NO_ENTRY: Final = ("unable to open database file", "attempt to write a readonly database")
 _BYTES: Final = """
 SELECT coalesce(sum(pgsize), 0) FROM dbstat
@@ -176,6 +177,8 @@ class SqliteDatabase(SQLiteDatastore):
 
 def _told(path: str, error: Exception) -> str:
     """What SQLite says, with the cause and the remedy that it keeps to itself."""
+    if str(error) == _BUSY:
+        return f"{error} by another process, which writes or hangs: let it go on, or end it"
     if not str(error).startswith(_NO_ENTRY):
         return str(error)
     folder = os.path.dirname(os.path.realpath(path))

@@ -10,12 +10,14 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder
 
 from dee_es.adapters.storage.relational.migrations import migrate
 from dee_es.adapters.storage.relational.projection_tables import Dialect
+from dee_es.adapters.storage.relational.statements import READ_MIGRATION
 from dee_es.adapters.storage.relational.store import RelationalStore
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.adapters.storage.sqlite.database import SqliteDatabase
 from dee_es.adapters.storage.sqlite.schema import MIGRATIONS, TYPES
 
 _DIALECT = Dialect(TYPES)
+_HAS_MIGRATIONS = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'"
 
 
 def open_sqlite(path: str, *, lock_timeout_s: float = 10.0) -> tuple[SqliteStore, SqliteViews]:
@@ -47,9 +49,19 @@ class SqliteStore(RelationalStore, SQLiteApplicationRecorder):
         self.create_table()
 
     def create_table(self) -> None:
-        """Bring the schema up to date."""
+        """Bring the schema up to date.
+
+        One that is up to date is only looked at: whoever reads waits for nobody who writes.
+        """
+        if self._is_current():
+            return
         with self.database.appending(makes_tables=True) as session:
             migrate(session, MIGRATIONS)
+
+    def _is_current(self) -> bool:
+        if not self.database.query(_HAS_MIGRATIONS)[0][0]:
+            return False
+        return int(self.database.query(READ_MIGRATION)[0][0]) == len(MIGRATIONS)
 
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
