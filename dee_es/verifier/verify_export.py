@@ -62,8 +62,7 @@ def root_of(size: int, leaves: dict[int, bytes], way: list[bytes]) -> bytes | No
         return sha(b"\1", part(start, middle), part(middle, end))
     found = part(0, size) if not at or 0 <= at[0] <= at[-1] < size else None
     return found if next(rest, None) is None else None
-class Export:
-    """What was read of a file, verified on the way."""
+class Export:  # what was read of a file, verified on the way
     def __init__(self, key: str | None) -> None:
         self.where, self.origin, self.clock, self.key, self.used = "the file", "", Json(), key, key
         self.heads = dict[str, tuple[int, bytes]]()  # of each stream: last version and checksum
@@ -145,6 +144,7 @@ class Export:
         return f"VALID: {self.where} is in the log of {size} entries signed of {origin}"
 def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -> typing.Any:
     """Hold the files of a bundle against its manifest; takes its checkpoints, gives its export."""
+    need(file.infolist()[0].header_offset == 0, "something else stands before its first file")
     export.where = "SHA256SUMS"
     listed = file.open(export.where).read(LINE).decode()
     sums = dict(line.split("  ")[::-1] for line in listed.splitlines())

@@ -226,6 +226,14 @@ def test_a_file_that_only_ends_with_a_bundle(log: Log, tmp_path: Path) -> None:
     assert said.startswith("NOT VALID: ")
 
 
+def test_a_bundle_before_the_bundle(log: Log, tmp_path: Path) -> None:
+    """Some programs unpack a file from its beginning, and would show another bundle."""
+    bundle = _bundle(log, tmp_path / "run.zip").read_bytes()
+    (tmp_path / "two.zip").write_bytes(bundle + bundle)
+    code, said = verify(tmp_path / "two.zip", "--key", log.key)
+    assert (code, "stands before its first file" in said) == (1, True), said
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "verdict.pdf", "checkpoints/../evil"])
 def test_files_that_no_bundle_has(log: Log, tmp_path: Path, name: str) -> None:
     """They are named in SHA256SUMS, which anybody can write."""
