@@ -211,6 +211,11 @@ class EventStore(IdempotencyStore, Protocol):
         """Those of the channel event ids that were accepted before."""
         ...
 
+    def event_id_page(self, after: str, limit: int) -> list[str]:
+        """All channel event ids that were accepted, in order, behind this one; nothing is taken for
+        granted about the column."""
+        ...
+
     def acquire_lease(self, partition: tuple[int, int], owner: str, ttl_ms: int) -> Lease | None:
         """Take or renew the lease of a partition, (index, count), by the database's clock.
 

@@ -62,8 +62,7 @@ def root_of(size: int, leaves: dict[int, bytes], way: list[bytes]) -> bytes | No
         return sha(b"\1", part(start, middle), part(middle, end))
     found = part(0, size) if not at or 0 <= at[0] <= at[-1] < size else None
     return found if next(rest, None) is None else None
-class Export:
-    """What was read of a file, verified on the way."""
+class Export:  # what was read of a file, verified on the way
     def __init__(self, key: str | None) -> None:
         self.where, self.origin, self.clock, self.key, self.used = "the file", "", Json(), key, key
         self.heads = dict[str, tuple[int, bytes]]()  # of each stream: last version and checksum
@@ -103,10 +102,10 @@ class Export:
         self.where, parts, newest = "the file", self.parts, 0
         need(len(parts["export"]) == len(parts["end"]) == 1, "it is cut off")
         need(parts.keys() <= {"export", "end", "proof", "checkpoint"}, "it has other records")
-        counts = parts["end"][0]["entries"], parts["end"][0]["context"]
-        need(counts == (self.kinds["entry"], self.kinds["context"]), "entries are missing")
+        head, counts = parts["export"][0], [parts["end"][0][x] for x in ("entries", "context")]
+        need(counts == [self.kinds["entry"], self.kinds["context"]], "entries are missing")
         need(0 in self.leaves, "the first entry of the log is missing")
-        self.where, self.used = "the checkpoints in the file", self.key or parts["export"][0]["key"]
+        self.where, self.used = "the checkpoints in the file", self.key or head["key"]
         for note in reversed(parts["checkpoint"]):
             origin, size, roots[size] = checkpoint(note["note"], self.used)
             newest = newest or size
@@ -114,14 +113,15 @@ class Export:
             have = self.leaves if size == newest else {size - 1: raw(note["last"])}
             way = [raw(x) for x in (proof if size == newest else note["way"])]
             top = size <= newest and root_of(newest, {x: have[x] for x in have if x < newest}, way)
-            need(origin == self.origin and top == roots[newest],
+            need(head["origin"] == origin == self.origin and top == roots[newest],
                  f"what is here is not in the log of {newest} entries that was signed")
-            left = way[: (size - 1).bit_count()]  # of the older one's last entry, in both trees
-            need(size == newest or root_of(size, have, left) == roots[size],
+            need(size == newest or root_of(size, have, way[:(size - 1).bit_count()]) == roots[size],
                  f"the log of {newest} entries does not go on from that of {size}")
         at = sorted(x + 1 for x in self.leaves if x >= newest)
         where = f"{str(at[:9])[1:-1]}{', ...' * bool(at[9:])}; ask for an export after the next one"
         self.unchecked[f"entries behind the newest checkpoint, at positions {where}"] = len(at)
+        self.unchecked["what it says of its scope, and of who made it, when and why"] = 1
+        self.unchecked["if what is left out is of its scope"] = newest + len(at) - len(self.leaves)
         told = f"CONSISTENT, {'PARTLY' if newest else 'NOT'} SIGNED" if at else "VALID"
         told += f": {self.kinds['entry']} entries and {self.kinds['context']} to explain them, "
         return told + f"{len(self.leaves) - len(at)} of all in the log of {newest} that was signed"
@@ -144,6 +144,7 @@ class Export:
         return f"VALID: {self.where} is in the log of {size} entries signed of {origin}"
 def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -> typing.Any:
     """Hold the files of a bundle against its manifest; takes its checkpoints, gives its export."""
+    need(file.infolist()[0].header_offset == 0, "something else stands before its first file")
     export.where = "SHA256SUMS"
     listed = file.open(export.where).read(LINE).decode()
     sums = dict(line.split("  ")[::-1] for line in listed.splitlines())
@@ -157,8 +158,7 @@ def unpack(file: zipfile.ZipFile, export: Export, kept: list[tuple[str, str]]) -
             kept.append((export.where, file.open(export.where).read(LINE).decode()))
     export.unchecked["kinds of files (csv, pdf, txt), but against SHA256SUMS"] = 3
     return file.open("export.jsonl")
-def verify(path: str, export: Export, kept: list[tuple[str, str]]) -> str:
-    roots = dict[int, bytes]()
+def verify(path: str, export: Export, kept: list[tuple[str, str]], roots: dict[int, bytes]) -> str:
     with open(path, "rb") as file:  # a zip file begins as one; at the end of another it is unseen
         lines = unpack(zipfile.ZipFile(file), export, kept) if file.peek()[:2] == b"PK" else file
         streamed = lines.peek(18).startswith(b'{"record":"export"')
@@ -185,7 +185,7 @@ def main() -> int:
         parser.error("argument --key: it is neither NAME+ID+KEY nor a file that holds that")
     try:
         kept = [(file.name, file.read(LINE)) for file in given.checkpoint or ()]
-        code = 0 if (told := verify(given.export, export, kept)).startswith("VALID: ") else 3
+        code = 0 if (told := verify(given.export, export, kept, {})).startswith("VALID: ") else 3
         export.unchecked["whose key it is (none was given)"] = not export.key
         export.unchecked["whether the checkpoint is signed (there is no key)"] = not export.used
     except Exception as error:  # whatever a hostile file brings about

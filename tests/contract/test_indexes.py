@@ -263,6 +263,18 @@ def test_an_event_id_is_accepted_once(store: EventStore) -> None:
     assert store.commit([unit(run(2), event_ids=("e3",))]) == [committed_at(2)]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_all_event_ids_are_gone_through_in_order(store: EventStore, limit: int) -> None:
+    given = ["A", "a", "b", "é"]
+    store.commit([unit(run(1), event_ids=tuple(reversed(given)))])
+    found, last = [], ""
+    while page := store.event_id_page(last, limit):
+        assert len(page) <= limit
+        found += page
+        last = page[-1]
+    assert found == given
+
+
 def test_of_two_units_with_one_event_id_the_first_wins(store: EventStore) -> None:
     outcomes = store.commit([unit(run(1), event_ids=("e",)), unit(run(2), event_ids=("e",))])
     assert outcomes == [committed_at(1), Conflict("event_id", "e")]

@@ -13,6 +13,8 @@ from dee_es.errors import InvalidInput
 
 UNDELIVERABLE: Final = "undeliverable"
 """Why a bounce ends runs: the contact's address cannot be reached."""
+SUPPRESSED: Final = "contact.suppressed"
+"""What a run is told when a person suppresses its contact; no channel tells it."""
 CALL_OUTCOMES: Final = ("answered", "voicemail", "no_answer", "busy", "failed", "declined")
 _Data = Mapping[str, Any]
 

@@ -8,9 +8,16 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from dee_es.core import events as e
+from dee_es.core.gate.suppression import blocks_plan, facts_of
 from dee_es.core.ids import idempotency_key
 from dee_es.core.runs import rules, send_keys
-from dee_es.core.runs.channel_events import UNDELIVERABLE, call_outcome, counts, ends_runs
+from dee_es.core.runs.channel_events import (
+    SUPPRESSED,
+    UNDELIVERABLE,
+    call_outcome,
+    counts,
+    ends_runs,
+)
 from dee_es.core.runs.resend_state import (
     drop_resend,
     end_resend,
@@ -193,6 +200,9 @@ def _branch_evaluated(run: RunState, event: e.BranchEvaluated, meta: e.Meta) -> 
 
 
 def _step_skipped(run: RunState, event: e.StepSkipped, meta: e.Meta) -> None:
+    if event.rule == "suppression" and run.pins.rules >= rules.HEEDING:
+        met = facts_of(str(event.reads.get("suppression", "")))
+        run.unsubscribed |= any(blocks_plan(fact, run.plan_id) for fact in met)
     if event.resend:
         drop_resend(run, event.step_id)
     else:
@@ -339,7 +349,7 @@ def _remember(run: RunState, type_: str, step_id: str | None, kind: str | None) 
     cause = ends_runs(type_, kind)
     if cause == UNDELIVERABLE:
         run.bounced = True
-    elif cause is not None:
+    elif cause is not None or type_ == SUPPRESSED:
         run.unsubscribed = True
     outcome = call_outcome(type_, kind)
     if outcome is not None and step_id is not None:

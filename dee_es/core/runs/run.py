@@ -14,8 +14,15 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.gate.slots import tick_text
 from dee_es.core.messages.message import message_id
+from dee_es.core.runs import rules
 from dee_es.core.runs.advance import Steps, advance
-from dee_es.core.runs.channel_events import call_outcome, channel_of, ends_runs, meaning
+from dee_es.core.runs.channel_events import (
+    SUPPRESSED,
+    call_outcome,
+    channel_of,
+    ends_runs,
+    meaning,
+)
 from dee_es.core.runs.condition_values import first_exit
 from dee_es.core.runs.fold import evolve, fold, told
 from dee_es.core.runs.resend import after_soft_bounce, resend_result
@@ -154,6 +161,8 @@ def _late_result(steps: Steps, command: c.RecordResult) -> Steps:
 
 
 def _receive(materials: c.Materials, state: RunState, command: c.ReceiveEvent) -> Steps:
+    if command.type == SUPPRESSED and not _heeds_suppression(state):
+        return Steps(materials, state, command.meta)
     data = command.detail.data if command.detail is not None else {}
     step_id = command.step_id or _last_step_of(state, command.type)
     # What is told of a call that was lost is no outcome of the one that came after it.
@@ -203,9 +212,14 @@ def _of_lost_call(state: RunState, data: Mapping[str, Any]) -> bool:
     return placed or state.pending_message not in (None, named)
 
 
+def _heeds_suppression(state: RunState) -> bool:
+    heeding = state.pins.rules >= rules.HEEDING
+    return heeding and not state.unsubscribed and not state.status.ended
+
+
 def _last_step_of(state: RunState, type_: str) -> str | None:
     # An event that names no step is about the last message sent through its channel.
-    return dict(state.last_sent).get(channel_of(type_))
+    return None if type_ == SUPPRESSED else dict(state.last_sent).get(channel_of(type_))
 
 
 def _pause(materials: c.Materials, state: RunState, command: c.Pause) -> Steps:

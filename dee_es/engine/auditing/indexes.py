@@ -4,12 +4,13 @@ The gate and the scheduler decide by small tables that are written in the transa
 append: heads of streams, suppressions, consents, keys and event ids. Whoever changes one of them
 changes what is decided, and no chain of checksums shows it. So the log is read once more, some
 entries at a time, and each stream that begins among them is folded and compared; then the tables of
-suppressions and consents are gone through for rows of which the log knows nothing.
+suppressions, consents and event ids are gone through for rows of which the log knows nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from dee_es.core.events import LogImported
@@ -17,6 +18,7 @@ from dee_es.core.evidence.chain import Entry
 from dee_es.core.evidence.chunk_check import MOST_PROBLEMS, printable
 from dee_es.core.ids import is_run
 from dee_es.core.registry import CREATING
+from dee_es.engine.auditing.event_ids import EventIds
 from dee_es.engine.auditing.index_rows import CONTACTS, IndexRows
 from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.interpreter import seldom_collected
@@ -30,6 +32,7 @@ PAGE: Final = 500
 _LOOKS: Final = 10
 """How often a contact is looked at to which something is appended each time."""
 _LOG: Final = "the log"
+_UNKNOWN_ID: Final = ("not known", "known")
 
 
 class IndexVerification:
@@ -70,6 +73,8 @@ class _Course:
         self._store = store
         self._journal = journal
         self._rows = IndexRows(store, journal)
+        # Before the log's end is noted: all that is there by then the log has to tell.
+        self._event_ids = EventIds(store, PAGE)
         self._imported: dict[str, int] = {}
         self._tick = 0
         self.position = 0
@@ -111,7 +116,9 @@ class _Course:
                 (recorded,) = self._journal.open_public([row])
             except (DeeError, TypeError, AttributeError):
                 # Whoever has to act on it says so, and so does the verification of the log.
+                self._event_ids.miss_one()
                 continue
+            self._event_ids.tell(recorded.event)
             self._tick = max(self._tick, recorded.meta.tick)
             if isinstance(recorded.event, LogImported):
                 until = row.position + recorded.event.entries
@@ -176,7 +183,9 @@ class _Course:
 
     def look_for_others(self) -> None:
         """Compare the contacts of all rows about suppression and consent: some may have no stream,
-        or none that names the subject."""
+        or none that names the subject. Of ids of channel events, tell those that no entry has."""
+        for each in islice(self._event_ids.others(), MOST_PROBLEMS):
+            self._tell({_LOG: [IndexDifference(_LOG, f"channel event {each}", *_UNKNOWN_ID)]})
         last: Suppression | None = None
         while not self.full and (listed := self._store.suppression_page(last, PAGE)):
             last = listed[-1]

@@ -15,6 +15,7 @@ from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.conditions.tree import Literal, unparse
 from dee_es.core.registry import REGISTRY
+from dee_es.core.runs.channel_events import SUPPRESSED
 from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunStatus
 from dee_es.engine.queries import row_of
@@ -203,6 +204,8 @@ def _received(_: Narrator, event: e.ChannelEventReceived, __: bool) -> str:
     kind = f" ({event.kind})" if event.kind else ""
     about = f" about step {event.step_id}" if event.step_id else ""
     text = f"The channel told {event.type}{kind}{about}"
+    if event.type == SUPPRESSED:
+        text = "The contact was put on the suppression list"
     if event.ended:
         return f"{text}; the run had ended, so that it is evidence only"
     if event.exit_condition is not None:

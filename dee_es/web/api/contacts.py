@@ -81,8 +81,9 @@ class Applied(Answer):
 def suppress(
     engine: EngineDep, actor: ActorDep, command: CommandDep, given: Suppression
 ) -> Applied:
-    """Put a contact on the suppression list; by its id, with the addresses of its runs. Once this
-    has answered, only messages whose intents were committed before may still leave."""
+    """Put a contact on the suppression list; by its id, with the addresses of its runs, to whose
+    exit conditions it has unsubscribed then. Once this has answered, only messages whose intents
+    were committed before may still leave."""
     return Applied(changed=engine.suppress(actor=actor.name, command_id=command, **dict(given)))
 
 

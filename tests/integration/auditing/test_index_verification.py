@@ -180,7 +180,8 @@ def test_nothing_differs_whatever_is_written_between_two_reads(
 ) -> None:
     chance, engine, store = random.Random(5), log.engine, log.engine._parts.store
     writes: list[int] = []
-    reads = ("heads", "read_streams", "suppressions", "consents", "known_event_ids")
+    reads = ("heads", "read_streams", "suppressions", "consents", "known_event_ids",
+             "event_id_page")  # fmt: skip
     kept = {name: getattr(store, name) for name in reads}
 
     def write() -> None:
@@ -282,6 +283,8 @@ ROWS = [
      "contact:c11: consent voice: none by the log, granted since tick 0 in the table"),
     ("DELETE FROM channel_event_ids WHERE event_id = 'reply'",
      "contact:c05: channel event reply: known by the log, not known in the table"),
+    ("INSERT INTO channel_event_ids VALUES ('to come')",
+     "the log: channel event to come: not known by the log, known in the table"),
     ("UPDATE log_head SET position = position - 1", "the log: log_head position: "),
     ("UPDATE log_head SET position = position + 9000000", "the log: log_head position: "),
     ("UPDATE log_head SET ordinal = ordinal - 1", "the log: log_head ordinal: "),

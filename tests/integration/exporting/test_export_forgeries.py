@@ -16,6 +16,7 @@ import pytest
 from dee_es.cli.output import plain
 from dee_es.core.evidence import chain
 from dee_es.core.evidence.checkpoint import parse_body
+from dee_es.core.evidence.multiproof import Multiproof, Ranges
 from tests.support.engines import EPOCH
 from tests.support.exports import Log, lines, made_log, verify, verify_all, write_lines
 
@@ -168,6 +169,45 @@ def _told_anew(records: list[dict[str, Any]], stream: str, old: bytes, new: byte
     assert changed
 
 
+def test_an_end_that_was_cut_off_with_a_proof_made_to_match(tmp_path: Path) -> None:
+    """Whoever has the file can make the proof of fewer entries, so that it is valid; what cannot be
+    seen is said, and there is nothing of that in a file of the whole log."""
+    with made_log("sqlite", tmp_path, str) as own:
+        size = own.engine.audit.checkpoint().size
+        path = own.exported("run.jsonl", run_id=own.run())
+        whole = own.exported("log.jsonl", since=EPOCH)
+        key = own.key
+    records = lines(path)
+    of_run = [record for record in records if record["record"] == "entry"]
+    shorter = _proved_anew(records, of_run[-3:], lines(whole), size)
+    code, said = verify(write_lines(tmp_path / "cut.jsonl", shorter), "--key", key)
+    assert (code, said[:7]) == (0, "VALID: "), said
+    left_out = size - len(of_run) + 3 - sum(r["record"] == "context" for r in records)
+    assert f"NOT CHECKED: if what is left out is of its scope: {left_out}\n" in said
+    assert "NOT CHECKED: what it says of its scope, and of who made it, when and why" in said
+    everything = [r for r in lines(whole) if r.get("position", 0) <= size]
+    everything[-1]["entries"] = size
+    code, said = verify(write_lines(tmp_path / "whole.jsonl", everything), "--key", key)
+    assert (code, "left out" in said) == (0, False), said
+
+
+def _proved_anew(
+    records: list[dict[str, Any]],
+    without: list[dict[str, Any]],
+    log: list[dict[str, Any]],
+    size: int,
+) -> list[dict[str, Any]]:
+    """The records without some entries, and with a proof that fits what is left of them."""
+    kept = [each for each in records if each not in without and each["record"] != "proof"]
+    chosen = sorted(each["position"] - 1 for each in kept if "position" in each)
+    proof, leaves = Multiproof(Ranges(chosen)), {r["position"]: r for r in log if "position" in r}
+    nodes = proof.feed([bytes.fromhex(leaves[at]["checksum"]) for at in range(1, size + 1)])
+    nodes += proof.finish()
+    kept[-1]["entries"] -= len(without)
+    return [*kept[:-1], {"record": "proof", "nodes": [base64.b64encode(x).decode() for x in nodes]},
+            kept[-1]]  # fmt: skip
+
+
 # --- bundles --------------------------------------------------------------------------------------
 
 
@@ -184,6 +224,14 @@ def test_a_file_that_only_ends_with_a_bundle(log: Log, tmp_path: Path) -> None:
     code, said = verify(path, "--key", log.key)
     assert code in (1, 2), said
     assert said.startswith("NOT VALID: ")
+
+
+def test_a_bundle_before_the_bundle(log: Log, tmp_path: Path) -> None:
+    """Some programs unpack a file from its beginning, and would show another bundle."""
+    bundle = _bundle(log, tmp_path / "run.zip").read_bytes()
+    (tmp_path / "two.zip").write_bytes(bundle + bundle)
+    code, said = verify(tmp_path / "two.zip", "--key", log.key)
+    assert (code, "stands before its first file" in said) == (1, True), said
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "verdict.pdf", "checkpoints/../evil"])

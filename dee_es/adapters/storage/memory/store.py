@@ -276,6 +276,11 @@ class MemoryStore(MemoryIdempotency):
         with self._database.reading():
             return {known for known in event_ids if known in self._database.event_ids}
 
+    def event_id_page(self, after: str, limit: int) -> list[str]:
+        """See `EventStore.event_id_page`."""
+        with self._database.reading():
+            return sorted(each for each in self._database.event_ids if each > after)[:limit]
+
     def consents(self, contact_ids: Sequence[str]) -> list[Consent]:
         """See `EventStore.consents`."""
         with self._database.reading():

@@ -139,6 +139,9 @@ SELECT 3, name, version, NULL, position, false, number, ordinal, parked, state
 FROM projection_builds
 """
 READ_EVENT_IDS: Final = "SELECT event_id FROM channel_event_ids WHERE event_id IN ??"
+EVENT_ID_PAGE: Final = """
+SELECT event_id FROM channel_event_ids WHERE event_id > ? ORDER BY event_id LIMIT ?
+"""
 READ_SUPPRESSIONS: Final = """
 SELECT subject, level, scope, contact_id FROM suppressions
 WHERE subject IN ??

@@ -337,6 +337,10 @@ class RelationalStore(RelationalIdempotency):
         """See `EventStore.known_event_ids`."""
         return {row[0] for row in self._of(sql.READ_EVENT_IDS, event_ids)}
 
+    def event_id_page(self, after: str, limit: int) -> list[str]:
+        """See `EventStore.event_id_page`."""
+        return [row[0] for row in self._query(sql.EVENT_ID_PAGE, (after, limit))]
+
     def _query(self, statement: str, params: Sequence[object] = ()) -> list[Any]:
         return self.database.query(statement, params)
 

@@ -1,0 +1,117 @@
+"""Whoever is suppressed while a run of theirs is open: its exit conditions are looked at on the
+next tick, by whichever door the suppression came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dee_es import Engine, ExecutionRun, create_plan, steps
+from dee_es.client import DeeClient
+from dee_es.engine.models import SuppressionEntry
+from tests.support.engines import BACKENDS, DAY, database_url, open_engine, publish_basics
+from tests.support.listening import listening
+
+PLAN = create_plan(
+    id="spring",
+    name="Spring",
+    steps=[
+        steps.send_email("intro", "hello", "Hi"),
+        steps.wait("pause", {"days": 3}),
+        steps.send_email("again", "hello", "Hi again"),
+        steps.end("cold", "silent"),
+    ],
+    exit_conditions=[{"when": "contact.unsubscribed", "outcome": "gone"}],
+)
+
+
+@pytest.fixture(params=BACKENDS)
+def engine(
+    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> Iterator[Engine]:
+    with open_engine(database_url(request.param, tmp_path, fresh_postgres)) as engine:
+        publish_basics(engine)
+        engine.publish_template("hello", text="Hello")
+        yield engine
+
+
+def waiting(engine: Engine, who: str = "ada") -> ExecutionRun:
+    run = engine.execute(PLAN, {"id": who, "email": f"{who}@example.com"})
+    engine.tick()
+    run = engine.get_run(run.id)
+    assert run.status == "waiting"
+    return run
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"level": "regulatory"}, {"level": "plan", "plan_id": "spring"}]
+)
+def test_a_suppression_by_id_ends_the_run_on_the_next_tick(
+    engine: Engine, how: dict[str, Any]
+) -> None:
+    run, other = waiting(engine), waiting(engine, "ben")
+    assert engine.suppress("ada", reason="asked us to stop", actor="ann", **how)
+    engine.run_until(1)
+    ended = engine.get_run(run.id)
+    assert (ended.status, ended.outcome) == ("completed", "gone")
+    assert engine.get_run(other.id) == other
+    told = next(x for x in engine.audit.get_by_run(run.id) if x.action == "event.received")
+    assert (told.actor, told.reason) == ("ann", "asked us to stop")
+    assert "put on the suppression list" in str(engine.explain(run.id))
+    assert engine.replay(run.id).identical
+    assert engine.verify_log().valid
+    assert engine.audit.verify_indexes().valid
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"level": "channel", "channel": "email"},
+        {"level": "plan", "plan_id": "another"},
+    ],
+)
+def test_what_closes_one_channel_or_another_plan_ends_nothing(
+    engine: Engine, how: dict[str, Any]
+) -> None:
+    run = waiting(engine)
+    assert engine.suppress("ada", **how)
+    engine.run_until(1)
+    assert engine.get_run(run.id) == run
+
+
+def test_the_same_call_twice_tells_the_run_once(engine: Engine) -> None:
+    """Also one that finishes what a crash between the two had left undone."""
+    run = waiting(engine)
+    for _ in range(2):
+        engine.suppress("ada", command_id="stop-ada")
+    assert engine.suppress("ada") is False
+    assert engine.get_run(run.id).version == run.version + 1
+
+
+@pytest.mark.parametrize("listed", ["address", "list"])
+def test_a_list_of_addresses_is_met_at_the_next_send(engine: Engine, listed: str) -> None:
+    """Which runs have the address is not looked up: a list may have millions of them."""
+    run = waiting(engine)
+    if listed == "address":
+        engine.suppress(email="ADA@example.com")
+    else:
+        engine.import_suppressions([SuppressionEntry(email="ada@example.com")])
+    engine.run_until(1)
+    assert engine.get_run(run.id).status == "waiting"
+    engine.run_until(4 * DAY)
+    assert engine.get_run(run.id).outcome == "gone"
+    assert [entry.action for entry in engine.get_timeline(run.id)][-2:] == [
+        "step.skipped", "run.completed",
+    ]  # fmt: skip
+    assert engine.replay(run.id).identical
+
+
+def test_over_http_it_is_the_same(engine: Engine) -> None:
+    run = waiting(engine)
+    with listening(engine) as url, DeeClient(url) as client:
+        assert client.suppress("ada", reason="asked us to stop")
+    engine.run_until(1)
+    assert engine.get_run(run.id).outcome == "gone"
