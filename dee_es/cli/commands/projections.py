@@ -44,6 +44,7 @@ _CSV = (
 _PHASES = {
     "reading": "Folding events",
     "indexing": "Making indexes",
+    "catching up": "Catching up what is served",
     "comparing": "Comparing rows",
     "swapping": "Swapping",
 }
@@ -220,13 +221,17 @@ def _estimate(engine: Engine, name: str, *, quiet: bool) -> Any:
     if not quiet:
         how = "as in the last rebuild" if found.measured else "guessed from a sample"
         aside = "" if found.measured else ", comparison aside"
+        lag = None
+        if found.served_lag:
+            lag = f"{found.served_lag:,} events, folded first if it is compared with"
         write_fields(
             [
                 ("projection", name),
                 ("version", f"{found.version} (served: {found.served_version})"),
                 ("events to fold", found.events),
                 *([("goes on at", found.resumes_at)] if found.resumes_at else []),
-                ("rows", f"about {found.rows:,}"),
+                *([("served lacks", lag)] if lag else []),
+                ("rows", None if found.rows is None else f"about {found.rows:,}"),
                 ("room", None if found.bytes is None else f"about {_bytes(found.bytes)}"),
                 ("rate", f"{found.rate:,.0f} events/s, {how}"),
                 ("time", f"about {_seconds(found.seconds)}{aside}"),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dee_es import Contact, Engine
@@ -749,6 +750,41 @@ def test_an_estimate_writes_nothing(place: Place, engine: Engine) -> None:
     assert builds(newer) == {(1, 1): "serving"}
     newer.projections.rebuild("run_list")
     assert newer.projections.estimate("run_list").measured
+
+
+def test_an_estimate_tells_what_a_version_that_is_behind_will_be(
+    place: Place, engine: Engine
+) -> None:
+    """Nobody has asked for the audit trail yet: what it holds says nothing of what it will."""
+    head = engine.health().position
+    found = engine.projections.estimate("audit_trail")
+    assert (found.rows, found.bytes, found.served_lag) == (None, None, head)
+    engine.projections.catch_up("audit_trail")
+    level = engine.projections.estimate("audit_trail")
+    assert level.served_lag == 0
+    assert level.rows == engine.list_runs(limit=1).total
+    with views_of(engine).transaction() as tx:
+        # As if as much again had been written since.
+        row = next(row for row in tx.builds("audit_trail"))
+        tx.save_build(msgspec.structs.replace(row, position=head // 2))
+    assert engine.projections.estimate("audit_trail").rows == level.rows * head // (head // 2)
+
+
+@pytest.mark.parametrize("work", ["rebuild", "verify"])
+@pytest.mark.parametrize("throttle", [1.0, 0.9])
+def test_what_the_served_version_lacks_is_folded_in_pieces_that_are_told(
+    place: Place, engine: Engine, work: str, throttle: float
+) -> None:
+    """Nobody may have read it for a long time, and each piece holds up those who write."""
+    head = engine.health().position
+    told: list[RebuildProgress] = []
+    act = getattr(engine.projections, work)
+    act("audit_trail", page=100, throttle=throttle, on_progress=told.append)
+    pieces = [each.done for each in told if each.phase == "catching up"]
+    assert len(pieces) >= head // 100
+    assert pieces == sorted(pieces)
+    assert (pieces[0], pieces[-1]) == (100 if throttle == 1 else pieces[0], head)
+    assert {each.total for each in told if each.phase == "catching up"} == {head}
 
 
 def test_a_throttled_rebuild_is_the_same(place: Place, engine: Engine) -> None:
