@@ -16,10 +16,11 @@ from dee_es.core.projection import Build, Table
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import Writes, advance
+from dee_es.engine.projecting.keeping import PIECE
 from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.pages import Page, numbers_of, open_page, page_of
-from dee_es.engine.projecting.projector import PAGE, AnyProjection
+from dee_es.engine.projecting.projector import AnyProjection
 from dee_es.engine.projecting.upcoming import Ready, Upcoming
 from dee_es.errors import RebuildRefused
 from dee_es.ports import (
@@ -35,6 +36,7 @@ _LAST_PAGE: Final = 1_000
 _ROUNDS: Final = 3
 _INDEXERS: Final = 2
 """Indexes made at a time: each is the work of one core of the database's."""
+_HALF: Final = 0.5
 _NOTED_S: Final = 0.5
 """How often the database is told how long a rebuild has worked, in seconds of work."""
 
@@ -102,7 +104,7 @@ class Work:
         """Report progress; rate and time left are those of this phase in this process."""
         spent = self._pace.worked_s - self._since
         rate = (done - self._since_done) / spent if spent else 0.0
-        left = (total - done) / rate if rate else None
+        left = (total - done) / rate / self._pace.share if rate else None
         self._on_progress(
             RebuildProgress(self.build.name, self.build.version, phase, done, total, rate, left)
         )
@@ -257,20 +259,21 @@ class Work:
     def catch_up(self, wanted: AnyProjection) -> None:
         """Fold what the build that serves lacks: much, if nobody has read it for long.
 
-        Each page is under the append lock, so that who spares others has to rest in between.
+        Each piece is under the append lock. Without a rest in between, those who wait for that on
+        SQLite, which keeps no queue, would hardly ever get it.
         """
         standing = self._views.standing()
         _, row = self._projector.readable(wanted, standing.builds)
-        worked_s = self._pace.worked_s
+        # It is no part of what the new build takes.
+        own, self._pace = self._pace, Pace(min(self._pace.share, _HALF), self._pace.page)
         self._phase(row.position)
         more = True
         while more and row.position < standing.head:
             self._pace.begin()
-            _, row, more = self._projector.fold_page(wanted, min(self._pace.page, PAGE))
+            _, row, more = self._projector.fold_page(wanted, min(own.page, PIECE))
             self._pace.rest()
             self.tell("catching up", row.position, max(standing.head, row.position))
-        # It is no part of what the new build takes.
-        self._pace.worked_s = worked_s
+        self._pace = own
 
     def compare(self, old: Build) -> Comparison:
         """Compare with the build that serves, in one snapshot."""

@@ -18,8 +18,8 @@ class RebuildProgress:
     """How far a rebuild is: `done` of `total` events, of indexes while it makes them, or of rows
     while it compares. "catching up" are the events that the version which serves lacks.
 
-    `rate` is per second of work since it began or went on; `seconds_left` is for this phase, None
-    while nobody can know.
+    `rate` is per second of work since it began or went on; `seconds_left` is for this phase,
+    throttling counted in, None while nobody can know.
     """
 
     name: str

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from dee_es.adapters.storage.memory.views import MemoryViews
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.core.projection import Build, Change
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.projecting import overlay
+from dee_es.engine.projecting import overlay, pace
 from dee_es.engine.projecting.building import code_of
 from dee_es.engine.projecting.folding import advance
 from dee_es.engine.projecting.models import RebuildProgress
@@ -787,10 +788,35 @@ def test_what_the_served_version_lacks_is_folded_in_pieces_that_are_told(
     assert {each.total for each in told if each.phase == "catching up"} == {head}
 
 
+def test_writers_get_their_turn_while_what_is_served_catches_up(
+    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a rebuild that rests nowhere else: SQLite gives a lock to whoever happens to ask."""
+    rests: dict[str, int] = {}
+    phase = "reading"
+
+    def rest(seconds: float) -> None:
+        rests[phase] = rests.get(phase, 0) + 1
+
+    def tell(progress: RebuildProgress) -> None:
+        nonlocal phase
+        phase = progress.phase
+
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=time.perf_counter, sleep=rest))
+    engine.projections.rebuild("audit_trail", page=100, on_progress=tell)
+    assert rests["catching up"] >= engine.health().position // 100 - 1
+
+
 def test_a_throttled_rebuild_is_the_same(place: Place, engine: Engine) -> None:
-    done = engine.projections.rebuild("run_list", throttle=0.5)
+    told: list[RebuildProgress] = []
+    done = engine.projections.rebuild("run_list", throttle=0.5, on_progress=told.append)
     assert done.comparison is not None
     assert done.comparison.same
+    # What is left is told by the clock, of which half is rest.
+    for each in told:
+        if each.seconds_left is not None:
+            assert each.seconds_left == pytest.approx((each.total - each.done) / each.rate * 2)
+    assert any(each.seconds_left for each in told)
 
 
 def test_what_is_told_of_a_rebuild_is_exact(place: Place, engine: Engine) -> None:
