@@ -16,11 +16,10 @@ from dee_es.core.projection import Build, Table
 from dee_es.engine.projecting.comparison import Comparison, compare
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.folding import Writes, advance
-from dee_es.engine.projecting.keeping import PIECE
 from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.pages import Page, numbers_of, open_page, page_of
-from dee_es.engine.projecting.projector import AnyProjection
+from dee_es.engine.projecting.projector import PIECE, AnyProjection
 from dee_es.engine.projecting.upcoming import Ready, Upcoming
 from dee_es.errors import RebuildRefused
 from dee_es.ports import (
@@ -36,7 +35,6 @@ _LAST_PAGE: Final = 1_000
 _ROUNDS: Final = 3
 _INDEXERS: Final = 2
 """Indexes made at a time: each is the work of one core of the database's."""
-_HALF: Final = 0.5
 _NOTED_S: Final = 0.5
 """How often the database is told how long a rebuild has worked, in seconds of work."""
 
@@ -257,20 +255,17 @@ class Work:
     # --- comparing --------------------------------------------------------------------------------
 
     def catch_up(self, wanted: AnyProjection) -> None:
-        """Fold what the build that serves lacks: much, if nobody has read it for long.
-
-        Each piece is under the append lock. Without a rest in between, those who wait for that on
-        SQLite, which keeps no queue, would hardly ever get it.
-        """
+        """Fold what the build that serves lacks: much, if nobody has read it for long."""
         standing = self._views.standing()
         _, row = self._projector.readable(wanted, standing.builds)
         # It is no part of what the new build takes.
-        own, self._pace = self._pace, Pace(min(self._pace.share, _HALF), self._pace.page)
+        own, page = self._pace, min(self._pace.page, PIECE)
+        self._pace = self._projector.between_writers(own.share, page)
         self._phase(row.position)
         more = True
         while more and row.position < standing.head:
             self._pace.begin()
-            _, row, more = self._projector.fold_page(wanted, min(own.page, PIECE))
+            _, row, more = self._projector.fold_page(wanted, page)
             self._pace.rest()
             self.tell("catching up", row.position, max(standing.head, row.position))
         self._pace = own

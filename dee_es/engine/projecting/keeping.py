@@ -11,12 +11,9 @@ from dee_es.core.values import is_number
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import CaughtUp
 from dee_es.engine.projecting.pace import check_share
-from dee_es.engine.projecting.projector import PAGE, AnyProjection
+from dee_es.engine.projecting.projector import PAGE, PIECE, AnyProjection
 from dee_es.errors import DeeError, InvalidInput
 
-PIECE: Final = 500
-"""Events folded at once: some tens of ms, for which writers, and at times readers in this process,
-have to wait. A few events at a time would be mostly commits."""
 _LONGEST_REST_S: Final = 1.0
 """So that whoever kept a piece waiting for the log does not keep the next one waiting as well."""
 OnTrouble = Callable[[str, DeeError], object]

@@ -23,7 +23,7 @@ from dee_es.adapters.storage.memory.views import MemoryViews
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.core.projection import Build, Change
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.projecting import overlay, pace
+from dee_es.engine.projecting import overlay, pace, projector
 from dee_es.engine.projecting.building import code_of
 from dee_es.engine.projecting.folding import advance
 from dee_es.engine.projecting.models import RebuildProgress
@@ -791,7 +791,8 @@ def test_what_the_served_version_lacks_is_folded_in_pieces_that_are_told(
 def test_writers_get_their_turn_while_what_is_served_catches_up(
     place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also in a rebuild that rests nowhere else: SQLite gives a lock to whoever happens to ask."""
+    """Also in a rebuild that rests nowhere else: SQLite gives a lock to whoever happens to ask.
+    PostgreSQL keeps a queue."""
     rests: dict[str, int] = {}
     phase = "reading"
 
@@ -804,7 +805,25 @@ def test_writers_get_their_turn_while_what_is_served_catches_up(
 
     monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=time.perf_counter, sleep=rest))
     engine.projections.rebuild("audit_trail", page=100, on_progress=tell)
-    assert rests["catching up"] >= engine.health().position // 100 - 1
+    turns = engine.health().position // 100 - 1
+    assert (rests.get("catching up", 0) >= turns) == (not views_of(engine).queues)
+
+
+def test_writers_get_their_turn_while_a_query_catches_up(
+    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may have asked for a long time; who asks often waits for nobody."""
+    rests: list[float] = []
+    clock = SimpleNamespace(perf_counter=time.perf_counter, sleep=rests.append)
+    monkeypatch.setattr(pace, "time", clock)
+    pieces = -(-engine.health().position // projector.PIECE)
+    assert pieces > 1
+    engine.audit.query(limit=1)
+    assert len(rests) == (0 if views_of(engine).queues else pieces - 1)
+    rests.clear()
+    engine.execute(outreach(), contact=person(10**8))
+    engine.audit.query(limit=1)
+    assert not rests
 
 
 def test_a_throttled_rebuild_is_the_same(place: Place, engine: Engine) -> None:
