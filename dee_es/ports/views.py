@@ -208,6 +208,11 @@ class Views(Protocol):
         """Whether a new table is better filled before its indexes are made."""
         ...
 
+    @property
+    def queues(self) -> bool:
+        """Whether who waits for the append lock gets it before who asks for it later."""
+        ...
+
     def transaction(self) -> AbstractContextManager[TableTransaction]:
         """A transaction on the tables, one at a time for the whole database (append lock)."""
         ...

@@ -83,7 +83,10 @@ def test_rebuild_verify_drop(dee: Dee) -> None:
     shown = dee("projections", "rebuild", "run_list", "audit_trail").stdout.splitlines()
     assert "run_list version 1: " in shown[0]
     assert "compared, digest " in shown[0]
-    assert shown[0].endswith("it is served now")
+    assert shown[0].endswith(
+        "it is served now, and the former table (version 1) kept until "
+        "`dee projections drop run_list`"
+    )
     assert len(shown) == 2
     assert "as in the last rebuild" in dee("projections", "rebuild", "run_list", "--dry-run").stdout
     status = dee("projections", "status").stdout
@@ -97,6 +100,15 @@ def test_rebuild_verify_drop(dee: Dee) -> None:
     }
     assert "there is nothing else" in dee("projections", "drop", "run_list", code=1).stderr
     assert dee.json("runs", "list")["total"] == 3
+
+
+def test_an_estimate_counts_in_what_is_throttled_and_what_is_behind(dee: Dee) -> None:
+    """Nobody has read the audit trail yet: what it holds tells nothing of its size."""
+    dry = dee("projections", "rebuild", "audit_trail", "--dry-run", "--throttle", "1").stdout
+    told = dict(line.split(maxsplit=1) for line in dry.splitlines() if line.startswith("ro"))
+    assert (told["rows"], told["room"]) == ("-", "-")
+    assert "events, folded first if it is compared with" in dry
+    assert "comparison aside, at work 1% of it" in dry
 
 
 def test_progress_is_shown_on_a_terminal(dee: Dee) -> None:

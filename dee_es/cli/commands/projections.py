@@ -45,6 +45,7 @@ _CSV = (
 _PHASES = {
     "reading": "Folding events",
     "indexing": "Making indexes",
+    "catching up": "Catching up what is served",
     "comparing": "Comparing rows",
     "swapping": "Swapping",
 }
@@ -181,7 +182,7 @@ def rebuild(
     with session.engine() as engine:
         for name in names:
             if dry_run:
-                answers.append(_estimate(engine, name, quiet=as_json))
+                answers.append(_estimate(engine, name, throttle, quiet=as_json))
             elif partly:
                 answers.append(_refold(engine, name, run_id, contact_id, quiet=as_json))
             else:
@@ -213,25 +214,31 @@ def _tell_rebuilt(name: str, done: Rebuilt) -> None:
     say(
         f"{name} version {done.version}: {counted(done.events, 'event')} into "
         f"{counted(done.rows, 'row')} in {_seconds(done.seconds)} "
-        f"({done.rate:,.0f} events/s{resumed}); {compared}; it is served now"
+        f"({done.rate:,.0f} events/s{resumed}); {compared}; it is served now, and the "
+        f"former table (version {done.former_version}) kept until `dee projections drop {name}`"
     )
 
 
-def _estimate(engine: Engine, name: str, *, quiet: bool) -> Any:
+def _estimate(engine: Engine, name: str, throttle: int, *, quiet: bool) -> Any:
     found = engine.projections.estimate(name)
     if not quiet:
         how = "as in the last rebuild" if found.measured else "guessed from a sample"
         aside = "" if found.measured else ", comparison aside"
+        aside += "" if throttle == 100 else f", at work {throttle}% of it"
+        lag = None
+        if found.served_lag:
+            lag = f"{found.served_lag:,} events, folded first if it is compared with"
         write_fields(
             [
                 ("projection", name),
                 ("version", f"{found.version} (served: {found.served_version})"),
                 ("events to fold", found.events),
                 *([("goes on at", found.resumes_at)] if found.resumes_at else []),
-                ("rows", f"about {found.rows:,}"),
+                *([("served lacks", lag)] if lag else []),
+                ("rows", None if found.rows is None else f"about {found.rows:,}"),
                 ("room", None if found.bytes is None else f"about {_bytes(found.bytes)}"),
                 ("rate", f"{found.rate:,.0f} events/s, {how}"),
-                ("time", f"about {_seconds(found.seconds)}{aside}"),
+                ("time", f"about {_seconds(found.seconds * 100 / throttle)}{aside}"),
             ]
         )
     return found

@@ -19,7 +19,7 @@ from dee_es.engine.projecting.folding import Writes, advance
 from dee_es.engine.projecting.models import OnRebuild, Phase, RebuildProgress
 from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.pages import Page, numbers_of, open_page, page_of
-from dee_es.engine.projecting.projector import AnyProjection
+from dee_es.engine.projecting.projector import PIECE, AnyProjection
 from dee_es.engine.projecting.upcoming import Ready, Upcoming
 from dee_es.errors import RebuildRefused
 from dee_es.ports import (
@@ -62,6 +62,7 @@ class Work:
     ) -> None:
         self._store, self._views = context.store, context.views
         self._journal, self._wall = context.journal, context.wall
+        self._projector = context.projector
         self.build = began.build
         self._row = began.row
         # Nothing is archived while a projection is being rebuilt.
@@ -101,7 +102,7 @@ class Work:
         """Report progress; rate and time left are those of this phase in this process."""
         spent = self._pace.worked_s - self._since
         rate = (done - self._since_done) / spent if spent else 0.0
-        left = (total - done) / rate if rate else None
+        left = (total - done) / rate / self._pace.share if rate else None
         self._on_progress(
             RebuildProgress(self.build.name, self.build.version, phase, done, total, rate, left)
         )
@@ -252,6 +253,22 @@ class Work:
         return after
 
     # --- comparing --------------------------------------------------------------------------------
+
+    def catch_up(self, wanted: AnyProjection) -> None:
+        """Fold what the build that serves lacks: much, if nobody has read it for long."""
+        standing = self._views.standing()
+        _, row = self._projector.readable(wanted, standing.builds)
+        # It is no part of what the new build takes.
+        own, page = self._pace, min(self._pace.page, PIECE)
+        self._pace = self._projector.between_writers(own.share, page)
+        self._phase(row.position)
+        more = True
+        while more and row.position < standing.head:
+            self._pace.begin()
+            _, row, more = self._projector.fold_page(wanted, page)
+            self._pace.rest()
+            self.tell("catching up", row.position, max(standing.head, row.position))
+        self._pace = own
 
     def compare(self, old: Build) -> Comparison:
         """Compare with the build that serves, in one snapshot."""

@@ -11,12 +11,9 @@ from dee_es.core.values import is_number
 from dee_es.engine.projecting.context import Context
 from dee_es.engine.projecting.models import CaughtUp
 from dee_es.engine.projecting.pace import check_share
-from dee_es.engine.projecting.projector import PAGE, AnyProjection
+from dee_es.engine.projecting.projector import PAGE, PIECE, AnyProjection
 from dee_es.errors import DeeError, InvalidInput
 
-_PIECE: Final = 500
-"""Events folded at once: some tens of ms, for which writers, and at times readers in this process,
-have to wait. A few events at a time would be mostly commits."""
 _LONGEST_REST_S: Final = 1.0
 """So that whoever kept a piece waiting for the log does not keep the next one waiting as well."""
 OnTrouble = Callable[[str, DeeError], object]
@@ -33,7 +30,7 @@ class Keeper(Context, frozen=True):
         more = True
         # Whoever grants any time gets one piece at least, so that asking again leads somewhere.
         while more and row.position < standing.head and within_s != 0:
-            _, row, more = self.projector.fold_page(wanted, PAGE if ends is None else _PIECE)
+            _, row, more = self.projector.fold_page(wanted, PAGE if ends is None else PIECE)
             if ends is not None and time.monotonic() >= ends:
                 break
         return CaughtUp(name=wanted.name, position=row.position, head=standing.head)
@@ -63,6 +60,6 @@ class Keeper(Context, frozen=True):
         more = True
         while more and row.position < standing.head and not stop.is_set():
             began = time.monotonic()
-            _, row, more = self.projector.fold_page(wanted, _PIECE)
+            _, row, more = self.projector.fold_page(wanted, PIECE)
             took = time.monotonic() - began
             stop.wait(min(took * (1 / throttle - 1), _LONGEST_REST_S))

@@ -10,16 +10,16 @@ from typing import Literal
 from dee_es.engine.models import Answer
 from dee_es.engine.projecting.comparison import Comparison
 
-Phase = Literal["reading", "indexing", "comparing", "swapping"]
+Phase = Literal["reading", "indexing", "catching up", "comparing", "swapping"]
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildProgress:
     """How far a rebuild is: `done` of `total` events, of indexes while it makes them, or of rows
-    while it compares.
+    while it compares. "catching up" are the events that the version which serves lacks.
 
-    `rate` is per second of work since it began or went on; `seconds_left` is for this phase, None
-    while nobody can know.
+    `rate` is per second of work since it began or went on; `seconds_left` is for this phase,
+    throttling counted in, None while nobody can know.
     """
 
     name: str
@@ -35,8 +35,9 @@ OnRebuild = Callable[[RebuildProgress], None]
 
 
 class Rebuilt(Answer):
-    """How a rebuild ended. `seconds` are those of work, throttling left out; `rate` is in events
-    a second; `comparison` is None if none was asked for."""
+    """How a rebuild ended. `seconds` are those of work on the new version, throttling left out, and
+    what the former one lacked; `rate` is in events a second; `comparison` is None if none was asked
+    for."""
 
     name: str
     version: int
@@ -52,18 +53,24 @@ class Rebuilt(Answer):
 
 class RebuildEstimate(Answer):
     """What a rebuild would take. `rate` is that of the last one (`measured`), or else of a sample
-    of the log folded now without writing, which tells no more than the order of magnitude."""
+    of the log folded now without writing, which tells no more than the order of magnitude.
+
+    `rows` and `bytes` are what the version that serves comes to once it is level with the log, None
+    if it holds nothing to tell that by. It lacks `served_lag` events: before it is compared with,
+    they are folded into it, a page at a time under the append lock; `seconds` are without that.
+    """
 
     name: str
     version: int
     served_version: int
     events: int
-    rows: int
+    rows: int | None
     bytes: int | None
     rate: float
     seconds: float
     measured: bool
     resumes_at: int
+    served_lag: int = 0
 
 
 class Verified(Answer):

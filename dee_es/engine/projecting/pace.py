@@ -32,7 +32,7 @@ class Pace:
     """
 
     def __init__(self, share: float, page: int) -> None:
-        self._share = check_share("throttle", share)
+        self.share = check_share("throttle", share)
         self._most = page
         self.page = page if share == 1 else min(page, _LEAST)
         self.worked_s = 0.0
@@ -41,7 +41,7 @@ class Pace:
     @property
     def spares(self) -> bool:
         """Whether there are others for whom some of the time is left."""
-        return self._share < 1
+        return self.share < 1
 
     def begin(self) -> None:
         """A piece of work begins."""
@@ -51,9 +51,9 @@ class Pace:
         """A piece of work, of at most `page` events, has ended: rest for as long as is due."""
         took = time.perf_counter() - self._began
         self.worked_s += took
-        if self._share < 1:
+        if self.share < 1:
             fitting = int(self.page * _TURN_S / max(took, 1e-6))
             most = min(self._most, self.page * _MOST_GROWTH)
             self.page = max(min(_LEAST, self._most), min(fitting, most))
-            time.sleep(took * (1 / self._share - 1))
+            time.sleep(took * (1 / self.share - 1))
         self._began = time.perf_counter()

@@ -18,11 +18,16 @@ from dee_es.core.projection import Build, Projection, Table, former_of
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.projecting.folding import advance
+from dee_es.engine.projecting.pace import Pace
 from dee_es.engine.projecting.pages import Page, open_page
 from dee_es.errors import ProjectionUnavailable, TableGone, UnknownEventVersion
 from dee_es.ports import BuildKey, BuildRow, TableTransaction, Views, WallClock
 
 PAGE: Final = 2000
+PIECE: Final = 500
+"""Events folded at once: some tens of ms, for which writers, and at times readers in this process,
+have to wait. A few events at a time would be mostly commits."""
+_HALF: Final = 0.5
 ATTEMPTS: Final = 5
 """How often a read looks again for the table that serves, when the one it knew is gone."""
 AnyProjection = Projection[Any]
@@ -175,14 +180,24 @@ class Projector:
         standing = self._views.standing()
         build, row = self.readable(wanted, standing.builds)
         self._at_hand[wanted.name] = build
-        more = True
+        more, pace = True, self.between_writers(1.0, PAGE)
         try:
             while more and row.position < standing.head:
-                build, row, more = self.fold_page(wanted, PAGE)
+                pace.begin()
+                build, row, more = self.fold_page(wanted, PIECE if pace.spares else PAGE)
+                if row.position < standing.head:
+                    pace.rest()
         except TableGone:
             raise self.lost(wanted) from None
         self._at_hand[wanted.name] = build
         return build
+
+    def between_writers(self, share: float, page: int) -> Pace:
+        """The pace at which pages can follow each other, each under the append lock.
+
+        Without a rest in between, who waits for that lock where there is no queue hardly gets it.
+        """
+        return Pace(share if self._views.queues else min(share, _HALF), page)
 
     def fold_page(self, wanted: AnyProjection, limit: int) -> tuple[Build, BuildRow, bool]:
         """Fold up to `limit` events that the build at hand has not seen yet, in one transaction.

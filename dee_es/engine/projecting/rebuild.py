@@ -69,7 +69,7 @@ class Rebuilder(Context, frozen=True):
             work.fold()
             comparison = None
             if options.compare and old is not None:
-                self.projector.catch_up(wanted)
+                work.catch_up(wanted)
                 comparison = work.compare(old)
                 if not comparison.same and not options.accept:
                     raise RebuildRefused(self._why(began.build, served, comparison))
@@ -95,14 +95,14 @@ class Rebuilder(Context, frozen=True):
         """Fold the log anew beside the live table, compare, and drop what was folded."""
         pace = Pace(throttle, page)
         with self.views.rebuilding(wanted.name):
-            live = self.projector.catch_up(wanted)
+            live, _ = self.projector.readable(wanted, self.views.standing().builds)
             if not self.views.there(live.tables):
                 raise self.projector.lost(wanted)
             began = self._begin(live.projection, "checking", resume=False)
             work = Work(self, began, pace, on_progress, self.wall.now_ms())
             try:
                 work.fold()
-                self.projector.catch_up(wanted)
+                work.catch_up(wanted)
                 comparison = work.compare(live)
             finally:
                 self.projector.drop([began.row])
@@ -120,11 +120,13 @@ class Rebuilder(Context, frozen=True):
         served = self._served(wanted)
         old = self.projector.build_of(served)
         there = old is not None and self.views.there(old.tables)
-        rows, size = self.views.size(old.tables) if old is not None and there else (0, None)
+        rows, size = self.views.size(old.tables) if old is not None and there else (None, None)
         own = [row for row in standing.builds if row.name == wanted.name]
         building = self._resumable(wanted, own)
         begun = 0 if building is None else building.position
-        left = standing.head - max(begun, self.store.archived())
+        archived = self.store.archived()
+        left = standing.head - max(begun, archived)
+        folded = served.position - archived
         last = [row for row in self.views.rebuilds() if row.name == wanted.name]
         # What a rebuild of few events took is mostly not their folding.
         enough = max(1, min(_SAMPLE, standing.head))
@@ -139,12 +141,13 @@ class Rebuilder(Context, frozen=True):
             version=wanted.table.version,
             served_version=served.version,
             events=left,
-            rows=rows,
-            bytes=size,
+            rows=_grown(rows, standing.head - archived, folded),
+            bytes=_grown(size, standing.head - archived, folded),
             rate=rate,
             seconds=left / rate if rate else 0.0,
             measured=bool(last),
             resumes_at=begun,
+            served_lag=standing.head - served.position,
         )
 
     def _sampled(self, build: Build) -> float:
@@ -238,3 +241,8 @@ class Rebuilder(Context, frozen=True):
             f"name:{shown}{also}\nDeclare what is meant to differ, or give --accept; the new "
             "build is kept, and the same code goes on from it"
         )
+
+
+def _grown(size: int | None, events: int, folded: int) -> int | None:
+    """What a size after so many events folded comes to after all of them; None if nobody knows."""
+    return None if size is None or folded <= 0 else size * max(events, folded) // folded

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from dee_es import Contact, Engine
@@ -21,7 +23,7 @@ from dee_es.adapters.storage.memory.views import MemoryViews
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.core.projection import Build, Change
 from dee_es.core.registry import REGISTRY
-from dee_es.engine.projecting import overlay
+from dee_es.engine.projecting import overlay, pace, projector
 from dee_es.engine.projecting.building import code_of
 from dee_es.engine.projecting.folding import advance
 from dee_es.engine.projecting.models import RebuildProgress
@@ -751,10 +753,89 @@ def test_an_estimate_writes_nothing(place: Place, engine: Engine) -> None:
     assert newer.projections.estimate("run_list").measured
 
 
+def test_an_estimate_tells_what_a_version_that_is_behind_will_be(
+    place: Place, engine: Engine
+) -> None:
+    """Nobody has asked for the audit trail yet: what it holds says nothing of what it will."""
+    head = engine.health().position
+    found = engine.projections.estimate("audit_trail")
+    assert (found.rows, found.bytes, found.served_lag) == (None, None, head)
+    engine.projections.catch_up("audit_trail")
+    level = engine.projections.estimate("audit_trail")
+    assert level.served_lag == 0
+    assert level.rows == engine.list_runs(limit=1).total
+    with views_of(engine).transaction() as tx:
+        # As if as much again had been written since.
+        row = next(row for row in tx.builds("audit_trail"))
+        tx.save_build(msgspec.structs.replace(row, position=head // 2))
+    assert engine.projections.estimate("audit_trail").rows == level.rows * head // (head // 2)
+
+
+@pytest.mark.parametrize("work", ["rebuild", "verify"])
+@pytest.mark.parametrize("throttle", [1.0, 0.9])
+def test_what_the_served_version_lacks_is_folded_in_pieces_that_are_told(
+    place: Place, engine: Engine, work: str, throttle: float
+) -> None:
+    """Nobody may have read it for a long time, and each piece holds up those who write."""
+    head = engine.health().position
+    told: list[RebuildProgress] = []
+    act = getattr(engine.projections, work)
+    act("audit_trail", page=100, throttle=throttle, on_progress=told.append)
+    pieces = [each.done for each in told if each.phase == "catching up"]
+    assert len(pieces) >= head // 100
+    assert pieces == sorted(pieces)
+    assert (pieces[0], pieces[-1]) == (100 if throttle == 1 else pieces[0], head)
+    assert {each.total for each in told if each.phase == "catching up"} == {head}
+
+
+def test_writers_get_their_turn_while_what_is_served_catches_up(
+    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a rebuild that rests nowhere else: SQLite gives a lock to whoever happens to ask.
+    PostgreSQL keeps a queue."""
+    rests: dict[str, int] = {}
+    phase = "reading"
+
+    def rest(seconds: float) -> None:
+        rests[phase] = rests.get(phase, 0) + 1
+
+    def tell(progress: RebuildProgress) -> None:
+        nonlocal phase
+        phase = progress.phase
+
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=time.perf_counter, sleep=rest))
+    engine.projections.rebuild("audit_trail", page=100, on_progress=tell)
+    turns = engine.health().position // 100 - 1
+    assert (rests.get("catching up", 0) >= turns) == (not views_of(engine).queues)
+
+
+def test_writers_get_their_turn_while_a_query_catches_up(
+    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may have asked for a long time; who asks often waits for nobody."""
+    rests: list[float] = []
+    clock = SimpleNamespace(perf_counter=time.perf_counter, sleep=rests.append)
+    monkeypatch.setattr(pace, "time", clock)
+    pieces = -(-engine.health().position // projector.PIECE)
+    assert pieces > 1
+    engine.audit.query(limit=1)
+    assert len(rests) == (0 if views_of(engine).queues else pieces - 1)
+    rests.clear()
+    engine.execute(outreach(), contact=person(10**8))
+    engine.audit.query(limit=1)
+    assert not rests
+
+
 def test_a_throttled_rebuild_is_the_same(place: Place, engine: Engine) -> None:
-    done = engine.projections.rebuild("run_list", throttle=0.5)
+    told: list[RebuildProgress] = []
+    done = engine.projections.rebuild("run_list", throttle=0.5, on_progress=told.append)
     assert done.comparison is not None
     assert done.comparison.same
+    # What is left is told by the clock, of which half is rest.
+    for each in told:
+        if each.seconds_left is not None:
+            assert each.seconds_left == pytest.approx((each.total - each.done) / each.rate * 2)
+    assert any(each.seconds_left for each in told)
 
 
 def test_what_is_told_of_a_rebuild_is_exact(place: Place, engine: Engine) -> None:

@@ -173,6 +173,7 @@ class MemoryViews:
         self._database = database
 
     indexes_later = False
+    queues = True
 
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:

@@ -136,6 +136,7 @@ class PostgresViews(RelationalViews):
     dialect = _DIALECT
     # A row whose indexed columns change costs an entry in every index there is.
     indexes_later = True
+    queues = True
 
     def __init__(self, database: PostgresDatabase) -> None:
         self.database = database

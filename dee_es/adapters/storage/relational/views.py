@@ -59,6 +59,7 @@ class RelationalViews:
     database: Database
     dialect: Dialect
     indexes_later: bool = False
+    queues: bool = False
 
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:
