@@ -391,7 +391,7 @@ def test_a_text_that_cannot_be_filled_in_is_told_with_its_template(dee: Dee) -> 
 
 
 def test_a_subject_that_cannot_be_filled_in_is_told_with_what_a_retry_leaves(dee: Dee) -> None:
-    run = dee.json("execute", "welcome", "--contact", "c-9", "--email", "c9@example.com")["id"]
+    run = dee.json("execute", "welcome", "--contact", "c-8", "--email", "c8@example.com")["id"]
     dee("tick")
     (subject, _, cancel) = dee.json("explain", run)["advice"]
     assert "version 1 of the plan welcome, which a retry does not change" in subject
