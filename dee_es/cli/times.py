@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, TypeVar
+from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from dee_es.doors.times import distance, iso, parse_duration, parse_time, rough, span
+from dee_es.doors.times import (
+    distance,
+    iso,
+    parse_duration,
+    parse_time,
+    rough,
+    span,
+    with_times,
+)
 
 __all__ = [
     "Moment",
@@ -38,10 +45,6 @@ __all__ = [
 
 
 TextT = TypeVar("TextT", str, str | None)
-# As the engine's sentences have it, and as a policy says when a window or a limit opens again.
-_IN_TEXT: Final = re.compile(
-    r"\b([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{3})?)?)(?:Z| UTC)\b"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ def in_zone(text: TextT, zone: tzinfo) -> TextT:
     """A text of the engine's with the times in it, which are UTC, as they are in a zone."""
     if not text or zone is UTC:
         return text
-    return _IN_TEXT.sub(lambda found: local(datetime.fromisoformat(f"{found[1]}Z"), zone), text)
+    return with_times(text, lambda moment: local(moment, zone))
 
 
 def told(moment: datetime | None, now: datetime, zone: tzinfo = UTC) -> str | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}[wdhms])+", re.ASCII)
 _PART = re.compile(r"([0-9]+)([wdhms])", re.ASCII)
+# As the engine's sentences have it, and as a policy says when a window or a limit opens again.
+_IN_TEXT: Final = re.compile(
+    r"\b([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{3})?)?)(?:Z| UTC)\b"
+)
 _LONGEST: Final = timedelta(days=36_525)
 
 
@@ -67,3 +72,8 @@ def rough(seconds: float) -> str:
         if seconds >= _UNITS[unit]:
             return f"{int(seconds // _UNITS[unit])}{unit}"
     return f"{int(seconds)}s"
+
+
+def with_times(text: str, write: Callable[[datetime], str]) -> str:
+    """A text of the engine's with each time in it, which is UTC, as `write` has it."""
+    return _IN_TEXT.sub(lambda found: write(datetime.fromisoformat(f"{found[1]}Z")), text)

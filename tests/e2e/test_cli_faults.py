@@ -202,7 +202,9 @@ def test_failures(dee: Dee, arguments: list[str], names: str) -> None:
 
 def test_the_master_key_is_missed(dee: Dee) -> None:
     (dee.folder / "dee.keys.master").rename(dee.folder / "elsewhere")
-    assert "dee.keys.master" in dee.fault("runs", "list")
+    told = dee.fault("runs", "list")
+    assert "dee.keys.master: is not there" in told
+    assert "put the copy of it back, or name where it is (DEE_MASTER_KEY_FILE)" in told
     assert "already; use it as it is, or name another with --database" in dee.fault("init")
     assert not (dee.folder / "dee.keys.master").exists()
 

@@ -388,3 +388,11 @@ def test_a_text_that_cannot_be_filled_in_is_told_with_its_template(dee: Dee) -> 
     dee("run-until", "--for", "1m")
     explained = dee.json("explain", run)
     assert (explained["advice"], "It waits at step pause" in explained["now"]) == ([], True)
+
+
+def test_a_subject_that_cannot_be_filled_in_is_told_with_what_a_retry_leaves(dee: Dee) -> None:
+    run = dee.json("execute", "welcome", "--contact", "c-8", "--email", "c8@example.com")["id"]
+    dee("tick")
+    (subject, _, cancel) = dee.json("explain", run)["advice"]
+    assert "version 1 of the plan welcome, which a retry does not change" in subject
+    assert f"dee runs cancel {run}" in cancel

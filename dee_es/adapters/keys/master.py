@@ -68,6 +68,12 @@ def load_master_key(path: str | Path) -> MasterKey:
                     field, f"has mode {stat.S_IMODE(mode):04o}; others may use it: chmod 600 it"
                 )
             text = file.read(1024).decode("ascii", "replace")
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            field,
+            "is not there; nothing personal can be read without it: put the copy of it back, or "
+            "name where it is (DEE_MASTER_KEY_FILE)",
+        ) from error
     except OSError as error:
         raise InvalidInput(field, f"cannot be read: {error.strerror}") from error
     return parse_master_key(text, field)

@@ -24,6 +24,8 @@ from dee_es.errors import DeeError
 
 _UNRENDERED: Final = ("cannot be rendered: text,", "cannot be rendered: html,")
 """How a failure begins that lies in a template, not in the plan or the contact."""
+_KEPT: Final = "cannot be rendered: subject,"
+"""How one begins that lies in the plan, to whose version a run keeps."""
 
 
 class HistoryApi(ApiBase):
@@ -98,8 +100,14 @@ class HistoryApi(ApiBase):
         return Explanation(run_id, narrator.present(state), advice, told)
 
     def _of_template(self, state: RunState) -> tuple[str, ...]:
-        """Which template a run failed by, and how another text takes its place."""
+        """Which text a run failed by, and how another one takes its place."""
         failed = state.status == RunStatus.FAILED and state.current_step is not None
+        if failed and (state.failure or "").startswith(_KEPT):
+            return (
+                f"The subject is that of version {state.plan_version} of the plan {state.plan_id}, "
+                "which a retry does not change: publish the plan anew, cancel the run, and enroll "
+                "the contact again",
+            )
         if not failed or not (state.failure or "").startswith(_UNRENDERED):
             return ()
         plan = self._definitions.materials(state.plan_id, state.plan_version, state.pins).plan

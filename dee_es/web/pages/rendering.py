@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from dee_es.core.views import RunStatus
-from dee_es.doors.times import distance, iso, span
+from dee_es.doors.times import distance, iso, span, with_times
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Health
 from dee_es.errors import DeeError
@@ -97,6 +97,15 @@ def _clock(context: Context, moment: datetime) -> str:
     return times.written(moment, context["zone_name"])
 
 
+@pass_context
+def _zoned(context: Context, text: str) -> str:
+    """A text of the engine's with the times in it in the zone that the browser has chosen."""
+    zone_name = context["zone_name"]
+    if zone_name == "UTC":
+        return text
+    return with_times(text, lambda moment: times.written(moment, zone_name))
+
+
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -113,6 +122,7 @@ def _environment() -> Environment:
         told=_told,
         utc=times.written,
         clock=_clock,
+        zoned=_zoned,
         iso=iso,
         span=span,
         short=short,

@@ -130,6 +130,18 @@ def test_times_are_shown_in_a_zone_that_was_chosen(acting: Site) -> None:
     assert "Asia/Kolkata, wall clock" in acting.page("/jobs", **asked).text
 
 
+def test_times_within_sentences_are_in_the_zone_that_was_chosen(acting: Site) -> None:
+    # Two zones beside each other would make whoever reads them reckon, and reckon wrongly.
+    engine, run = acting.world.engine, acting.world.runs["pending"]
+    start = engine.clock.time(engine.get_run(run).start_tick)
+    in_utc = f"{start:%Y-%m-%d %H:%M:%S}Z (tick"
+    there = f"{start + timedelta(hours=5.5):%Y-%m-%d %H:%M:%S} (tick"
+    plain = acting.page(f"/runs/{run}").text
+    shown = acting.page(f"/runs/{run}", cookie="dee_zone=Asia/Kolkata").text
+    assert (plain.count(in_utc) >= 2, there in plain) == (True, False)
+    assert (in_utc in shown, shown.count(there) >= 2) == (False, True)
+
+
 @pytest.mark.parametrize("zone", [" ", "Mars/Base", "../../etc/passwd", "/etc/localtime", EVIL])
 def test_what_is_no_zone_is_none(acting: Site, zone: str) -> None:
     acting.send("/time-zone", 422, zone=zone)
