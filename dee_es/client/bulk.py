@@ -32,7 +32,7 @@ MAX_BATCH: Final = 100_000
 _AT_ONCE: Final = 500
 _BYTES: Final = 512 * 1024
 _PAGE: Final = 1_000
-_VERBS: Final = {"cancel": "end", "pause": "pause", "resume": "resume"}
+_VERBS: Final = {"cancel": "end", "pause": "pause", "resume": "resume", "retry": "retry"}
 
 
 class BulkClient:
@@ -140,6 +140,22 @@ class BulkClient:
         check_flag("dry_run", dry_run)
         chosen, more = filters_given(filters, keywords), {"perTick": per_tick}
         return self._bulk("resume", chosen, reason, dry_run, on_progress, command_id, **more)
+
+    def bulk_retry(
+        self,
+        filters: Mapping[str, Any] | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+        on_progress: OnChange | None = None,
+        *,
+        command_id: str | None = None,
+        **keywords: Any,
+    ) -> BulkChange:
+        """Retry all failed runs that match; those whose last send may have arrived count as
+        errors. Filters as for `bulk_cancel`."""
+        check_flag("dry_run", dry_run)
+        chosen = filters_given(filters, keywords)
+        return self._bulk("retry", chosen, reason, dry_run, on_progress, command_id)
 
     def _bulk(
         self,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final, Literal, get_args
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
+from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunFilter
 from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.models import BulkChange, OnChange
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Decided, Runs
-from dee_es.errors import InvalidTransition, StoreUnavailable
+from dee_es.errors import InvalidTransition, PlanNotFound, StoreUnavailable
 from dee_es.ports import Committed, Conflict, Unit
 
 _PAGE: Final = 500
@@ -22,6 +24,7 @@ KEEPS: Final[tuple[Keep, ...]] = get_args(Keep)
 Outcome = Literal["delivered", "failed", "resend"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 Meta = Callable[[], e.Meta]
+MakeCommand = Callable[[e.Meta, RunState, int], c.RunCommand]
 
 
 class Lifecycle:
@@ -51,11 +54,23 @@ class Lifecycle:
 
     def retry(self, run_id: str, meta: Meta) -> LoadedRun:
         """Let a failed run enter its step again, under the definitions published by now."""
-        state = self._runs.load(run_id).state
-        plan = self._runs.definitions.plan(state.plan_id, state.plan_version)
-        pins = self._runs.definitions.pins(plan)
-        anew = pins if pins != state.pins else None
+        anew = self.newer_pins()(self._runs.load(run_id).state)
         return self._runs.change(run_id, lambda given: c.Retry(given, anew), meta)
+
+    def newer_pins(self) -> Callable[[RunState], e.Pins | None]:
+        """Tells the definitions that a run is retried under, None if it has those already: of all
+        runs of a version of a plan as they are published when the first one is asked about."""
+
+        @cache
+        def published(plan_id: str, version: int) -> e.Pins:
+            definitions = self._runs.definitions
+            return definitions.pins(definitions.plan(plan_id, version))
+
+        def newer(state: RunState) -> e.Pins | None:
+            pins = published(state.plan_id, state.plan_version)
+            return pins if pins != state.pins else None
+
+        return newer
 
     def resolve(self, run_id: str, outcome: Outcome, meta: Meta) -> LoadedRun:
         """Settle a send whose outcome is unknown."""
@@ -67,16 +82,16 @@ class Lifecycle:
         self,
         chosen: RunFilter,
         wanted: frozenset[str],
-        make: Callable[[e.Meta, int], c.RunCommand],
+        make: MakeCommand,
         meta: Meta,
         dry_run: bool,
         on_progress: OnChange | None,
     ) -> BulkChange:
         """Apply a command to the runs that match and are in one of the `wanted` statuses.
 
-        `make` is given the command's meta data and the run's number among those matched. The runs
-        that match when it begins are meant: later ones are left alone. Raises `InvalidInput` at the
-        first page with a run that another command has changed under the same id.
+        `make` is given the command's meta data, the run and its number among those matched. The
+        runs that match when it begins are meant: later ones are left alone. Raises `InvalidInput`
+        at the first page with a run that another command has changed under the same id.
         """
         result = BulkChange()
         for page in self._pages(chosen, wanted):
@@ -99,7 +114,7 @@ class Lifecycle:
     def _change_page(
         self,
         numbered: Mapping[str, int],
-        make: Callable[[e.Meta, int], c.RunCommand],
+        make: MakeCommand,
         meta: Meta,
         result: BulkChange,
     ) -> None:
@@ -138,7 +153,7 @@ class Lifecycle:
         self,
         run_ids: Sequence[str],
         numbered: Mapping[str, int],
-        make: Callable[[e.Meta, int], c.RunCommand],
+        make: MakeCommand,
         given: e.Meta,
         result: BulkChange,
     ) -> list[Decided]:
@@ -150,14 +165,15 @@ class Lifecycle:
 
         found = []
         for run in self._runs.load_readable(run_ids, unreadable).values():
-            command = make(given, numbered[run.state.run_id])
-            if self._runs.has_done(run, command):
-                result.changed += 1
-                continue
             try:
+                command = make(given, run.state, numbered[run.state.run_id])
+                if self._runs.has_done(run, command):
+                    result.changed += 1
+                    continue
                 decided = self._runs.decide(run, command)
-            except InvalidTransition:
-                # Its status changed between the listing and now, without our doing.
+            except (InvalidTransition, PlanNotFound):
+                # Its status changed between the listing and now, without our doing; or it is to be
+                # retried, and what became of its send is not known, nor its plan here.
                 result.errors += 1
                 continue
             assert decided is not None, "a command of a person is always an event"

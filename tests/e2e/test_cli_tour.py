@@ -254,6 +254,16 @@ def test_bulk_cancel(dee: Dee) -> None:
     assert dee(*cancel, "--yes").stdout == "0 of 0 runs cancelled\n"
 
 
+def test_bulk_retry(dee: Dee) -> None:
+    dee("enroll", "plan.yaml", dee.contacts("c-1,,A", "c-2,,B"))
+    dee("run-until", "--for", "1h")
+    assert dee.json("runs", "list", "--status", "failed")["total"] == 2
+    retry = ("runs", "bulk-retry", "--status", "failed", "--reason", "addresses were added")
+    assert dee(*retry, "--dry-run").stdout == "2 runs would be retried\n"
+    assert dee(*retry, "--yes").stdout == "2 of 2 runs retried\n"
+    assert dee.json("runs", "list", "--status", "active")["total"] == 2
+
+
 def test_time_is_moved_by_hand(dee: Dee) -> None:
     dee("execute", "plan.yaml", "--contact", "c-1", "--email", "a@example.com",
         "--attr", "firstName=A", "--var", "place=here")  # fmt: skip

@@ -66,6 +66,7 @@ def looked_at(world: World) -> list[str]:
         "/runs",
         "/runs/bulk/cancel?status=waiting",
         "/runs/bulk/resume?status=paused",
+        "/runs/bulk/retry?status=failed",
         f"/runs/{run['won']}",
         f"/runs/{run['unknown']}",
         f"/runs/{run['erased']}",

@@ -1,4 +1,4 @@
-"""`dee runs bulk-cancel`, `bulk-pause`, `bulk-resume`: all runs that match, after asking."""
+"""`dee runs bulk-cancel`, `bulk-pause` and the like: all runs that match, after asking."""
 
 from __future__ import annotations
 
@@ -108,11 +108,30 @@ def bulk_resume(session: Session, /, reason: str, per_tick: int, **given: Any) -
     _carry_out(session, change, "resume", "resumed", **given)
 
 
+@click.command("bulk-retry")
+@_bulk_options
+@pass_session
+def bulk_retry(session: Session, /, reason: str, **given: Any) -> None:
+    """Let all failed runs that match the filters, of which at least one is needed, enter their step
+    again, under the definitions that are published by now.
+
+    A run whose last send may have arrived is left alone: `dee runs resolve` settles it. Shows how
+    many there are and asks before it begins.
+    """
+
+    def change(engine: Engine) -> _Change:
+        return lambda filters, **rest: engine.bulk_retry(filters, reason, **rest)
+
+    left = ": where the outcome of a send is unknown, `dee runs resolve` settles it first"
+    _carry_out(session, change, "retry", "retried", left, **given)
+
+
 def _carry_out(
     session: Session,
     change_of: Callable[[Engine], _Change],
     verb: str,
     done: str,
+    left: str = "",
     *,
     yes: bool,
     dry_run: bool,
@@ -137,7 +156,7 @@ def _carry_out(
     elif dry_run:
         say(f"{counted(result.matched, 'run')} would be {done}")
     else:
-        missed = f"; {counted(result.errors, 'run')} could not be" if result.errors else ""
+        missed = f"; {counted(result.errors, 'run')} could not be{left}" if result.errors else ""
         say(f"{result.changed:,} of {counted(result.matched, 'run')} {done}{missed}")
     if result.errors:
         raise click.exceptions.Exit(1)

@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "import": Lazy("run_export:import_run", "Take in a run from a file."),
     "bulk-cancel": Lazy("bulk_changes:bulk_cancel", "End all runs that match filters."),
     "bulk-pause": Lazy("bulk_changes:bulk_pause", "Pause all runs that match filters."),
+    "bulk-retry": Lazy("bulk_changes:bulk_retry", "Retry all failed runs that match filters."),
     "bulk-resume": Lazy("bulk_changes:bulk_resume", "Resume paused runs that match, at a pace."),
 }
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, Final
 
-from dee_es.core.commands import Cancel, Pause, Resume
+from dee_es.core.commands import Cancel, Pause, Resume, Retry
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_flag, check_one_of
 from dee_es.core.views import RunFilter, RunStatus
@@ -128,7 +128,7 @@ class BulkApi(ApiBase):
         chosen = self._chosen(filters, keywords, "end")
         meta = self._meta("bulk_cancel", command_id, actor, checked_reason(reason))
         return self._lifecycle.bulk_change(
-            chosen, _OPEN, lambda given, _: Cancel(given), meta, dry, on_progress
+            chosen, _OPEN, lambda given, *_: Cancel(given), meta, dry, on_progress
         )
 
     def bulk_pause(
@@ -148,7 +148,7 @@ class BulkApi(ApiBase):
         chosen = self._chosen(filters, keywords, "pause")
         meta = self._meta("bulk_pause", command_id, actor, checked_reason(reason))
         return self._lifecycle.bulk_change(
-            chosen, _PAUSABLE, lambda given, _: Pause(given, kept), meta, dry, on_progress
+            chosen, _PAUSABLE, lambda given, *_: Pause(given, kept), meta, dry, on_progress
         )
 
     def bulk_resume(
@@ -174,7 +174,34 @@ class BulkApi(ApiBase):
         return self._lifecycle.bulk_change(
             chosen,
             _PAUSED,
-            lambda given, number: Resume(given, 1 + number // per_tick, policy),
+            lambda given, _, number: Resume(given, 1 + number // per_tick, policy),
+            meta,
+            dry,
+            on_progress,
+        )
+
+    def bulk_retry(
+        self,
+        filters: Mapping[str, Any] | None = None,
+        reason: str = "",
+        actor: str | None = None,
+        dry_run: bool = False,
+        on_progress: OnChange | None = None,
+        *,
+        command_id: str | None = None,
+        **keywords: Any,
+    ) -> BulkChange:
+        """Retry all failed runs that match, as `retry_run` does, so that what an outage or a
+        template had stopped goes on; filters as for `bulk_cancel`. A run whose last send may have
+        arrived counts as an error and stays as it is: `resolve_step` settles it."""
+        dry = check_flag("dry_run", dry_run)
+        chosen = self._chosen(filters, keywords, "retry")
+        meta = self._meta("bulk_retry", command_id, actor, checked_reason(reason))
+        newer = self._lifecycle.newer_pins()
+        return self._lifecycle.bulk_change(
+            chosen,
+            _FAILED,
+            lambda given, run, _: Retry(given, newer(run)),
             meta,
             dry,
             on_progress,
@@ -192,3 +219,4 @@ class BulkApi(ApiBase):
 _OPEN: Final = frozenset(status.value for status in RunStatus if not status.ended)
 _PAUSABLE: Final = frozenset({"pending", "active", "waiting"})
 _PAUSED: Final = frozenset({"paused"})
+_FAILED: Final = frozenset({"failed"})

@@ -60,6 +60,10 @@ class BulkResume(BulkCancel):
     per_tick: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100
 
 
+class BulkRetry(BulkCancel):
+    """Failed runs to retry, and why."""
+
+
 class Changed(Answer):
     """What became of the runs that matched; `changed` (of `bulk-cancel`: `cancelled`) is 0 in
     a dry run."""
@@ -232,6 +236,15 @@ def bulk_resume(
     """Resume all paused runs that match the filters."""
     resume = partial(engine.bulk_resume, per_tick=given.per_tick)
     return _change("bulk-resume", given, resume, jobs, actor.name, command)
+
+
+@_changing("/runs/bulk-retry", summary="Retry many runs")
+def bulk_retry(
+    engine: EngineDep, jobs: JobsDep, actor: ActorDep, command: CommandDep, given: BulkRetry
+) -> Response:
+    """Retry all failed runs that match the filters. Those whose last send may have arrived count as
+    errors and stay as they are."""
+    return _change("bulk-retry", given, engine.bulk_retry, jobs, actor.name, command)
 
 
 def _change(

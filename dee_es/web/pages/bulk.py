@@ -1,4 +1,4 @@
-"""Pausing, resuming and cancelling many runs: first what exactly would be hit, then by hand."""
+"""Pausing, resuming, retrying, cancelling many runs: first what would be hit, then by hand."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from dee_es.web.routing import OPERATOR, ActorDep, EngineDep, JobsDep, job, page
 
 router: Final = page_router()
 
-Verb = Literal["pause", "resume", "cancel"]
+Verb = Literal["pause", "resume", "retry", "cancel"]
 _ROWS: Final = 20
 _PAUSABLE: Final = ("pending", "active", "waiting")
 _WANTED: Final[dict[Verb, tuple[str, ...]]] = {
     "pause": _PAUSABLE,
     "resume": ("paused",),
+    "retry": ("failed",),
     "cancel": tuple(each.value for each in RunStatus if not each.ended),
 }
 
@@ -78,6 +79,8 @@ def begin(
     elif verb == "pause":
         body["keep"] = inputs.one_of("keep", keep, ("deadline", "remaining"))
         made = api.bulk_pause(engine, jobs, actor, command, api.BulkPause(**body))
+    elif verb == "retry":
+        made = api.bulk_retry(engine, jobs, actor, command, api.BulkRetry(**body))
     else:
         body["perTick"] = per_tick
         made = api.bulk_resume(engine, jobs, actor, command, api.BulkResume(**body))

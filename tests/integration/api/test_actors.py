@@ -190,6 +190,7 @@ REASONED: dict[str, Callable[[Engine, str, Any], object]] = {
     "bulk_cancel": lambda engine, _, reason: engine.bulk_cancel({"plan_id": "outreach"}, reason),
     "bulk_pause": lambda engine, _, reason: engine.bulk_pause({"plan_id": "outreach"}, reason),
     "bulk_resume": lambda engine, _, reason: engine.bulk_resume({"plan_id": "outreach"}, reason),
+    "bulk_retry": lambda engine, _, reason: engine.bulk_retry({"plan_id": "outreach"}, reason),
     "place_hold": lambda engine, run, reason: engine.place_hold(run_id=run, reason=reason),
     "lift_hold": lambda engine, _, reason: engine.lift_hold(engine.holds()[0].hold_id, reason),
     "erase_contact": lambda engine, _, reason: engine.erase_contact("jane", reason),
@@ -204,9 +205,9 @@ def test_without_a_reason_nothing_is_written(name: str, reason: Any) -> None:
     with open_engine(":memory:", channel=channel) as engine:
         publish_basics(engine)
         run = engine.execute(outreach(), JANE)
-        if name in ("retry_run", "resolve_step"):
+        if name in ("retry_run", "bulk_retry", "resolve_step"):
             engine.tick()
-        if name == "retry_run":
+        if name in ("retry_run", "bulk_retry"):
             engine.resolve_step(run.id, "failed", reason="nothing arrived")
         if name == "bulk_resume":
             engine.pause_run(run.id)

@@ -217,6 +217,8 @@ def bulk(told: Told) -> None:
     ask("bulk_pause", filters, "wait", dry_run=True)
     ask("bulk_pause", filters, "wait", keep="remaining")
     ask("bulk_resume", {"planId": "a", "status": "paused"}, "go", per_tick=7)
+    ask("bulk_retry", {"planId": "a", "status": "failed"}, "again", dry_run=True)
+    ask("bulk_retry", {"planId": "a"}, "again")
     ask("bulk_cancel", plan_id="a", status="pending", reason="over")
     for fault in ({"filters": {}, "reason": "all"}, {"filters": {"plan": "a"}, "reason": "x"},
                   {"plan_id": "a", "reason": " "}, {"filters": [], "reason": "x"},

@@ -17,6 +17,7 @@ REASONED = [
     ["runs", "bulk-cancel", "--plan", "p", "--yes"],
     ["runs", "bulk-pause", "--plan", "p", "--yes"],
     ["runs", "bulk-resume", "--plan", "p", "--yes"],
+    ["runs", "bulk-retry", "--plan", "p", "--yes"],
     ["contact", "erase", "c-1", "--yes"],
     ["hold", "add", RUN],
     ["hold", "lift", "hold_1"],
