@@ -257,6 +257,15 @@ def test_what_a_person_had_sent_again_goes_out_again_under_its_own_key() -> None
     assert (run.intent.key, run.intent.resend) == (key, True)
 
 
+def test_what_a_person_had_sent_again_keeps_its_own_key_while_a_policy_puts_it_off() -> None:
+    run = lost().resolved(2 * HOUR, "resend")
+    (planned,) = run.state.resends
+    assert planned.key != run.state.mailed["intro"].key
+    run.under(holding("defer")).ticked(2 * HOUR + 1).then(e.StepDeferred)
+    run.under(None).ticked(DAY).then(e.StepDispatched)
+    assert run.intent.key == planned.key
+
+
 def test_a_person_may_have_it_sent_again_however_late() -> None:
     lost().resolved(2 * DAY, "resend").ticked(2 * DAY + 1).then(e.StepDispatched)
 
