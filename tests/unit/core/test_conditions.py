@@ -165,6 +165,8 @@ def test_a_long_flat_condition_is_no_deep_one() -> None:
         ("variables.x == 1", True, False),
         ("variables.x == 1", "1", False),
         ("variables.x != 1", "1", True),
+        ("variables.x == true", True, True),
+        ("variables.x != false", False, False),
         ("variables.x == true", 1, False),
         ("variables.x == false", 0, False),
         ("variables.x == null", None, True),

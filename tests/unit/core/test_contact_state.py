@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from dee_es.core import contact_state as cs
 from dee_es.core import events as e
 from dee_es.core.contact_state import ContactState
+from dee_es.errors import InvalidInput
 
 CONTACT = "contact"
 SUBJECTS = ("id:contact", "email:abc", "phone:def")
@@ -90,6 +91,16 @@ def test_lifting_one_level_leaves_the_others() -> None:
     assert {level for _, level, _ in state.listed} == {"regulatory"}
 
 
+def test_nobody_lifts_what_keeps_an_erased_contact_from_being_written_to() -> None:
+    erasure = cs.erase(after(suppressed()), CONTACT, SUBJECTS, "key_1")
+    state = after(suppressed(), *erasure)
+    with pytest.raises(InvalidInput, match="was erased"):
+        cs.unsuppress(state, CONTACT, "regulatory", "")
+    assert cs.unsuppress(state, CONTACT, "global", "") == [lifted(subjects=sorted(SUBJECTS))]
+    complained = after(suppressed("regulatory"))
+    assert cs.unsuppress(complained, CONTACT, "regulatory", "") != []
+
+
 def test_what_is_not_listed_cannot_be_lifted() -> None:
     assert cs.unsuppress(after(), CONTACT, "global", "") == []
     assert cs.unsuppress(after(suppressed(), lifted()), CONTACT, "global", "") == []
@@ -134,6 +145,16 @@ def test_a_command_is_known_by_its_id_its_kind_and_what_it_asked_for() -> None:
 
 def granted(channel: str, purpose: str = "") -> e.ConsentGranted:
     return e.ConsentGranted(CONTACT, channel, purpose)
+
+
+@pytest.mark.parametrize("expires, holds", [(None, True), (6, True), (5, False), (4, False)])
+def test_only_a_consent_that_holds_now_is_taken_in(expires: int | None, holds: bool) -> None:
+    given = e.ConsentGranted(CONTACT, "email", "news", expires)
+    if holds:
+        assert cs.grant(given, 5) == [given]
+    else:
+        with pytest.raises(InvalidInput, match="has passed"):
+            cs.grant(given, 5)
 
 
 def test_what_is_taken_back_without_a_purpose_is_taken_back_for_every_purpose() -> None:

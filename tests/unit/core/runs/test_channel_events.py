@@ -195,6 +195,14 @@ def test_another_exit_condition_does_not_match() -> None:
     waiting(ON_REPLY).received("email.unsubscribed", 9).stands("cancelled", outcome=None)
 
 
+@pytest.mark.parametrize("kind", ["opened", "clicked", "replied", "delivered", "bounced"])
+def test_whoever_reads_or_answers_has_not_unsubscribed_and_can_be_reached(kind: str) -> None:
+    exits = {"contact.unsubscribed": "gone", "contact.bounced": "lost"}
+    run = waiting(plan_of(*STEPS, exits=exits))
+    run.received(f"email.{kind}", 9, **({"kind": "soft"} if kind == "bounced" else {}))
+    assert (run.state.unsubscribed, run.state.bounced, run.state.exit) == (False, False, None)
+
+
 def test_an_exit_that_was_already_due_still_gives_the_outcome() -> None:
     run = waiting(ON_REPLY).received("email.replied", 9).received("email.unsubscribed", 9)
     run.stands("completed", outcome="replied", completed_tick=9)

@@ -243,6 +243,29 @@ def test_what_a_pause_held_back_for_more_than_a_day_goes_out_no_more() -> None:
     run.then(e.WaitStarted("pause", 3 * DAY)).stands("waiting").due(3 * DAY)
 
 
+def test_the_day_begins_with_the_first_attempt_that_may_have_left() -> None:
+    run = given(PLAN).enrolled(0).ticked(0).failed("busy", 0, retryable=True)
+    run.ticked(60).delivered(60)
+    bounced(run, 23 * HOUR + 1).then(e.ChannelEventReceived)
+
+
+def test_what_a_person_had_sent_again_goes_out_again_under_its_own_key() -> None:
+    run = lost().resolved(2 * HOUR, "resend").ticked(2 * HOUR + 1).then(e.StepDispatched)
+    key = run.intent.key
+    bounced(run.delivered(), 3 * HOUR).then(e.ChannelEventReceived, e.StepRetried)
+    run.ticked(15 * HOUR).then(e.StepDispatched)
+    assert (run.intent.key, run.intent.resend) == (key, True)
+
+
+def test_what_a_person_had_sent_again_keeps_its_own_key_while_a_policy_puts_it_off() -> None:
+    run = lost().resolved(2 * HOUR, "resend")
+    (planned,) = run.state.resends
+    assert planned.key != run.state.mailed["intro"].key
+    run.under(holding("defer")).ticked(2 * HOUR + 1).then(e.StepDeferred)
+    run.under(None).ticked(DAY).then(e.StepDispatched)
+    assert run.intent.key == planned.key
+
+
 def test_a_person_may_have_it_sent_again_however_late() -> None:
     lost().resolved(2 * DAY, "resend").ticked(2 * DAY + 1).then(e.StepDispatched)
 

@@ -144,6 +144,12 @@ def test_the_pause_before_an_attempt_is_at_least_a_tick() -> None:
     run.failed("busy", retryable=True).then(e.StepRetried("intro", "busy", 1, 1))
 
 
+def test_so_is_the_pause_before_a_message_that_bounced_goes_out_again() -> None:
+    run = given(PLAN, resolution_ms=7_200_000).enrolled(0).ticked(0).delivered(0).ticked(0)
+    run.received("email.bounced", 1, "intro", kind="soft")
+    run.then(e.ChannelEventReceived, e.StepRetried("intro", "soft bounce", 1, 2, resend=True))
+
+
 # --- our own settings -----------------------------------------------------------------------------
 
 
@@ -249,6 +255,9 @@ def test_what_becomes_of_a_send_after_the_run_ended_is_evidence_only() -> None:
 
 def test_an_ended_run_promises_no_further_attempt() -> None:
     sending().cancelled(3).failed("busy", 9, retryable=True).then(e.StepFailed("intro", "busy", 1))
+    again = sending().delivered(0).received("email.bounced", 9, "intro", kind="soft").ticked(3600)
+    again.ticked(3609).then(e.StepDispatched).cancelled(3609).failed("busy", 3609, retryable=True)
+    again.then(e.StepFailed("intro", "busy", 2, resend=True)).due(None)
 
 
 def blinking(kind: str) -> ExecutionPlan:
