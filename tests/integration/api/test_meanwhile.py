@@ -321,6 +321,21 @@ def test_an_event_reaches_a_run_that_begins_meanwhile(two: Two, named: bool) -> 
     assert_replays(two.mine)
 
 
+def test_an_event_is_in_no_run_that_began_after_it(two: Two) -> None:
+    late, store = outreach("late"), two.mine._parts.store
+    reached: list[bool] = []
+    for who, moment in two.every_moment(
+        lambda who: two.mine.execute(PLAN, person(who)),
+        lambda who: two.mine.ingest_event("email.replied", who),
+        lambda who: two.other.execute(late, person(who)),
+    ):
+        (event,) = store.read_stream(contact_stream(who))
+        begun, *rest = store.read_stream(run_id(late.id, who, 1))
+        reached.append([row.name for row in rest] == ["ChannelEventReceived"])
+        assert reached[-1] == (begun.position < event.position), moment.before
+    assert {True, False} == set(reached)
+
+
 def test_an_event_that_two_report_is_taken_in_once(two: Two) -> None:
     for who, moment in two.every_moment(
         lambda who: two.mine.execute(PLAN, person(who)),
