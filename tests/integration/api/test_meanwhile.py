@@ -135,6 +135,26 @@ def test_no_run_begins_once_its_contact_is_on_the_list(
     assert last == ("commit" if many else "decide"), "nothing is asked once they are enrolled"
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_is_listed_while_another_lifts_it_stays(two: Two, alone: bool) -> None:
+    """By its address alone, or for another contact who has the same."""
+
+    def listed(who: str) -> None:
+        if alone:
+            two.other.suppress(email=f"{who}@example.com", reason="asked again")
+        else:
+            two.other.suppress(f"{who}x", email=f"{who}@example.com", reason="asked again")
+
+    for who, moment in two.every_moment(
+        lambda who: two.mine.suppress(who, email=f"{who}@example.com", reason="asked"),
+        lambda who: two.mine.unsuppress(who),
+        listed,
+    ):
+        assert moment.refused is None
+        with pytest.raises(ContactSuppressed):
+            two.mine.execute(PLAN, Contact(id=f"{who}y", email=f"{who}@example.com"))
+
+
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("known", [False, True])
 def test_whoever_two_enroll_at_once_has_one_run(two: Two, many: bool, known: bool) -> None:
@@ -301,6 +321,21 @@ def test_an_event_reaches_a_run_that_begins_meanwhile(two: Two, named: bool) -> 
     assert_replays(two.mine)
 
 
+def test_an_event_is_in_no_run_that_began_after_it(two: Two) -> None:
+    late, store = outreach("late"), two.mine._parts.store
+    reached: list[bool] = []
+    for who, moment in two.every_moment(
+        lambda who: two.mine.execute(PLAN, person(who)),
+        lambda who: two.mine.ingest_event("email.replied", who),
+        lambda who: two.other.execute(late, person(who)),
+    ):
+        (event,) = store.read_stream(contact_stream(who))
+        begun, *rest = store.read_stream(run_id(late.id, who, 1))
+        reached.append([row.name for row in rest] == ["ChannelEventReceived"])
+        assert reached[-1] == (begun.position < event.position), moment.before
+    assert {True, False} == set(reached)
+
+
 def test_an_event_that_two_report_is_taken_in_once(two: Two) -> None:
     for who, moment in two.every_moment(
         lambda who: two.mine.execute(PLAN, person(who)),
@@ -309,3 +344,19 @@ def test_an_event_that_two_report_is_taken_in_once(two: Two) -> None:
     ):
         assert moment.refused is None
         assert two.names(run_of(who)).count("ChannelEventReceived") == 1, moment.before
+
+
+# --- projections ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["run_list", "audit_trail"])
+def test_no_run_is_lost_while_a_projection_is_rebuilt(two: Two, name: str) -> None:
+    for who, moment in two.every_moment(
+        lambda _: None,
+        lambda _: two.mine.projections.rebuild(name),
+        lambda who: two.other.execute(PLAN, person(who)),
+    ):
+        assert moment.refused is None
+        assert two.mine.list_runs(contact_id=who).total == 1, moment.before
+        assert two.mine.audit.query(contact_id=who).total == 1, moment.before
+    assert two.mine.projections.verify(name).ok
