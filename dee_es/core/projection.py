@@ -145,8 +145,8 @@ class Change:
     """What a version of a projection changed; all that is not named here must stay the same.
 
     `added` names new columns of the table or of `lines`: each is a field of the row type with a
-    default, and nothing else may depend on it. If that is all, the former version folds as this one does.
-    Otherwise `former` is the former projection itself, and `as_before` makes of a row of this
+    default, and nothing else may depend on it. If that is all, the former version folds as this one
+    does. Otherwise `former` is the former projection itself, and `as_before` makes of a row of this
     version what the former version's row has to be (None: the former has no such row).
     """
 
