@@ -144,9 +144,9 @@ class Projection(Protocol[RowT]):
 class Change:
     """What a version of a projection changed; all that is not named here must stay the same.
 
-    `added` names new columns of the table: each is a field of the row type with a default, and
-    nothing else may depend on it. If that is all, the former version folds as this one does.
-    Otherwise `former` is the former projection itself, and `as_before` makes of a row of this
+    `added` names new columns of the table or of `lines`: each is a field of the row type with a
+    default, and nothing else may depend on it. If that is all, the former version folds as this one
+    does. Otherwise `former` is the former projection itself, and `as_before` makes of a row of this
     version what the former version's row has to be (None: the former has no such row).
     """
 
@@ -215,9 +215,13 @@ class _Lacking:
         self.tally = projection.tally
         self.line = projection.line
         version = projection.table.version - 1
-        indexes = tuple(i for i in projection.table.indexes if not set(i) & set(added))
-        self.table: Table[Any] = replace(
-            projection.table, version=version, lacks=added, indexes=indexes
-        )
+        self.table: Table[Any] = _without(projection.table, version, added)
         lines = projection.lines
-        self.lines = None if lines is None else replace(lines, version=version)
+        self.lines = None if lines is None else _without(lines, version, added)
+
+
+def _without(table: Table[Any], version: int, added: tuple[str, ...]) -> Table[Any]:
+    """A table as it was in a version that lacks the columns added since."""
+    lacks = tuple(name for name in added if name in table.row_type.__struct_fields__)
+    indexes = tuple(index for index in table.indexes if not set(index) & set(lacks))
+    return replace(table, version=version, lacks=lacks, indexes=indexes)

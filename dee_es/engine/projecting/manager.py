@@ -165,19 +165,23 @@ class Projections:
         """Drop what does not serve: former builds, and rebuilds that were broken off.
 
         `version` narrows it to builds of that version. Returns the names of the tables that are
-        gone. Raises `InvalidInput` if there is nothing to drop, and `ConcurrencyConflict` while the
-        projection is being rebuilt.
+        gone. Raises `InvalidInput` if there is nothing to drop, or this code reads a former version
+        that would be dropped, and `ConcurrencyConflict` while the projection is being rebuilt.
         """
-        self._named(name)
+        wanted = self._named(name)
         if version is not None:
             check_count("version", version)
         with self._views.rebuilding(name):
-            rows = [
-                row
-                for row in self._views.standing().builds
-                if row.name == name and version in (None, row.version)
-            ]
+            own = [row for row in self._views.standing().builds if row.name == name]
+            rows = [row for row in own if version in (None, row.version)]
             self._refuse_serving(name, version, rows)
+            read = self._status.reads(wanted, own)
+            if read is not None and read.state == "kept" and read in rows:
+                raise InvalidInput(
+                    "version",
+                    f"version {read.version} of {name!r} is kept for this code, which cannot read "
+                    "the one that serves; drop it with the code that can",
+                )
             return self._projector.drop([row for row in rows if row.state != "serving"])
 
     def _refuse_serving(self, name: str, version: int | None, rows: Sequence[BuildRow]) -> None:

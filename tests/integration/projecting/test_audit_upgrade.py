@@ -4,19 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.events import RecordedEvent
+from dee_es.core.projection import Change
+from dee_es.core.views import AuditRow, ContactRunRow
 from dee_es.errors import ProjectionUnavailable
 from projections import CONTACT_HISTORY, STEP_FUNNEL
-from projections.audit_trail import AuditTrailV2
+from projections.audit_trail import AuditTrail, AuditTrailV2
 from tests.support.busy import keep_busy, person, prepare
 from tests.support.code_versions import builds, engine_with, served
 from tests.support.engines import EPOCH, database_url, fickle, outreach
+
+
+class WiderEntry(AuditRow, frozen=True):
+    """An entry with its step."""
+
+    step_id: str | None = None
+
+
+class WiderTrail(AuditTrail):
+    """The next version: a column more for each entry, which is a row of the second table."""
+
+    table = replace(AuditTrail.table, version=4)
+    lines = replace(AuditTrail.lines, version=4, row_type=WiderEntry)
+    change = Change(added=("step_id",))
+
+    def line(self, row: ContactRunRow | None, event: RecordedEvent) -> AuditRow:
+        """The entry of the version before, and the step."""
+        entry = msgspec.structs.asdict(super().line(row, event))
+        return WiderEntry(**entry, step_id=getattr(event.event, "step_id", None))
+
 
 OLD = (AuditTrailV2(), CONTACT_HISTORY, STEP_FUNNEL)
 
@@ -80,6 +105,34 @@ def test_it_goes_on_being_asked_and_becomes_the_third_version(both: tuple[Engine
     with pytest.raises(ProjectionUnavailable, match="upgrade"):
         old.audit.query(contact_id="contact_1")
     assert new.projections.verify("audit_trail").ok
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_entries_get_a_column_more(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    url, keys = database_url(kind, tmp_path, fresh_postgres), tmp_path / "keys.db"
+    lazy = (WiderTrail(), CONTACT_HISTORY, STEP_FUNNEL)
+    with engine_with(url, keys) as old, engine_with(url, keys, lazy=lazy) as new:
+        prepare(old)
+        run = old.execute(outreach(), contact=person(1))
+        old.run_until(1)
+        entries = old.audit.query().entries
+        # Until it is rebuilt, the new code reads, and folds into, the version before.
+        new.pause_run(run.id, "asked to wait")
+        assert new.audit.query(limit=len(entries)).entries == entries
+        assert new.audit.query(actions=["run.paused"]).total == 1
+        done = new.projections.rebuild("audit_trail")
+        assert (done.former_version, done.version) == (3, 4)
+        assert done.comparison is not None
+        assert done.comparison.same
+        about_it = [engine.audit.query(run_id=run.id).entries for engine in (old, new)]
+        assert about_it[0] == about_it[1]
+        table = served(new, "audit_trail").lines
+        assert table is not None
+        with new._parts.views.snapshot() as reader:
+            rows = reader.scan(table, None, 1_000)
+        assert {row.step_id for row in rows} > {None, run.current_step}
 
 
 def test_a_difference_between_the_versions_is_found(both: tuple[Engine, Engine]) -> None:

@@ -63,7 +63,7 @@ def level(engine: Engine, *names: str) -> bool:
 def test_catching_up_for_a_while_says_how_far_it_is(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "_PIECE", 50)
+    monkeypatch.setattr(keeping, "PIECE", 50)
     head = engine.health().position
     for name in LAZY:
         found = engine.projections.catch_up(name, within_s=0)

@@ -425,6 +425,18 @@ def test_a_new_version_from_deploy_to_drop(place: Place, engine: Engine) -> None
     assert newer.projections.verify("run_list").ok
 
 
+def test_code_does_not_drop_what_it_reads(place: Place, engine: Engine) -> None:
+    """A former version is kept for those that cannot read the new one: they do not take it away
+    from themselves."""
+    newer = place.open(run_list=WiderRunList())
+    newer.projections.rebuild("run_list")
+    for version in (None, 1):
+        with pytest.raises(InvalidInput, match="version 1 of 'run_list' is kept for this code"):
+            engine.projections.drop("run_list", version)
+    assert engine.list_runs(limit=1).total == newer.list_runs(limit=1).total
+    assert newer.projections.drop("run_list") == ("run_list_v1",)
+
+
 def test_both_versions_are_written_while_the_rebuild_runs(place: Place, engine: Engine) -> None:
     newer = place.open(run_list=WiderRunList())
 

@@ -47,7 +47,7 @@ def test_a_page_works_at_it_so_that_it_gets_there(
     acting: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendering, "_PATIENCE_S", 0.000_001)
-    monkeypatch.setattr("dee_es.engine.projecting.keeping._PIECE", 10)
+    monkeypatch.setattr("dee_es.engine.projecting.keeping.PIECE", 10)
     eventually(lambda: acting.client.get("/contacts/c5", headers=HTML).status_code == 200)
     assert "contact.suppressed" in acting.page("/contacts/c5").text
 
