@@ -111,6 +111,7 @@ def test_every_button_does_what_it_says(world: World, base: str) -> None:
         _one_run(visitor, world)
         _history(visitor, world)
         _many_runs(visitor, world.engine)
+        _failed_runs(visitor, world.engine)
         _contacts(visitor, world.engine)
         _evidence(visitor, world.runs["won"])
         _a_file(visitor, world.engine)
@@ -140,6 +141,7 @@ PRESSED = {
     "Decide it again",
     "Pause runs",
     "Resume runs",
+    "Retry run",
     "Cancel runs",
     "Suppress this contact",
     "Lift the suppression",
@@ -247,6 +249,21 @@ def _many_runs(visitor: Visitor, engine: Engine) -> None:
             engine.run_until(engine.now().tick + 10)
 
 
+def _failed_runs(visitor: Visitor, engine: Engine) -> None:
+    page = visitor.page
+    # The one that was retried alone was refused again.
+    assert engine.list_runs("failed").total == 1
+    visitor.go("/runs?status=failed")
+    page.get_by_role("link", name="Retry …").click()
+    visitor.look()
+    page.get_by_label("Reason").fill("the cause is gone")
+    page.get_by_label("Type the number").fill("1")
+    page.locator("main button.primary").click()
+    page.wait_for_url("**/jobs/*")
+    page.get_by_text("What came of it", exact=True).wait_for()
+    assert engine.list_runs("failed").total == 0
+
+
 def _contacts(visitor: Visitor, engine: Engine) -> None:
     page = visitor.page
     visitor.go("/contacts")
@@ -296,7 +313,7 @@ def _evidence(visitor: Visitor, run: str) -> None:
     visitor.go("/audit")
     page.get_by_label("Actions").select_option("run.retried")
     visitor.press("Search")
-    assert page.locator(".total strong").inner_text() == "1"
+    assert page.locator(".total strong").inner_text() == "2"
     visitor.press("Sign a checkpoint")
     assert page.locator(".banner.good").is_visible()
     visitor.press("Verify the whole log")

@@ -457,7 +457,7 @@ def test_health_counts_what_is_not_signed_and_advises(case: Case) -> None:
         enroll(engine, 0, 49)
         health = engine.health()
         assert (health.ok, health.unsigned, health.advice) == (True, 50, ())
-        engine.suppress("c1")
+        engine.suppress("stranger")
         health = engine.health()
         assert (health.ok, health.unsigned) == (True, 51)
         (advice,) = health.advice
