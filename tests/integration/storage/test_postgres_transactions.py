@@ -328,20 +328,20 @@ def test_who_waits_for_the_lock_can_be_interrupted(
     url: str, other: psycopg.Connection, small: bool, begun: bool
 ) -> None:
     """What was begun is seen through first: nobody may ever come back to it."""
-    store, _ = open_postgres(url, lock_timeout_s=0.5)
+    store, _ = open_postgres(url, lock_timeout_s=2)
 
     def append() -> None:
         with store.database.appending(small) as session:
             _add(session, FEW)
 
     def interrupt() -> None:
-        with psycopg.connect(url, autocommit=True) as watch:
-            eventually(lambda: watch.execute(_LOCK_IS_WANTED).fetchone() == (True,))
+        eventually(lambda: watch.execute(_LOCK_IS_WANTED).fetchone() == (True,))
         signal.pthread_kill(main, signal.SIGINT)
 
     main = threading.get_ident()
     interrupting = threading.Thread(target=interrupt)
-    with other.transaction():
+    # Connected before: who waits for the lock gives up after a while.
+    with psycopg.connect(url, autocommit=True) as watch, other.transaction():
         assert _lock_is_free(other), "and is taken by asking"
         interrupting.start()
         work = beside.begin(append) if begun else None
@@ -350,6 +350,6 @@ def test_who_waits_for_the_lock_can_be_interrupted(
         assert not beside.takes_turns()
         assert work is None or isinstance(work.exception(), StoreUnavailable)
         eventually(lambda: other.execute(_LOCK_IS_WANTED).fetchone() == (False,))
-    interrupting.join()
+        interrupting.join()
     _goes_on(store, other)
     store.close()
