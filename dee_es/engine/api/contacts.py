@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Final, get_args
+from typing import Final
 
 from dee_es.core.channels import CHANNELS, ChannelName
 from dee_es.core.clock import require_utc
 from dee_es.core.commands import ReceiveEvent
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.events import ConsentGranted, Level, Meta
+from dee_es.core.events import LEVELS, ConsentGranted, Level, Meta
 from dee_es.core.runs.channel_events import SUPPRESSED
 from dee_es.core.values import check_count, check_flag, check_id, check_one_of, check_text
 from dee_es.core.views import RunFilter, RunStatus
@@ -23,7 +23,6 @@ from dee_es.engine.retention.erasure import Erased
 from dee_es.errors import DeeError, InvalidInput
 
 MAX_BATCH: Final = 10_000
-_LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 
 class ContactsApi(ApiBase):
@@ -315,7 +314,7 @@ def _scope(given: object, channel: str | None, plan_id: str | None) -> tuple[Lev
 
 def checked_level(level: object) -> Level:
     """`level` if a suppression has such a one; raises `InvalidInput`."""
-    return check_one_of("level", level, _LEVELS)
+    return check_one_of("level", level, LEVELS)
 
 
 def _reach(level: Level, scope: str) -> str:
