@@ -261,7 +261,8 @@ def test_a_contact_as_of_any_date(dee: Dee) -> None:
     assert "global (by its address)" in dee("contact", "show", "c-1").stdout
     said = dee("contact", "show", "c-2").stdout
     assert "enrollment.refused" in said
-    assert "0 runs, 0 entries" in dee("contact", "show", "nobody").stdout
+    dee("contact", "suppress", "c-10", "--reason", "asked before anybody wrote to them")
+    assert "0 runs, 1 entry" in dee("contact", "show", "c-10").stdout
     fault = dee.fault("contact", "show", "c-1", "--as-of", "2020-01-01T00:00Z", code=2)
     assert "before the database's epoch" in fault
 
@@ -396,3 +397,26 @@ def test_a_subject_that_cannot_be_filled_in_is_told_with_what_a_retry_leaves(dee
     (subject, _, cancel) = dee.json("explain", run)["advice"]
     assert "version 1 of the plan welcome, which a retry does not change" in subject
     assert f"dee runs cancel {run}" in cancel
+
+
+@pytest.mark.parametrize(
+    "command", ["contact show", "contact show --as-of 2h", "history --contact"]
+)
+def test_a_contact_that_nobody_knows_is_told_as_such(command: str, dee: Dee) -> None:
+    words = command.split()
+    fault = dee.fault(*words, "c-11")
+    assert fault == (
+        "nothing is known of contact c-11: no run, no suppression, no consent and no refusal has "
+        "this id"
+    )
+    assert dee(*words, "c-11", code=1).stdout == ""
+    assert dee.json_of(1, *words, "c-11")["contactId"] == "c-11"
+    # One who was refused, or of whom nothing was on record by then, is somebody.
+    dee(*words, "c-2")
+
+
+def test_whether_a_contact_is_known_stands_in_json(dee: Dee) -> None:
+    assert dee.json("contact", "show", "c-2")["known"] is True
+    assert dee.json_of(1, "contact", "show", "c-11")["known"] is False
+    said = dee("explain", "--contact", "c-11").stdout
+    assert said.startswith("Nothing is on record of contact c-11")

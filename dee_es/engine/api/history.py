@@ -137,6 +137,7 @@ class HistoryApi(ApiBase):
             archived_runs(self._parts.store, contact_id, plan_id),
             self._standing(contact_id, [row.run_id for row in listed]),
             Narrator(self._parts.scale),
+            bool(listed or rows) or bool(archived_runs(self._parts.store, contact_id)),
         )
 
     def _standing(self, contact_id: str, runs: Sequence[str]) -> list[str]:

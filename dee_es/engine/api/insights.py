@@ -18,8 +18,9 @@ class InsightsApi(ApiBase):
         self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
     ) -> ContactAt:
         """A contact's runs, sends, waits, refusals, suppressions and consents as of a tick or
-        a time, by default as of now. Raises `InvalidInput` for a moment before the epoch, or one
-        that is yet to come: nobody knows what will be on record by then."""
+        a time, by default as of now; of nobody it is empty and not `known`. Raises `InvalidInput`
+        for a moment before the epoch, or one that is yet to come: nobody knows what will be on
+        record by then."""
         check_id("contact_id", contact_id)
         if time is not None and tick is not None:
             raise InvalidInput("time, tick", "give one of them")

@@ -67,6 +67,11 @@ def test_an_id_that_is_none_is_told_in_words(site: Site) -> None:
         assert "should match" not in said
 
 
+def test_a_contact_that_nobody_knows_is_told_as_such(site: Site) -> None:
+    assert "Nothing is on record of contact c0-mistyped" in site.page("/contacts/c0-mistyped").text
+    assert "Nothing is on record" not in site.page("/contacts/c0").text
+
+
 def test_suppressing_and_lifting(acting: Site) -> None:
     engine = acting.world.engine
     acting.send("/contacts/c0/suppress", level="channel", channel="email", reason="asked for it")
