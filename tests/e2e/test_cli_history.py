@@ -51,6 +51,7 @@ def test_times_are_those_of_the_asker(dee: Dee) -> None:
     [
         "runs list",
         "runs show RUN",
+        "runs diff RUN --from 2",
         "history RUN --at-tick 1",
         "history --contact c-1",
         "contact show c-1",
@@ -184,6 +185,21 @@ def test_a_diff_names_fields_and_events(dee: Dee) -> None:
     assert {row["field"]: row["after"] for row in rows}["status"] == "cancelled"
     backwards = dee.json("runs", "diff", run, "--from", "7", "--to", "6")["changes"]
     assert {c["field"]: c["after"] for c in backwards}["status"] == "waiting"
+
+
+def test_a_diff_shows_a_runs_times_in_a_zone_and_programs_read_utc(
+    dee: Dee,
+) -> None:
+    run = dee.json("execute", "welcome", "--contact", "c-12", "--email", "e@example.com",
+                   "--attr", "firstName=Eve", "--start-at", "2025-03-06T08:00Z")["id"]  # fmt: skip
+    dee("runs", "cancel", run, "--reason", "not before 2025-03-06 08:00:00Z")
+    lines = dee("runs", "diff", run, "--tz", "Asia/Kolkata").stdout.splitlines()
+    shown = {line.split()[0]: line for line in lines}
+    assert "2025-03-06T13:30:00+05:30" in shown["waiting.until"]
+    assert "not before 2025-03-06T13:30:00+05:30" in shown["statusReason"]
+    changes = dee.json("runs", "diff", run, "--tz", "Asia/Kolkata")["changes"]
+    (until,) = [c["before"] for c in changes if c["field"] == "waiting.until"]
+    assert until == "2025-03-06T08:00:00Z"
 
 
 # --- explain --------------------------------------------------------------------------------------

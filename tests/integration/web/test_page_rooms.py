@@ -147,6 +147,16 @@ def test_times_within_sentences_are_in_the_zone_that_was_chosen(acting: Site) ->
     assert (in_utc in shown, shown.count(there) >= 2) == (False, True)
 
 
+def test_times_among_what_an_event_changed_are_in_the_zone_that_was_chosen(acting: Site) -> None:
+    engine, run = acting.world.engine, acting.world.runs["won"]
+    (ended,) = [x for x in engine.get_timeline(run) if x.action == "run.completed"]
+    page = f"/runs/{run}?version={ended.version}"
+    there = f"<ins>{ended.time + timedelta(hours=5.5):%Y-%m-%d %H:%M:%S}</ins>"
+    assert f"<ins>{ended.time:%Y-%m-%dT%H:%M:%S}Z</ins>" in acting.page(page).text
+    shown = acting.page(page, cookie="dee_zone=Asia/Kolkata").text
+    assert (there in shown, f"{ended.time:%Y-%m-%dT%H:%M:%S}Z</ins>" in shown) == (True, False)
+
+
 @pytest.mark.parametrize("zone", [" ", "Mars/Base", "../../etc/passwd", "/etc/localtime", EVIL])
 def test_what_is_no_zone_is_none(acting: Site, zone: str) -> None:
     acting.send("/time-zone", 422, zone=zone)
