@@ -283,6 +283,31 @@ def test_a_contact_as_of_any_date(dee: Dee) -> None:
     assert "before the database's epoch" in fault
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "runs list --plan welcome@1",
+        "runs bulk-cancel --plan welcome@1 --reason why --yes",
+        "replay --all --plan welcome@1",
+        "explain --contact c-1 --plan welcome@1",
+        "contact suppress c-1 --level plan --plan welcome@1",
+        "audit log --plan welcome@1",
+    ],
+)
+def test_where_all_versions_of_a_plan_are_meant_one_is_not_taken(command: str, dee: Dee) -> None:
+    fault = dee.fault(*command.split(), code=2)
+    assert "--plan" in fault
+    assert "is an id with a version; give the id alone, which stands for all versions of" in fault
+
+
+def test_where_a_plan_is_named_it_may_be_named_with_its_version(dee: Dee) -> None:
+    for named in ("welcome@1", "welcome --plan-version 1", "welcome@1 --plan-version 1"):
+        assert dee.json("plan", "funnel", *named.split()) == dee.json("plan", "funnel", "welcome")
+    assert "version 9 has not been published" in dee.fault("plan", "funnel", "welcome@9")
+    twice = dee.fault("plan", "funnel", "welcome@1", "--plan-version", "2", code=2)
+    assert "welcome@1 and --plan-version 2 name two versions" in twice
+
+
 def test_a_funnel_adds_up(dee: Dee) -> None:
     found = dee.json("plan", "funnel", "welcome")
     hello, pause = found["steps"]

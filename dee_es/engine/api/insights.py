@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_count, check_id
+from dee_es.core.values import check_count, check_id, check_plan_id
 from dee_es.engine.api.base import ApiBase
 from dee_es.engine.insights import ContactAt, FunnelStep
 from dee_es.errors import InvalidInput
@@ -45,5 +45,5 @@ class InsightsApi(ApiBase):
         """
         if version is not None:
             check_count("version", version)
-        self._definitions.plan(check_id("plan_id", plan_id), version)
+        self._definitions.plan(check_plan_id("plan_id", plan_id, "version"), version)
         return self._insights.funnel(plan_id, version)
