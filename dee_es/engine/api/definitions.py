@@ -34,8 +34,9 @@ class DefinitionsApi(ApiBase):
     def publish_plan(
         self, plan: ExecutionPlan, *, actor: str | None = None, command_id: str | None = None
     ) -> ExecutionPlan:
-        """Publish a plan; one equal to the latest version returns that. Raises
-        `PlanValidationError` for templates or scripts that are not published."""
+        """Publish a plan; one equal to the latest version returns that. Runs that are there keep
+        the version they began with. Raises `PlanValidationError` for templates or scripts that are
+        not published."""
         meta = self._meta("publish", command_id, actor, None)
         return self._definitions.publish_plan(checked_plan(plan), meta)
 

@@ -90,14 +90,26 @@ class HistoryApi(ApiBase):
 
     def explain(self, run_id: str) -> Explanation:
         """In plain sentences: what the run is doing now and why, what it waits for, what a person
-        can do, and how it came to that. Built from its events alone; raises `RunNotFound`."""
+        can do, and how it came to that. Built from its events, and from which version of its plan
+        is the newest; raises `RunNotFound`."""
         history = self.get_events(run_id)
         state = fold(history)
         assert state is not None
         narrator = Narrator(self._parts.scale)
         told = tuple(narrator.sentence(recorded) for recorded in history)
         advice = (*self._of_template(state), *advice_for(state, history))
-        return Explanation(run_id, narrator.present(state), advice, told)
+        now = narrator.present(state) + self._older_plan(state)
+        return Explanation(run_id, now, advice, told)
+
+    def _older_plan(self, state: RunState) -> str:
+        """That a run which goes on, or might, keeps to a plan that was published anew since."""
+        newest = self._definitions.latest("plan", state.plan_id)
+        if state.status.ended or newest <= state.plan_version:
+            return ""
+        return (
+            f" It keeps version {state.plan_version} of the plan {state.plan_id}, with which it "
+            f"began; version {newest} is published by now."
+        )
 
     def _of_template(self, state: RunState) -> tuple[str, ...]:
         """Which text a run failed by, and how another one takes its place."""
