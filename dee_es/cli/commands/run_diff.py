@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,10 @@ from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
 from dee_es.cli.times import local, zone_option
+from dee_es.doors.times import changed
+
+if TYPE_CHECKING:
+    from dee_es.engine.past.time_travel import Change
 
 _COLUMNS = (
     Column("FIELD", 12),
@@ -62,11 +66,18 @@ def diff(
         write_json({"runId": run_id, "from": first, "to": last, "changes": changes})
         return
     table = [
-        (c.field, _told(c.before), _told(c.after), c.version, c.event, c.step, time)
+        (
+            c.field, _told(_shown(c, c.before, zone)), _told(_shown(c, c.after, zone)), c.version,
+            c.event, c.step, time,
+        )
         for c, time in zip(found, times, strict=True)
-    ]
+    ]  # fmt: skip
     write_table(_COLUMNS, table)
     say(f"{counted(len(found), 'field')} changed between versions {first} and {last}")
+
+
+def _shown(change: Change, value: Any, zone: tzinfo) -> Any:
+    return changed(change.kind, value, lambda moment: local(moment, zone))
 
 
 def _told(value: Any) -> str | None:

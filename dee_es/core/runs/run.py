@@ -267,8 +267,7 @@ def _retry(materials: c.Materials, state: RunState, command: c.Retry) -> Steps:
 
 def _resolve(materials: c.Materials, state: RunState, command: c.Resolve) -> Steps:
     lost, acts_at = state.unknown, command.meta.tick + 1
-    known = "no send of it has an unknown outcome"
-    _require(state, RunStatus.ACTIVE, lost is not None, known)
+    _require(state, RunStatus.ACTIVE, lost is not None, _nothing_unknown(materials.scale, state))
     assert lost is not None
     # Only an end leads away from an unknown outcome otherwise.
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED, "it has ended")
@@ -277,6 +276,18 @@ def _resolve(materials: c.Materials, state: RunState, command: c.Resolve) -> Ste
         state,
         command,
         e.StepResolved(lost.step_id, command.outcome, acts_at, lost.resend),
+    )
+
+
+def _nothing_unknown(scale: TimeScale, state: RunState) -> str:
+    intent = state.intent
+    if intent is None or state.status.ended:
+        return "no send of it has an unknown outcome"
+    # Whoever asks has most likely seen the sender die, and is quicker than the next tick.
+    return (
+        f"its message of step {intent.step_id} is being sent since {scale.told(intent.tick)} (tick "
+        f"{intent.tick}), and as yet nobody has found its sender gone; a worker or `dee tick` "
+        "finds that out, and then it can be settled"
     )
 
 

@@ -14,7 +14,14 @@ from dee_es.core.commands import ReceiveEvent
 from dee_es.core.contact import check_email, check_phone
 from dee_es.core.events import ConsentGranted, Level, Meta
 from dee_es.core.runs.channel_events import SUPPRESSED
-from dee_es.core.values import check_count, check_flag, check_id, check_one_of, check_text
+from dee_es.core.values import (
+    check_count,
+    check_flag,
+    check_id,
+    check_one_of,
+    check_plan_id,
+    check_text,
+)
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
@@ -310,7 +317,7 @@ def _scope(given: object, channel: str | None, plan_id: str | None) -> tuple[Lev
         raise InvalidInput("plan_id", "is given at the plan level, else left out")
     if level == "channel":
         return level, check_one_of("channel", channel, CHANNELS)
-    return level, check_id("plan_id", plan_id) if level == "plan" else ""
+    return level, check_plan_id("plan_id", plan_id) if level == "plan" else ""
 
 
 def checked_level(level: object) -> Level:
@@ -321,7 +328,7 @@ def checked_level(level: object) -> Level:
 def _reach(level: Level, scope: str) -> str:
     """The channel or plan that an entry of this level is for; raises `InvalidInput`."""
     if level == "plan":
-        return check_id("scope", scope)
+        return check_plan_id("scope", scope)
     if level == "channel" and scope not in CHANNELS:
         known = " or ".join(map(repr, CHANNELS))
         raise InvalidInput("scope", f"must be {known} at the channel level")

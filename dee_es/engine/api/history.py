@@ -11,7 +11,7 @@ from dee_es.core.ids import contact_stream
 from dee_es.core.runs.run import fold
 from dee_es.core.runs.state import RunState
 from dee_es.core.steps.email import SendEmail
-from dee_es.core.values import check_count, check_id
+from dee_es.core.values import check_count, check_id, check_plan_id
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.contacts.index import suppression_facts
@@ -125,7 +125,7 @@ class HistoryApi(ApiBase):
         consents were, those of the addresses that its runs began with included."""
         check_id("contact_id", contact_id)
         if plan_id is not None:
-            check_id("plan_id", plan_id)
+            check_plan_id("plan_id", plan_id)
         listed = self._queries.all_rows(self._queries.filter(contact_id=contact_id))
         runs = [row.run_id for row in listed if plan_id in (None, row.plan_id)]
         rows = self._parts.store.read_stream(contact_stream(contact_id))
@@ -137,6 +137,7 @@ class HistoryApi(ApiBase):
             archived_runs(self._parts.store, contact_id, plan_id),
             self._standing(contact_id, [row.run_id for row in listed]),
             Narrator(self._parts.scale),
+            bool(listed or rows) or bool(archived_runs(self._parts.store, contact_id)),
         )
 
     def _standing(self, contact_id: str, runs: Sequence[str]) -> list[str]:
