@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dee_es.cli import main
-from dee_es.config import without_password
 from dee_es.cli.progress import Progress
+from dee_es.config import without_password
 from dee_es.errors import StoreUnavailable
 from tests.support.cli import Dee, environment
 
