@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dee_es.cli import main
-from dee_es.cli.commands.init import without_password
 from dee_es.cli.progress import Progress
+from dee_es.config import without_password
 from dee_es.errors import StoreUnavailable
 from tests.support.cli import Dee, environment
 
@@ -250,6 +250,8 @@ def test_a_password_in_a_wrong_url_is_not_shown(dee: Dee) -> None:
         ("postgresql://u:hidden@a,b/x", "postgresql://u:***@a,b/x"),
         ("sqlite:///a@b?password=c.db", "sqlite:///a@b?password=c.db"),
         ("sqlite:////var/lib/dee.db", "sqlite:////var/lib/dee.db"),
+        ("s3://ID:hid/den@bucket/log", "s3://***@bucket/log"),
+        ("dee@home/log", "dee@home/log"),
     ],
 )  # fmt: skip
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:

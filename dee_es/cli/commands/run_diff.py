@@ -65,19 +65,17 @@ def diff(
     if shape == "json":
         write_json({"runId": run_id, "from": first, "to": last, "changes": changes})
         return
-    table = [
-        (
-            c.field, _told(_shown(c, c.before, zone)), _told(_shown(c, c.after, zone)), c.version,
-            c.event, c.step, time,
-        )
-        for c, time in zip(found, times, strict=True)
-    ]  # fmt: skip
+    table = [_line(change, time, zone) for change, time in zip(found, times, strict=True)]
     write_table(_COLUMNS, table)
     say(f"{counted(len(found), 'field')} changed between versions {first} and {last}")
 
 
-def _shown(change: Change, value: Any, zone: tzinfo) -> Any:
-    return changed(change.kind, value, lambda moment: local(moment, zone))
+def _line(change: Change, time: str, zone: tzinfo) -> tuple[str | int | None, ...]:
+    before, after = (
+        _told(changed(change.kind, value, lambda moment: local(moment, zone)))
+        for value in (change.before, change.after)
+    )
+    return change.field, before, after, change.version, change.event, change.step, time
 
 
 def _told(value: Any) -> str | None:

@@ -285,7 +285,7 @@ def _nothing_unknown(scale: TimeScale, state: RunState) -> str:
         return "no send of it has an unknown outcome"
     # Whoever asks has most likely seen the sender die, and is quicker than the next tick.
     return (
-        f"its message of step {intent.step_id} is being sent since {scale.told(intent.tick)} (tick "
+        f"the sending of step {intent.step_id} began at {scale.told(intent.tick)} (tick "
         f"{intent.tick}), and as yet nobody has found its sender gone; a worker or `dee tick` "
         "finds that out, and then it can be settled"
     )

@@ -197,7 +197,8 @@ class Dispatcher:
             if self._unrecorded:
                 # Somebody paused or cancelled a run while its message was under way.
                 self._load_again()
-        raise ConcurrencyConflict(f"{len(self._unrecorded)} outcomes could not be recorded yet")
+        if self._unrecorded:
+            raise ConcurrencyConflict(f"{len(self._unrecorded)} outcomes could not be recorded yet")
 
     def close(self) -> None:
         """Wait for sends under way."""

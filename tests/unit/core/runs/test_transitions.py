@@ -165,7 +165,7 @@ def test_what_has_no_unknown_outcome_says_so(situation: Situation) -> None:
 def test_of_a_message_under_way_it_is_told_who_finds_out(situation: Situation) -> None:
     """Whoever resolves it has seen its sender die, most likely, before the next tick did."""
     told = (
-        r": its message of step intro is being sent since 2025-01-01 00:00:00Z \(tick 0\), and as "
+        r": the sending of step intro began at 2025-01-01 00:00:00Z \(tick 0\), and as "
         "yet nobody has found its sender gone; a worker or `dee tick` finds that out, and then it "
         r"can be settled$"
     )
