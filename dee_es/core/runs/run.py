@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -248,7 +250,8 @@ def _erase(materials: c.Materials, state: RunState, command: c.Erase) -> Steps:
     if state.exit is not None:
         steps.leave()
         return steps
-    holding = first_exit(materials.plan.graph.exits, state)
+    listed = state.unsubscribed or state.pins.rules >= rules.ERASING
+    holding = first_exit(materials.plan.graph.exits, replace(state, unsubscribed=listed))
     steps.record(holding.completed() if holding is not None else e.RunCancelled("erasure"))
     return steps
 
