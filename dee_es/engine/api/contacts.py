@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Final, get_args
 
 from dee_es.core.channels import CHANNELS, ChannelName
 from dee_es.core.clock import require_utc
-from dee_es.core.commands import ReceiveEvent
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.events import ConsentGranted, Level, Meta
-from dee_es.core.runs.channel_events import SUPPRESSED
+from dee_es.core.events import ConsentGranted, Level
 from dee_es.core.values import (
     check_count,
     check_flag,
@@ -22,7 +21,7 @@ from dee_es.core.values import (
     check_plan_id,
     check_text,
 )
-from dee_es.core.views import RunFilter, RunStatus
+from dee_es.core.views import RunFilter
 from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
@@ -66,28 +65,14 @@ class ContactsApi(ApiBase):
         meta = self._meta("suppress", command_id, actor, reason)
         unread: list[DeeError] = []
         known = frozenset[str]() if contact_id is None else self._known_as(who, unread)
-        changed = self._contacts.suppress(who, named, known, reach, scope, meta)
-        if contact_id is not None and reach != "channel":
-            self._tell_runs(RunFilter(contact_id=who, plan_id=scope or None), meta, unread)
+        runs = self._suppressed_runs if contact_id is not None and reach != "channel" else None
+        tell = None if runs is None else partial(runs.decide, who, scope)
+        changed = self._contacts.suppress(who, named, known, reach, scope, meta, tell)
+        if runs is not None:
+            unread += runs.tell(who, scope, meta)
         if unread:
             raise unread[0]
         return changed
-
-    def _tell_runs(
-        self, chosen: RunFilter, meta: Callable[[], Meta], unread: list[DeeError]
-    ) -> None:
-        """Tell open runs that their contact is suppressed, which their exit conditions may be
-        about; one that was told is not told again."""
-
-        def told(given: Meta) -> ReceiveEvent:
-            return ReceiveEvent(given, SUPPRESSED, given.command_id, given.tick)
-
-        for row in self._queries.all_rows(chosen):
-            if not RunStatus(row.status).ended:
-                try:
-                    self._runs.change(row.run_id, told, meta)
-                except DeeError as error:
-                    unread.append(error)
 
     def _known_as(self, contact_id: str, unread: list[DeeError]) -> Set[str]:
         """What the contact is listed under for its runs; `unread` gets the errors of the others."""
