@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,6 +12,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit, urlunsplit
 
 from dee_es.errors import InvalidInput
 
@@ -34,6 +36,9 @@ _KINDS: Final[dict[str, tuple[type, str]]] = {
     "datetime": (datetime, "a time"),
 }
 """What settings are that are no texts, by their annotation: its class, and its name for people."""
+_SECRET: Final = re.compile(r"((?:^|&)[a-z_]*(?:password|secret)=)[^&]*", re.IGNORECASE)
+_IN_FILES: Final = ("", "file", "local", "sqlite")
+"""Schemes of what is in files here, whose names may hold an @ and hold no password."""
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -144,6 +149,11 @@ class EngineConfig:
                 "epoch", "has no time zone; use an aware datetime such as one in UTC"
             )
 
+    def __repr__(self) -> str:
+        # Logs and tracebacks of others show it: a password may be part of any URL.
+        shown = ((each.name, getattr(self, each.name)) for each in fields(self) if each.repr)
+        return f"EngineConfig({', '.join(f'{name}={_shown(value)!r}' for name, value in shown)})"
+
 
 @cache
 def _choices() -> dict[str, tuple[str, ...]]:
@@ -192,6 +202,33 @@ def mistaken(environ: Mapping[str, str] | None = None) -> dict[str, str]:
             for near in get_close_matches(name, sorted(known), 1, _NEAR):
                 found[variable] = f"DEE_{near}"
     return found
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, _, rest = url.partition("://")
+    if not rest or scheme in _IN_FILES:
+        return url
+    if not scheme.startswith("postgres"):
+        return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{scheme}://***"
+    user, at, place = parts.netloc.rpartition("@")
+    # An @ elsewhere may well be the end of a password that holds a slash or the like.
+    if rest.count("@") > (1 if at else 0):
+        return f"{scheme}://***"
+    if ":" in user:
+        user = f"{user.partition(':')[0]}:***"
+    query = _SECRET.sub(r"\1***", parts.query)
+    shown = urlunsplit(parts._replace(scheme="", netloc="", query=query))
+    return f"{scheme}://{user}{at}{place}{shown}"
+
+
+def _shown(value: object) -> object:
+    """A setting as it may be shown; there may be several URLs in it."""
+    return " ".join(map(without_password, value.split(" "))) if isinstance(value, str) else value
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -23,7 +23,8 @@ class DefinitionsClient:
     _http: Transport
 
     def publish_plan(self, plan: ExecutionPlan, *, command_id: str | None = None) -> ExecutionPlan:
-        """Publish a plan; one equal to the latest version returns that."""
+        """Publish a plan; one equal to the latest version returns that. Runs that are there keep
+        the version they began with."""
         return _published(
             self._http.post("/plans", checked_plan(plan).definition(), key=command_id)
         )

@@ -17,7 +17,8 @@ class InsightsClient:
     def contact_at(
         self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
     ) -> ContactAt:
-        """A contact as of a tick or a time, by default as of now."""
+        """A contact as of a tick or a time, by default as of now; of nobody it is empty and not
+        `known`."""
         return read(
             ContactAt,
             self._http.get(f"/contacts/{part('contact_id', contact_id)}", time=time, tick=tick),

@@ -219,3 +219,24 @@ def test_variables_of_others_are_left_alone() -> None:
         "DEE_NEW_MASTER_KEY", *(f"DEE_{name.upper()}" for name in EngineConfig.__slots__),
     ]  # fmt: skip
     assert mistaken(dict.fromkeys(others, "x")) == {}
+
+
+def test_no_password_is_shown_with_the_settings() -> None:
+    """They are put into logs and tracebacks by tools that know nothing of them."""
+    config = EngineConfig(
+        "postgresql://ada:hidden@db/dee",
+        keys="postgresql://db/keys?user=ada&password=hidden",
+        checkpoints="checkpoints git:log s3://ID:hid/den@bucket/log",
+        archives="ftp://ada:hidden@files/archives",
+        certificates="s3://bucket/of@ada",
+        smtp_host="mail.example.com",
+    )
+    shown = repr(config)
+    assert "hid" not in shown
+    assert "den" not in shown
+    assert "database='postgresql://ada:***@db/dee'" in shown
+    assert "keys='postgresql://db/keys?user=ada&password=***'" in shown
+    assert "checkpoints='checkpoints git:log s3://***@bucket/log'" in shown
+    assert "archives='ftp://***@files/archives'" in shown
+    assert "smtp_host='mail.example.com'" in shown
+    assert "smtp_password" not in shown

@@ -175,7 +175,7 @@ def _edge(line: Line, told: bool, taken: set[tuple[str, str]]) -> DrawnEdge:
     label = short(link.label, _LABEL)
     x, y = _label_place(line)
     return DrawnEdge(
-        path=_back_path(line) if line.back else _path(line.points),
+        path=_beside_path(line) if line.beside else _path(line.points),
         label=label,
         full=link.label,
         label_x=x,
@@ -187,7 +187,7 @@ def _edge(line: Line, told: bool, taken: set[tuple[str, str]]) -> DrawnEdge:
 
 def _label_place(line: Line) -> tuple[int, int]:
     """Near the end of the first stretch, where edges out of one step are apart already."""
-    if line.back:
+    if line.beside:
         return line.points[1][0], (line.points[1][1] + line.points[2][1]) // 2
     (x1, y1), (x2, y2) = line.points[0], line.points[1]
     return round(x1 + (x2 - x1) * 0.86), round(y1 + (y2 - y1) * 0.66)
@@ -205,7 +205,7 @@ def _path(points: Sequence[tuple[int, int]]) -> str:
     return "".join(parts)
 
 
-def _back_path(line: Line) -> str:
+def _beside_path(line: Line) -> str:
     (x1, y1), (lane, _), _, (x2, y2) = line.points
     return f"M{x1} {y1}C{lane} {y1} {lane} {y1} {lane} {(y1 + y2) // 2}S{lane} {y2} {x2} {y2}"
 
