@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -135,6 +135,15 @@ def test_the_paths_it_names_exist(path: str) -> None:
 def test_every_setting_is_named() -> None:
     names = [*(each.name for each in fields(EngineConfig)), "new_master_key"]
     assert [name for name in names if f"`DEE_{name.upper()}`" not in README] == []
+
+
+def test_every_word_that_a_setting_takes_is_named() -> None:
+    hints = get_type_hints(EngineConfig)
+    few = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    assert len(few) >= 6
+    for name, words in few.items():
+        (row,) = re.findall(rf"^\|.*`DEE_{name.upper()}`.*$", README, re.MULTILINE)
+        assert [word for word in words if f"`{word}`" not in row] == [], name
 
 
 @pytest.mark.parametrize("name, model", STEP_TYPES.items())
