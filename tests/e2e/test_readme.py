@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from dee_es.config import EngineConfig
 from dee_es.core.gate import check_policy
+from dee_es.core.steps import STEP_TYPES
 from tests.support.cli import PLAN
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +132,13 @@ def test_the_paths_it_names_exist(path: str) -> None:
 def test_every_setting_is_named() -> None:
     names = [*(each.name for each in fields(EngineConfig)), "new_master_key"]
     assert [name for name in names if f"`DEE_{name.upper()}`" not in README] == []
+
+
+@pytest.mark.parametrize("name, model", STEP_TYPES.items())
+def test_every_step_is_in_the_table_with_its_fields(name: str, model: type[BaseModel]) -> None:
+    (row,) = re.findall(rf"^\| `{name}` \|(.*)$", README, re.MULTILINE)
+    named = [each.alias or field for field, each in model.model_fields.items()]
+    assert [each for each in named if each not in ("id", "type") and f"`{each}`" not in row] == []
 
 
 def test_everything_that_is_logged_is_explained() -> None:

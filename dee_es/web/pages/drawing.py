@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Step, Wait
@@ -137,16 +137,19 @@ def _step(step: Step, place: layout.Place, state: str, visits: int) -> DrawnStep
 
 def describe(step: Step) -> tuple[str, str]:
     """The kind of a step in a word, and what it does in a few."""
-    if isinstance(step, SendEmail):
-        return "email", f"email {step.template_id}"
-    if isinstance(step, SendVoice):
-        return "call", f"call {step.script_id}"
-    if isinstance(step, Wait):
-        return "wait", f"wait {duration(step)}"
-    if isinstance(step, Branch):
-        return "branch", f"branch, {len(step.conditions)} ways"
-    assert isinstance(step, End)
-    return "end", f"end: {step.outcome}"
+    match step:
+        case SendEmail():
+            return "email", f"email {step.template_id}"
+        case SendVoice():
+            return "call", f"call {step.script_id}"
+        case Wait():
+            return "wait", f"wait {duration(step)}"
+        case Branch():
+            return "branch", f"branch, {len(step.conditions)} ways"
+        case End():
+            return "end", f"end: {step.outcome}"
+        case _:
+            assert_never(step)
 
 
 def duration(step: Wait) -> str:

@@ -3,17 +3,23 @@ next tick, by whichever door the suppression came in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from dee_es import Engine, ExecutionRun, create_plan, steps
 from dee_es.client import DeeClient
+from dee_es.engine.contacts.suppressed_runs import TOGETHER
 from dee_es.engine.models import SuppressionEntry
+from dee_es.errors import ContactSuppressed
+from dee_es.ports import Unit
 from tests.support.engines import BACKENDS, DAY, database_url, open_engine, publish_basics
 from tests.support.listening import listening
+from tests.support.meanwhile import Two
 
 PLAN = create_plan(
     id="spring",
@@ -25,6 +31,9 @@ PLAN = create_plan(
         steps.end("cold", "silent"),
     ],
     exit_conditions=[{"when": "contact.unsubscribed", "outcome": "gone"}],
+)
+OTHER = create_plan(
+    id="summer", name="Summer", steps=PLAN.steps, exit_conditions=PLAN.exit_conditions
 )
 
 
@@ -82,8 +91,73 @@ def test_what_closes_one_channel_or_another_plan_ends_nothing(
     assert engine.get_run(run.id) == run
 
 
+def test_the_contact_and_its_runs_are_told_in_one_commit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No crash can come between the two."""
+    runs = [waiting(engine), engine.execute(OTHER, {"id": "ada", "email": "ada@example.com"})]
+    committed: list[list[str]] = []
+    commit = engine._committer.commit
+
+    def noted(units: Sequence[Unit], **more: Any) -> Any:
+        committed.extend([append.stream_id for append in unit.appends] for unit in units)
+        return commit(units, **more)
+
+    monkeypatch.setattr(engine._committer, "commit", noted)
+    assert engine.suppress("ada", reason="asked us to stop")
+    (streams,) = committed
+    assert streams[0] == "contact:ada"
+    assert sorted(streams[1:]) == sorted(run.id for run in runs)
+    engine.run_until(1)
+    assert {engine.get_run(run.id).outcome for run in runs} == {"gone"}
+
+
+def test_whatever_happens_to_its_runs_meanwhile_all_are_told_once(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        two, begun = Two(tmp_path, stack), dict[str, list[str]]()
+        two.mine.publish_template("hello", text="Hello")
+
+        def begin(who: str) -> None:
+            person = {"id": who, "email": f"{who}@example.com"}
+            begun[who] = [two.mine.execute(PLAN, person).id]
+
+        def happens(who: str) -> None:
+            two.other.pause_run(begun[who][0])
+            begun[who].append(two.other.execute(OTHER, {"id": who}).id)
+
+        moments = two.every_moment(begin, lambda who: two.mine.suppress(who), happens)
+        for who, moment in moments:
+            if moment.refused is not None:
+                assert isinstance(moment.refused, ContactSuppressed), "it came too late to begin"
+            for run in begun[who]:
+                assert two.names(run).count("ChannelEventReceived") == 1, (who, moment.before)
+
+
+def test_a_run_that_keeps_changing_holds_no_suppression_up(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        two, asked = Two(tmp_path, stack), 0
+        two.mine.publish_template("hello", text="Hello")
+        run = two.mine.execute(PLAN, {"id": "ada", "email": "ada@example.com"}).id
+        commit = two.mine._committer.commit
+
+        def late(units: Sequence[Unit], **more: Any) -> Any:
+            nonlocal asked
+            if run in [append.stream_id for unit in units for append in unit.appends]:
+                asked += 1
+                if asked <= TOGETHER:
+                    change = two.other.resume_run if asked % 2 == 0 else two.other.pause_run
+                    change(run)
+            return commit(units, **more)
+
+        stack.enter_context(mock.patch.object(two.mine._committer, "commit", late))
+        assert two.mine.suppress("ada", reason="asked us to stop")
+        assert asked == TOGETHER + 1
+        assert two.names("contact:ada") == ["ContactSuppressed"]
+        assert two.names(run).count("ChannelEventReceived") == 1
+
+
 def test_the_same_call_twice_tells_the_run_once(engine: Engine) -> None:
-    """Also one that finishes what a crash between the two had left undone."""
+    """Also one that finishes what a run that kept changing had left undone."""
     run = waiting(engine)
     for _ in range(2):
         engine.suppress("ada", command_id="stop-ada")

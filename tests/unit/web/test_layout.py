@@ -59,7 +59,7 @@ def test_a_thousand_steps_deep_is_no_matter() -> None:
 
 
 def test_a_plan_of_many_long_ways_takes_no_more_than_its_edges() -> None:
-    """Anybody who may publish a plan could keep the server busy for minutes with each look at it."""
+    """Whoever may publish a plan could keep the server busy for minutes with each look at it."""
     names = [f"s{n}" for n in range(400)]
     ways = [Link(a, b, str(n)) for n, a in enumerate(names) for b in names[-5:] if a < b]
     links = [*(Link(a, b) for a, b in pairwise(names)), *ways]
