@@ -26,8 +26,8 @@ _BRINGING: Final = (b"content-length", b"transfer-encoding")
 _MOST_SIGNING_IN: Final = 64 * KIB
 _MOST_TOLD: Final = 256 * KIB
 """Most bytes of a webhook: the most that any of them takes."""
-# All but brackets: texts whole, so that those in them do not count. Whatever begins to match does; an
-# unfinished text takes all that is left, or each of its quotes would be looked at anew.
+# All but brackets: texts whole, so that those in them do not count. Whatever begins to match does;
+# an unfinished text takes all that is left, or each of its quotes would be looked at anew.
 _REST = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+\\?(?:"|\Z))++', re.DOTALL)
 _STEPS: Final = [1 if byte in b"[{" else -1 for byte in range(256)]
 """By how much each bracket changes the depth."""
@@ -130,8 +130,8 @@ class Bodies:
 
     What comes to a path of `uploads` as one of the media types there is a file and not read here:
     its handler streams it, and is told to stop at the limit for uploads. JSON nested too deeply is
-    refused before a parser sees it; that of a webhook by its handler, once it is believed. Strangers
-    may bring little: nobody counts what they send to webhooks.
+    refused before a parser sees it; that of a webhook by its handler, once it is believed.
+    Strangers may bring little: nobody counts what they send to webhooks.
     """
 
     def __init__(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from fastapi import FastAPI
 
 from dee_es import errors
 from dee_es.errors import DeeError, InvalidInput, PlanFault, PlanValidationError
