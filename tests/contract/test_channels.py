@@ -183,7 +183,30 @@ def test_outbox_leaves_nothing_half_written(
     monkeypatch.setattr(os, "replace", full)
     result = OutboxChannel(tmp_path).send(an_email(1), CONTEXT)
     assert (result.status, result.error) == ("failed", "outbox ENOSPC")
+    assert (result.retryable, result.ours) == (True, False)
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("of_folder", [False, True])
+def test_outbox_says_what_a_power_cut_would_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_folder: bool
+) -> None:
+    """Of a file whose content is not on the disk nothing stays; one whose name is not is there, and
+    might be gone later."""
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folder:
+            raise OSError(errno.EPERM, "Operation not permitted")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    result = OutboxChannel(tmp_path, fsync=True).send(an_email(1), CONTEXT)
+    assert result.error == "outbox EPERM"
+    expected = ("unknown", False, False) if of_folder else ("failed", True, True)
+    assert (result.status, result.retryable, result.ours) == expected
+    assert len(files(tmp_path)) == of_folder
+    assert OutboxChannel(tmp_path).send(an_email(2), CONTEXT).status == "delivered"
 
 
 def test_outbox_goes_on_when_its_folder_was_tidied_away(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ class ApiBase:
         self._contacts = ContactStreams(store, journal, committer, self.clock)
         self._suppressed_runs = SuppressedRuns(self._runs, self._queries)
         self._suppression_import = SuppressionImport(
-            store, journal, self._contacts, committer, self.clock
+            store, journal, self._contacts, self._suppressed_runs, committer, self.clock
         )
         self._enrollment = Enrollment(self._runs, self._identities, self._contacts, parts.keys)
         self._lifecycle = Lifecycle(self._runs, self._queries)

@@ -124,8 +124,9 @@ class ContactsApi(ApiBase):
 
         `level`, `scope` (the channel or plan of these levels) and `reason` are for entries that do
         not say. Nobody on the list needs to be a contact yet: whoever is enrolled later with an
-        address on it is refused, and who was enrolled before is skipped at the next send. An entry
-        that cannot be used is counted, told to `on_error`, and never stops the rest.
+        address on it is refused, and who was enrolled before is skipped at the next send; open runs
+        of a contact that is listed by its id are told at once, as by `suppress`. An entry that
+        cannot be used is counted, told to `on_error`, and never stops the rest.
 
         A crash loses at most the batch in flight, and the same call again adds only what is
         missing. With `dry_run` nothing is written; 100 bytes are kept of each new address.
@@ -174,7 +175,9 @@ class ContactsApi(ApiBase):
     def _listing(self, given: SuppressionEntry, who: str) -> Listing:
         """An entry that was checked, with what the list is to know it by."""
         subjects = self._identities.listed_as(who, given.email, given.phone)
-        return Listing(who, subjects, checked_level(given.level), given.scope or "", given.reason)
+        level = checked_level(given.level)
+        tells = given.contact_id is not None and level != "channel"
+        return Listing(who, subjects, level, given.scope or "", given.reason, tells)
 
     def grant_consent(
         self,

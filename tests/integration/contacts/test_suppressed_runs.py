@@ -20,6 +20,7 @@ from dee_es.ports import Unit
 from tests.support.engines import BACKENDS, DAY, database_url, open_engine, publish_basics
 from tests.support.listening import listening
 from tests.support.meanwhile import Two
+from tests.support.overwriting import overwrite
 
 PLAN = create_plan(
     id="spring",
@@ -181,6 +182,87 @@ def test_a_list_of_addresses_is_met_at_the_next_send(engine: Engine, listed: str
         "step.skipped", "run.completed",
     ]  # fmt: skip
     assert engine.replay(run.id).identical
+
+
+LEAVING = [SuppressionEntry("ada"), SuppressionEntry("ben"), SuppressionEntry("nobody")]
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"level": "global"}, {"level": "plan", "scope": "spring"}], ids=str
+)
+def test_a_list_of_ids_ends_runs_on_the_next_tick(engine: Engine, how: dict[str, Any]) -> None:
+    runs, other = [waiting(engine, who) for who in ("ada", "ben")], waiting(engine, "cy")
+    runs.append(engine.execute(OTHER, {"id": "ada", "email": "ada@example.com"}))
+    assert engine.import_suppressions(LEAVING, reason="a list", actor="ann", **how).added == 3
+    engine.run_until(1)
+    outcomes = [engine.get_run(run.id).outcome for run in runs]
+    assert outcomes == ["gone", "gone", None if how.get("level") == "plan" else "gone"]
+    assert engine.get_run(other.id) == other
+    told = next(x for x in engine.audit.get_by_run(runs[0].id) if x.action == "event.received")
+    assert (told.actor, told.reason) == ("ann", "a list")
+    for run in runs[:2]:
+        assert engine.replay(run.id).identical
+    assert engine.verify_log().valid
+    assert engine.audit.verify_indexes().valid
+
+
+def test_a_list_that_closes_one_channel_ends_nothing(engine: Engine) -> None:
+    run = waiting(engine)
+    engine.import_suppressions(LEAVING, level="channel", scope="email")
+    engine.run_until(1)
+    assert engine.get_run(run.id) == run
+
+
+def test_a_batch_of_a_list_and_all_its_runs_are_one_transaction(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {who: waiting(engine, who).id for who in ("ada", "ben")}
+    sizes: list[list[int]] = []
+    commit = engine._committer.commit
+
+    def noted(units: Sequence[Unit], **more: Any) -> Any:
+        sizes.append([len(unit.appends) for unit in units])
+        return commit(units, **more)
+
+    monkeypatch.setattr(engine._committer, "commit", noted)
+    progress: list[int] = []
+    result = engine.import_suppressions(LEAVING, on_progress=lambda r: progress.append(r.done))
+    assert (result.added, result.already, result.errors, progress) == (3, 0, 0, [3])
+    assert sizes == [[2, 2, 1]]
+    versions = [engine.get_run(run).version for run in runs.values()]
+    # The same list again finds nothing to do.
+    assert engine.import_suppressions(LEAVING).already == 3
+    assert (len(sizes), [engine.get_run(run).version for run in runs.values()]) == (1, versions)
+
+
+def test_a_list_again_tells_runs_that_were_not_told(engine: Engine) -> None:
+    """As those of a list that was taken in before lists told any."""
+    run = waiting(engine)
+    with mock.patch.object(engine._suppressed_runs, "decide", return_value=[]):
+        assert engine.import_suppressions(LEAVING).added == 3
+    assert engine.get_run(run.id) == run
+    assert engine.import_suppressions(LEAVING).already == 3
+    engine.run_until(1)
+    assert engine.get_run(run.id).outcome == "gone"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_run_that_cannot_be_read_holds_no_list_up(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    url, keys = database_url(kind, tmp_path, fresh_postgres), tmp_path / "keys.db"
+    with open_engine(url, keys=keys) as engine:
+        publish_basics(engine)
+        engine.publish_template("hello", text="Hello")
+        bad, good = waiting(engine), waiting(engine, "ben")
+        state = engine._parts.store.read_stream(bad.id)[0].state
+        overwrite(engine, url, bad.id, 1, state[:-1] + bytes([state[-1] ^ 1]))
+    with open_engine(url, keys=keys) as engine:
+        assert engine.import_suppressions(LEAVING).added == 3
+        engine.run_until(1)
+        assert engine.get_run(good.id).outcome == "gone"
+        (told,) = engine.contact_at("ben").suppressions
+        assert told == "regulatory"
 
 
 def test_over_http_it_is_the_same(engine: Engine) -> None:

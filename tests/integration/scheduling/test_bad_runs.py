@@ -19,7 +19,15 @@ from dee_es.core.evidence import chain
 from dee_es.core.runs.state import RunState
 from dee_es.engine import transact
 from dee_es.engine.log.journal import payload_of
-from dee_es.errors import ChannelFailed, DeeError, IntegrityViolation, UnknownEventVersion
+from dee_es.engine.run_cache import LoadedRun
+from dee_es.engine.scheduling import attempts
+from dee_es.errors import (
+    ChannelFailed,
+    DeeError,
+    IntegrityViolation,
+    StoreUnavailable,
+    UnknownEventVersion,
+)
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.integration.auditing.test_tampering import Case
 from tests.support.engines import (
@@ -209,6 +217,32 @@ def test_an_answer_that_is_none_leaves_the_outcome_unknown() -> None:
         assert (report.delivered, report.unknown) == (3, 2)
         statuses = [engine.get_run(run.id).status.value for run in runs]
         assert statuses == ["waiting", "failed", "failed", "waiting", "waiting"]
+
+
+@pytest.mark.parametrize(
+    "error, status", [(StoreUnavailable("away"), "waiting"), (ValueError("wrong"), "failed")]
+)
+def test_what_cannot_be_made_ready_has_not_left(
+    error: Exception, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again where that may pass by itself, and its outcome is known either way."""
+    channel, context = MemoryChannel(), attempts.Attempts._context
+
+    def failing(self: attempts.Attempts, run: LoadedRun, action: Action) -> SendContext:
+        if action.attempt == 1 and action.message.to.startswith("c1@"):
+            raise error
+        return context(self, run, action)
+
+    monkeypatch.setattr(attempts.Attempts, "_context", failing)
+    with open_engine(":memory:", channel=channel) as engine:
+        publish_basics(engine)
+        runs = [engine.execute(outreach(), person) for person in PEOPLE]
+        report = engine.tick()
+        assert (report.delivered, report.failed) == (4, 1)
+        assert engine.get_run(runs[1].id).status == status
+        engine.run_until(120)
+        sent = sorted(action.run_id for action in channel.actions)
+        assert sent == sorted(run.id for run in runs if run != runs[1] or status == "waiting")
 
 
 def test_a_run_that_is_damaged_while_its_message_is_under_way(
