@@ -10,9 +10,11 @@ from urllib.parse import parse_qs
 
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 _FOLDER: Final = Path(__file__).parent / "pages" / "static"
+_PARTS: Final = (b"range", b"if-range")
+"""Headers that ask for parts of a file."""
 _VERSION: Final = "v"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _ASK_AGAIN: Final = "no-cache"
@@ -35,6 +37,12 @@ class Static(StaticFiles):
     def __init__(self) -> None:
         super().__init__(directory=_FOLDER)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with whole files: they are small, and a stranger may ask for thousands of parts,
+        each of which is read apart."""
+        headers = [each for each in scope["headers"] if each[0] not in _PARTS]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
     def file_response(
         self,
         full_path: str | os.PathLike[str],
@@ -46,5 +54,6 @@ class Static(StaticFiles):
         answer = super().file_response(full_path, stat_result, scope, status_code)
         asked = parse_qs(scope["query_string"].decode("latin-1")).get(_VERSION, [])
         known = asked == [_DIGESTS.get(Path(full_path).name)]
+        answer.headers["Accept-Ranges"] = "none"
         answer.headers["Cache-Control"] = _FOR_EVER if known else _ASK_AGAIN
         return answer

@@ -317,6 +317,17 @@ def test_static_files_are_whole_and_nothing_comes_from_elsewhere(site: Site) -> 
     assert "@import" not in css
 
 
+@pytest.mark.parametrize("parts", ["0-9", ",".join(f"{2 * n}-{2 * n}" for n in range(5_000))])
+def test_a_file_is_served_whole_whatever_parts_of_it_somebody_asks_for(
+    site: Site, parts: str
+) -> None:
+    """A stranger may ask, and thousands of parts would each be looked for and read apart."""
+    whole = site.client.get("/static/dee.css")
+    answer = site.client.get("/static/dee.css", headers={"range": f"bytes={parts}"})
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    assert answer.headers["accept-ranges"] == "none"
+
+
 def test_static_files_of_a_page_may_be_kept_for_a_year(site: Site) -> None:
     text = site.page("/health").text
     found = re.findall(r'(?:href|src)="(/static/[^"]+)"', text)
