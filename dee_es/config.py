@@ -9,16 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
 
 from dee_es.errors import InvalidInput
 
+EmailChannel = Literal["outbox", "smtp"]
+VoiceChannel = Literal["outbox", "twilio"]
+"""What serves steps of each channel; the setting has the channel's name."""
 SETTINGS_FILE: Final = "dee.toml"
 DEFAULT_DATABASE: Final = "sqlite:///dee.db"
-_VOICEMAIL: Final = ("hangup", "leave_message", "continue", "off")
 _ANY: Final = 2**53 - 1
+_LEAST: Final = {"checkpoint_every_events": 0, "checkpoint_every_s": 0}
+"""Of numbers that may be less than 1."""
 _MOST: Final = {"smtp_port": 65_535}
 _NEAR: Final = 0.75
 """How much of two names has to be the same (see difflib) for one to be taken for the other."""
@@ -92,8 +97,8 @@ class EngineConfig:
     epoch: datetime | None = None
     resolution_ms: int = 1000
     personal_data: Literal["encrypted", "off"] = "encrypted"
-    email: Literal["outbox", "smtp"] = "outbox"
-    voice: Literal["outbox", "twilio"] = "outbox"
+    email: EmailChannel = "outbox"
+    voice: VoiceChannel = "outbox"
     outbox: str = "outbox"
     smtp_host: str = "localhost"
     smtp_port: int = 25
@@ -128,30 +133,14 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _require_kind(each.name, str(each.type), getattr(self, each.name))
-        for name in (
-            "resolution_ms",
-            "max_runs_per_tick",
-            "max_concurrent_sends",
-            "smtp_port",
-            "smtp_timeout_s",
-            "twilio_ring_s",
-            "twilio_timeout_s",
-            "twilio_max_duration_s",
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                _require_between(name, value, 1, _MOST.get(name, _ANY))
-        for name in ("checkpoint_every_events", "checkpoint_every_s"):
-            _require_between(name, getattr(self, name), 0, _ANY)
+            value = getattr(self, each.name)
+            _require_kind(each.name, str(each.type), value)
+            if type(value) is int:
+                _require_between(each.name, value)
         for name in ("database", "keys"):
             _require_readable(name, getattr(self, name))
-        _require_one_of("clock", self.clock, ("system", "manual"))
-        _require_one_of("personal_data", self.personal_data, ("encrypted", "off"))
-        _require_one_of("email", self.email, ("outbox", "smtp"))
-        _require_one_of("voice", self.voice, ("outbox", "twilio"))
-        _require_one_of("smtp_security", self.smtp_security, ("none", "starttls", "tls"))
-        _require_one_of("twilio_voicemail", self.twilio_voicemail, _VOICEMAIL)
+        for name, known in _choices().items():
+            _require_one_of(name, getattr(self, name), known)
         index, parts = self.partition
         if not 0 <= index < parts:
             raise InvalidInput("partition", _SHARE)
@@ -164,6 +153,13 @@ class EngineConfig:
         # Logs and tracebacks of others show it: a password may be part of any URL.
         shown = ((each.name, getattr(self, each.name)) for each in fields(self) if each.repr)
         return f"EngineConfig({', '.join(f'{name}={_shown(value)!r}' for name, value in shown)})"
+
+
+@cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The settings that are one of a few words, each with its words."""
+    hints = get_type_hints(EngineConfig)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 def load_config(
@@ -282,7 +278,8 @@ def _require_kind(name: str, annotated: str, value: object) -> None:
         raise InvalidInput(name, f"must be {said}, not {type(value).__name__}")
 
 
-def _require_between(name: str, value: int, least: int, most: int) -> None:
+def _require_between(name: str, value: int) -> None:
+    least, most = _LEAST.get(name, 1), _MOST.get(name, _ANY)
     if value < least:
         raise InvalidInput(name, f"must be {least} or more")
     if value > most:

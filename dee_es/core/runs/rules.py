@@ -2,7 +2,8 @@
 
 A change to how runs decide, or to what their events add up to, takes a new number here, and asks
 for it wherever it makes a difference; `Pins.rules` is the number a run was enrolled under. So does
-a change of a pause or a number of attempts in `schedule.py`.
+a change of a pause or a number of attempts in `schedule.py`, or a field of an event that a decision
+fills from now on. `tests/golden/test_lives.py` decides runs of every number again.
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Final, get_args
+from typing import Final
 
 from dee_es.core.channels import CHANNELS, ChannelName
 from dee_es.core.clock import require_utc
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.events import ConsentGranted, Level
+from dee_es.core.events import LEVELS, ConsentGranted, Level
 from dee_es.core.values import (
     check_count,
     check_flag,
@@ -29,7 +29,6 @@ from dee_es.engine.retention.erasure import Erased
 from dee_es.errors import DeeError, InvalidInput
 
 MAX_BATCH: Final = 10_000
-_LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 
 class ContactsApi(ApiBase):
@@ -310,7 +309,7 @@ def _scope(given: object, channel: str | None, plan_id: str | None) -> tuple[Lev
 
 def checked_level(level: object) -> Level:
     """`level` if a suppression has such a one; raises `InvalidInput`."""
-    return check_one_of("level", level, _LEVELS)
+    return check_one_of("level", level, LEVELS)
 
 
 def _reach(level: Level, scope: str) -> str:
