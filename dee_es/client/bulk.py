@@ -145,17 +145,19 @@ class BulkClient:
         self,
         filters: Mapping[str, Any] | None = None,
         reason: str = "",
+        per_tick: int = 100,
         dry_run: bool = False,
         on_progress: OnChange | None = None,
         *,
         command_id: str | None = None,
         **keywords: Any,
     ) -> BulkChange:
-        """Retry all failed runs that match; those whose last send may have arrived count as
-        errors. Filters as for `bulk_cancel`."""
+        """Retry all failed runs that match, `per_tick` of them in each of the coming ticks; those
+        whose last send may have arrived count as errors. Filters as for `bulk_cancel`."""
+        check_count("per_tick", per_tick)
         check_flag("dry_run", dry_run)
-        chosen = filters_given(filters, keywords)
-        return self._bulk("retry", chosen, reason, dry_run, on_progress, command_id)
+        chosen, more = filters_given(filters, keywords), {"perTick": per_tick}
+        return self._bulk("retry", chosen, reason, dry_run, on_progress, command_id, **more)
 
     def _bulk(
         self,

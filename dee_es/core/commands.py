@@ -108,10 +108,11 @@ class Erase(msgspec.Struct, frozen=True, gc=False):
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
-    """Enter a failed run's step again; `pins` takes definitions anew."""
+    """Enter a failed run's step again, `after` ticks from now; `pins` takes definitions anew."""
 
     meta: Meta
     pins: Pins | None = None
+    after: int = 1
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):

@@ -174,7 +174,8 @@ class EventStore(IdempotencyStore, Protocol):
         ...
 
     def contact_key_page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
-        """Contacts that have a key, with its id, in order behind the contact `after`."""
+        """Contacts that have a key, with its id, in order behind the contact `after`; nothing is
+        taken for granted about the columns."""
         ...
 
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:

@@ -100,7 +100,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "BulkPause": {**_BULK, "keep": "deadline"},
     "BulkReplay": {"filters": {"planId": "welcome", "status": ["completed"]}, "workers": 2},
-    "BulkRetry": {**_BULK, "filters": {"status": "failed"}},
+    "BulkRetry": {**_BULK, "filters": {"status": "failed"}, "perTick": 100},
     "BulkResume": {**_BULK, "filters": {"status": "paused"}, "perTick": 100},
     "CatchUp": {"withinS": 5.0},
     "Changed": {"matched": 120, "cancelled": 120, "errors": 0, "dryRun": False},

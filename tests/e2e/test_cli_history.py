@@ -187,9 +187,9 @@ def test_a_diff_names_fields_and_events(dee: Dee) -> None:
     assert {c["field"]: c["after"] for c in backwards}["status"] == "waiting"
 
 
-def test_a_diff_shows_a_runs_times_in_a_zone_and_programs_read_utc(
-    dee: Dee,
-) -> None:
+def test_a_diff_shows_a_runs_times_in_a_zone_and_programs_read_utc(tmp_path: Path) -> None:
+    dee = Dee(tmp_path).prepared()
+    dee("plan", "publish", "plan.yaml")
     run = dee.json("execute", "welcome", "--contact", "c-12", "--email", "e@example.com",
                    "--attr", "firstName=Eve", "--start-at", "2025-03-06T08:00Z")["id"]  # fmt: skip
     dee("runs", "cancel", run, "--reason", "not before 2025-03-06 08:00:00Z")

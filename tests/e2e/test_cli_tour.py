@@ -260,8 +260,13 @@ def test_bulk_retry(dee: Dee) -> None:
     assert dee.json("runs", "list", "--status", "failed")["total"] == 2
     retry = ("runs", "bulk-retry", "--status", "failed", "--reason", "addresses were added")
     assert dee(*retry, "--dry-run").stdout == "2 runs would be retried\n"
-    assert dee(*retry, "--yes").stdout == "2 of 2 runs retried\n"
+    assert dee(*retry, "--per-tick", "1", "--yes").stdout == "2 of 2 runs retried\n"
     assert dee.json("runs", "list", "--status", "active")["total"] == 2
+    ids = [run["id"] for run in dee.json("runs", "list")["runs"]]
+    acts = [dee.json("history", run)["entries"][-1] for run in ids]
+    assert [entry["action"] for entry in acts] == ["run.retried"] * 2
+    told = [dee("explain", run).stdout.partition("it acts from ")[2][:20] for run in ids]
+    assert told == ["2025-03-03 09:00:01Z", "2025-03-03 09:00:02Z"]
 
 
 def test_time_is_moved_by_hand(dee: Dee) -> None:

@@ -45,6 +45,15 @@ def _bulk_options(command: _Command) -> _Command:
     return command
 
 
+_per_tick_option = click.option(
+    "--per-tick",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Runs that go on in each of the coming ticks, so that they do not all act at once.",
+)
+
+
 @click.command("bulk-cancel")
 @_bulk_options
 @pass_session
@@ -86,13 +95,7 @@ def bulk_pause(
 
 @click.command("bulk-resume")
 @_bulk_options
-@click.option(
-    "--per-tick",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Runs to resume in each of the coming ticks, so that they do not all act at once.",
-)
+@_per_tick_option
 @pass_session
 def bulk_resume(session: Session, /, reason: str, per_tick: int, **given: Any) -> None:
     """Resume all paused runs that match the filters, of which at least one is needed.
@@ -110,8 +113,9 @@ def bulk_resume(session: Session, /, reason: str, per_tick: int, **given: Any) -
 
 @click.command("bulk-retry")
 @_bulk_options
+@_per_tick_option
 @pass_session
-def bulk_retry(session: Session, /, reason: str, **given: Any) -> None:
+def bulk_retry(session: Session, /, reason: str, per_tick: int, **given: Any) -> None:
     """Let all failed runs that match the filters, of which at least one is needed, enter their step
     again, under the definitions that are published by now.
 
@@ -120,7 +124,7 @@ def bulk_retry(session: Session, /, reason: str, **given: Any) -> None:
     """
 
     def change(engine: Engine) -> _Change:
-        return lambda filters, **rest: engine.bulk_retry(filters, reason, **rest)
+        return lambda filters, **rest: engine.bulk_retry(filters, reason, per_tick=per_tick, **rest)
 
     left = ": where the outcome of a send is unknown, `dee runs resolve` settles it first"
     _carry_out(session, change, "retry", "retried", left, **given)

@@ -200,6 +200,6 @@ _BY_EVENT: Final[dict[type[e.Event], Callable[[e.Meta, Any], c.RunCommand]]] = {
     e.RunPaused: lambda meta, event: c.Pause(meta, event.keep),
     e.RunResumed: lambda meta, event: c.Resume(meta, event.acts_at - meta.tick, event.policy),
     e.RunCancelled: lambda meta, event: c.Cancel(meta, event.cause),
-    e.RunRetried: lambda meta, event: c.Retry(meta, event.pins),
+    e.RunRetried: lambda meta, event: c.Retry(meta, event.pins, event.acts_at - meta.tick),
     e.StepResolved: lambda meta, event: c.Resolve(meta, event.outcome),
 }

@@ -265,7 +265,8 @@ def _retry(materials: c.Materials, state: RunState, command: c.Retry) -> Steps:
             f"`{settle}` (or failed, or resend)"
         )
         raise OutcomeUnknownError(state.run_id, state.status.value, RunStatus.ACTIVE.value, why)
-    return _one(materials, state, command, e.RunRetried(command.meta.tick + 1, command.pins))
+    acts_at = command.meta.tick + command.after
+    return _one(materials, state, command, e.RunRetried(acts_at, command.pins))
 
 
 def _resolve(materials: c.Materials, state: RunState, command: c.Resolve) -> Steps:

@@ -185,6 +185,7 @@ class BulkApi(ApiBase):
         filters: Mapping[str, Any] | None = None,
         reason: str = "",
         actor: str | None = None,
+        per_tick: int = 100,
         dry_run: bool = False,
         on_progress: OnChange | None = None,
         *,
@@ -192,8 +193,10 @@ class BulkApi(ApiBase):
         **keywords: Any,
     ) -> BulkChange:
         """Retry all failed runs that match, as `retry_run` does, so that what an outage or a
-        template had stopped goes on; filters as for `bulk_cancel`. A run whose last send may have
-        arrived counts as an error and stays as it is: `resolve_step` settles it."""
+        template had stopped goes on, `per_tick` of them in each of the coming ticks; filters as for
+        `bulk_cancel`. A run whose last send may have arrived counts as an error and stays as it is:
+        `resolve_step` settles it."""
+        check_count("per_tick", per_tick)
         dry = check_flag("dry_run", dry_run)
         chosen = self._chosen(filters, keywords, "retry")
         meta = self._meta("bulk_retry", command_id, actor, checked_reason(reason))
@@ -201,7 +204,7 @@ class BulkApi(ApiBase):
         return self._lifecycle.bulk_change(
             chosen,
             _FAILED,
-            lambda given, run, _: Retry(given, newer(run)),
+            lambda given, run, number: Retry(given, newer(run), 1 + number // per_tick),
             meta,
             dry,
             on_progress,

@@ -4,7 +4,7 @@ The gate and the scheduler decide by small tables that are written in the transa
 append: heads of streams, suppressions, consents, keys and event ids. Whoever changes one of them
 changes what is decided, and no chain of checksums shows it. So the log is read once more, some
 entries at a time, and each stream that begins among them is folded and compared; then the tables of
-suppressions, consents and event ids are gone through for rows of which the log knows nothing.
+suppressions, consents, keys and event ids are gone through for rows of which the log knows nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dee_es.core.evidence.chunk_check import MOST_PROBLEMS, printable
 from dee_es.core.ids import is_run
 from dee_es.core.registry import CREATING
 from dee_es.engine.auditing.event_ids import EventIds
+from dee_es.engine.auditing.extra_keys import ExtraKeys
 from dee_es.engine.auditing.index_rows import CONTACTS, IndexRows
 from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.interpreter import seldom_collected
@@ -75,6 +76,7 @@ class _Course:
         self._rows = IndexRows(store, journal)
         # Before the log's end is noted: all that is there by then the log has to tell.
         self._event_ids = EventIds(store, PAGE)
+        self._extra_keys = ExtraKeys(store, PAGE)
         self._imported: dict[str, int] = {}
         self._tick = 0
         self.position = 0
@@ -117,8 +119,10 @@ class _Course:
             except (DeeError, TypeError, AttributeError):
                 # Whoever has to act on it says so, and so does the verification of the log.
                 self._event_ids.miss_one()
+                self._extra_keys.miss_one()
                 continue
             self._event_ids.tell(recorded.event)
+            self._extra_keys.tell(row.stream_id, recorded.event)
             self._tick = max(self._tick, recorded.meta.tick)
             if isinstance(recorded.event, LogImported):
                 until = row.position + recorded.event.entries
@@ -183,9 +187,12 @@ class _Course:
 
     def look_for_others(self) -> None:
         """Compare the contacts of all rows about suppression and consent: some may have no stream,
-        or none that names the subject. Of ids of channel events, tell those that no entry has."""
+        or none that names the subject. Of ids of channel events, and of keys, tell those that no
+        entry has or is about."""
         for each in islice(self._event_ids.others(), MOST_PROBLEMS):
             self._tell({_LOG: [IndexDifference(_LOG, f"channel event {each}", *_UNKNOWN_ID)]})
+        for extra in islice(self._extra_keys.others(), MOST_PROBLEMS):
+            self._tell({extra.stream: [extra]})
         last: Suppression | None = None
         while not self.full and (listed := self._store.suppression_page(last, PAGE)):
             last = listed[-1]

@@ -147,12 +147,15 @@ class Audit:
     def verify_indexes(self, on_progress: OnVerified | None = None) -> IndexVerdict:
         """Compare what decisions read beside the log with what the log itself says: of each run's
         head when it is due, whether it has ended, its slice and number; of each contact its
-        suppressions, consents, key and the ids of its channel events; the end of the log.
+        suppressions, consents, key and the ids of its channel events; keys and event ids of which
+        the log has nothing; the end of the log.
 
-        Exact while others write, and in flat memory; `on_progress` is told the position reached.
-        Not compared, since the log does not tell them: the counters of limits, epochs, a tick that
-        is later than the log's, and keys and event ids of which it has nothing. It takes the log
-        for what was written: `verify_log` says whether it is.
+        Exact while others write, and in flat memory but for some 100 bytes for each key and event
+        id; `on_progress` is told the position reached. Not compared: epochs, a tick that is later
+        than the log's, and the counters of limits, in which sends are counted whose runs have left
+        the log for an archive. Where an entry cannot be read, keys and event ids of which nothing
+        is known are not told. It takes the log for what was written: `verify_log` says whether it
+        is.
         """
         return self._indexes.verify(on_progress)
 

@@ -60,8 +60,8 @@ class BulkResume(BulkCancel):
     per_tick: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100
 
 
-class BulkRetry(BulkCancel):
-    """Failed runs to retry, and why."""
+class BulkRetry(BulkResume):
+    """Failed runs to retry, and why; `perTick` of them in each of the coming ticks."""
 
 
 class Changed(Answer):
@@ -244,7 +244,8 @@ def bulk_retry(
 ) -> Response:
     """Retry all failed runs that match the filters. Those whose last send may have arrived count as
     errors and stay as they are."""
-    return _change("bulk-retry", given, engine.bulk_retry, jobs, actor.name, command)
+    retry = partial(engine.bulk_retry, per_tick=given.per_tick)
+    return _change("bulk-retry", given, retry, jobs, actor.name, command)
 
 
 def _change(

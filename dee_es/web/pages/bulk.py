@@ -82,6 +82,7 @@ def begin(
         body["keep"] = check_one_of("keep", keep, KEEPS)
         made = api.bulk_pause(engine, jobs, actor, command, api.BulkPause(**body))
     elif verb == "retry":
+        body["perTick"] = per_tick
         made = api.bulk_retry(engine, jobs, actor, command, api.BulkRetry(**body))
     else:
         body["perTick"] = per_tick

@@ -63,7 +63,7 @@ BULK: list[Call] = [
         ("bulk_cancel", {}),
         ("bulk_pause", {"keep": WORD}),
         ("bulk_resume", {"per_tick": [*NUMBER, 0]}),
-        ("bulk_retry", {}),
+        ("bulk_retry", {"per_tick": [*NUMBER, 0]}),
     ]
 ]
 EXPORTED = {

@@ -181,7 +181,7 @@ def test_nothing_differs_whatever_is_written_between_two_reads(
     chance, engine, store = random.Random(5), log.engine, log.engine._parts.store
     writes: list[int] = []
     reads = ("heads", "read_streams", "suppressions", "consents", "known_event_ids",
-             "event_id_page")  # fmt: skip
+             "event_id_page", "contact_key_page")  # fmt: skip
     kept = {name: getattr(store, name) for name in reads}
 
     def write() -> None:
@@ -285,6 +285,8 @@ ROWS = [
      "contact:c05: channel event reply: known by the log, not known in the table"),
     ("INSERT INTO channel_event_ids VALUES ('to come')",
      "the log: channel event to come: not known by the log, known in the table"),
+    ("INSERT INTO contact_keys SELECT 'to-come', key_id FROM contact_keys WHERE contact_id = 'c00'",
+     "contact:to-come: key of the contact: none by the log, "),
     ("UPDATE log_head SET position = position - 1", "the log: log_head position: "),
     ("UPDATE log_head SET position = position + 9000000", "the log: log_head position: "),
     ("UPDATE log_head SET ordinal = ordinal - 1", "the log: log_head ordinal: "),
@@ -351,6 +353,7 @@ def test_values_that_are_none_of_their_columns_are_named_as_well(log: Log) -> No
     log.sql("UPDATE suppressions SET contact_id = x'00ff' WHERE subject = 'id:c03'")
     log.sql("UPDATE consents SET channel = x'1b' WHERE contact_id = 'nobody'")
     log.sql("UPDATE contact_keys SET key_id = 'none' WHERE contact_id = 'c00'")
+    log.sql("INSERT INTO contact_keys VALUES ('to-come', 'mine'), (x'00ff', 5)")
     found = log.differences()
     assert {(each.split(": ")[0], each.split(": ")[1]) for each in found} >= {
         (log.waiting, "due_tick"),
@@ -359,6 +362,8 @@ def test_values_that_are_none_of_their_columns_are_named_as_well(log: Log) -> No
         ("contact:c03", "suppression regulatory of id:c03"),
         ("contact:nobody", "consent voice"),
         ("contact:nobody", "consent b'\\x1b'"),
+        ("contact:to-come", "key of the contact"),
+        ("contact:b'\\x00\\xff'", "key of the contact"),
     }
     assert any("key of the contact" in each for each in found)
     assert all(each.isprintable() for each in found)
@@ -393,4 +398,19 @@ def test_what_was_taken_off_is_put_right_by_saying_it_again(log: Log) -> None:
     log.engine.revoke_consent("c01", "voice")
     log.engine.pause_run(log.waiting, "it would sleep for ever")
     log.engine.resume_run(log.waiting)
+    assert log.differences() == []
+
+
+def test_who_has_archived_runs_alone_has_a_key_all_the_same(log: Log, tmp_path: Path) -> None:
+    """Their entries have left the log, and nothing in it tells of the contact any more."""
+    engine = log.engine
+    runs = [
+        engine.execute(outreach("gone"), {"id": f"g{n}", "email": "g@x.example"}) for n in (1, 2)
+    ]
+    for run in runs:
+        engine.cancel_run(run.id, "moved away")
+    engine.run_until(engine.now().tick + DAY)
+    engine.audit.archive(engine.now().now, place=str(tmp_path / "archives"))
+    assert engine._parts.store.read_streams([run.id for run in runs]) == {}
+    assert set(engine._parts.store.contact_keys(["g1", "g2"])) == {"g1", "g2"}
     assert log.differences() == []

@@ -222,13 +222,14 @@ def bulk(told: Told) -> None:
     ask("bulk_pause", filters, "wait", keep="remaining")
     ask("bulk_resume", {"planId": "a", "status": "paused"}, "go", per_tick=7)
     ask("bulk_retry", {"planId": "a", "status": "failed"}, "again", dry_run=True)
-    ask("bulk_retry", {"planId": "a"}, "again")
+    ask("bulk_retry", {"planId": "a"}, "again", per_tick=7)
     ask("bulk_cancel", plan_id="a", status="pending", reason="over")
     for fault in ({"filters": {}, "reason": "all"}, {"filters": {"plan": "a"}, "reason": "x"},
                   {"plan_id": "a", "reason": " "}, {"filters": [], "reason": "x"},
                   {"status": "gone", "reason": "x"}):  # fmt: skip
         ask("bulk_cancel", **fault)
     ask("bulk_resume", {"plan_id": "a"}, "go", per_tick=0)
+    ask("bulk_retry", {"plan_id": "a"}, "again", per_tick=0)
     ask("list_runs", plan_id="a", limit=1_000)
 
 

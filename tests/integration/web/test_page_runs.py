@@ -199,7 +199,8 @@ def test_resumed_runs_and_runs_without_a_filter(acting: Site) -> None:
     )
     assert job["result"]["changed"] == 1
     assert acting.page("/runs/bulk/retry?status=failed").text.count("Retry") >= 2
-    acting.send("/runs/bulk/retry?status=failed", confirm="2", reason="again")
+    acting.send("/runs/bulk/retry?status=failed", 422, confirm="2", reason="again", per_tick="0")
+    acting.send("/runs/bulk/retry?status=failed", confirm="2", reason="again", per_tick="1")
     assert "Filter the runs first" in acting.page("/runs/bulk/cancel", 422).text
     acting.send("/runs/bulk/cancel", 422, confirm="11", reason="all of them")
     assert acting.page("/runs/bulk/resume?status=failed").text.count("No run that matches") == 1

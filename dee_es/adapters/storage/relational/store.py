@@ -306,7 +306,8 @@ class RelationalStore(RelationalIdempotency):
 
     def contact_key_page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
         """See `EventStore.contact_key_page`."""
-        return [(who, bytes(key)) for who, key in self._query(sql.CONTACT_KEY_PAGE, (after, limit))]
+        # In the place of a key SQLite keeps whatever somebody puts there.
+        return [(who, key) for who, key in self._query(sql.CONTACT_KEY_PAGE, (after, limit))]
 
     def suppressions(self, subjects: Sequence[str]) -> list[Suppression]:
         """See `EventStore.suppressions`."""
