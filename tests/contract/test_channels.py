@@ -9,7 +9,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
+from dee_es.config import EmailChannel
 from dee_es.core.messages.message import message_id
 from dee_es.ports import Channel, ChannelResult
 from tests.support.mail import CONTEXT, INJECTIONS, SCRIPT, a_call, an_email, key
@@ -30,7 +31,10 @@ class Case:
         self.channel, self.sent = channel, sent
 
 
-@pytest.fixture(params=["memory", "outbox", "smtp"])
+CASES = ("memory", "outbox", "smtp")
+
+
+@pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     if request.param == "memory":
         memory = MemoryChannel()
@@ -43,6 +47,11 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
             channel = SmtpChannel(SmtpSettings(server.host, server.port, timeout_s=20))
             yield Case(channel, lambda: len(server.taken))
             channel.close()
+
+
+def test_every_channel_for_email_is_tried_here() -> None:
+    """A call's is tried against a provider of its own, which takes no email."""
+    assert set(get_args(EmailChannel)) <= set(CASES)
 
 
 def files(folder: Path) -> list[Path]:

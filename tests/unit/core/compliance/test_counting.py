@@ -56,6 +56,7 @@ class Log:
     in_window: bool | None = True
     earlier: dict[int, tuple[int, ...]] = field(default_factory=dict)
     steps: dict[int, str] = field(default_factory=dict)
+    imported: set[int] = field(default_factory=set)
     sections: tuple[str, ...] = SECTIONS
     next: int = 1
 
@@ -125,7 +126,7 @@ class Log:
 
     def whose(self, run: str) -> RunFacts:
         start = next(each.event for each in self.entries if each.stream_id == run)
-        assert isinstance(start, e.RunStarted)
+        assert isinstance(start, e.Start)
         return RunFacts(start.contact_id, start.plan_id, CHANNELS)
 
     def fact(self, counting: Counting, recorded: e.RecordedEvent, runs: frozenset[str]) -> Fact:
@@ -137,7 +138,7 @@ class Log:
             recorded,
             counting.counts(recorded),
             run,
-            ContactFacts(who, history),
+            None if recorded.position in self.imported else ContactFacts(who, history),
             self.policy,
             self.in_window,
             self.steps.get(recorded.position),
@@ -150,6 +151,11 @@ class Log:
     def figure(self, section: str, group: str, key: str) -> Figure:
         found = self.section(section).figures
         return {(each.group, each.key): each for each in found}[group, key]
+
+    def values(self, section: str, group: str) -> dict[str, int | None]:
+        """The figures of a group, in their order; None for what was not measured."""
+        found = self.section(section).figures
+        return {each.key: each.value for each in found if each.group == group}
 
     def at(self, section: str, group: str, key: str) -> list[int] | None:
         """The positions that a figure counts; None if it was not measured."""
@@ -336,7 +342,9 @@ def test_a_pause_counts_for_the_channel_of_its_step() -> None:
     [
         e.StepDeferred("hello", "retry", "x", 9),
         e.StepDeferred("hello", "limits", "held again after a resume", 9),
+        e.StepDeferred("hello", "retry", "x", 9, {"policy": 1}),
         e.RunPaused("deadline"),
+        e.RunPaused("deadline", "budget: not now"),
         e.StepFailed("hello", "cannot be rendered: name", 1, reads={"policy": 1}),
         e.WaitStarted("hello", 9),
     ],
@@ -344,8 +352,9 @@ def test_a_pause_counts_for_the_channel_of_its_step() -> None:
 def test_what_is_no_decision_of_the_gate_does_not_count(event: e.Event) -> None:
     log = Log()
     log.add(log.run(), event)
-    assert log.section("sends").not_measured
-    assert log.section("sends").figures == ()
+    for section in ("sends", "consent", "windows"):
+        assert log.section(section).not_measured
+        assert log.section(section).figures == ()
 
 
 # --- consent ----------------------------------------------------------------------------------
@@ -396,6 +405,21 @@ def test_a_grant_that_ran_out_was_expired() -> None:
         ([e.ConsentRevoked("c1", "email"), e.ConsentGranted("c1", "email")], "granted"),
         # Without a purpose asked for, any grant is one.
         ([e.ConsentGranted("c1", "email", "news"), e.ConsentRevoked("c1", "email")], "granted"),
+        # Where none holds any more, the last word counts.
+        (
+            [
+                e.ConsentRevoked("c1", "email", "news"),
+                e.ConsentGranted("c1", "email", "offers", expires_tick=10),
+            ],
+            "expired",
+        ),
+        (
+            [
+                e.ConsentGranted("c1", "email", "offers", expires_tick=10),
+                e.ConsentRevoked("c1", "email", "news"),
+            ],
+            "revoked",
+        ),
     ],
 )
 def test_consent_by_the_contacts_own_entries(said: list[e.Event], state: str) -> None:
@@ -419,9 +443,66 @@ def test_the_purpose_of_the_policy_counts() -> None:
     second = log.sent(run, 2, reads={"consent.email": "granted"})
     assert log.at("consent", "email", "log_missing") == [first]
     assert log.at("consent", "email", "contradicted") == [first]
+    assert log.figure("consent", "email", "contradicted").violated
     assert log.at("consent", "email", "log_granted") == [second]
     evidence = log.figure("consent", "email", "log_granted").evidence
     assert list(evidence.positions()) == [granted]
+
+
+def test_where_no_consent_is_asked_for_one_for_any_purpose_counts() -> None:
+    log = Log(policy=FOR_NEWS)
+    run = log.run()
+    early = log.sent(run, 1, "call")
+    log.add("contact:c1", e.ConsentGranted("c1", "voice", "offers"))
+    send = log.sent(run, 2, "call")
+    asked = log.sent(run, 3, "call", {"consent.voice": "granted"})
+    assert log.at("consent", "voice", "log_granted") == [send]
+    assert log.at("consent", "voice", "log_missing") == [early, asked]
+    assert log.at("consent", "voice", "contradicted") == [asked]
+
+
+def test_what_can_be_said_of_consent_depends_on_what_there_was() -> None:
+    skipped = Log()
+    skipped.add("contact:c1", e.ConsentGranted("c1", "voice"))
+    skipped.add(skipped.run(), e.StepSkipped("hello", "consent", "x", {"consent.email": "missing"}))
+    nothing = dict.fromkeys(("granted", "not_asked", "without"))
+    own = dict.fromkeys(("log_granted", "log_revoked", "log_expired", "log_missing"))
+    assert skipped.values("consent", "email") == {
+        **nothing, "skipped_revoked": 0, "skipped_expired": 0, "skipped_missing": 1,
+        **own, "contradicted": None,
+    }  # fmt: skip
+    sent = Log()
+    sent.add("contact:c1", e.ConsentGranted("c1", "email"))
+    run = sent.run()
+    sent.sent(run, 1)
+    assert sent.values("consent", "email") == {
+        "granted": None, "not_asked": 1, "without": None,
+        "skipped_revoked": None, "skipped_expired": None, "skipped_missing": None,
+        "log_granted": 1, "log_revoked": 0, "log_expired": 0, "log_missing": 0,
+        "contradicted": None,
+    }  # fmt: skip
+    sent.sent(run, 2, reads={"consent.email": "granted"})
+    assert sent.values("consent", "email") == {
+        "granted": 1, "not_asked": 1, "without": 0,
+        "skipped_revoked": 0, "skipped_expired": 0, "skipped_missing": 0,
+        "log_granted": 2, "log_revoked": 0, "log_expired": 0, "log_missing": 0,
+        "contradicted": 0,
+    }  # fmt: skip
+
+
+def test_the_entries_about_the_contact_of_an_imported_run_are_elsewhere() -> None:
+    log = Log()
+    log.suppressed(tick=1)
+    send = log.sent(log.run(), 2, reads={"consent.email": "granted"})
+    log.imported.add(send)
+    assert log.at("consent", "email", "granted") == [send]
+    assert log.at("consent", "email", "log_elsewhere") == [send]
+    for key in ("log_granted", "log_revoked", "log_expired", "log_missing", "contradicted"):
+        assert not log.at("consent", "email", key)
+    assert log.at("suppressions", "sent", "despite") == []
+    assert log.at("unsubscribes", "", "sent_after") == []
+    log.imported.clear()
+    assert "log_elsewhere" not in log.values("consent", "email")
 
 
 def test_nothing_about_consent_is_not_measured() -> None:
@@ -464,6 +545,42 @@ def test_suppressions_by_level_and_source() -> None:
     }
     assert found == expected
     assert log.at("suppressions", "skipped", "skipped") is None
+
+
+def test_what_can_be_said_of_suppressions_depends_on_what_there_was() -> None:
+    def figures(log: Log) -> dict[tuple[str, str], int | None]:
+        found = log.section("suppressions").figures
+        return {(each.group, each.key): each.value for each in found}
+
+    log = Log(Period(10, 20))
+    log.add("run_c1_p", e.RunScheduled("p", 1, "c1", 1, 15, 3), 5)
+    log.suppressed(tick=5)
+    log.lifted(tick=6)
+    # A start that was put off is no enrolment.
+    log.add("run_c1_p", e.RunScheduled("p", 1, "c1", 1, 16, 3), 11)
+    nothing = {("placed", "placed"): 0, ("lifted", "lifted"): 0}
+    assert figures(log) == {
+        **nothing, ("refused", "refused"): None, ("skipped", "skipped"): None,
+        ("sent", "despite"): None,
+    }  # fmt: skip
+    log.run("c2", tick=12)
+    log.add("run_c1_p", e.StepSkipped("hello", "consent", "x", {"consent.email": "missing"}), 13)
+    assert figures(log) == {
+        **nothing, ("refused", "refused"): 0, ("skipped", "skipped"): 0, ("sent", "despite"): 0,
+    }  # fmt: skip
+    at = log.add("run_c1_p", e.StepSkipped("hello", "suppression", "x"), 14)
+    assert log.at("suppressions", "skipped", "skipped") == [at]
+    log.suppressed("c1", 15, "global")
+    assert ("placed", "placed") not in figures(log)
+
+
+def test_the_figures_of_a_group_come_by_name() -> None:
+    log = Log()
+    for rule in ("windows", "limits", "consent", "budget"):
+        log.add(log.run(plan=rule), e.StepSkipped("hello", rule, "x"))
+    keys = [key for key in log.values("sends", "email") if key.startswith("skipped:")]
+    assert keys == sorted(keys)
+    assert len(keys) == 4
 
 
 def test_a_send_despite_a_suppression_is_seen() -> None:
@@ -707,6 +824,52 @@ def test_a_send_under_way_that_the_suppression_does_not_cover_is_not_waited_for(
     assert log.figure("unsubscribes", "", "longest").value == 0
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_a_send_from_before_the_period_is_waited_for(page: int) -> None:
+    log = Log(Period(5, 100))
+    run, other = log.run(), log.run("c2")
+    call = log.sent(run, 0, "call")
+    log.sent(other, 0, "call")
+    log.unsubscribed(tick=10)
+    log.add(run, e.StepCompleted("call", "answered"), 70)
+    (section,) = [each for each in log.count(page).sections() if each.key == "unsubscribes"]
+    found = {each.key: each for each in section.figures if each.group == ""}
+    assert list(found["under_way"].entries.positions()) == [call]
+    assert found["longest"].value == 60
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_a_send_from_behind_the_period_is_waited_for_where_it_was_closed_then(page: int) -> None:
+    log = Log(Period(0, 20))
+    run = log.run()
+    asked = e.ChannelEventReceived("email.unsubscribed", "c1", "e1", 10)
+    log.add("contact:c1", asked, 10, "ingest")
+    log.sent(run, 30, "call")
+    log.suppressed(tick=40, command="import")
+    log.add(run, e.StepCompleted("call", "answered"), 50)
+    (section,) = [each for each in log.count(page).sections() if each.key == "unsubscribes"]
+    assert {each.key: each.value for each in section.figures}["longest"] == 40
+
+
+def test_runs_and_contacts_are_looked_up_where_they_are_told_of() -> None:
+    log = Log(Period(0, 10))
+    sent, skipped, later = log.run(), log.run("c2"), log.run("c3")
+    log.sent(sent, 1)
+    log.add(skipped, e.StepSkipped("hello", "suppression", "x"), 2)
+    log.add(log.run("c4"), e.StepEntered("hello", 3, 0), 2)
+    log.sent(later, 20)
+    counting = Counting(log.period, SCALE, zone("UTC"), SECTIONS)
+    assert counting.needs(log.entries) == (frozenset({sent, skipped}), frozenset())
+    # Whose are the sends that may be under way? Also of those that are not in the period.
+    log.unsubscribed("c5", 3)
+    needs = counting.needs(log.entries)
+    assert needs == (frozenset({sent, skipped, later}), frozenset({"c5"}))
+    without = Counting(log.period, SCALE, zone("UTC"), ("sends", "consent"))
+    assert without.needs(log.entries).runs == {sent, skipped}
+    nothing = Counting(log.period, SCALE, zone("UTC"), ())
+    assert nothing.needs(log.entries) == (frozenset(), frozenset())
+
+
 def test_a_request_without_a_suppression_is_not_closed() -> None:
     log = Log()
     log.run()
@@ -879,7 +1042,18 @@ def test_business_days_when_clocks_change() -> None:
 # --- the whole --------------------------------------------------------------------------------
 
 
+def test_a_period_without_any_entry_has_no_bounds() -> None:
+    log = Log(Period(100, 200))
+    log.run()
+    counting = log.count()
+    assert (counting.entries, counting.bounds, counting.tick) == (0, (0, 0), 0)
+    assert not counting.missing()
+
+
 def test_positions_without_an_entry_are_told() -> None:
+    log = Log(next=3)
+    log.run()
+    assert list(log.count().missing()) == [(1, 2)]
     log = Log()
     log.run()
     log.next = 5
