@@ -75,11 +75,16 @@ class LeaseKeeper:
             return self._lease == lease
 
     def release(self) -> None:
-        """Let others schedule at once, instead of when the lease has run out."""
+        """Let others schedule at once, instead of when the lease has run out; while the database is
+        away, it has to run out."""
         with self._lock:
             lease, self._lease = self._lease, None
-        if lease is not None:
+        if lease is None:
+            return
+        try:
             self._store.release_lease(lease)
+        except StoreUnavailable:
+            _log.warning("lease_not_released", extra={"partition": self.partition})
 
     def forget(self) -> None:
         """Rely on nothing that was confirmed before, after the database could not be reached."""

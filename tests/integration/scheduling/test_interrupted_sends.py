@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import open_memory_keys
-from dee_es.ports import Action, ChannelResult, SendContext
+from dee_es.errors import StoreUnavailable
+from dee_es.ports import Action, ChannelResult, Lease, SendContext
 from tests.support.engines import (
     BACKENDS,
     EPOCH,
@@ -88,3 +90,36 @@ def test_threads_that_send_do_no_more_once_it_is_interrupted() -> None:
 
 def actions(engine: Engine, run_id: str) -> list[str]:
     return [entry.action for entry in engine.get_timeline(run_id)]
+
+
+def lose_releases(engine: Engine) -> None:
+    """The database is away whenever the lease is to be given back."""
+    store: Any = engine._parts.store
+
+    def away(_: Lease) -> None:
+        raise StoreUnavailable("it is away")
+
+    store.release_lease = away
+
+
+def test_who_interrupts_while_the_database_is_away_is_heard() -> None:
+    somebody = Impatient(1)
+    with open_engine(":memory:", channel=somebody.channel) as engine:
+        publish_basics(engine)
+        engine.execute(outreach(), people()[0])
+        lose_releases(engine)
+        with pytest.raises(KeyboardInterrupt):
+            engine.tick()
+
+
+def test_what_was_done_is_told_though_the_lease_could_not_be_given_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It runs out by itself."""
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), people()[0])
+        lose_releases(engine)
+        assert engine.tick().delivered == 1
+        assert engine.get_run(run.id).status == "waiting"
+    assert "lease_not_released" in [each.message for each in caplog.records]

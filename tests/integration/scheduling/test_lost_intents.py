@@ -13,8 +13,8 @@ import pytest
 
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.engine.scheduling import scheduler
-from dee_es.errors import StoreUnavailable
+from dee_es.engine.scheduling import leases, scheduler
+from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import Action, ChannelResult, Lease, SendContext
 from tests.support.engines import (
     BACKENDS,
@@ -116,6 +116,67 @@ def test_a_worker_goes_on_with_them(
         eventually(lambda: len(channel.actions) == COUNT)
         stop.set()
         worker.join(60)
+        assert_each_arrived_once(engine, channel, runs)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), ConcurrencyConflict("lost")])
+def test_a_worker_that_got_no_answer_relies_on_its_lease_no_more(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for it again before it does anything else, however lately it was confirmed."""
+    monkeypatch.setattr(scheduler, "POLL_S", 0.01)
+    monkeypatch.setattr(leases, "RENEW_S", 3600.0)
+    channel = MemoryChannel()
+    engine, runs = started(":memory:", channel, tmp_path)
+
+    def refused(_: Callable[[], Any]) -> None:
+        asked.append("commit")
+        raise error
+
+    with engine:
+        store: Any = engine._parts.store
+        acquire, asked = store.acquire_lease, []
+
+        def counted(*given: Any) -> Any:
+            asked.append("lease")
+            return acquire(*given)
+
+        store.acquire_lease = counted
+        Losing(engine, 2, refused)
+        stop = threading.Event()
+        engine.worker(stop, lambda _: stop.set())
+        assert asked == ["lease", "commit", "lease"]
+        engine.run_until(120)
+        assert_each_arrived_once(engine, channel, runs)
+
+
+def test_what_had_not_begun_when_another_took_over_does_not_begin(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease goes during the first send. The others are known not to have left, and are tried
+    again when it is had back."""
+    monkeypatch.setattr(leases, "_TRUSTED_S", 0.0)
+    taken: list[Lease] = []
+
+    def answer(_: Action, __: SendContext) -> ChannelResult:
+        if not taken:
+            lease = engine._leases._lease
+            assert lease is not None
+            store.release_lease(lease)
+            taken.append(store.acquire_lease(lease.partition, "another", 60_000))
+        return ChannelResult("delivered", "msg_1")
+
+    channel = MemoryChannel(answer)
+    engine, runs = started(url, channel, tmp_path)
+    with engine:
+        store: Any = engine._parts.store
+        with pytest.raises(ConcurrencyConflict):
+            engine.tick()
+        assert [action.run_id for action in channel.actions] == runs[:1]
+        for run in runs[1:PAGE]:
+            assert "error.retried" in actions(engine, run)
+        store.release_lease(taken[0])
+        engine.run_until(120)
         assert_each_arrived_once(engine, channel, runs)
 
 

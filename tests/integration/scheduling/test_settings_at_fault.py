@@ -62,7 +62,8 @@ def test_what_never_left_uses_up_neither_limits_nor_budget(
     url = database_url(kind, tmp_path, fresh_postgres)
     with open_engine(url, channel=MemoryChannel(answer)) as engine:
         publish_basics(engine)
-        engine.publish_policy({"budget": budget, "limits": {"perDay": {"contact": 1}}})
+        limits = {"contact": 1, "channel": {"email": 1}, "domain": 1}
+        engine.publish_policy({"budget": budget, "limits": {"perDay": limits}})
         run = engine.execute(outreach(), Contact(id="c1", email="ada@example.com", firstName="Ada"))
         engine.run_until(3_600)
         sent = [entry for entry in engine.get_timeline(run.id) if entry.action == "step.executed"]

@@ -1,0 +1,42 @@
+"""A consent that was given for a time: to the tick, a message leaves by it or does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dee_es.adapters.channels.memory import MemoryChannel
+from tests.support.engines import (
+    BACKENDS,
+    assert_replays,
+    database_url,
+    open_engine,
+    outreach,
+    people,
+    publish_basics,
+)
+
+ENDS = 10
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_a_consent_counts_no_longer_at_the_tick_at_which_it_ends(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    channel = MemoryChannel()
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"consent": {"required": ["email"]}})
+        runs = []
+        for person, start in zip(people(2), (ENDS - 1, ENDS), strict=True):
+            engine.grant_consent(person["id"], "email", expires_at=engine.clock.time(ENDS))
+            runs.append(engine.execute(outreach(), person, start_at=engine.clock.time(start)).id)
+        engine.run_until(ENDS)
+        assert [action.run_id for action in channel.actions] == runs[:1]
+        (skipped,) = [each for each in engine.get_logs(runs[1]) if each.action == "step.skipped"]
+        assert skipped.tick == ENDS
+        read = {"policy": 1, "consent.email": "expired", "consent.email.expires": ENDS}
+        assert skipped.data["reads"] == read
+        assert_replays(engine)
