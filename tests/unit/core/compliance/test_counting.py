@@ -597,6 +597,7 @@ def test_a_send_despite_a_suppression_is_seen() -> None:
     assert figure.violated
     assert before != despite != after
     assert log.at("unsubscribes", "", "sent_after") == [despite]
+    assert log.figure("unsubscribes", "", "sent_after").violated
 
 
 @pytest.mark.parametrize(
@@ -668,6 +669,28 @@ def test_what_was_held_back_for_a_window() -> None:
     assert log.at("windows", "voice", "held_unknown") == [unknown]
     assert log.at("windows", "voice", "inside") is None
     assert log.at("windows", "voice", "outside") is None
+
+
+def test_what_can_be_said_of_windows_depends_on_what_there_was() -> None:
+    none = dict.fromkeys(("inside", "outside", "unreadable", "zone_contact", "zone_default"))
+    log = Log()
+    run = log.run()
+    log.sent(run, 1)
+    assert log.values("windows", "email") == {
+        **none, "no_window": 1, "held_outside": None, "held_unknown": None,
+    }  # fmt: skip
+    log.add(run, e.StepFailed("call", "windows: zone", 1, reads={"zone": "unknown"}))
+    assert log.values("windows", "voice") == {
+        **none, "no_window": None, "held_outside": 0, "held_unknown": 1,
+    }  # fmt: skip
+    for zone in ("contact", "default"):
+        one = Log()
+        one.sent(one.run(), 1, reads={"policy": 1, "zone": zone})
+        assert one.values("windows", "email") == {
+            "inside": 1, "outside": 0, "unreadable": 0,
+            "zone_contact": int(zone == "contact"), "zone_default": int(zone == "default"),
+            "no_window": 0, "held_outside": 0, "held_unknown": 0,
+        }  # fmt: skip
 
 
 def test_no_window_in_any_policy_is_not_measured() -> None:
@@ -828,8 +851,8 @@ def test_a_send_under_way_that_the_suppression_does_not_cover_is_not_waited_for(
 def test_a_send_from_before_the_period_is_waited_for(page: int) -> None:
     log = Log(Period(5, 100))
     run, other = log.run(), log.run("c2")
-    call = log.sent(run, 0, "call")
     log.sent(other, 0, "call")
+    call = log.sent(run, 0, "call")
     log.unsubscribed(tick=10)
     log.add(run, e.StepCompleted("call", "answered"), 70)
     (section,) = [each for each in log.count(page).sections() if each.key == "unsubscribes"]
@@ -936,6 +959,33 @@ def test_an_address_that_bounced_has_asked_for_nothing() -> None:
     despite = log.sent(run, 3)
     assert log.at("suppressions", "sent", "despite") == [despite]
     assert log.at("unsubscribes", "", "sent_after") == []
+
+
+@pytest.mark.parametrize(
+    "level, scope, command, counts",
+    [
+        ("global", "", "ingest", True),
+        ("regulatory", "", "ingest", True),
+        ("regulatory", "", "erase", True),
+        ("channel", "email", "suppress", True),
+        ("plan", "p", "suppress", True),
+        ("channel", "email", "ingest", False),
+        ("channel", "voice", "suppress", False),
+        ("global", "", "import", False),
+    ],
+)
+def test_a_send_after_a_request_was_closed_is_seen(
+    level: e.Level, scope: str, command: str, counts: bool
+) -> None:
+    log = Log()
+    run = log.run()
+    listed = log.suppressed(tick=1, level=level, scope=scope, command=command)
+    # That this one is there as well says nothing about the other.
+    log.suppressed(tick=1, level="channel", scope="voice", command="ingest")
+    send = log.sent(run, 3)
+    figure = log.figure("unsubscribes", "", "sent_after")
+    assert list(figure.entries.positions()) == ([send] if counts else [])
+    assert list(figure.evidence.positions()) == ([listed] if counts else [])
 
 
 def test_sends_between_request_and_close_count() -> None:
