@@ -152,6 +152,17 @@ def test_what_is_told_of_a_run(story: Callable[[], Story], expected: list[Told])
     assert told(story()) == expected
 
 
+def test_the_pause_before_another_attempt_is_no_refusal() -> None:
+    of = ContactRunRow("run_x", "c", "p")
+    for rule, kind in (("retry", "wait"), ("limits", "refusal")):
+        event = e.StepDeferred("intro", rule, "x", 9)
+        line = CONTACT_HISTORY.line(
+            of, e.RecordedEvent("run_x", 3, "StepDeferred", 40, META, event)
+        )
+        assert line is not None
+        assert line.kind == kind
+
+
 def test_every_entry_of_a_run_is_filed_under_its_contact() -> None:
     run = given(PLAN).enrolled(5).ticked(5)
     lines = lines_of(run)

@@ -178,6 +178,54 @@ def test_a_message_that_goes_out_again_changes_no_visit() -> None:
         assert visits(run) == [SENT, WAITS], outcome
 
 
+BESIDE: list[e.Event] = [
+    e.StepDispatched("intro", "email", "k", 2, 1, "d", resend=True),
+    e.StepCompleted("intro", "delivered", resend=True),
+    e.StepSkipped("intro", "suppression", "x", resend=True),
+    e.StepDeferred("intro", "windows", "x", 9, resend=True),
+    e.StepFailed("intro", "x", resend=True),
+    e.OutcomeUnknown("intro", "k", "x", resend=True),
+    e.StepResolved("intro", "delivered", 9, resend=True),
+    e.StepCompleted("intro", "delivered", late=True),
+    e.StepFailed("intro", "x", late=True),
+    e.StepDeferred("intro", "retry", "x", 9),
+    e.StepCompleted("other", "delivered"),
+]
+
+
+@pytest.mark.parametrize("event", BESIDE, ids=lambda event: str(event)[:40])
+def test_a_visit_is_none_of_what_is_beside_it(event: e.Event) -> None:
+    """The run stands in the step again, put off, while something else is told of that step."""
+    folded = after(e.StepEntered("intro", 3, 0), e.StepDeferred("intro", "limits", "x", 9))
+    assert after(event, to=folded) == folded
+
+
+def after(*events: e.Event, to: FunnelRow | None = None) -> FunnelRow:
+    """The visits after these events of a run; one that began just now if none is given."""
+    meta = e.Meta(9, "cmd_9", "x", 0)
+    row = to
+    for event in (e.RunStarted("p", 1, "c", 1, 0, 3), *events) if to is None else events:
+        name = type(event).__name__
+        row = STEP_FUNNEL.fold(row, e.RecordedEvent("run_x", 2, name, 2, meta, event))
+    assert row is not None
+    return row
+
+
+def test_a_run_that_ends_before_its_first_step_visited_none() -> None:
+    begun = after()
+    for event in (e.RunCancelled("cancelled"), e.RunCompleted("done")):
+        assert after(event, to=begun) == begun
+        assert list(STEP_FUNNEL.tally(begun)) == []
+
+
+def test_a_run_that_ends_leaves_a_visit_that_was_over_as_it_was() -> None:
+    skipped = after(e.StepEntered("intro", 3, 0), e.StepSkipped("intro", "limits", "x"))
+    for event in (e.RunCompleted("done"), e.RunCompleted("done", step_id="intro")):
+        assert after(event, to=skipped) == skipped
+    left = after(e.StepEntered("intro", 3, 0), e.RunCompleted())
+    assert (left.state, left.reason) == ("exited", "completed")
+
+
 def test_what_is_told_late_changes_no_visit() -> None:
     run = sent_to_intro()
     sent = run.intent
