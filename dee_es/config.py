@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit, urlunsplit
 
 from dee_es.errors import InvalidInput
 
+EmailChannel = Literal["outbox", "smtp"]
+VoiceChannel = Literal["outbox", "twilio"]
+"""What serves steps of each channel; the setting has the channel's name."""
 SETTINGS_FILE: Final = "dee.toml"
 DEFAULT_DATABASE: Final = "sqlite:///dee.db"
-_VOICEMAIL: Final = ("hangup", "leave_message", "continue", "off")
 _ANY: Final = 2**53 - 1
+_LEAST: Final = {"checkpoint_every_events": 0, "checkpoint_every_s": 0}
+"""Of numbers that may be less than 1."""
 _MOST: Final = {"smtp_port": 65_535}
 _NEAR: Final = 0.75
 """How much of two names has to be the same (see difflib) for one to be taken for the other."""
@@ -29,6 +36,9 @@ _KINDS: Final[dict[str, tuple[type, str]]] = {
     "datetime": (datetime, "a time"),
 }
 """What settings are that are no texts, by their annotation: its class, and its name for people."""
+_SECRET: Final = re.compile(r"((?:^|&)[a-z_]*(?:password|secret)=)[^&]*", re.IGNORECASE)
+_IN_FILES: Final = ("", "file", "local", "sqlite")
+"""Schemes of what is in files here, whose names may hold an @ and hold no password."""
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -87,8 +97,8 @@ class EngineConfig:
     epoch: datetime | None = None
     resolution_ms: int = 1000
     personal_data: Literal["encrypted", "off"] = "encrypted"
-    email: Literal["outbox", "smtp"] = "outbox"
-    voice: Literal["outbox", "twilio"] = "outbox"
+    email: EmailChannel = "outbox"
+    voice: VoiceChannel = "outbox"
     outbox: str = "outbox"
     smtp_host: str = "localhost"
     smtp_port: int = 25
@@ -123,30 +133,14 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _require_kind(each.name, str(each.type), getattr(self, each.name))
-        for name in (
-            "resolution_ms",
-            "max_runs_per_tick",
-            "max_concurrent_sends",
-            "smtp_port",
-            "smtp_timeout_s",
-            "twilio_ring_s",
-            "twilio_timeout_s",
-            "twilio_max_duration_s",
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                _require_between(name, value, 1, _MOST.get(name, _ANY))
-        for name in ("checkpoint_every_events", "checkpoint_every_s"):
-            _require_between(name, getattr(self, name), 0, _ANY)
+            value = getattr(self, each.name)
+            _require_kind(each.name, str(each.type), value)
+            if type(value) is int:
+                _require_between(each.name, value)
         for name in ("database", "keys"):
             _require_readable(name, getattr(self, name))
-        _require_one_of("clock", self.clock, ("system", "manual"))
-        _require_one_of("personal_data", self.personal_data, ("encrypted", "off"))
-        _require_one_of("email", self.email, ("outbox", "smtp"))
-        _require_one_of("voice", self.voice, ("outbox", "twilio"))
-        _require_one_of("smtp_security", self.smtp_security, ("none", "starttls", "tls"))
-        _require_one_of("twilio_voicemail", self.twilio_voicemail, _VOICEMAIL)
+        for name, known in _choices().items():
+            _require_one_of(name, getattr(self, name), known)
         index, parts = self.partition
         if not 0 <= index < parts:
             raise InvalidInput("partition", _SHARE)
@@ -154,6 +148,18 @@ class EngineConfig:
             raise InvalidInput(
                 "epoch", "has no time zone; use an aware datetime such as one in UTC"
             )
+
+    def __repr__(self) -> str:
+        # Logs and tracebacks of others show it: a password may be part of any URL.
+        shown = ((each.name, getattr(self, each.name)) for each in fields(self) if each.repr)
+        return f"EngineConfig({', '.join(f'{name}={_shown(value)!r}' for name, value in shown)})"
+
+
+@cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The settings that are one of a few words, each with its words."""
+    hints = get_type_hints(EngineConfig)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 def load_config(
@@ -196,6 +202,33 @@ def mistaken(environ: Mapping[str, str] | None = None) -> dict[str, str]:
             for near in get_close_matches(name, sorted(known), 1, _NEAR):
                 found[variable] = f"DEE_{near}"
     return found
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, _, rest = url.partition("://")
+    if not rest or scheme in _IN_FILES:
+        return url
+    if not scheme.startswith("postgres"):
+        return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{scheme}://***"
+    user, at, place = parts.netloc.rpartition("@")
+    # An @ elsewhere may well be the end of a password that holds a slash or the like.
+    if rest.count("@") > (1 if at else 0):
+        return f"{scheme}://***"
+    if ":" in user:
+        user = f"{user.partition(':')[0]}:***"
+    query = _SECRET.sub(r"\1***", parts.query)
+    shown = urlunsplit(parts._replace(scheme="", netloc="", query=query))
+    return f"{scheme}://{user}{at}{place}{shown}"
+
+
+def _shown(value: object) -> object:
+    """A setting as it may be shown; there may be several URLs in it."""
+    return " ".join(map(without_password, value.split(" "))) if isinstance(value, str) else value
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -245,7 +278,8 @@ def _require_kind(name: str, annotated: str, value: object) -> None:
         raise InvalidInput(name, f"must be {said}, not {type(value).__name__}")
 
 
-def _require_between(name: str, value: int, least: int, most: int) -> None:
+def _require_between(name: str, value: int) -> None:
+    least, most = _LEAST.get(name, 1), _MOST.get(name, _ANY)
     if value < least:
         raise InvalidInput(name, f"must be {least} or more")
     if value > most:

@@ -1,6 +1,7 @@
 # Sourced by the other scripts. Sets DEE_ROOT (the checkout) and DEE_PYTHON (an interpreter that has
 # the project and its test tools), and makes .venv in the checkout when it is missing or stale.
-# A caller that sets DEE_PYTHON keeps its own environment; nothing is installed then.
+# A caller that sets DEE_PYTHON keeps its own environment, and a .venv that is a link is shared with
+# other checkouts; nothing is installed then.
 
 DEE_ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 
@@ -79,7 +80,11 @@ _dee_ensure_venv() {
     )
 }
 
-if [ -z "${DEE_PYTHON:-}" ]; then
+if [ -z "${DEE_PYTHON:-}" ] && [ -L "$DEE_ROOT/.venv" ]; then
+    DEE_PYTHON="$(cd -- "$DEE_ROOT/.venv" && pwd -P)/bin/python"
+    # The code that is installed there may be another checkout's.
+    export PYTHONPATH="$DEE_ROOT${PYTHONPATH:+:$PYTHONPATH}"
+elif [ -z "${DEE_PYTHON:-}" ]; then
     _dee_ensure_venv || exit 1
     DEE_PYTHON="$DEE_ROOT/.venv/bin/python"
 fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import suppress
@@ -11,6 +12,8 @@ from typing import Final
 from dee_es.errors import StoreUnavailable
 
 _PAUSE_S: Final = 0.01
+_IO: Final = "disk I/O error"
+_FULL: Final = "database or disk is full"
 
 
 def whole_path(path: str) -> str:
@@ -67,6 +70,36 @@ class OpenedFile:
                 f"{self._given}: the file was deleted or replaced while it was open here; put it "
                 "back, and start this process again"
             )
+
+
+def of_disk(path: str | os.PathLike[str], error: Exception) -> str:
+    """What SQLite says; of what the disk has refused, with the room that there is and what to do.
+
+    A full disk is told in two ways: of the file itself as such, and of the small ones that SQLite
+    lays beside it, also in order to read it, as an error of the disk.
+    """
+    told = str(error)
+    if told not in (_IO, _FULL):
+        return told
+    try:
+        left = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
+        free = f", with {_size(left)} free on its disk"
+    except OSError:
+        free = ""
+    if told == _FULL:
+        return f"{told}{free}: make room there, or raise the quota, then try again"
+    return (
+        f"{told}{free}: make room if that is too little, since SQLite writes beside a file even to "
+        "read it; else see what the system says of the disk"
+    )
+
+
+def _size(size: float) -> str:
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TiB"
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:

@@ -6,36 +6,43 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from dee_es.adapters.channels.lazy import LazyChannel
-from dee_es.config import EngineConfig
+from dee_es.bootstrap.databases import sqlite_path
+from dee_es.config import EmailChannel, EngineConfig, VoiceChannel
+from dee_es.core.channels import ChannelName
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.links import Links
 from dee_es.errors import InvalidInput
-from dee_es.ports import (
-    Channel,
-)
+from dee_es.ports import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dee_es.adapters.channels.twilio import RecordedCallbacks, TwilioSettings
-from dee_es.bootstrap.databases import sqlite_path
 
 
 def channels_of(config: EngineConfig) -> dict[str, Channel]:
-    """The ways out, by the kind of step that they serve."""
-    makers: dict[str, Callable[[], Channel]] = {
-        "outbox": lambda: _outbox(config),
-        "smtp": lambda: _smtp(config),
-        "twilio": lambda: LazyChannel("twilio", ("voice",), lambda: _twilio(config)),
+    """The ways out, by the kind of step that they serve; one that serves several is made once."""
+    chosen: dict[ChannelName, EmailChannel | VoiceChannel] = {
+        "email": config.email,
+        "voice": config.voice,
     }
-    made: dict[str, Channel] = {}
-    for name in (config.email, config.voice):
-        if name not in made:
-            made[name] = makers[name]()
-    return {"email": made[config.email], "voice": made[config.voice]}
+    made = {name: _made(name, config) for name in dict.fromkeys(chosen.values())}
+    return {kind: made[name] for kind, name in chosen.items()}
+
+
+def _made(name: EmailChannel | VoiceChannel, config: EngineConfig) -> Channel:
+    match name:
+        case "outbox":
+            return _outbox(config)
+        case "smtp":
+            return _smtp(config)
+        case "twilio":
+            return LazyChannel("twilio", ("voice",), lambda: _twilio(config))
+        case _:
+            assert_never(name)
 
 
 def _outbox(config: EngineConfig) -> Channel:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +24,7 @@ _NAMED: Final[tuple[Callable[[EngineConfig], Path | str | None], ...]] = (
     master_key_path,
     signing_key_path,
     users_path,
-    lambda config: config.smtp_ca_file,
-    lambda config: config.twilio_ca_file,
+    *(attrgetter(each.name) for each in fields(EngineConfig) if each.name.endswith("_file")),
     lambda _: SETTINGS_FILE,
 )
 _BESIDE: Final = ("", "-wal", "-shm", "-journal", ".next", ".pub")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from dee_es.cli.times import Moment, moment_option
-from dee_es.core.values import check_id
+from dee_es.core.values import check_id, names_version, plan_id_fault
 from dee_es.errors import InvalidInput, OutputExists
 
 if TYPE_CHECKING:
@@ -73,6 +73,13 @@ def id_option(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(error.problem) from None
 
 
+def plan_option(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Read an option that takes the id of a plan, all versions of which are meant."""
+    if value is not None and names_version(value):
+        raise click.BadParameter(plan_id_fault())
+    return id_option(ctx, param, value)
+
+
 def filter_options(command: _Command) -> _Command:
     """The filters of the run list."""
     for option in (
@@ -89,7 +96,7 @@ def filter_options(command: _Command) -> _Command:
             help="Started at or after this time (ISO 8601 with zone), or 24h, 7d, 90m ago.",
         ),
         click.option("--contact", metavar="ID", callback=id_option, help="Runs of this contact."),
-        click.option("--plan", metavar="ID", callback=id_option, help="Runs of this plan."),
+        click.option("--plan", metavar="ID", callback=plan_option, help="Runs of this plan."),
         click.option(
             "--status",
             multiple=True,

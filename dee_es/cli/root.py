@@ -193,7 +193,8 @@ def _open_streams() -> None:
 
 def _fault(ctx: click.Context, message: str) -> None:
     if ctx.meta.get("dee.debug"):
-        traceback.print_exc()
+        # It holds what errors say, and they say what a file may hold.
+        click.echo(printable_lines(traceback.format_exc().rstrip("\n")), err=True)
     click.echo(f"dee: {printable_lines(message)}", err=True)
     try:
         sys.stdout.flush()

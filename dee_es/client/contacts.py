@@ -1,4 +1,4 @@
-"""Contacts over HTTP: what is known of one, suppression, consent, and erasure."""
+"""Contacts over HTTP: suppression, consent, and erasure."""
 
 from __future__ import annotations
 
@@ -7,31 +7,20 @@ from datetime import datetime
 from typing import IO, Any
 
 from dee_es.client.outputs import deliver, here
-from dee_es.client.reading import read, read_all
+from dee_es.client.reading import read
+from dee_es.client.suppressions import SuppressionsClient
 from dee_es.client.transport import Transport, part
 from dee_es.core.channels import ChannelName
 from dee_es.core.events import Level
 from dee_es.engine.api.base import checked_reason
-from dee_es.engine.insights import ContactAt
-from dee_es.engine.models import LogEntry
-from dee_es.engine.past.explain import Explanation
 from dee_es.engine.retention.certificate import file_name
 from dee_es.engine.retention.erasure import Erased
 
 
-class ContactsClient:
-    """Single contacts; lists of them are `import_suppressions`."""
+class ContactsClient(SuppressionsClient):
+    """Single contacts, and what `SuppressionsClient` has for lists of them."""
 
     _http: Transport
-
-    def contact_at(
-        self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
-    ) -> ContactAt:
-        """A contact as of a tick or a time, by default as of now."""
-        return read(
-            ContactAt,
-            self._http.get(f"/contacts/{part('contact_id', contact_id)}", time=time, tick=tick),
-        )
 
     def suppress(
         self,
@@ -131,18 +120,6 @@ class ContactsClient:
 
         deliver(place, fill)
         return replace(found[0], written_to=str(place))
-
-    # --- the past ---------------------------------------------------------------------------------
-
-    def get_contact_logs(self, contact_id: str) -> list[LogEntry]:
-        """All that was recorded about a contact, in log order."""
-        path = f"/contacts/{part('contact_id', contact_id)}/logs"
-        return read_all(LogEntry, self._http.get(path))
-
-    def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
-        """Why a contact has no run (of a plan), or which runs it has."""
-        path = f"/contacts/{part('contact_id', contact_id)}/explain"
-        return read(Explanation, self._http.get(path, planId=plan_id))
 
 
 def _listing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dee_es.client.reading import read, read_all
+from dee_es.client.reading import read
 from dee_es.client.transport import Transport, part
 from dee_es.core.gate import check_policy
 from dee_es.core.messages.message import check_template
@@ -14,7 +14,6 @@ from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.values import check_count, check_id, check_map
 from dee_es.engine.api.base import checked_plan
 from dee_es.engine.api.definitions import DefinitionKind, check_kind, checked_sender
-from dee_es.engine.insights import FunnelStep
 from dee_es.engine.models import RenderedTemplate
 
 
@@ -24,7 +23,8 @@ class DefinitionsClient:
     _http: Transport
 
     def publish_plan(self, plan: ExecutionPlan, *, command_id: str | None = None) -> ExecutionPlan:
-        """Publish a plan; one equal to the latest version returns that."""
+        """Publish a plan; one equal to the latest version returns that. Runs that are there keep
+        the version they began with."""
         return _published(
             self._http.post("/plans", checked_plan(plan).definition(), key=command_id)
         )
@@ -46,11 +46,6 @@ class DefinitionsClient:
         given = check_template({"text": text, **({} if html is None else {"html": html})})
         body = {"id": check_id("template id", id), **given}
         return int(self._http.post("/templates", body, key=command_id)["version"])
-
-    def step_funnel(self, plan_id: str, version: int | None = None) -> list[FunnelStep]:
-        """What became of every visit of every step of a plan."""
-        path = f"/plans/{part('plan_id', plan_id)}/funnel"
-        return read_all(FunnelStep, self._http.get(path, version=version))
 
     def publish_script(
         self,

@@ -1,93 +1,79 @@
-"""A run's events, a run stepped through, and many runs decided again, over HTTP."""
+"""The past of a run over HTTP: what happened, how it stood, what changed; and of a contact."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from dee_es.client.bulk import filters_given
 from dee_es.client.debugging import RemoteDebugSession
-from dee_es.client.jobs import done, file_of
-from dee_es.client.reading import read
+from dee_es.client.reading import read, read_all
 from dee_es.client.runs import camel
 from dee_es.client.transport import Transport, part
 from dee_es.core.events import Meta, RecordedEvent
 from dee_es.core.registry import REGISTRY
-from dee_es.core.values import check_count
-from dee_es.engine.past.replay_results import Divergence, OnDivergence, OnReplayed, ReplaySummary
-from dee_es.engine.run_filters import Status
+from dee_es.engine.models import LogEntry, TimelineEntry
+from dee_es.engine.past.explain import Explanation
+from dee_es.engine.past.time_travel import Change, RunAt
 from dee_es.errors import UnknownEventVersion
-
-_MOST_WORKERS: Final = 1_000
 
 
 class HistoryClient:
-    """Reads; nothing here changes a run."""
+    """Reads of single runs; nothing here changes one."""
 
     _http: Transport
+
+    def get_timeline(self, run_id: str) -> list[TimelineEntry]:
+        """What happened in a run, in order."""
+        return read_all(TimelineEntry, self._http.get(f"/runs/{part('run_id', run_id)}/timeline"))
+
+    def get_logs(self, run_id: str) -> list[LogEntry]:
+        """All that was recorded in a run."""
+        return read_all(LogEntry, self._http.get(f"/runs/{part('run_id', run_id)}/logs"))
+
+    def get_contact_logs(self, contact_id: str) -> list[LogEntry]:
+        """All that was recorded about a contact, in log order."""
+        path = f"/contacts/{part('contact_id', contact_id)}/logs"
+        return read_all(LogEntry, self._http.get(path))
 
     def get_events(self, run_id: str) -> list[RecordedEvent]:
         """All events of a run as they were recorded, verified by the server. Raises `RunNotFound`,
         and `UnknownEventVersion` if the server knows events that this program does not."""
         return [_event(each) for each in self._http.get(f"/runs/{part('run_id', run_id)}/events")]
 
+    def run_at(
+        self,
+        run_id: str,
+        *,
+        version: int | None = None,
+        tick: int | None = None,
+        time: datetime | None = None,
+    ) -> RunAt:
+        """The run exactly as it stood; give one of `version`, `tick` and `time`."""
+        found = self._http.get(
+            f"/runs/{part('run_id', run_id)}/at", version=version, tick=tick, time=time
+        )
+        return read(RunAt, found)
+
+    def diff_run(self, run_id: str, from_version: int, to_version: int) -> list[Change]:
+        """What changed between two versions of a run."""
+        query = {"from": from_version, "to": to_version}
+        return read_all(Change, self._http.get(f"/runs/{part('run_id', run_id)}/diff", **query))
+
+    def explain(self, run_id: str) -> Explanation:
+        """What the run is doing and why."""
+        return read(Explanation, self._http.get(f"/runs/{part('run_id', run_id)}/explain"))
+
+    def explain_contact(self, contact_id: str, plan_id: str | None = None) -> Explanation:
+        """Why a contact has no run (of a plan), or which runs it has."""
+        path = f"/contacts/{part('contact_id', contact_id)}/explain"
+        return read(Explanation, self._http.get(path, planId=plan_id))
+
     def debug(self, run_id: str) -> RemoteDebugSession:
         """Step through a run, forwards and backwards; raises `RunNotFound`."""
         return RemoteDebugSession(self._http, run_id)
-
-    def replay_all(
-        self,
-        status: Status = None,
-        plan_id: str | None = None,
-        contact_id: str | None = None,
-        started_after: datetime | None = None,
-        started_before: datetime | None = None,
-        *,
-        workers: int = 1,
-        on_progress: OnReplayed | None = None,
-        on_divergence: OnDivergence | None = None,
-    ) -> ReplaySummary:
-        """Replay all runs that match the filters of `list_runs`, by `workers` processes of the
-        server, at most one for each of its processors.
-
-        `on_progress` is told the sum so far; `on_divergence`, at the end, the first difference of
-        each run that has one.
-        """
-        check_count("workers", workers)
-        filters = filters_given(
-            None,
-            {
-                "status": status,
-                "plan_id": plan_id,
-                "contact_id": contact_id,
-                "started_after": started_after,
-                "started_before": started_before,
-            },
-        )
-
-        def told(job: Mapping[str, Any]) -> None:
-            # As in an engine, nothing is told of no runs at all.
-            if on_progress is not None and job["result"] is not None and job["result"]["runs"]:
-                on_progress(_summary(job["result"]))
-
-        def diverged(job: Mapping[str, Any]) -> None:
-            if on_divergence is not None:
-                for line in self._http.lines(file_of(job)):
-                    on_divergence(read(Divergence, json.loads(line)))
-
-        given = {"filters": filters, "workers": min(workers, _MOST_WORKERS)}
-        job = done(self._http, "/runs/bulk-replay", given, on_job=told, look=diverged)
-        told(job)
-        return _summary(job["result"])
-
-
-def _summary(counts: Mapping[str, Any]) -> ReplaySummary:
-    return ReplaySummary(**{**counts, "causes": Counter(counts["causes"])})
 
 
 def _event(found: Mapping[str, Any]) -> RecordedEvent:

@@ -18,7 +18,7 @@ import httpx
 
 from dee_es import errors as e
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_id, check_text, check_value, is_number
+from dee_es.core.values import check_id, check_plan_id, check_text, check_value, is_number
 from dee_es.errors import (
     DeeError,
     InvalidInput,
@@ -258,7 +258,11 @@ def _not_ours(answer: httpx.Response) -> ApiRefused:
 
 def part(field: str, value: str) -> str:
     """An id as a part of a path; raises `InvalidInput` for what is none, as the engine does."""
-    checked = check_id(field, value)
+    if field == "plan_id":
+        # Whatever has a plan in its path takes one version of it as a parameter.
+        checked = check_plan_id(field, value, "version")
+    else:
+        checked = check_id(field, value)
     if not checked.strip("."):
         raise InvalidInput(field, "is nothing but dots, which an address cannot hold")
     return checked

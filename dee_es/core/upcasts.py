@@ -1,7 +1,8 @@
 """Lifts stored payloads of old event versions to the current one, a step at a time.
 
 To change an event's shape: raise its schema in `registry`, keep the old shape and the step from it
-here, and add a golden file of the new one (`python -m tests.golden.write`).
+here, and add a golden file of the new one (`python -m tests.golden.write`). A field that `decide`
+fills is a change of the rules, too (`runs/rules.py`): runs of older rules are decided without it.
 """
 
 from __future__ import annotations

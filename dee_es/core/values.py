@@ -37,6 +37,8 @@ ID_RULE: Final = "must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -"
 """The same in words."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_VERSIONED = re.compile(r"[A-Za-z0-9._:-]{1,128}@[0-9]{1,9}\Z")
+_ALL_VERSIONS: Final = ", which stands for all versions of the plan"
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _URL = re.compile(r"https?://[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]{1,2000}\Z")
 # A name is shown within a line: nothing in it may end the line or change its direction.
@@ -50,6 +52,25 @@ def check_id(field: str, value: object) -> str:
     if not isinstance(value, str) or not _ID.match(value):
         raise InvalidInput(field, ID_RULE)
     return _plain_text(value)
+
+
+def check_plan_id(field: str, value: object, version: str = "") -> str:
+    """The same for the id of a plan. One that names a version, as `trial@1` does, is told as such:
+    `version` is the parameter that takes it, where there is one."""
+    if isinstance(value, str) and names_version(value):
+        raise InvalidInput(field, plan_id_fault(version))
+    return check_id(field, value)
+
+
+def names_version(value: str) -> bool:
+    """Whether a text is the id of a plan with a version, as those write it who name one plan."""
+    return _VERSIONED.match(value) is not None
+
+
+def plan_id_fault(version: str = "") -> str:
+    """What is wrong with such a text where a plan's id is meant."""
+    and_so = f", and the version as `{version}`" if version else _ALL_VERSIONS
+    return f"is an id with a version; give the id alone{and_so}"
 
 
 def check_text(field: str, value: object, *, blank: bool = True) -> str:

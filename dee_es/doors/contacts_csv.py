@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -319,7 +320,7 @@ def _contact(record: _Record, columns: Columns) -> CsvRow:
 def _checked(record: _Record, columns: Columns) -> CsvContact:
     """Make a contact of the record's cells; raise `InvalidInput` naming the column at fault."""
     cells = _fitted(record, columns)
-    for title, cell in zip(columns.titles, cells, strict=True):
+    for title, cell in zip(columns.titles, cells, strict=False):
         if "\0" in cell:
             raise InvalidInput(title, "holds a NUL byte")
         if not cell.isascii() and _SURROGATE.search(cell):
@@ -348,11 +349,15 @@ def _checked(record: _Record, columns: Columns) -> CsvContact:
 
 
 def _fitted(record: _Record, columns: Columns) -> list[str]:
-    """Return one cell for each column of the header, or raise `InvalidInput`.
+    """Return the record's cells, at least one for each column up to the last with a name, and none
+    beyond the header; or raise `InvalidInput`.
 
     Cells beyond the header are forgiven when they are empty, and so is a short record that lacks
     only columns without a name: both are what spreadsheets leave of empty cells. Any other missing
     cell may be a cut record.
+
+    A record costs what it holds: one line may name hundreds of thousands of columns, and millions
+    of short ones may follow it.
     """
     cells, width = record.cells, len(columns.titles)
     where = (
@@ -363,7 +368,7 @@ def _fitted(record: _Record, columns: Columns) -> list[str]:
         raise InvalidInput("record", f"{where}has {len(cells)} of {named} columns")
     if any(cell.strip() for cell in cells[named:]) and len(cells) > width:
         raise InvalidInput("record", f"{where}has {len(cells)} columns instead of {width}")
-    for index in columns.nameless:
-        if index < len(cells) and cells[index].strip():
+    for index in columns.nameless[: bisect_left(columns.nameless, len(cells))]:
+        if cells[index].strip():
             raise InvalidInput(columns.titles[index], "has a value but no name in the header")
-    return cells[:width] + [""] * (width - len(cells))
+    return cells[:width]

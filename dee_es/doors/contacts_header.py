@@ -55,14 +55,10 @@ class Columns:
     """The attribute each other named column becomes, its position, and its kind unless it is text.
     """
     nameless: tuple[int, ...]
+    named_width: int
+    """How many columns there are up to the last one that has a name."""
     delimiter: str = ","
     """What separates the columns."""
-
-    @property
-    def named_width(self) -> int:
-        """How many columns there are up to the last one that has a name."""
-        blank = set(self.nameless)
-        return max(at for at in range(len(self.titles)) if at not in blank) + 1
 
 
 def choose_delimiter(header: str, file: str) -> str:
@@ -137,6 +133,7 @@ def read_header(
         timezone=position("timezone"),
         attributes=tuple((camel_case(names[at]), at, kind_of.get(keys[at])) for at in attributes),
         nameless=tuple(at for at, key in enumerate(keys) if not key),
+        named_width=max(at for at, key in enumerate(keys) if key) + 1,
         delimiter=delimiter,
     )
 

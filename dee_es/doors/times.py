@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 _UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}[wdhms])+", re.ASCII)
@@ -72,6 +72,13 @@ def rough(seconds: float) -> str:
         if seconds >= _UNITS[unit]:
             return f"{int(seconds // _UNITS[unit])}{unit}"
     return f"{int(seconds)}s"
+
+
+def changed(kind: str, value: Any, write: Callable[[datetime], str]) -> Any:
+    """A value of a run's change, of this kind, with its times as `write` has them."""
+    if not isinstance(value, str) or kind == "value":
+        return value
+    return write(parse_time(value)) if kind == "time" else with_times(value, write)
 
 
 def with_times(text: str, write: Callable[[datetime], str]) -> str:

@@ -20,6 +20,7 @@ from dee_es.core.views import ContactEntryRow
 from dee_es.engine.contacts.identity import Identities
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal
+from dee_es.engine.log.missing import archived_runs
 from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import execution_run, row_of
@@ -52,10 +53,12 @@ class ContactAt(Answer):
     `suppressions` are those in its own name, `address_suppressions` those of an address of its runs
     in any other: the address's own, or that of another record of the same person. Either is enough
     for nothing to be sent. Of a moment that has passed, what another record had listed then and has
-    lifted since is not told.
+    lifted since is not told. `known` is whether anything is on record of the id by now, a run that
+    was archived included; where it is false, the id is most likely mistyped.
     """
 
     contact_id: str
+    known: bool
     tick: int
     time: datetime
     runs: tuple[ExecutionRun, ...]
@@ -99,17 +102,19 @@ class Insights:
     step_funnel: AnyProjection
 
     def contact_at(self, contact_id: str, tick: int) -> ContactAt:
-        """The contact as of the end of a tick; empty for nobody."""
+        """The contact as of the end of a tick; empty, and not known, for nobody."""
         told, ids = self.projector.read(
             self.contact_history, lambda build: self._of_contact(build, contact_id)
         )
         entries = [row for row in told if row.tick <= tick]
-        own = self._recorded(self.store.read_stream(contact_stream(contact_id)), tick)
+        rows = self.store.read_stream(contact_stream(contact_id))
+        own = self._recorded(rows, tick)
         listed = contact_state.fold(own).listed
         runs = self._runs(ids, tick)
         addresses = {(each.contact.email, each.contact.phone) for each in runs.values()}
         return ContactAt(
             contact_id=contact_id,
+            known=bool(ids or rows) or bool(archived_runs(self.store, contact_id)),
             tick=tick,
             time=self.scale.time(tick),
             runs=tuple(

@@ -13,7 +13,7 @@ from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.events import RunScheduled, RunStarted
 from dee_es.core.projection import Build
 from dee_es.core.runs.run import RunState
-from dee_es.core.values import MAX_SAFE_INTEGER, check_count, check_id
+from dee_es.core.values import MAX_SAFE_INTEGER, check_count, check_id, check_plan_id
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.models import ExecutionRun, RunPage
@@ -174,9 +174,10 @@ class Queries:
 
         Raises `InvalidInput` naming the filter.
         """
-        for field, value in (("plan_id", plan_id), ("contact_id", contact_id)):
-            if value is not None:
-                check_id(field, value)
+        if plan_id is not None:
+            check_plan_id("plan_id", plan_id)
+        if contact_id is not None:
+            check_id("contact_id", contact_id)
         after = before = None
         if started_after is not None:
             after = self._scale.tick_from(require_utc("started_after", started_after))

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 
 from dee_es import errors as e
-from dee_es.core.values import ID_PATTERN, ID_RULE
+from dee_es.core.values import ID_PATTERN, ID_RULE, names_version, plan_id_fault
 from dee_es.web.heads import takes_head
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -49,6 +49,7 @@ STATUSES: Final[tuple[tuple[type[e.DeeError], int, str], ...]] = (
     (e.StoreUnavailable, 503, "The database does not answer"),
 )
 _RETRY_AFTER: Final = (e.ConcurrencyConflict, e.StoreUnavailable)
+_PLAN_IDS: Final = ("plan_id", "planId")
 _HTTP: Final = {404: "NotFound", 405: "MethodNotAllowed"}
 _METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _SNAKE = re.compile(r"[a-z]+(?:_[a-z]+)+\Z")
@@ -212,15 +213,18 @@ def first_fault(faults: Sequence[Any]) -> tuple[str, str]:
         return field, "is not known here"
     if first["type"] == "missing":
         return field, "is missing"
-    return field, _in_our_words(first)
+    return field, _in_our_words(first, field)
 
 
-def _in_our_words(fault: Mapping[str, Any]) -> str:
+def _in_our_words(fault: Mapping[str, Any], field: str) -> str:
     """What is wrong, as the engine says it where it refuses the same."""
     told = fault.get("ctx", {})
     if fault["type"] in ("literal_error", "enum"):
         return f"must be {told['expected']}"
     if fault["type"] == "string_pattern_mismatch" and told["pattern"] == ID_PATTERN:
+        if field.rpartition(".")[2] in _PLAN_IDS and names_version(str(fault.get("input", ""))):
+            # Whatever has a plan in its path takes one version of it in the query.
+            return plan_id_fault("version" if fault["loc"][0] == "path" else "")
         return ID_RULE
     return str(fault["msg"]).removeprefix("Value error, ")
 

@@ -9,7 +9,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
+from dee_es.config import EmailChannel
 from dee_es.core.messages.message import message_id
 from dee_es.ports import Channel, ChannelResult
 from tests.support.mail import CONTEXT, INJECTIONS, SCRIPT, a_call, an_email, key
@@ -30,7 +31,10 @@ class Case:
         self.channel, self.sent = channel, sent
 
 
-@pytest.fixture(params=["memory", "outbox", "smtp"])
+CASES = ("memory", "outbox", "smtp")
+
+
+@pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     if request.param == "memory":
         memory = MemoryChannel()
@@ -43,6 +47,11 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
             channel = SmtpChannel(SmtpSettings(server.host, server.port, timeout_s=20))
             yield Case(channel, lambda: len(server.taken))
             channel.close()
+
+
+def test_every_channel_for_email_is_tried_here() -> None:
+    """A call's is tried against a provider of its own, which takes no email."""
+    assert set(get_args(EmailChannel)) <= set(CASES)
 
 
 def files(folder: Path) -> list[Path]:
@@ -174,7 +183,30 @@ def test_outbox_leaves_nothing_half_written(
     monkeypatch.setattr(os, "replace", full)
     result = OutboxChannel(tmp_path).send(an_email(1), CONTEXT)
     assert (result.status, result.error) == ("failed", "outbox ENOSPC")
+    assert (result.retryable, result.ours) == (True, False)
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("of_folder", [False, True])
+def test_outbox_says_what_a_power_cut_would_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_folder: bool
+) -> None:
+    """Of a file whose content is not on the disk nothing stays; one whose name is not is there, and
+    might be gone later."""
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folder:
+            raise OSError(errno.EPERM, "Operation not permitted")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    result = OutboxChannel(tmp_path, fsync=True).send(an_email(1), CONTEXT)
+    assert result.error == "outbox EPERM"
+    expected = ("unknown", False, False) if of_folder else ("failed", True, True)
+    assert (result.status, result.retryable, result.ours) == expected
+    assert len(files(tmp_path)) == of_folder
+    assert OutboxChannel(tmp_path).send(an_email(2), CONTEXT).status == "delivered"
 
 
 def test_outbox_goes_on_when_its_folder_was_tidied_away(tmp_path: Path) -> None:

@@ -341,6 +341,25 @@ def test_debug_shows_where(dee: Dee) -> None:
     assert done.stderr.splitlines()[-1].startswith("dee: there is no run run_x")
 
 
+def test_what_debug_shows_is_nothing_a_terminal_would_obey(dee: Dee) -> None:
+    name = "x\x1b]0;owned\x07\x9b31m"
+    end = {"id": "end", "type": "end", "outcome": "done"}
+    plan = {"id": "p", "name": "P", "steps": [end], "templates": {name: {"text": "Hello"}}}
+    (dee.folder / "p.json").write_text(json.dumps(plan))
+    done = subprocess.run(
+        Dee.command("--debug", "plan", "validate", "p.json"),
+        cwd=dee.folder,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert [char for char in done.stderr if not char.isprintable() and char != "\n"] == []
+    assert done.stderr.count(r"x\u001b]0;owned\u0007\u009b31m") == 2, done.stderr
+
+
 def test_a_reader_that_leaves_is_no_fault(dee: Dee) -> None:
     for arguments in (["runs", "list"], ["runs", "list", "--json"], ["plan", "list", "--csv"]):
         with dee.start(*arguments) as process:

@@ -51,6 +51,7 @@ def test_times_are_those_of_the_asker(dee: Dee) -> None:
     [
         "runs list",
         "runs show RUN",
+        "runs diff RUN --from 2",
         "history RUN --at-tick 1",
         "history --contact c-1",
         "contact show c-1",
@@ -186,6 +187,21 @@ def test_a_diff_names_fields_and_events(dee: Dee) -> None:
     assert {c["field"]: c["after"] for c in backwards}["status"] == "waiting"
 
 
+def test_a_diff_shows_a_runs_times_in_a_zone_and_programs_read_utc(
+    dee: Dee,
+) -> None:
+    run = dee.json("execute", "welcome", "--contact", "c-12", "--email", "e@example.com",
+                   "--attr", "firstName=Eve", "--start-at", "2025-03-06T08:00Z")["id"]  # fmt: skip
+    dee("runs", "cancel", run, "--reason", "not before 2025-03-06 08:00:00Z")
+    lines = dee("runs", "diff", run, "--tz", "Asia/Kolkata").stdout.splitlines()
+    shown = {line.split()[0]: line for line in lines}
+    assert "2025-03-06T13:30:00+05:30" in shown["waiting.until"]
+    assert "not before 2025-03-06T13:30:00+05:30" in shown["statusReason"]
+    changes = dee.json("runs", "diff", run, "--tz", "Asia/Kolkata")["changes"]
+    (until,) = [c["before"] for c in changes if c["field"] == "waiting.until"]
+    assert until == "2025-03-06T08:00:00Z"
+
+
 # --- explain --------------------------------------------------------------------------------------
 
 
@@ -261,9 +277,35 @@ def test_a_contact_as_of_any_date(dee: Dee) -> None:
     assert "global (by its address)" in dee("contact", "show", "c-1").stdout
     said = dee("contact", "show", "c-2").stdout
     assert "enrollment.refused" in said
-    assert "0 runs, 0 entries" in dee("contact", "show", "nobody").stdout
+    dee("contact", "suppress", "c-10", "--reason", "asked before anybody wrote to them")
+    assert "0 runs, 1 entry" in dee("contact", "show", "c-10").stdout
     fault = dee.fault("contact", "show", "c-1", "--as-of", "2020-01-01T00:00Z", code=2)
     assert "before the database's epoch" in fault
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "runs list --plan welcome@1",
+        "runs bulk-cancel --plan welcome@1 --reason why --yes",
+        "replay --all --plan welcome@1",
+        "explain --contact c-1 --plan welcome@1",
+        "contact suppress c-1 --level plan --plan welcome@1",
+        "audit log --plan welcome@1",
+    ],
+)
+def test_where_all_versions_of_a_plan_are_meant_one_is_not_taken(command: str, dee: Dee) -> None:
+    fault = dee.fault(*command.split(), code=2)
+    assert "--plan" in fault
+    assert "is an id with a version; give the id alone, which stands for all versions of" in fault
+
+
+def test_where_a_plan_is_named_it_may_be_named_with_its_version(dee: Dee) -> None:
+    for named in ("welcome@1", "welcome --plan-version 1", "welcome@1 --plan-version 1"):
+        assert dee.json("plan", "funnel", *named.split()) == dee.json("plan", "funnel", "welcome")
+    assert "version 9 has not been published" in dee.fault("plan", "funnel", "welcome@9")
+    twice = dee.fault("plan", "funnel", "welcome@1", "--plan-version", "2", code=2)
+    assert "welcome@1 and --plan-version 2 name two versions" in twice
 
 
 def test_a_funnel_adds_up(dee: Dee) -> None:
@@ -396,3 +438,26 @@ def test_a_subject_that_cannot_be_filled_in_is_told_with_what_a_retry_leaves(dee
     (subject, _, cancel) = dee.json("explain", run)["advice"]
     assert "version 1 of the plan welcome, which a retry does not change" in subject
     assert f"dee runs cancel {run}" in cancel
+
+
+@pytest.mark.parametrize(
+    "command", ["contact show", "contact show --as-of 2h", "history --contact"]
+)
+def test_a_contact_that_nobody_knows_is_told_as_such(command: str, dee: Dee) -> None:
+    words = command.split()
+    fault = dee.fault(*words, "c-11")
+    assert fault == (
+        "nothing is known of contact c-11: no run, no suppression, no consent and no refusal has "
+        "this id"
+    )
+    assert dee(*words, "c-11", code=1).stdout == ""
+    assert dee.json_of(1, *words, "c-11")["contactId"] == "c-11"
+    # One who was refused, or of whom nothing was on record by then, is somebody.
+    dee(*words, "c-2")
+
+
+def test_whether_a_contact_is_known_stands_in_json(dee: Dee) -> None:
+    assert dee.json("contact", "show", "c-2")["known"] is True
+    assert dee.json_of(1, "contact", "show", "c-11")["known"] is False
+    said = dee("explain", "--contact", "c-11").stdout
+    assert said.startswith("Nothing is on record of contact c-11")

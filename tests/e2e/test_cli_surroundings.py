@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dee_es.cli import main
-from dee_es.cli.commands.init import without_password
 from dee_es.cli.progress import Progress
+from dee_es.config import without_password
 from dee_es.errors import StoreUnavailable
 from tests.support.cli import Dee, environment
 
@@ -248,6 +250,8 @@ def test_a_password_in_a_wrong_url_is_not_shown(dee: Dee) -> None:
         ("postgresql://u:hidden@a,b/x", "postgresql://u:***@a,b/x"),
         ("sqlite:///a@b?password=c.db", "sqlite:///a@b?password=c.db"),
         ("sqlite:////var/lib/dee.db", "sqlite:////var/lib/dee.db"),
+        ("s3://ID:hid/den@bucket/log", "s3://***@bucket/log"),
+        ("dee@home/log", "dee@home/log"),
     ],
 )  # fmt: skip
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
@@ -291,3 +295,22 @@ def test_a_mistyped_variable_is_told_beside_the_answer(dee: Dee) -> None:
     failed = dee("runs", "show", "nobody", code=1, DEE_DATABSE="x").stderr.splitlines()
     assert failed[0] == told.strip()
     assert len(failed) == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["projections status", "runs list", "health", "contact suppress c-1"]
+)
+def test_what_the_disk_refuses_is_told_with_the_file_and_what_to_do(command: str, dee: Dee) -> None:
+    def bounded() -> None:
+        # Not even what SQLite lays beside a database to read it fits, as on a disk that is full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, 16 * 1024))
+
+    process = dee.start(*command.split(), preexec_fn=bounded)
+    _, told = process.communicate()
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"dee: dee\.db: disk I/O error, with [0-9.,]+ [KMGT]iB free on its disk: make room if that "
+        r"is too little, since SQLite writes beside a file even to read it; else see what the "
+        r"system says of the disk; nothing was written\n",
+        told,
+    ), told

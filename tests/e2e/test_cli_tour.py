@@ -293,3 +293,18 @@ def test_who_acted_is_recorded(dee: Dee) -> None:
     actors = [entry["actor"] for entry in dee.json("history", run["id"])["entries"]]
     assert actors[1:3] == ["Robin", "Kim"]
     assert actors[0]
+
+
+def test_who_publishes_a_plan_anew_is_told_of_runs_that_keep_the_older_one(dee: Dee) -> None:
+    kept = "that has not ended goes on by the version it began with; version 2 is for runs that"
+    assert "not ended" not in dee("plan", "publish", "plan.yaml").stdout
+    for who in ("c-1", "c-2"):
+        dee("execute", "welcome", "--contact", who, "--email", f"{who}@example.com")
+    (run,) = dee.json("runs", "list", "--contact", "c-2")["runs"]
+    dee("runs", "cancel", run["id"], "--reason", "moved away")
+    assert "not ended" not in dee("plan", "publish", "plan.yaml").stdout, "it is no new version"
+    plan = (dee.folder / "plan.yaml").read_text()
+    (dee.folder / "plan.yaml").write_text(plan.replace("days: 3", "days: 4"))
+    said = dee("plan", "publish", "plan.yaml").stdout
+    assert "plan welcome: version 2" in said
+    assert f"1 run of it {kept} begin from now on" in said

@@ -8,15 +8,20 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from dee_es.config import EngineConfig
-from dee_es.core.gate import check_policy
+from dee_es.core.gate import Policy, check_policy
+from dee_es.core.steps import STEP_TYPES
+from dee_es.web.api import ROUTERS
 from tests.support.cli import PLAN
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +135,45 @@ def test_the_paths_it_names_exist(path: str) -> None:
 def test_every_setting_is_named() -> None:
     names = [*(each.name for each in fields(EngineConfig)), "new_master_key"]
     assert [name for name in names if f"`DEE_{name.upper()}`" not in README] == []
+
+
+@pytest.mark.parametrize("name, model", STEP_TYPES.items())
+def test_every_step_is_in_the_table_with_its_fields(name: str, model: type[BaseModel]) -> None:
+    (row,) = re.findall(rf"^\| `{name}` \|(.*)$", README, re.MULTILINE)
+    named = [each.alias or field for field, each in model.model_fields.items()]
+    assert [each for each in named if each not in ("id", "type") and f"`{each}`" not in row] == []
+
+
+def part_of(begin: str, end: str) -> str:
+    return README[README.index(begin) : README.index(end)]
+
+
+def test_every_resource_of_the_api_is_in_the_table() -> None:
+    """By the last word of its path: what it stands below may be told once for several."""
+    table = part_of("| under `/api/v1` |", "JSON is in camelCase, a run")
+    told = " ".join(re.findall(r"`([^`]*)`", table))
+    words = set(re.split(r"[ /]+", told))
+    paths = [str(route.path) for router in ROUTERS for route in router.routes]  # type: ignore[attr-defined]
+    assert len(paths) > 80
+    last = {path: [each for each in path.split("/") if "{" not in each][-1] for path in paths}
+    assert [path for path, word in last.items() if word not in words] == []
+
+
+def fields_of(model: Any) -> Iterator[str]:
+    """The names that the fields of a model have in JSON, those of its parts included."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        for name, field in model.model_fields.items():
+            yield field.alias or name
+            yield from fields_of(field.annotation)
+    for inner in get_args(model):
+        yield from fields_of(inner)
+
+
+def test_every_field_of_a_policy_is_in_the_table() -> None:
+    table = part_of("A policy holds any of these", "A run keeps to the policy")
+    fields = set(fields_of(Policy))
+    assert {"holidays", "warmUp", "costPerSend"} <= fields
+    assert [name for name in sorted(fields) if not re.search(rf"\b{name}\b", table)] == []
 
 
 def test_everything_that_is_logged_is_explained() -> None:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from dee_es.core.registry import REGISTRY
+from tests.golden import lives
 from tests.golden.examples import stored
 from tests.golden.shape import shape_of
 
@@ -21,12 +22,13 @@ def path_of(name: str, schema: int) -> Path:
 
 
 def main() -> None:
-    """Write the file of every event's current schema unless it exists."""
+    """Write the file of every event's current schema, and of every life, unless it exists."""
     for name, entry in REGISTRY.items():
         path = path_of(name, entry.schema)
         if not path.exists():
             content = {**stored(name), "shape": shape_of(entry.cls)}
             path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    lives.write_missing()
 
 
 if __name__ == "__main__":

@@ -155,7 +155,14 @@ class Story:
         scale, plan_id = self.materials.scale, self.materials.plan.id
         snapshots = {
             channel: Snapshot(
-                meta.tick, scale, channel, plan_id, facts, zone=self._zone, sender="default"
+                meta.tick,
+                scale,
+                channel,
+                plan_id,
+                facts,
+                zone=self._zone,
+                contact_id="contact",
+                sender="default",
             )
             for channel in ("email", "voice")
         }

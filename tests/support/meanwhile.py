@@ -74,6 +74,26 @@ class Two:
         rows = self.mine._parts.store.read_stream(stream_id)
         return {row.name for row in rows if row.position > moment.position}
 
+    def change_before_each(self, run_id: str, times: int) -> None:
+        """Have the other one pause the run, and resume it again, just before each of the first
+        commits of `mine` but those of a tick's own decisions."""
+        store: Any = self.mine._parts.store
+        left = [times]
+
+        def behind_a_change(real: Callable[..., Any]) -> Callable[..., Any]:
+            def asked(*given: Any, **more: Any) -> Any:
+                if more.get("lease") is None and left[0] > 0:
+                    left[0] -= 1
+                    if self.other.get_run(run_id).status == "paused":
+                        self.other.resume_run(run_id)
+                    else:
+                        self.other.pause_run(run_id)
+                return real(*given, **more)
+
+            return asked
+
+        store.commit, store.decide = behind_a_change(store.commit), behind_a_change(store.decide)
+
     @contextmanager
     def meanwhile(self, number: int, act: Callable[[], object]) -> Iterator[Moment]:
         """Have the other one act before that look-up of `mine`, in order, inside the block."""

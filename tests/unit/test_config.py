@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import Field, fields
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 from dee_es import Engine
-from dee_es.config import EngineConfig, load_config, mistaken
+from dee_es.bootstrap.channels import channels_of
+from dee_es.bootstrap.places import own_files
+from dee_es.config import EmailChannel, EngineConfig, VoiceChannel, load_config, mistaken
+from dee_es.core.channels import CHANNELS
 from dee_es.errors import InvalidInput
 
 CALLS = {
@@ -121,12 +125,62 @@ OTHERS: dict[str, list[Any]] = {
 @pytest.mark.parametrize("setting", fields(EngineConfig), ids=lambda each: each.name)
 def test_no_setting_takes_what_is_of_another_type(setting: Field[object]) -> None:
     kind, _, optional = str(setting.type).partition(" | ")
-    for value in OTHERS["str" if kind.startswith("Literal") else kind]:
+    for value in OTHERS.get(kind, OTHERS["str"]):
         if value is None and optional:
             continue
         with pytest.raises(InvalidInput) as caught:
             EngineConfig(**{setting.name: value})
         assert caught.value.field == setting.name
+
+
+def test_a_word_that_is_none_of_a_setting_s_is_refused() -> None:
+    hints = get_type_hints(EngineConfig)
+    few = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    assert {"email", "voice", "clock", "smtp_security"} <= few.keys()
+    for name, words in few.items():
+        for word in words:
+            assert getattr(EngineConfig(**{name: word}), name) == word
+        with pytest.raises(InvalidInput, match=f"{name}: must be one of {', '.join(words)}"):
+            EngineConfig(**{name: "fax"})
+
+
+NUMBERS = [each.name for each in fields(EngineConfig) if str(each.type).startswith("int")]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_has_bounds(name: str) -> None:
+    """Only what is switched off by 0 may be 0."""
+    least = 0 if name.startswith("checkpoint_") else 1
+    assert getattr(EngineConfig(**{name: least}), name) == least
+    for value in (least - 1, 2**53):
+        with pytest.raises(InvalidInput) as caught:
+            EngineConfig(**{name: value})
+        assert caught.value.field == name
+
+
+SECRET = re.compile("password|token|secret|master_key$")
+
+
+@pytest.mark.parametrize("setting", fields(EngineConfig), ids=lambda each: each.name)
+def test_no_secret_is_shown(setting: Field[object]) -> None:
+    assert setting.repr is not bool(SECRET.search(setting.name))
+
+
+@pytest.mark.parametrize("setting", fields(EngineConfig), ids=lambda each: each.name)
+def test_files_that_the_settings_name_are_never_written_over(setting: Field[object]) -> None:
+    of_files = setting.name.endswith("_file") or setting.name in ("users", "twilio_calls")
+    own = own_files(EngineConfig(**{setting.name: "some/file"})) if of_files else frozenset()
+    assert (Path("some/file").absolute() in own) == of_files
+
+
+def test_every_channel_is_served_and_every_choice_is_made() -> None:
+    for email in get_args(EmailChannel):
+        for voice in get_args(VoiceChannel):
+            made = channels_of(EngineConfig(":memory:", email=email, voice=voice))
+            assert made.keys() == set(CHANNELS)
+            assert (made["email"].name, made["voice"].name) == (email, voice)
+            for kind, channel in made.items():
+                assert kind in channel.kinds
 
 
 def test_no_database_is_made_with_a_clock_that_nobody_could_read(tmp_path: Path) -> None:
@@ -165,3 +219,24 @@ def test_variables_of_others_are_left_alone() -> None:
         "DEE_NEW_MASTER_KEY", *(f"DEE_{name.upper()}" for name in EngineConfig.__slots__),
     ]  # fmt: skip
     assert mistaken(dict.fromkeys(others, "x")) == {}
+
+
+def test_no_password_is_shown_with_the_settings() -> None:
+    """They are put into logs and tracebacks by tools that know nothing of them."""
+    config = EngineConfig(
+        "postgresql://ada:hidden@db/dee",
+        keys="postgresql://db/keys?user=ada&password=hidden",
+        checkpoints="checkpoints git:log s3://ID:hid/den@bucket/log",
+        archives="ftp://ada:hidden@files/archives",
+        certificates="s3://bucket/of@ada",
+        smtp_host="mail.example.com",
+    )
+    shown = repr(config)
+    assert "hid" not in shown
+    assert "den" not in shown
+    assert "database='postgresql://ada:***@db/dee'" in shown
+    assert "keys='postgresql://db/keys?user=ada&password=***'" in shown
+    assert "checkpoints='checkpoints git:log s3://***@bucket/log'" in shown
+    assert "archives='ftp://***@files/archives'" in shown
+    assert "smtp_host='mail.example.com'" in shown
+    assert "smtp_password" not in shown

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar
 import click
 
 from dee_es.cli.lazy import Lazy, LazyGroup
-from dee_es.cli.options import json_option
+from dee_es.cli.options import json_option, plan_option
 from dee_es.cli.output import say, write_json
 from dee_es.cli.session import Session, pass_session
 from dee_es.core.channels import CHANNELS, ChannelName
@@ -48,7 +48,13 @@ def _whom_options(command: _Command) -> _Command:
     for option in (
         json_option,
         click.option("--reason", metavar="TEXT", help="Why, for the log; kept readable."),
-        click.option("--plan", "plan_id", metavar="ID", help="For this plan only."),
+        click.option(
+            "--plan",
+            "plan_id",
+            metavar="ID",
+            callback=plan_option,
+            help="For this plan only, in all its versions.",
+        ),
         click.option(
             "--channel",
             type=click.Choice(CHANNELS),

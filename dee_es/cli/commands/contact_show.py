@@ -12,6 +12,7 @@ from dee_es.cli.output import STATUS_COLORS, Column, say, write_fields, write_js
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
 from dee_es.cli.times import Moment, in_zone, local, moment_option, zone_option
+from dee_es.cli.unknown import unknown_contact
 
 if TYPE_CHECKING:
     from dee_es.engine.insights import ContactAt
@@ -51,15 +52,17 @@ def show(
     session: Session, /, contact_id: str, as_of: Moment | None, zone: tzinfo, as_json: bool
 ) -> None:
     """Show the runs, sends, waits and refusals of the contact ID, and what stood on record about
-    suppression and consent, now or as of any time."""
+    suppression and consent, now or as of any time. Exits with 1 if nothing is known of it."""
     with session.engine() as engine:
         time = None if as_of is None else as_of.before(engine.now().now)
         with told_as({"time": "--as-of"}):
             found = engine.contact_at(contact_id, time=time)
     if as_json:
         write_json(found.model_dump(mode="json", by_alias=True))
-    else:
+    elif found.known:
         _show(found, zone)
+    if not found.known:
+        raise unknown_contact(contact_id)
 
 
 def _show(found: ContactAt, zone: tzinfo) -> None:

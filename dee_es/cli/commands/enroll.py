@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
@@ -105,11 +105,8 @@ def enroll(
     with ExitStack() as stack:
         engine = stack.enter_context(session.engine())
         source = stack.enter_context(_opened(contacts))
-        for name, read in (("contacts", source.fileno()), ("plan", plan)):
-            if errors_file is not None and _same_file(errors_file, read):
-                raise click.UsageError(f"--errors names the {name} file, which it would overwrite")
         if errors_file is not None:
-            _require_no_setting(session, errors_file)
+            _require_unused(session, errors_file, {"contacts": source.fileno(), "plan": plan})
         from dee_es.cli.refused_rows import Refusals
         from dee_es.doors.contacts_csv import read_contacts
         from dee_es.doors.enroll_rows import Intake
@@ -256,10 +253,14 @@ def _same_file(one: str, other: str | int) -> bool:
         return False
 
 
-def _require_no_setting(session: Session, path: str) -> None:
-    """Raise `InvalidInput` if the settings name the file for something else."""
+def _require_unused(session: Session, path: str, read: Mapping[str, int | str]) -> None:
+    """Raise `UsageError` if the file is one of those that are read, and `InvalidInput` if the
+    settings name it for something else."""
     from dee_es.bootstrap import places_of
 
+    for name, each in read.items():
+        if _same_file(path, each):
+            raise click.UsageError(f"--errors names the {name} file, which it would overwrite")
     folder, name = os.path.split(os.path.abspath(path))
     # What was refused before is written over: the same call again is how an enrolment goes on.
     places_of(session.config())(folder).require_free(name, replace=True)

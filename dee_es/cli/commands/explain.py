@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dee_es.cli.options import json_option
+from dee_es.cli.options import json_option, plan_option
 from dee_es.cli.output import plain, say, write_json
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.times import in_zone, local, zone_option
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--contact", metavar="ID", help="Why this contact has a run, or none.")
-@click.option("--plan", metavar="ID", help="With --contact: of this plan.")
+@click.option("--plan", metavar="ID", callback=plan_option, help="With --contact: of this plan.")
 @zone_option
 @json_option
 @pass_session

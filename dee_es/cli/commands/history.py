@@ -25,6 +25,7 @@ from dee_es.cli.run_view import context_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted, printable
 from dee_es.cli.times import Moment, in_zone, local, moment_option, span, zone_option
+from dee_es.cli.unknown import unknown_contact
 
 if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
@@ -113,7 +114,11 @@ def history(
             _show_at(found, zone, shape)
         elif contact is not None:
             entries = engine.get_contact_logs(contact)
-            _show_contact(contact, entries, zone, full, shape)
+            known = bool(entries) or engine.contact_at(contact).known
+            if known or shape:
+                _show_contact(contact, entries, zone, full, shape)
+            if not known:
+                raise unknown_contact(contact)
         elif full:
             _show_full(engine, str(run_id), zone, shape)
         else:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from dee_es.cli.output import write_fields
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.times import iso, time_option
+from dee_es.config import without_password
 from dee_es.errors import StoreUnavailable
-
-_SECRET: Final = re.compile(r"((?:^|&)[a-z_]*(?:password|secret)=)[^&]*", re.IGNORECASE)
 
 
 @click.command()
@@ -87,23 +83,3 @@ def init(
         )
         if not engine.keys.encrypts:
             click.echo(f"dee: warning: {PLAIN}", err=True)
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    scheme, _, rest = url.partition("://")
-    if not scheme.startswith("postgres"):
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"{scheme}://***"
-    user, at, place = parts.netloc.rpartition("@")
-    # An @ elsewhere may well be the end of a password that holds a slash or the like.
-    if rest.count("@") > (1 if at else 0):
-        return f"{scheme}://***"
-    if ":" in user:
-        user = f"{user.partition(':')[0]}:***"
-    query = _SECRET.sub(r"\1***", parts.query)
-    shown = urlunsplit(parts._replace(scheme="", netloc="", query=query))
-    return f"{scheme}://{user}{at}{place}{shown}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,11 @@ from dee_es.cli.output import Column, plain, say, write_csv, write_json, write_t
 from dee_es.cli.plan_file import PlanFile, publish_bundle, read_plan_file, split_reference
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
-from dee_es.errors import PlanValidationError
+from dee_es.core.views import RunStatus
+from dee_es.errors import PlanNotFound, PlanValidationError
+
+if TYPE_CHECKING:
+    from dee_es.bootstrap import Engine
 
 
 @click.group()
@@ -70,13 +74,16 @@ def _beside(file: PlanFile) -> str:
 def publish(session: Session, file: str, as_json: bool) -> None:
     """Publish the plan in FILE; its templates, scripts, sender and policy first.
 
-    What equals its latest version stays at that version.
+    What equals its latest version stays at that version. Runs that are there keep the version they
+    began with, paused ones too.
     """
     read = read_plan_file(file)
     with session.engine() as engine:
         read.require_publishable(engine)
         done = publish_bundle(engine, read)
+        before = _latest(engine, read.plan.id)
         published = engine.publish_plan(read.plan)
+        counts = engine.count_runs(plan_id=published.id) if published.version > before else {}
     if as_json:
         bundle = [plain(each) for each in done]
         write_json({"planId": published.id, "version": published.version, "bundle": bundle})
@@ -85,6 +92,27 @@ def publish(session: Session, file: str, as_json: bool) -> None:
         state = "unchanged" if each.unchanged else "published"
         say(f"{each.kind} {each.id} {state}: version {each.version}")
     say(f"plan {published.id}: version {published.version}")
+    if going := sum(count for status, count in counts.items() if not RunStatus(status).ended):
+        say(_kept(going, published.version))
+
+
+def _latest(engine: Engine, plan_id: str) -> int:
+    try:
+        return engine.get_plan(plan_id).version
+    except PlanNotFound:
+        return 0
+
+
+def _kept(runs: int, version: int) -> str:
+    told = (
+        "that has not ended goes on by the version it began with"
+        if runs == 1
+        else "that have not ended go on by the version they began with"
+    )
+    return (
+        f"  note: {counted(runs, 'run')} of it {told}; version {version} is for runs that begin "
+        "from now on"
+    )
 
 
 @plan.command("list")

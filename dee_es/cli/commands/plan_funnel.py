@@ -8,6 +8,7 @@ import click
 
 from dee_es.cli.options import chosen_format, format_options
 from dee_es.cli.output import Column, say, write_csv, write_json, write_table
+from dee_es.cli.plan_file import split_reference
 from dee_es.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("plan_id", metavar="PLAN")
+@click.argument("reference", metavar="PLAN")
 @click.option("--plan-version", type=click.IntRange(1), help="Of this version.  [default: of all]")
 @click.option(
     "--reasons",
@@ -34,21 +35,27 @@ _COLUMNS = (
 def funnel(
     session: Session,
     /,
-    plan_id: str,
+    reference: str,
     plan_version: int | None,
     reasons: bool,
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Show what became of every visit of every step of PLAN.
+    """Show what became of every visit of every step of PLAN, by id (in all its versions) or
+    id@version.
 
     ENTERED is always the sum of the others. SENT counts what did its job (a message that arrived,
     a wait that was over, a branch taken, an end reached), DEFERRED what a rule holds now, EXITED
     what was under way when its run ended otherwise. A loop enters a step several times.
     """
     shape = chosen_format(as_json, as_csv)
+    plan_id, version = split_reference(reference)
+    if version not in (None, plan_version or version):
+        raise click.UsageError(
+            f"{reference} and --plan-version {plan_version} name two versions; give one of them"
+        )
     with session.engine() as engine:
-        steps = engine.step_funnel(plan_id, plan_version)
+        steps = engine.step_funnel(plan_id, version or plan_version)
     rows = [step.model_dump(mode="json", by_alias=True) for step in steps]
     if shape == "json":
         write_json({"planId": plan_id, "steps": rows, "total": len(rows)})

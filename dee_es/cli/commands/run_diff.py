@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,10 @@ from dee_es.cli.output import Column, say, write_csv, write_json, write_table
 from dee_es.cli.session import Session, pass_session
 from dee_es.cli.text import counted
 from dee_es.cli.times import local, zone_option
+from dee_es.doors.times import changed
+
+if TYPE_CHECKING:
+    from dee_es.engine.past.time_travel import Change
 
 _COLUMNS = (
     Column("FIELD", 12),
@@ -61,12 +65,17 @@ def diff(
     if shape == "json":
         write_json({"runId": run_id, "from": first, "to": last, "changes": changes})
         return
-    table = [
-        (c.field, _told(c.before), _told(c.after), c.version, c.event, c.step, time)
-        for c, time in zip(found, times, strict=True)
-    ]
+    table = [_line(change, time, zone) for change, time in zip(found, times, strict=True)]
     write_table(_COLUMNS, table)
     say(f"{counted(len(found), 'field')} changed between versions {first} and {last}")
+
+
+def _line(change: Change, time: str, zone: tzinfo) -> tuple[str | int | None, ...]:
+    before, after = (
+        _told(changed(change.kind, value, lambda moment: local(moment, zone)))
+        for value in (change.before, change.after)
+    )
+    return change.field, before, after, change.version, change.event, change.step, time
 
 
 def _told(value: Any) -> str | None:

@@ -6,6 +6,7 @@ contact's key, and is None when there is none or when it was erased.
 """
 
 from dee_es.core.events.base import (
+    LEVELS,
     Detail,
     Enrolled,
     Event,
@@ -71,6 +72,7 @@ from dee_es.core.events.system import (
 )
 
 __all__ = [
+    "LEVELS",
     "BranchEvaluated",
     "ChannelEventReceived",
     "CheckpointSigned",

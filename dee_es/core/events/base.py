@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import msgspec
 
@@ -10,6 +10,7 @@ from dee_es.core.values import JsonScalar
 
 Level = Literal["global", "channel", "plan", "regulatory"]
 """How far a suppression reaches; channel and plan have the channel's or plan's name as scope."""
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 
 class Meta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

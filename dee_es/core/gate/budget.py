@@ -10,11 +10,6 @@ from dee_es.core.gate.slots import day_of, day_tick, tick_text
 from dee_es.core.gate.snapshot import Counter, Denial, Notes, Snapshot
 
 
-def prices(policy: Policy, channel: str) -> bool:
-    """Whether sends through the channel cost anything."""
-    return policy.budget is not None and policy.budget.cost(channel) > 0
-
-
 def counter(policy: Policy, snapshot: Snapshot) -> Counter | None:
     """The counter this send is paid from; None if there is no budget or the channel is free.
 

@@ -8,10 +8,13 @@ for good comes before what only delays it, and what others may use up comes last
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from dee_es.core.clock import TimeScale
 from dee_es.core.gate import budget, consent, limits, suppression, windows
 from dee_es.core.gate.model import Policy
 from dee_es.core.gate.snapshot import Allow, Counter, Denial, Notes, Snapshot
@@ -77,6 +80,10 @@ class Required(Struct, frozen=True):
 
 
 _NOTHING: Final = Required()
+_SOME_SEND: Final = Snapshot(
+    0, TimeScale(datetime(1970, 1, 1, tzinfo=UTC)), "", "", domain="?", addresses=("email:?",)
+)
+"""One of which all is known that counters may be named by, before any sender's warm-up is over."""
 
 
 def required(policy: Policy | None, channel: str) -> Required:
@@ -85,13 +92,28 @@ def required(policy: Policy | None, channel: str) -> Required:
         return _NOTHING
     needs_consent = policy.consent is not None and channel in policy.consent.required
     window = policy.window(channel)
-    per_day = policy.limits.per_day if policy.limits is not None else None
+    domain, addresses, counted = _counted_by(policy, channel)
     return Required(
         consent=needs_consent,
         purpose=policy.consent.purpose if needs_consent and policy.consent else None,
         zone=window is not None,
         default_zone=window.default_zone if window is not None else None,
-        domain=per_day is not None and per_day.domain is not None,
-        addresses=per_day is not None and per_day.contact is not None,
-        counters=limits.bounds(policy, channel) or budget.prices(policy, channel),
+        domain=domain,
+        addresses=addresses,
+        counters=counted,
+    )
+
+
+def _counted_by(policy: Policy, channel: str) -> tuple[bool, bool, bool]:
+    """Whether counters are named by the domain, by addresses, and whether there are any.
+
+    `counters` itself is asked: a limit that was forgotten in a list of its own would never hold.
+    """
+    asked = replace(_SOME_SEND, channel=channel)
+    found = counters(policy, asked)
+    ramps = policy.limits.warm_up if policy.limits is not None else ()
+    return (
+        found != counters(policy, replace(asked, domain=None)),
+        found != counters(policy, replace(asked, addresses=())),
+        bool(found) or any(counters(policy, replace(asked, sender=each)) for each in ramps),
     )

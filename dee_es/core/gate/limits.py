@@ -10,20 +10,13 @@ contact   every send to the contact, through any channel; it is counted under th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from dee_es.core.clock import TimeScale
+from dee_es.core.gate.kinds import KINDS
 from dee_es.core.gate.model import Policy, Ramp
 from dee_es.core.gate.slots import day_of, day_tick, tick_text
 from dee_es.core.gate.snapshot import Counter, Denial, Notes, Snapshot
-
-_WHOSE: Final = {
-    "sender": "of the sender",
-    "domain": "to the recipient's domain",
-    "contact": "to the contact",
-    "contact.email": "to the contact's e-mail address",
-    "contact.phone": "to the contact's telephone number",
-}
 
 
 class _Full(NamedTuple):
@@ -56,15 +49,6 @@ def counters(policy: Policy, snapshot: Snapshot) -> tuple[Counter, ...]:
         found.append(Counter((f"contact:{snapshot.contact_id}", slot), limit))
         found += [Counter((f"contact.{each}", slot), limit) for each in snapshot.addresses]
     return tuple(found)
-
-
-def bounds(policy: Policy, channel: str) -> bool:
-    """Whether any limit can concern sends through the channel."""
-    if policy.limits is None:
-        return False
-    per_day = policy.limits.per_day
-    own = (per_day.of_channel(channel), per_day.sender, per_day.domain, per_day.contact)
-    return bool(policy.limits.warm_up) or any(limit is not None for limit in own)
 
 
 def check(policy: Policy, snapshot: Snapshot, notes: Notes) -> Denial | None:
@@ -107,8 +91,7 @@ def _told(snapshot: Snapshot, full: Iterable[_Full], until: int) -> str:
         if each.limit == 0:
             said.append("the warm-up of the sender has not begun")
             continue
-        channel = f"of the {snapshot.channel} channel"
-        whose = channel if each.kind == "channel" else _WHOSE[each.kind]
+        whose = KINDS[each.kind].whose.format(channel=snapshot.channel)
         most = f"the limit of {each.limit} sends a day {whose}"
         said.append(f"{most} is reached ({each.used} used)")
     opens = "it opens" if len(said) == 1 else "all are open"

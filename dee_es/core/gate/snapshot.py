@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from dee_es.core.clock import TimeScale
+from dee_es.core.gate.kinds import kind_of
 from dee_es.core.gate.zone import ZoneRules
 from dee_es.core.ids import CounterKey
 from dee_es.core.values import JsonScalar
@@ -40,9 +41,8 @@ class ConsentFact(msgspec.Struct, frozen=True):
 class Counter(msgspec.Struct, frozen=True, gc=False):
     """A counter that a send adds `amount` to, if that does not carry it over `limit`.
 
-    Its name is `channel:`, `sender:`, `domain:`, `contact:`, `contact.email:`, `contact.phone:` or
-    `budget:` with the subject behind it; its slot is a UTC day counted from 1970-01-01, or 0 for
-    what is never reset.
+    Its name is one of `KINDS` with the subject behind it; its slot is a UTC day counted from
+    1970-01-01, or 0 for what is never reset.
     """
 
     key: CounterKey
@@ -52,7 +52,7 @@ class Counter(msgspec.Struct, frozen=True, gc=False):
     @property
     def kind(self) -> str:
         """What is counted: the counter's name without its subject."""
-        return self.key[0].partition(":")[0]
+        return kind_of(self.key[0])
 
     @property
     def slot(self) -> int:

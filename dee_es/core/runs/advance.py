@@ -6,7 +6,7 @@ other steps waits for the next. Everything that needs no channel is done at once
 
 from __future__ import annotations
 
-from typing import Any
+from typing import assert_never
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
@@ -17,7 +17,7 @@ from dee_es.core.runs.resend_state import too_late
 from dee_es.core.runs.send_keys import key_of_visit
 from dee_es.core.runs.sending import Attempt, attempt_to_send
 from dee_es.core.runs.state import Resend, RunState
-from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Wait
+from dee_es.core.steps import AnyStep, Branch, End, SendEmail, SendStep, SendVoice, Wait
 from dee_es.core.values import JsonScalar
 
 
@@ -167,7 +167,7 @@ class Steps:
         if self._acts_later():
             return
         step = self._graph.step(str(self.state.current_step))
-        if isinstance(step, SendEmail | SendVoice):
+        if isinstance(step, SendStep):
             self._dispatch(step, command)
             return
         self._do(step)
@@ -221,22 +221,27 @@ class Steps:
         if following is None:
             self.record(e.RunCompleted())
             return False
-        sends = isinstance(self._graph.step(following), SendEmail | SendVoice)
+        sends = isinstance(self._graph.step(following), SendStep)
         waits = (sends and self._acted) or self._out_of_breath()
         acts_at = self.tick + 1 if waits else self.tick
         self.record(e.StepEntered(following, self._graph.remaining(following), acts_at))
         self._acted = True
         return True
 
-    def _do(self, step: Any) -> None:
-        """Do a step that needs no channel."""
-        if isinstance(step, Wait):
-            until = self.tick + self.materials.scale.ticks(step.duration_ms)
-            self.record(e.WaitStarted(step.id, until))
-        elif isinstance(step, Branch):
-            self._branch(step)
-        elif isinstance(step, End):
-            self.record(e.RunCompleted(step.outcome, step_id=step.id))
+    def _do(self, step: AnyStep) -> None:
+        """Do a step that needs no channel; it records at least one event, or would stand still."""
+        match step:
+            case Wait():
+                until = self.tick + self.materials.scale.ticks(step.duration_ms)
+                self.record(e.WaitStarted(step.id, until))
+            case Branch():
+                self._branch(step)
+            case End():
+                self.record(e.RunCompleted(step.outcome, step_id=step.id))
+            case SendEmail() | SendVoice():
+                raise AssertionError(f"{step.id} sends, and no send is done beside other steps")
+            case _:
+                assert_never(step)
 
     def _branch(self, step: Branch) -> None:
         seen: dict[str, JsonScalar] = {}
@@ -249,7 +254,7 @@ class Steps:
 
     # --- sending ----------------------------------------------------------------------------------
 
-    def _dispatch(self, step: SendEmail | SendVoice, command: c.Advance) -> None:
+    def _dispatch(self, step: SendStep, command: c.Advance) -> None:
         state = self.state
         key = key_of_visit(state, step.id)
         attempt = Attempt(key, state.attempt + 1, state.previous_step)

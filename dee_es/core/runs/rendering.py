@@ -17,14 +17,14 @@ from dee_es.core.messages.message import (
 from dee_es.core.messages.template import TemplateError, message_scope
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.state import RunState
-from dee_es.core.steps import SendEmail, SendVoice
+from dee_es.core.steps import SendEmail, SendStep, SendVoice
 from dee_es.errors import InvalidInput, PlanFault
 
 
 def render(
     materials: c.Materials,
     state: RunState,
-    step: SendEmail | SendVoice,
+    step: SendStep,
     previous_step: tuple[str, str] | None,
 ) -> e.Message:
     """The message of a step, as it is handed to the channel.

@@ -2,7 +2,8 @@
 
 A change to how runs decide, or to what their events add up to, takes a new number here, and asks
 for it wherever it makes a difference; `Pins.rules` is the number a run was enrolled under. So does
-a change of a pause or a number of attempts in `schedule.py`.
+a change of a pause or a number of attempts in `schedule.py`, or a field of an event that a decision
+fills from now on. `tests/golden/test_lives.py` decides runs of every number again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 from dee_es.core import events as e
 from dee_es.errors import UnknownEventVersion
 
-RULES: Final = 3
+RULES: Final = 4
 """Those of runs that are enrolled now."""
 EXCUSING: Final = 2
 """The first under which an attempt to send a message again after a soft bounce does not count if it
@@ -20,6 +21,8 @@ failed by our own settings."""
 HEEDING: Final = 3
 """The first under which a contact that is on the suppression list counts as unsubscribed, as soon
 as its run meets that: by name, or when the gate leaves a send out for it."""
+ERASING: Final = 4
+"""The first under which that goes for an erasure, too, which puts the contact on the list."""
 
 
 def known(pins: e.Pins, run_id: str) -> e.Pins:

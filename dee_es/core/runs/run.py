@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
@@ -248,7 +250,8 @@ def _erase(materials: c.Materials, state: RunState, command: c.Erase) -> Steps:
     if state.exit is not None:
         steps.leave()
         return steps
-    holding = first_exit(materials.plan.graph.exits, state)
+    listed = state.unsubscribed or state.pins.rules >= rules.ERASING
+    holding = first_exit(materials.plan.graph.exits, replace(state, unsubscribed=listed))
     steps.record(holding.completed() if holding is not None else e.RunCancelled("erasure"))
     return steps
 
@@ -267,8 +270,7 @@ def _retry(materials: c.Materials, state: RunState, command: c.Retry) -> Steps:
 
 def _resolve(materials: c.Materials, state: RunState, command: c.Resolve) -> Steps:
     lost, acts_at = state.unknown, command.meta.tick + 1
-    known = "no send of it has an unknown outcome"
-    _require(state, RunStatus.ACTIVE, lost is not None, known)
+    _require(state, RunStatus.ACTIVE, lost is not None, _nothing_unknown(materials.scale, state))
     assert lost is not None
     # Only an end leads away from an unknown outcome otherwise.
     _require(state, RunStatus.ACTIVE, state.status == RunStatus.FAILED, "it has ended")
@@ -277,6 +279,18 @@ def _resolve(materials: c.Materials, state: RunState, command: c.Resolve) -> Ste
         state,
         command,
         e.StepResolved(lost.step_id, command.outcome, acts_at, lost.resend),
+    )
+
+
+def _nothing_unknown(scale: TimeScale, state: RunState) -> str:
+    intent = state.intent
+    if intent is None or state.status.ended:
+        return "no send of it has an unknown outcome"
+    # Whoever asks has most likely seen the sender die, and is quicker than the next tick.
+    return (
+        f"the sending of step {intent.step_id} began at {scale.told(intent.tick)} (tick "
+        f"{intent.tick}), and as yet nobody has found its sender gone; a worker or `dee tick` "
+        "finds that out, and then it can be settled"
     )
 
 

@@ -13,7 +13,7 @@ from dee_es.core.messages.message import message_digest
 from dee_es.core.messages.template import TemplateError
 from dee_es.core.runs.rendering import render
 from dee_es.core.runs.state import RunState
-from dee_es.core.steps import SendEmail, SendVoice
+from dee_es.core.steps import SendStep
 from dee_es.errors import InvalidInput
 
 SendEvent = e.StepDispatched | e.StepSkipped | e.StepDeferred | e.RunPaused | e.StepFailed
@@ -32,7 +32,7 @@ class Attempt(Struct, frozen=True, gc=False):
 def attempt_to_send(
     materials: c.Materials,
     state: RunState,
-    step: SendEmail | SendVoice,
+    step: SendStep,
     command: c.Advance,
     attempt: Attempt,
 ) -> SendEvent:

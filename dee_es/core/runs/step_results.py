@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dee_es.core import events as e
+
+UNTOLD: Final[frozenset[type[e.Event]]] = frozenset(
+    {
+        e.RunScheduled,
+        e.RunStarted,
+        e.RunPaused,
+        e.RunResumed,
+        e.RunRetried,
+        e.RunCancelled,
+        e.RunFailed,
+        e.StepEntered,
+        e.StepDispatched,
+        e.StepPending,
+        e.StepDeferred,
+        e.StepRetried,
+        e.WaitStarted,
+        e.ChannelEventReceived,
+    }
+)
+"""Events that say of no step what became of it: it goes on, or what follows from them says so."""
 
 
 class StepResult(NamedTuple):

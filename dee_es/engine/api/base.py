@@ -24,6 +24,7 @@ from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.contacts.channel_events import ChannelEvents
 from dee_es.engine.contacts.identity import Identification, Identities
 from dee_es.engine.contacts.streams import ContactStreams
+from dee_es.engine.contacts.suppressed_runs import SuppressedRuns
 from dee_es.engine.contacts.suppression_import import SuppressionImport
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.enrolling.enroll import Enrollment
@@ -152,8 +153,9 @@ class ApiBase:
         self._identities = Identities(parts.keys)
         self._identification = Identification(self._identities, parts.keys, store, self._queries)
         self._contacts = ContactStreams(store, journal, committer, self.clock)
+        self._suppressed_runs = SuppressedRuns(self._runs, self._queries)
         self._suppression_import = SuppressionImport(
-            store, journal, self._contacts, committer, self.clock
+            store, journal, self._contacts, self._suppressed_runs, committer, self.clock
         )
         self._enrollment = Enrollment(self._runs, self._identities, self._contacts, parts.keys)
         self._lifecycle = Lifecycle(self._runs, self._queries)

@@ -13,7 +13,8 @@ from dee_es.core.clock import require_utc
 from dee_es.core.runs.channel_events import EVENT_TYPES, check_data
 from dee_es.core.values import check_count, check_id, check_text
 from dee_es.engine.api.base import ApiBase, checked_many
-from dee_es.engine.contacts.channel_events import Meta, Received
+from dee_es.engine.contacts.channel_events import Meta
+from dee_es.engine.contacts.received import Received
 from dee_es.engine.models import ChannelEvent, IngestResult, OnEntryError, OnIngest
 from dee_es.errors import DeeError, InvalidInput
 

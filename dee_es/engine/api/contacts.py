@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
-from typing import Final, get_args
+from typing import Final
 
 from dee_es.core.channels import CHANNELS, ChannelName
 from dee_es.core.clock import require_utc
-from dee_es.core.commands import ReceiveEvent
 from dee_es.core.contact import check_email, check_phone
-from dee_es.core.events import ConsentGranted, Level, Meta
-from dee_es.core.runs.channel_events import SUPPRESSED
-from dee_es.core.values import check_count, check_flag, check_id, check_one_of, check_text
-from dee_es.core.views import RunFilter, RunStatus
+from dee_es.core.events import LEVELS, ConsentGranted, Level
+from dee_es.core.values import (
+    check_count,
+    check_flag,
+    check_id,
+    check_one_of,
+    check_plan_id,
+    check_text,
+)
+from dee_es.core.views import RunFilter
 from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
@@ -23,7 +29,6 @@ from dee_es.engine.retention.erasure import Erased
 from dee_es.errors import DeeError, InvalidInput
 
 MAX_BATCH: Final = 10_000
-_LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 
 class ContactsApi(ApiBase):
@@ -59,28 +64,14 @@ class ContactsApi(ApiBase):
         meta = self._meta("suppress", command_id, actor, reason)
         unread: list[DeeError] = []
         known = frozenset[str]() if contact_id is None else self._known_as(who, unread)
-        changed = self._contacts.suppress(who, named, known, reach, scope, meta)
-        if contact_id is not None and reach != "channel":
-            self._tell_runs(RunFilter(contact_id=who, plan_id=scope or None), meta, unread)
+        runs = self._suppressed_runs if contact_id is not None and reach != "channel" else None
+        tell = None if runs is None else partial(runs.decide, who, scope)
+        changed = self._contacts.suppress(who, named, known, reach, scope, meta, tell)
+        if runs is not None:
+            unread += runs.tell(who, scope, meta)
         if unread:
             raise unread[0]
         return changed
-
-    def _tell_runs(
-        self, chosen: RunFilter, meta: Callable[[], Meta], unread: list[DeeError]
-    ) -> None:
-        """Tell open runs that their contact is suppressed, which their exit conditions may be
-        about; one that was told is not told again."""
-
-        def told(given: Meta) -> ReceiveEvent:
-            return ReceiveEvent(given, SUPPRESSED, given.command_id, given.tick)
-
-        for row in self._queries.all_rows(chosen):
-            if not RunStatus(row.status).ended:
-                try:
-                    self._runs.change(row.run_id, told, meta)
-                except DeeError as error:
-                    unread.append(error)
 
     def _known_as(self, contact_id: str, unread: list[DeeError]) -> Set[str]:
         """What the contact is listed under for its runs; `unread` gets the errors of the others."""
@@ -133,8 +124,9 @@ class ContactsApi(ApiBase):
 
         `level`, `scope` (the channel or plan of these levels) and `reason` are for entries that do
         not say. Nobody on the list needs to be a contact yet: whoever is enrolled later with an
-        address on it is refused, and who was enrolled before is skipped at the next send. An entry
-        that cannot be used is counted, told to `on_error`, and never stops the rest.
+        address on it is refused, and who was enrolled before is skipped at the next send; open runs
+        of a contact that is listed by its id are told at once, as by `suppress`. An entry that
+        cannot be used is counted, told to `on_error`, and never stops the rest.
 
         A crash loses at most the batch in flight, and the same call again adds only what is
         missing. With `dry_run` nothing is written; 100 bytes are kept of each new address.
@@ -183,7 +175,9 @@ class ContactsApi(ApiBase):
     def _listing(self, given: SuppressionEntry, who: str) -> Listing:
         """An entry that was checked, with what the list is to know it by."""
         subjects = self._identities.listed_as(who, given.email, given.phone)
-        return Listing(who, subjects, checked_level(given.level), given.scope or "", given.reason)
+        level = checked_level(given.level)
+        tells = given.contact_id is not None and level != "channel"
+        return Listing(who, subjects, level, given.scope or "", given.reason, tells)
 
     def grant_consent(
         self,
@@ -310,18 +304,18 @@ def _scope(given: object, channel: str | None, plan_id: str | None) -> tuple[Lev
         raise InvalidInput("plan_id", "is given at the plan level, else left out")
     if level == "channel":
         return level, check_one_of("channel", channel, CHANNELS)
-    return level, check_id("plan_id", plan_id) if level == "plan" else ""
+    return level, check_plan_id("plan_id", plan_id) if level == "plan" else ""
 
 
 def checked_level(level: object) -> Level:
     """`level` if a suppression has such a one; raises `InvalidInput`."""
-    return check_one_of("level", level, _LEVELS)
+    return check_one_of("level", level, LEVELS)
 
 
 def _reach(level: Level, scope: str) -> str:
     """The channel or plan that an entry of this level is for; raises `InvalidInput`."""
     if level == "plan":
-        return check_id("scope", scope)
+        return check_plan_id("scope", scope)
     if level == "channel" and scope not in CHANNELS:
         known = " or ".join(map(repr, CHANNELS))
         raise InvalidInput("scope", f"must be {known} at the channel level")

@@ -10,7 +10,14 @@ from dee_es.core.gate import check_policy, read_policy, required
 from dee_es.core.messages.message import check_header, check_mailbox, check_template
 from dee_es.core.messages.script import check_script
 from dee_es.core.plans.plan import ExecutionPlan
-from dee_es.core.values import check_count, check_id, check_map, check_text, check_url
+from dee_es.core.values import (
+    check_count,
+    check_id,
+    check_map,
+    check_plan_id,
+    check_text,
+    check_url,
+)
 from dee_es.engine.api.base import ApiBase, checked_plan
 from dee_es.engine.definitions import POLICY_ID, SENDER_ID
 from dee_es.engine.models import RenderedTemplate
@@ -27,8 +34,9 @@ class DefinitionsApi(ApiBase):
     def publish_plan(
         self, plan: ExecutionPlan, *, actor: str | None = None, command_id: str | None = None
     ) -> ExecutionPlan:
-        """Publish a plan; one equal to the latest version returns that. Raises
-        `PlanValidationError` for templates or scripts that are not published."""
+        """Publish a plan; one equal to the latest version returns that. Runs that are there keep
+        the version they began with. Raises `PlanValidationError` for templates or scripts that are
+        not published."""
         meta = self._meta("publish", command_id, actor, None)
         return self._definitions.publish_plan(checked_plan(plan), meta)
 
@@ -36,7 +44,7 @@ class DefinitionsApi(ApiBase):
         """A published plan, by default its latest version; raises `PlanNotFound`."""
         if version is not None:
             check_count("version", version)
-        return self._definitions.plan(check_id("plan_id", plan_id), version)
+        return self._definitions.plan(check_plan_id("plan_id", plan_id, "version"), version)
 
     def list_plans(self) -> list[ExecutionPlan]:
         """The latest version of every plan, by id."""

@@ -11,7 +11,7 @@ from dee_es.core.ids import contact_stream
 from dee_es.core.runs.run import fold
 from dee_es.core.runs.state import RunState
 from dee_es.core.steps.email import SendEmail
-from dee_es.core.values import check_count, check_id
+from dee_es.core.values import check_count, check_id, check_plan_id
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.contacts.index import suppression_facts
@@ -90,14 +90,26 @@ class HistoryApi(ApiBase):
 
     def explain(self, run_id: str) -> Explanation:
         """In plain sentences: what the run is doing now and why, what it waits for, what a person
-        can do, and how it came to that. Built from its events alone; raises `RunNotFound`."""
+        can do, and how it came to that. Built from its events, and from which version of its plan
+        is the newest; raises `RunNotFound`."""
         history = self.get_events(run_id)
         state = fold(history)
         assert state is not None
         narrator = Narrator(self._parts.scale)
         told = tuple(narrator.sentence(recorded) for recorded in history)
         advice = (*self._of_template(state), *advice_for(state, history))
-        return Explanation(run_id, narrator.present(state), advice, told)
+        now = narrator.present(state) + self._older_plan(state)
+        return Explanation(run_id, now, advice, told)
+
+    def _older_plan(self, state: RunState) -> str:
+        """That a run which goes on, or might, keeps to a plan that was published anew since."""
+        newest = self._definitions.latest("plan", state.plan_id)
+        if state.status.ended or newest <= state.plan_version:
+            return ""
+        return (
+            f" It keeps version {state.plan_version} of the plan {state.plan_id}, with which it "
+            f"began; version {newest} is published by now."
+        )
 
     def _of_template(self, state: RunState) -> tuple[str, ...]:
         """Which text a run failed by, and how another one takes its place."""
@@ -125,7 +137,7 @@ class HistoryApi(ApiBase):
         consents were, those of the addresses that its runs began with included."""
         check_id("contact_id", contact_id)
         if plan_id is not None:
-            check_id("plan_id", plan_id)
+            check_plan_id("plan_id", plan_id)
         listed = self._queries.all_rows(self._queries.filter(contact_id=contact_id))
         runs = [row.run_id for row in listed if plan_id in (None, row.plan_id)]
         rows = self._parts.store.read_stream(contact_stream(contact_id))
@@ -137,6 +149,7 @@ class HistoryApi(ApiBase):
             archived_runs(self._parts.store, contact_id, plan_id),
             self._standing(contact_id, [row.run_id for row in listed]),
             Narrator(self._parts.scale),
+            bool(listed or rows) or bool(archived_runs(self._parts.store, contact_id)),
         )
 
     def _standing(self, contact_id: str, runs: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from dee_es.core.clock import require_utc
-from dee_es.core.values import check_count, check_id
+from dee_es.core.values import check_count, check_id, check_plan_id
 from dee_es.engine.api.base import ApiBase
 from dee_es.engine.insights import ContactAt, FunnelStep
 from dee_es.errors import InvalidInput
@@ -18,8 +18,9 @@ class InsightsApi(ApiBase):
         self, contact_id: str, *, time: datetime | None = None, tick: int | None = None
     ) -> ContactAt:
         """A contact's runs, sends, waits, refusals, suppressions and consents as of a tick or
-        a time, by default as of now. Raises `InvalidInput` for a moment before the epoch, or one
-        that is yet to come: nobody knows what will be on record by then."""
+        a time, by default as of now; of nobody it is empty and not `known`. Raises `InvalidInput`
+        for a moment before the epoch, or one that is yet to come: nobody knows what will be on
+        record by then."""
         check_id("contact_id", contact_id)
         if time is not None and tick is not None:
             raise InvalidInput("time, tick", "give one of them")
@@ -44,5 +45,5 @@ class InsightsApi(ApiBase):
         """
         if version is not None:
             check_count("version", version)
-        self._definitions.plan(check_id("plan_id", plan_id), version)
+        self._definitions.plan(check_plan_id("plan_id", plan_id, "version"), version)
         return self._insights.funnel(plan_id, version)

@@ -19,7 +19,7 @@ from dee_es.core.clock import TimeScale, require_utc
 from dee_es.core.ids import is_run
 from dee_es.core.projection import Build
 from dee_es.core.registry import ACTIONS
-from dee_es.core.values import check_count, check_id, check_text
+from dee_es.core.values import check_count, check_id, check_plan_id, check_text
 from dee_es.core.views import AuditFilter, AuditRow
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage, entries_of
 from dee_es.engine.log.journal import Journal
@@ -185,9 +185,11 @@ class Trail:
         until: datetime | None,
     ) -> AuditFilter:
         """Check the filters; raises `InvalidInput` naming the one that is wrong."""
-        for field, value in (("run_id", run_id), ("contact_id", contact_id), ("plan_id", plan_id)):
+        for field, value in (("run_id", run_id), ("contact_id", contact_id)):
             if value is not None:
                 check_id(field, value)
+        if plan_id is not None:
+            check_plan_id("plan_id", plan_id)
         if actor is not None:
             check_text("actor", actor, blank=False)
         start = None if since is None else self._scale.tick_from(require_utc("since", since))

@@ -9,10 +9,9 @@ they were given; if one of them is refused by the store, so are those that were 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from dee_es.core import commands as c
 from dee_es.core import contact_state
@@ -20,12 +19,14 @@ from dee_es.core import events as e
 from dee_es.core.contact_state import ContactState
 from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.ids import contact_stream
-from dee_es.core.runs.channel_events import ends_runs, meaning, suppression
+from dee_es.core.runs.channel_events import suppression
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.contacts.identity import Identities
 from dee_es.engine.contacts.index import listed_by
+from dee_es.engine.contacts.latecomers import Latecomers, Taken
+from dee_es.engine.contacts.received import Received
 from dee_es.engine.log.journal import checksum_of
-from dee_es.engine.log.settling import ATTEMPTS, Wanted, reused, settle
+from dee_es.engine.log.settling import ATTEMPTS, reused
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
@@ -35,24 +36,6 @@ from dee_es.ports import Committed, Conflict, KeyStore, StreamAppend, Suppressio
 Meta = Callable[[], e.Meta]
 Outcome = Literal["accepted", "known"] | DeeError
 """What became of an event: taken in, known by its id from before, or why it cannot be used."""
-
-
-class Received(Struct, frozen=True):
-    """A channel event whose parts were checked. Without `run_id` it is for all runs of its contact
-    that have not ended; without `contact_id` the contact is that of the run."""
-
-    type: str
-    contact_id: str | None
-    run_id: str | None
-    step_id: str | None
-    data: dict[str, Any]
-    occurred_tick: int
-    event_id: str
-
-    @property
-    def kind(self) -> str | None:
-        """What its data mean, as it is recorded."""
-        return meaning(self.type, self.data)
 
 
 class _Stream(NamedTuple):
@@ -91,6 +74,7 @@ class ChannelEvents:
         self._identities = identities
         self._keys = keys
         self._store = runs.store
+        self._latecomers = Latecomers(runs, queries)
 
     def ingest(self, events: Sequence[Received], meta: Meta) -> list[Outcome]:
         """Take in a batch; says of each event what became of it.
@@ -153,14 +137,16 @@ class ChannelEvents:
         for place in refused:
             del waiting[place]
         results = self._commit([each.unit for each in decided])
-        taken: list[tuple[Received, Unit, int]] = []
+        taken: list[Taken] = []
         for (place, unit, after), result in zip(decided, results, strict=True):
             if isinstance(result, Committed):
                 outcomes[place] = "accepted"
-                taken.append((waiting.pop(place), unit, result.position))
+                own, *runs = [append.stream_id for append in unit.appends]
+                contact_id = own.removeprefix(contact_stream(""))
+                taken.append(Taken(waiting.pop(place), contact_id, runs, result.position))
                 self._runs.remember(after)
-        if taken and self._store.log_head().ordinal != since:
-            self._reach(taken, since, meta)
+        if taken:
+            self._latecomers.tell(taken, since, meta)
 
     def _one_by_one(
         self,
@@ -195,30 +181,6 @@ class ChannelEvents:
                 Committed(0) if known.issuperset(unit.event_ids) else Conflict("version", "")
                 for unit in units
             ]
-
-    def _reach(self, taken: Iterable[tuple[Received, Unit, int]], since: int, meta: e.Meta) -> None:
-        """Record events in those runs of their contacts, too, that began while they were decided:
-        too late to be found, and in the log before the event all the same."""
-        for event, unit, position in taken:
-            if event.run_id is not None and ends_runs(event.type, event.kind) is None:
-                continue
-            contact_id = unit.appends[0].stream_id.removeprefix(contact_stream(""))
-            rows = self._queries.all_rows(RunFilter(contact_id=contact_id))
-            known = {append.stream_id for append in unit.appends}
-            begun = [r.run_id for r in rows if r.ordinal > since and r.run_id not in known]
-            for run_id, first in self._store.read_first(begun).items():
-                if first.position < position:
-                    self._record(run_id, event, meta)
-
-    def _record(self, run_id: str, event: Received, meta: e.Meta) -> None:
-        def look() -> Wanted[None]:
-            now = replace(meta, tick=self._runs.clock.now())
-            command = _elsewhere(event, _command(event, now))
-            decided = self._runs.decide(self._runs.load(run_id), command)
-            assert decided is not None, "a channel event is always recorded"
-            return Wanted(Unit(decided.unit.appends, min_tick=now.tick), lambda _: None)
-
-        settle(self._runs.committer, self._runs.clock, look, f"run {run_id}")
 
     # --- one round --------------------------------------------------------------------------------
 
@@ -297,8 +259,7 @@ class ChannelEvents:
         self, event: Received, contact_id: str, working: _Working, meta: e.Meta
     ) -> tuple[Unit, list[LoadedRun]]:
         """The event's unit, and the runs after it; `working` is moved on."""
-        command = _command(event, meta)
-        elsewhere, detail = _elsewhere(event, command), command.detail
+        command, elsewhere = event.command(meta), event.command_elsewhere(meta)
         appends, after = [], []
         for run in _concerned(event, contact_id, working):
             here = event.run_id in (None, run.state.run_id)
@@ -307,7 +268,7 @@ class ChannelEvents:
             appends.append(decided.unit.appends[0])
             after.append(decided.after)
         key_id: bytes | None = None
-        if detail is not None:
+        if command.detail is not None:
             key_id = working.keys.get(contact_id) or self._keys.new_keys(1)[0]
         own, added, stream = self._on_contact(event, contact_id, command, key_id, working)
         new_key = self._keys.encrypts and contact_id not in working.keys
@@ -369,23 +330,10 @@ class ChannelEvents:
         return tuple(sorted(self._identities.listed_for(contact_id, people)))
 
 
-def _command(event: Received, meta: e.Meta) -> c.ReceiveEvent:
-    detail = e.Detail(event.data) if event.data else None
-    return c.ReceiveEvent(
-        meta, event.type, event.event_id, event.occurred_tick, event.step_id, detail
-    )
-
-
-def _elsewhere(event: Received, command: c.ReceiveEvent) -> c.ReceiveEvent:
-    """The same for a run that is not named: a step of the one that is named is none of its own."""
-    return replace(command, step_id=None) if event.run_id is not None else command
-
-
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:
-    """The runs that the event is recorded in: the one it names, else all that have not ended. One
-    that ends the contact's runs is recorded in them all, whichever it names."""
+    """The runs that the event is recorded in: the one it names, and those it reaches besides."""
     named = event.run_id
-    if named is not None and ends_runs(event.type, event.kind) is None:
+    if named is not None and not event.reaches_others:
         return [working.runs[named]]
     loaded = [working.runs.get(row.run_id) for row in working.rows[contact_id]]
     open_ones = [

@@ -3,6 +3,7 @@ refused enrolments."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence, Set
 
 from msgspec.structs import replace
@@ -14,10 +15,12 @@ from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.ids import contact_stream
 from dee_es.engine.contacts.identity import owner_of
 from dee_es.engine.contacts.index import as_listed, consents_of, lifted_by, listed_by, on_the_list
+from dee_es.engine.contacts.suppressed_runs import TOGETHER, appends_of
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.timekeeping import EngineClock
+from dee_es.engine.transact import Decided
 from dee_es.ports import EventStore, StoredRow, StreamAppend, SuppressionGuard, Unit
 
 _Asked = e.ContactSuppressed | e.ContactUnsuppressed | e.ConsentGranted | e.ConsentRevoked
@@ -44,9 +47,11 @@ class ContactStreams:
         level: e.Level,
         scope: str,
         meta: Callable[[], e.Meta],
+        tell: Callable[[e.Meta], list[Decided]] | None = None,
     ) -> bool:
         """Put on the list what a person named, and what else the contact is known by; False if all
-        of it was there already. Repeated, the command may find that to be something else."""
+        of it was there already. Repeated, the command may find that to be something else. What
+        `tell` says is committed with it, as long as the runs that it is about hold still."""
         subjects = sorted({*named, *known})
 
         def change(state: ContactState) -> list[e.Event]:
@@ -54,7 +59,7 @@ class ContactStreams:
             return contact_state.suppress(standing, contact_id, subjects, level, scope)
 
         asked = e.ContactSuppressed(contact_id, level, scope, named)
-        return self._change(asked, change, meta)
+        return self._change(asked, change, meta, tell)
 
     def unsuppress(
         self, contact_id: str, level: e.Level, scope: str, meta: Callable[[], e.Meta]
@@ -90,14 +95,16 @@ class ContactStreams:
         asked: _Asked,
         decide: Callable[[ContactState], list[e.Event]],
         meta: Callable[[], e.Meta],
+        tell: Callable[[e.Meta], list[Decided]] | None = None,
     ) -> bool:
         """Record what a command leads to, `asked` saying what it is; raises `InvalidInput` if
         another one was recorded under its id."""
         contact_id = asked.contact_id
-        stream = contact_stream(contact_id)
+        stream, looks = contact_stream(contact_id), itertools.count()
 
         def look() -> Standing[bool] | Wanted[bool]:
             given = meta()
+            together = tell is not None and next(looks) < TOGETHER
             rows = self._store.read_stream(stream)
             history = self._journal.open(rows)
             state = contact_state.fold(history)
@@ -107,12 +114,16 @@ class ContactStreams:
                     raise reused(known.meta)
                 return Standing(True)
             events = decide(state)
-            if not events:
+            told = appends_of(tell(given)) if tell is not None and together else ()
+            if not events and not told:
                 return Standing(False)
-            unit = self.unit(stream, rows, events, given)
+            unit = Unit((), min_tick=given.tick)
+            if events:
+                unit = self.unit(stream, rows, events, given)
             if unit.unsuppress:
                 unit = self._sparing(unit, contact_id)
-            return Wanted(unit, lambda _: True)
+            unit = replace(unit, appends=(*unit.appends, *told))
+            return Wanted(unit, lambda _: bool(events))
 
         return settle(self._committer, self._clock, look, f"contact {contact_id!r}")
 

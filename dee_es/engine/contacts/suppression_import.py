@@ -14,12 +14,13 @@ from dee_es.core.contact_state import Listed
 from dee_es.core.ids import contact_stream
 from dee_es.engine.contacts.index import on_the_list
 from dee_es.engine.contacts.streams import ContactStreams
+from dee_es.engine.contacts.suppressed_runs import TOGETHER, SuppressedRuns, appends_of
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, StoreUnavailable
-from dee_es.ports import Committed, EventStore, StoredRow, Suppression, Unit
+from dee_es.ports import Committed, EventStore, StoredRow, StreamAppend, Suppression, Unit
 
 
 class Listing(Struct, frozen=True):
@@ -30,6 +31,14 @@ class Listing(Struct, frozen=True):
     level: e.Level
     scope: str
     reason: str | None
+    tells: bool = False
+    """Whether open runs of the contact are told: it was meant by its id, and not by an address that
+    a list may have millions of."""
+
+    @property
+    def plan_id(self) -> str:
+        """The plan that it is about; empty for all."""
+        return self.scope if self.level == "plan" else ""
 
     @property
     def listed(self) -> frozenset[Listed]:
@@ -37,20 +46,29 @@ class Listing(Struct, frozen=True):
         return frozenset((subject, self.level, self.scope) for subject in self.subjects)
 
 
+class _Wanted(Struct, frozen=True):
+    """What is to be committed for an entry; `lists` if it was not on the list yet."""
+
+    unit: Unit
+    lists: bool
+
+
 class SuppressionImport:
-    """Puts entries on the suppression list, each an event of its contact."""
+    """Puts entries on the suppression list, each an event of its contact, and tells its runs."""
 
     def __init__(
         self,
         store: EventStore,
         journal: Journal,
         contacts: ContactStreams,
+        suppressed_runs: SuppressedRuns,
         committer: Committer,
         clock: EngineClock,
     ) -> None:
         self._store = store
         self._journal = journal
         self._contacts = contacts
+        self._suppressed_runs = suppressed_runs
         self._committer = committer
         self._clock = clock
 
@@ -69,50 +87,77 @@ class SuppressionImport:
         return missing
 
     def add(self, entries: Sequence[Listing], meta: Callable[[], e.Meta]) -> int:
-        """Put a batch on the list in one transaction; returns how many were not on it yet.
+        """Put a batch on the list in one transaction, with what tells the contacts' open runs;
+        returns how many were not on it yet.
 
         Entries about one contact follow each other in transactions of their own. Raises
         `ConcurrencyConflict` if others keep changing the same contacts, and `StoreUnavailable` if a
         commit failed of which the log knows nothing.
         """
+        since = self._store.log_head().ordinal
         added, left, refused = 0, list(entries), 0
-        lost: tuple[StoreUnavailable, int] | None = None
+        lost: tuple[StoreUnavailable, dict[int, _Wanted]] | None = None
         while left:
             now, later = _first_of_each(left)
-            units = self._units(now, meta())
+            wanted = self._wanted(now, meta(), together=refused < TOGETHER)
             if lost is not None:
                 error, asked = lost
-                if len(units) == asked:
+                listing, left_to_list = _listing(asked), _listing(wanted)
+                if wanted.keys() == asked.keys() and listing == left_to_list:
                     raise error
-                added, lost = added + asked - len(units), None
+                added, lost = added + len(listing - left_to_list), None
+            units = [each.unit for each in wanted.values()]
             try:
-                results = self._committer.commit(list(units.values())) if units else []
+                results = self._committer.commit(units) if units else []
             except StoreUnavailable as failed:
-                # The commit may have happened although its answer was lost; the list knows.
-                lost = failed, len(units)
+                # The commit may have happened although its answer was lost; the log knows.
+                lost = failed, wanted
                 continue
-            done = [isinstance(result, Committed) for result in results]
-            added += sum(done)
-            again = [entry for entry, fine in zip(units, done, strict=True) if not fine]
+            again = []
+            for (place, each), result in zip(wanted.items(), results, strict=True):
+                if isinstance(result, Committed):
+                    added += each.lists
+                else:
+                    again.append(place)
             if again:
                 refused += 1
                 if refused == ATTEMPTS:
                     raise ConcurrencyConflict("others keep changing these contacts; try again")
                 self._clock.refresh()
             left = [now[place] for place in again] + later
+        if refused >= TOGETHER or self._store.log_head().ordinal != since:
+            self._tell_others(entries, meta)
         return added
 
-    def _units(self, entries: Sequence[Listing], meta: e.Meta) -> dict[int, Unit]:
-        """What to commit for the entries, by their place, that are not on the list yet."""
+    def _wanted(
+        self, entries: Sequence[Listing], meta: e.Meta, *, together: bool
+    ) -> dict[int, _Wanted]:
+        """What to commit for the entries, by their place, that are not on the list yet, or whose
+        contact has open runs that were not told; `together` unless these keep changing."""
         listed, streams = self._read(entries)
-        units = {}
+        wanted = {}
         for place, entry in enumerate(entries):
+            given = _meta_of(entry, meta)
             events = self._events(entry, listed, streams)
+            told = self._told(entry, given) if together and entry.tells else ()
+            unit = Unit((), min_tick=given.tick)
             if events:
                 stream = contact_stream(entry.contact_id)
-                given = meta if entry.reason is None else replace(meta, reason=entry.reason)
-                units[place] = self._contacts.unit(stream, streams.get(stream, []), events, given)
-        return units
+                unit = self._contacts.unit(stream, streams.get(stream, []), events, given)
+            if events or told:
+                unit = replace(unit, appends=(*unit.appends, *told))
+                wanted[place] = _Wanted(unit, bool(events))
+        return wanted
+
+    def _told(self, entry: Listing, meta: e.Meta) -> tuple[StreamAppend, ...]:
+        return appends_of(self._suppressed_runs.decide(entry.contact_id, entry.plan_id, meta))
+
+    def _tell_others(self, entries: Iterable[Listing], meta: Callable[[], e.Meta]) -> None:
+        """Tell runs that began meanwhile, or kept changing. One that cannot be read is left to
+        the scheduler, which holds it up and says so: it holds no list up."""
+        for entry in entries:
+            if entry.tells:
+                self._suppressed_runs.tell(entry.contact_id, entry.plan_id, _later(entry, meta))
 
     def _read(
         self, entries: Sequence[Listing]
@@ -143,6 +188,20 @@ class SuppressionImport:
         return contact_state.suppress(
             standing, entry.contact_id, entry.subjects, entry.level, entry.scope
         )
+
+
+def _listing(wanted: Mapping[int, _Wanted]) -> Set[int]:
+    """The places of entries that are not on the list yet."""
+    return {place for place, each in wanted.items() if each.lists}
+
+
+def _meta_of(entry: Listing, meta: e.Meta) -> e.Meta:
+    """With the entry's own reason, if it has one."""
+    return meta if entry.reason is None else replace(meta, reason=entry.reason)
+
+
+def _later(entry: Listing, meta: Callable[[], e.Meta]) -> Callable[[], e.Meta]:
+    return lambda: _meta_of(entry, meta())
 
 
 def _holds(entry: Listing, listed: Set[Suppression]) -> bool:

@@ -352,11 +352,13 @@ def explain_contact(
     archived: Sequence[str],
     standing: Sequence[str],
     narrator: Narrator,
+    known: bool = True,
 ) -> Explanation:
     """Why a contact has no run, or which runs it has.
 
     `history` is the contact's own stream, `runs` the ids of its runs of the plan, or of any,
-    `archived` those that left the log, `standing` the suppressions that are in force.
+    `archived` those that left the log, `standing` the suppressions that are in force; `known` is
+    whether anything at all is on record of the contact.
     """
     told = tuple(narrator.sentence(recorded) for recorded in history)
     of_plan = f" of the plan {plan_id}" if plan_id is not None else ""
@@ -378,6 +380,11 @@ def explain_contact(
         last = refusals[-1]
         when = narrator.when(last.tick)
         now = f"Contact {contact_id} has no run{of_plan}. {last.text} That was at {when}."
+    elif not known:
+        now = (
+            f"Nothing is on record of contact {contact_id}: the id is mistyped, nobody tried to "
+            "enroll it, or its data was not valid."
+        )
     else:
         now = (
             f"Contact {contact_id} has no run{of_plan}, and no enrolment of it was refused for "

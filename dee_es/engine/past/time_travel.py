@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale, require_utc
@@ -80,6 +80,21 @@ class Change(Answer):
     event: str
     step: str | None
     tick: int
+
+    @property
+    def kind(self) -> Literal["time", "text", "value"]:
+        """Whether the values are times, texts of the engine's with times in them, or neither: what
+        a contact or a variable holds is never rewritten."""
+        return _KINDS.get(self.field, "value")
+
+
+_KINDS: Final[dict[str, Literal["time", "text"]]] = {
+    "startedAt": "time",
+    "completedAt": "time",
+    "waiting.until": "time",
+    "statusReason": "text",
+    "waiting.reason": "text",
+}
 
 
 def states(history: Sequence[e.RecordedEvent]) -> Iterator[RunState]:

@@ -7,7 +7,6 @@ of runs in one transaction; the channel is called outside of any.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -83,21 +82,19 @@ class Dispatcher:
         self._leases = leases
         self._limit = max_concurrent_sends
         self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
-        self._under_way: set[_Attempt] = set()
         self._unrecorded: dict[str, _Outcome] = {}
         self._doubted: dict[str, _Attempt] = {}
         self._refused = False
         self._recording: tuple[_Known, Begun[list[Committed | Conflict]]] | None = None
 
     def abandoned(self, loaded: LoadedRun, lease: Lease) -> bool:
-        """Whether a run's intent has no sender any more: neither an earlier holder's, which a new
-        lease epoch ends, nor one of ours that is being sent or recorded right now."""
+        """Whether a run's intent has no sender any more: an earlier holder's, which a new lease
+        epoch ends, or one of ours of which nothing is left to be recorded."""
         intent = loaded.state.intent
         if intent is None or intent.lease_epoch > lease.epoch:
             return False
-        with self._lock:
-            return _attempt_of(intent) not in self._under_way
+        ours = self._unrecorded.get(loaded.state.run_id)
+        return ours is None or not _intends(loaded, _attempt_of(ours.intent))
 
     def send(self, runs: Sequence[LoadedRun], lease: Lease) -> list[ChannelResult]:
         """Make the attempts whose intents these runs hold.
@@ -107,8 +104,6 @@ class Dispatcher:
         results: list[ChannelResult | None] = [None] * len(runs)
         waiting = deque(enumerate(runs))
         try:
-            with self._lock:
-                self._under_way |= {_attempt_of(intent_of(run)) for run in runs}
             self._attempt_all(waiting, results, lease)
         finally:
             # All are known by now, unless this was interrupted, as by Ctrl-C: then those that had
@@ -124,12 +119,8 @@ class Dispatcher:
     def _note(self, runs: Sequence[LoadedRun], results: Sequence[ChannelResult | None]) -> None:
         """Keep what is known until it is recorded, in the order of the runs."""
         for run, result in zip(runs, results, strict=True):
-            intent = intent_of(run)
             if result is not None:
-                self._unrecorded[run.state.run_id] = _Outcome(run, intent, result)
-                continue
-            with self._lock:
-                self._under_way.discard(_attempt_of(intent))
+                self._unrecorded[run.state.run_id] = _Outcome(run, intent_of(run), result)
 
     def leave(self, runs: Sequence[LoadedRun]) -> None:
         """Make no attempt for these intents: it was broken off before any began, and that is what
@@ -197,7 +188,8 @@ class Dispatcher:
             if self._unrecorded:
                 # Somebody paused or cancelled a run while its message was under way.
                 self._load_again()
-        raise ConcurrencyConflict(f"{len(self._unrecorded)} outcomes could not be recorded yet")
+        if self._unrecorded:
+            raise ConcurrencyConflict(f"{len(self._unrecorded)} outcomes could not be recorded yet")
 
     def close(self) -> None:
         """Wait for sends under way."""
@@ -298,8 +290,6 @@ class Dispatcher:
     def _settled(self, outcomes: Sequence[_Outcome]) -> None:
         for outcome in outcomes:
             del self._unrecorded[outcome.run.state.run_id]
-        with self._lock:
-            self._under_way.difference_update([_attempt_of(each.intent) for each in outcomes])
 
     def _command(self, outcome: _Outcome) -> c.RecordResult:
         intent, result = outcome.intent, outcome.result

@@ -17,8 +17,10 @@ from dee_es.core.gate import (
     SuppressionFact,
     ZoneRules,
     counters,
+    keeps_failed,
     required,
 )
+from dee_es.core.gate.slots import DAY_MS
 from dee_es.core.ids import CounterKey
 from dee_es.core.runs.state import RunState
 from dee_es.engine.contacts.identity import Identities
@@ -37,9 +39,6 @@ from dee_es.ports import (
 
 _BETWEEN_LOOKS: Final = 10
 """Runs that are looked at, a step for each of them, between two looks at what was begun."""
-_DAY_MS: Final = 86_400_000
-_OF_WHO_GOT_NOTHING: Final = ("contact:", "contact.", "budget:")
-"""What names begin with of counters that count what arrived, or may have."""
 Snapshots = Mapping[str, Snapshot]
 """By channel of a run's plan; one that holds nothing is left out."""
 _NOTHING: Final[Snapshots] = {}
@@ -155,7 +154,7 @@ class Gatekeeper:
         if not name:
             return None
         now = int(materials.scale.time(tick).timestamp() * 1000)
-        return self._zones(name, now, now + (SEARCH_DAYS + 1) * _DAY_MS)
+        return self._zones(name, now, now + (SEARCH_DAYS + 1) * DAY_MS)
 
     def _counted(
         self,
@@ -217,16 +216,15 @@ def given_back(
 ) -> tuple[CounterUse, ...]:
     """What a send gives back to them once its result is known.
 
-    One that certainly failed reached and cost nobody anything: what bounds its contact, and the
-    budget, have it back. Its channel, its sender and the recipient's domain were troubled all the
-    same, unless the fault was that of our own settings.
+    One that certainly failed stays counted by those kinds of counters alone that keep it, and by
+    none if the fault was that of our own settings.
     """
     if result.status != "failed":
         return ()
     return tuple(
         CounterUse(name, slot, -amount, None)
         for name, slot, amount, _ in counted
-        if result.ours or name.startswith(_OF_WHO_GOT_NOTHING)
+        if result.ours or not keeps_failed(name)
     )
 
 

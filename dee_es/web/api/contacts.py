@@ -98,7 +98,8 @@ def unsuppress(
 
 @router.get("/contacts/{contact_id}", openapi_extra=VIEWER, summary="A contact as of any date")
 def get_contact(engine: EngineDep, contact_id: Id, given: Annotated[AsOf, Query()]) -> ContactAt:
-    """A contact's runs, sends, waits, refusals, suppressions and consents; empty for nobody."""
+    """A contact's runs, sends, waits, refusals, suppressions and consents; empty and not
+    `known` for nobody, since whoever is not known yet can be suppressed, too."""
     return engine.contact_at(contact_id, time=given.time, tick=given.tick)
 
 

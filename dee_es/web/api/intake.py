@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -26,6 +26,7 @@ from dee_es.web.api.uploads import Upload
 from dee_es.web.jobs import Job, Work
 from dee_es.web.problems import first_fault
 
+_Item = TypeVar("_Item")
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -79,7 +80,9 @@ def of_csv(
         told = _Told(job, Counter())
         file, place = upload.reading()
         with file, closing(read_contacts(file, given.kinds)) as rows:
-            intake = Intake(engine, rows, given.dedupe, told, given.batch_size)
+            # Not only between contacts: there may be millions of rows of which none is one.
+            read = _until_stopped(job, rows)
+            intake = Intake(engine, read, given.dedupe, told, given.batch_size)
 
             def on_progress(result: BulkResult) -> None:
                 fraction = place.position / upload.size if upload.size else None
@@ -100,7 +103,7 @@ def of_csv(
             return shown(
                 engine.bulk_execute(
                     plan,
-                    _until_stopped(job, intake.contacts()),
+                    intake.contacts(),
                     given.variables,
                     given.batch_size,
                     on_progress,
@@ -183,9 +186,9 @@ def of_json(
     return work
 
 
-def _until_stopped(job: Job, contacts: Iterator[Contact]) -> Iterator[Contact]:
-    """The contacts, up to the moment in which somebody wants the job to end."""
-    for each in contacts:
+def _until_stopped(job: Job, given: Iterator[_Item]) -> Iterator[_Item]:
+    """What is given, up to the moment in which somebody wants the job to end."""
+    for each in given:
         if job.stop.is_set():
             job.cut_short = True
             return

@@ -84,7 +84,8 @@ def list_plans(engine: EngineDep) -> PlanList:
 
 @router.post("/plans", openapi_extra=OPERATOR, summary="Publish a plan")
 def publish(engine: EngineDep, actor: ActorDep, command: CommandDep, given: PlanBody) -> PlanView:
-    """Publish a plan; one that equals the latest version returns that."""
+    """Publish a plan; one that equals the latest version returns that. Runs that are there keep the
+    version they began with."""
     plan = engine.publish_plan(load_plan(given), actor=actor.name, command_id=command)
     return plan_view(plan)
 

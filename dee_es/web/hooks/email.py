@@ -21,6 +21,7 @@ from dee_es.web.hooks.requests import not_set_up, raw_body
 from dee_es.web.hooks.signatures import verified
 from dee_es.web.problems import Refused, in_json
 from dee_es.web.routing import EngineDep, SettingsDep, hook_router
+from dee_es.web.security.limits import check_depth
 from dee_es.web.security.scopes import media_type
 
 router: Final = hook_router()
@@ -78,6 +79,7 @@ def email_events(request: Request, engine: EngineDep, settings: SettingsDep) -> 
     webhook_id = verified(hooks.webhook_keys, request.scope, body, hooks.now())
     if media_type(request.scope) != "application/json":
         raise Refused(415, "UnsupportedMediaType", "send application/json")
+    check_depth(body)
     events = _events(webhook_id, body)
     faults: list[EntryFault] = []
 

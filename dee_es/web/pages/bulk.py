@@ -7,8 +7,10 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import Form, Request, Response
 
+from dee_es.core.values import check_one_of
 from dee_es.core.views import RunStatus
 from dee_es.engine.facade import EngineApi
+from dee_es.engine.lifecycle import KEEPS
 from dee_es.engine.models import RunPage
 from dee_es.engine.run_filters import IN_JSON
 from dee_es.errors import EmptyFilter
@@ -77,7 +79,7 @@ def begin(
     if verb == "cancel":
         made = api.bulk_cancel(engine, jobs, actor, command, api.BulkCancel(**body))
     elif verb == "pause":
-        body["keep"] = inputs.one_of("keep", keep, ("deadline", "remaining"))
+        body["keep"] = check_one_of("keep", keep, KEEPS)
         made = api.bulk_pause(engine, jobs, actor, command, api.BulkPause(**body))
     elif verb == "retry":
         made = api.bulk_retry(engine, jobs, actor, command, api.BulkRetry(**body))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Form, Request, Response
 
 from dee_es.core.channels import CHANNELS
-from dee_es.core.values import check_id
+from dee_es.core.events import LEVELS
+from dee_es.core.values import check_id, check_one_of
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.insights import ContactAt
 from dee_es.errors import InvalidInput
@@ -28,14 +29,12 @@ from dee_es.web.routing import (
 
 router: Final = page_router()
 
-_LEVELS: Final = ("global", "channel", "plan", "regulatory")
-Level = Literal["global", "channel", "plan", "regulatory"]
 Short = Annotated[str, Form(max_length=320)]
 
 
 async def _scope(level: Short = "global", channel: Short = "", plan: Short = "") -> dict[str, Any]:
     """The level and what belongs to it; the fields of other levels do not count."""
-    chosen = cast(Level, inputs.one_of("level", level, _LEVELS))
+    chosen = check_one_of("level", level, LEVELS)
     if chosen == "channel" and channel not in CHANNELS:
         raise InvalidInput("channel", f"choose {' or '.join(CHANNELS)}")
     if chosen == "plan" and not plan.strip():
@@ -85,7 +84,7 @@ def contact(request: Request, engine: EngineDep, contact_id: Id) -> Response:
         told=engine.explain_contact(contact_id),
         as_of=asked,
         by_address=inputs.given(request, "by") == "address",
-        levels=_LEVELS,
+        levels=LEVELS,
         plans=[plan.id for plan in engine.list_plans()],
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.steps import Branch, End, SendEmail, SendVoice, Step, Wait
@@ -137,16 +137,19 @@ def _step(step: Step, place: layout.Place, state: str, visits: int) -> DrawnStep
 
 def describe(step: Step) -> tuple[str, str]:
     """The kind of a step in a word, and what it does in a few."""
-    if isinstance(step, SendEmail):
-        return "email", f"email {step.template_id}"
-    if isinstance(step, SendVoice):
-        return "call", f"call {step.script_id}"
-    if isinstance(step, Wait):
-        return "wait", f"wait {duration(step)}"
-    if isinstance(step, Branch):
-        return "branch", f"branch, {len(step.conditions)} ways"
-    assert isinstance(step, End)
-    return "end", f"end: {step.outcome}"
+    match step:
+        case SendEmail():
+            return "email", f"email {step.template_id}"
+        case SendVoice():
+            return "call", f"call {step.script_id}"
+        case Wait():
+            return "wait", f"wait {duration(step)}"
+        case Branch():
+            return "branch", f"branch, {len(step.conditions)} ways"
+        case End():
+            return "end", f"end: {step.outcome}"
+        case _:
+            assert_never(step)
 
 
 def duration(step: Wait) -> str:
@@ -172,7 +175,7 @@ def _edge(line: Line, told: bool, taken: set[tuple[str, str]]) -> DrawnEdge:
     label = short(link.label, _LABEL)
     x, y = _label_place(line)
     return DrawnEdge(
-        path=_back_path(line) if line.back else _path(line.points),
+        path=_beside_path(line) if line.beside else _path(line.points),
         label=label,
         full=link.label,
         label_x=x,
@@ -184,7 +187,7 @@ def _edge(line: Line, told: bool, taken: set[tuple[str, str]]) -> DrawnEdge:
 
 def _label_place(line: Line) -> tuple[int, int]:
     """Near the end of the first stretch, where edges out of one step are apart already."""
-    if line.back:
+    if line.beside:
         return line.points[1][0], (line.points[1][1] + line.points[2][1]) // 2
     (x1, y1), (x2, y2) = line.points[0], line.points[1]
     return round(x1 + (x2 - x1) * 0.86), round(y1 + (y2 - y1) * 0.66)
@@ -202,7 +205,7 @@ def _path(points: Sequence[tuple[int, int]]) -> str:
     return "".join(parts)
 
 
-def _back_path(line: Line) -> str:
+def _beside_path(line: Line) -> str:
     (x1, y1), (lane, _), _, (x2, y2) = line.points
     return f"M{x1} {y1}C{lane} {y1} {lane} {y1} {lane} {(y1 + y2) // 2}S{lane} {y2} {x2} {y2}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final, TypeVar
 
@@ -90,13 +90,6 @@ def required_reason(text: str) -> str:
 def optional(text: str) -> str | None:
     """The text, None if nothing was typed."""
     return text.strip() or None
-
-
-def one_of(name: str, text: str, allowed: Sequence[str]) -> str:
-    """The text if it is among the allowed; raises `InvalidInput`."""
-    if text not in allowed:
-        raise InvalidInput(name, f"must be one of {', '.join(allowed)}")
-    return text
 
 
 def checked(model: type[_Model], values: Mapping[str, object]) -> _Model:

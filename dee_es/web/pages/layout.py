@@ -4,6 +4,9 @@ Pure: steps and edges in, places out. Edges that lead back (a loop) are taken ou
 beside the rest. Every other edge leads at least one layer down; where it passes layers it has
 a bend in each, so that it goes around the steps there. Within a layer, order and place follow
 those of the neighbours, in a few sweeps. The same plan gives the same picture.
+
+Bends cost time and room. Of a plan that needs very many of them, the longest edges are drawn beside
+the rest like those that lead back, all that lead to one step in one lane.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ MARGIN: Final = 14
 _BEND: Final = 30
 _LANE: Final = 16
 _SWEEPS: Final = 6
+_MOST_BENDS: Final = 2_000
+"""A thousand steps, each with a few ways to the end, would have millions: minutes for one page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """How an edge runs: through these points; `back` if it leads back to a former step."""
+    """How an edge runs: through these points; `back` if it leads back to a former step. `beside`
+    the rest run those that do, and those that would have too many bends."""
 
     link: Link
     points: tuple[tuple[int, int], ...]
     back: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,25 @@ def lay_out(steps: Sequence[str], links: Iterable[Link]) -> Layout:
     back = _back_edges(steps, drawn)
     forward = [link for link in drawn if (link.source, link.target) not in back]
     layers = _layers(steps, forward)
-    grid = _Grid.of(steps, forward, layers)
+    grid = _Grid.of(steps, _with_bends(forward, layers), layers)
     grid.arrange()
     return _drawn(steps, drawn, back, layers, grid)
+
+
+def _with_bends(links: Sequence[Link], layer: Mapping[str, int]) -> list[Link]:
+    """The edges there is room for between the steps: all, or the shortest."""
+
+    def span(link: Link) -> int:
+        return layer[link.target] - layer[link.source]
+
+    # Those that say the same are one line in the picture.
+    different, left, chosen = list(dict.fromkeys(links)), _MOST_BENDS, set[Link]()
+    for link in sorted(different, key=span):
+        left -= span(link) - 1
+        if left < 0:
+            break
+        chosen.add(link)
+    return [link for link in different if link in chosen]
 
 
 def _back_edges(steps: Sequence[str], links: Sequence[Link]) -> set[tuple[str, str]]:
@@ -230,18 +253,20 @@ def _drawn(
         for step in steps
     }
     right = max((round(cell.x + cell.width / 2) for row in grid.layers for cell in row), default=0)
-    lines, lane = [], right
+    lines, last, shared = [], right, dict[str, int]()
     for link in links:
         source, target = places[link.source], places[link.target]
-        if (link.source, link.target) in back:
-            lane += _LANE
+        leads_back = (link.source, link.target) in back
+        if leads_back or link not in grid.bends:
+            lane = last + _LANE if leads_back else shared.setdefault(link.target, last + _LANE)
+            last = max(last, lane)
             ends = [
                 (source.x + WIDTH, source.y + HEIGHT // 2),
                 (lane, source.y + HEIGHT // 2),
                 (lane, target.y + HEIGHT // 2),
                 (target.x + WIDTH, target.y + HEIGHT // 2),
             ]
-            lines.append(Line(link, tuple(ends), back=True))
+            lines.append(Line(link, tuple(ends), back=leads_back, beside=True))
             continue
         points = [(source.x + WIDTH // 2, source.y + HEIGHT)]
         for number, bend in enumerate(grid.bends[link], start=source.layer + 1):
@@ -251,6 +276,6 @@ def _drawn(
     return Layout(
         tuple(places.values()),
         tuple(lines),
-        lane + MARGIN,
+        last + MARGIN,
         top(max(layer.values(), default=0)) + HEIGHT + MARGIN,
     )

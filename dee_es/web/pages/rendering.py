@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from dee_es.core.views import RunStatus
-from dee_es.doors.times import distance, iso, span, with_times
+from dee_es.doors.times import changed, distance, iso, span, with_times
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.models import Health
 from dee_es.errors import DeeError
@@ -106,6 +106,15 @@ def _zoned(context: Context, text: str) -> str:
     return with_times(text, lambda moment: times.written(moment, zone_name))
 
 
+@pass_context
+def _changed(context: Context, value: Any, kind: str) -> Any:
+    """A value of a run's change, with its times in the zone that the browser has chosen."""
+    zone_name = context["zone_name"]
+    if zone_name == "UTC":
+        return value
+    return changed(kind, value, lambda moment: times.written(moment, zone_name))
+
+
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -123,6 +132,7 @@ def _environment() -> Environment:
         utc=times.written,
         clock=_clock,
         zoned=_zoned,
+        changed=_changed,
         iso=iso,
         span=span,
         short=short,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final
 
 from fastapi import Form, Response
 
-from dee_es.web.pages import inputs, rendering
+from dee_es.core.values import check_one_of
+from dee_es.engine.lifecycle import KEEPS, OUTCOMES
+from dee_es.web.pages import rendering
 from dee_es.web.pages.acting import ActDep
 from dee_es.web.problems import Refused
 from dee_es.web.routing import OPERATOR, Id, page_router
@@ -14,8 +16,6 @@ from dee_es.web.routing import OPERATOR, Id, page_router
 router: Final = page_router()
 
 Short = Annotated[str, Form(max_length=40)]
-Keep = Literal["deadline", "remaining"]
-Outcome = Literal["delivered", "failed", "resend"]
 
 
 def _back(run_id: str, done: str) -> Response:
@@ -30,7 +30,7 @@ def _confirmed(confirm: str) -> None:
 @router.post("/runs/{run_id}/pause", openapi_extra=OPERATOR)
 def pause(act: ActDep, run_id: Id, keep: Short = "deadline") -> Response:
     """Stop a run until it is resumed."""
-    kept = cast(Keep, inputs.one_of("keep", keep, ("deadline", "remaining")))
+    kept = check_one_of("keep", keep, KEEPS)
     act.engine.pause_run(run_id, act.reason, keep=kept, **act.by)
     return _back(run_id, "paused")
 
@@ -63,7 +63,7 @@ def retry(act: ActDep, run_id: Id, confirm: Short = "") -> Response:
 @router.post("/runs/{run_id}/resolve", openapi_extra=OPERATOR)
 def resolve(act: ActDep, run_id: Id, outcome: Short, confirm: Short = "") -> Response:
     """Settle a send whose outcome nobody knows."""
-    chosen = cast(Outcome, inputs.one_of("outcome", outcome, ("delivered", "failed", "resend")))
+    chosen = check_one_of("outcome", outcome, OUTCOMES)
     why = act.why
     _confirmed(confirm)
     act.engine.resolve_step(run_id, chosen, reason=why, **act.by)

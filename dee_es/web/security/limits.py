@@ -7,6 +7,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from itertools import accumulate
 from typing import Final
 
 import anyio
@@ -15,16 +16,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dee_es.core.values import MAX_DEPTH
 from dee_es.web.problems import Refused, answer
 from dee_es.web.security.scopes import HOOKS, actor_in, header, is_unsafe, media_type
-from dee_es.web.settings import WebSettings
+from dee_es.web.settings import KIB, WebSettings
 
 _CLIENTS: Final = 10_000
 _ROOMS: Final = ("/login", f"{HOOKS}email", f"{HOOKS}twilio/", f"{HOOKS}unsubscribe/", HOOKS)
 """Where strangers may change something; each is counted apart."""
 _BRINGING: Final = (b"content-length", b"transfer-encoding")
 """Headers without which a request has no body (RFC 9112, section 6.3)."""
-# Texts whole, so that brackets in them do not count; an unfinished one takes all that is left, or
-# each of its quotes would be looked at anew.
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
+_MOST_SIGNING_IN: Final = 64 * KIB
+_MOST_TOLD: Final = 256 * KIB
+"""Most bytes of a webhook: the most that any of them takes."""
+# All but brackets: texts whole, so that those in them do not count. Whatever begins to match does; an
+# unfinished text takes all that is left, or each of its quotes would be looked at anew.
+_REST = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+\\?(?:"|\Z))++', re.DOTALL)
+_STEPS: Final = [1 if byte in b"[{" else -1 for byte in range(256)]
+"""By how much each bracket changes the depth."""
 
 
 class Buckets:
@@ -124,7 +130,8 @@ class Bodies:
 
     What comes to a path of `uploads` as one of the media types there is a file and not read here:
     its handler streams it, and is told to stop at the limit for uploads. JSON nested too deeply is
-    refused before a parser sees it.
+    refused before a parser sees it; that of a webhook by its handler, once it is believed. Strangers
+    may bring little: nobody counts what they send to webhooks.
     """
 
     def __init__(
@@ -140,7 +147,7 @@ class Bodies:
             await self._app(scope, receive, send)
             return
         streamed = media_type(scope) in self._uploads.get(scope["path"], ())
-        limit = self._settings.max_upload if streamed else self._settings.max_body
+        limit = self._settings.max_upload if streamed else self._most(scope)
         try:
             length = header(scope, b"content-length")
             if length is not None and (not length.isdecimal() or int(length[:20]) > limit):
@@ -153,7 +160,7 @@ class Bodies:
             # Most requests bring nothing, and then there is nothing to wait for.
             brings = any(name in _BRINGING for name, _ in scope["headers"])
             body = await self._read(receive, limit) if brings else b""
-            if media_type(scope).endswith("json"):
+            if media_type(scope).endswith("json") and not scope["path"].startswith(HOOKS):
                 check_depth(body)
         except Refused as error:
             # The rest of the body is not read, so the connection is of no use any more.
@@ -165,6 +172,12 @@ class Bodies:
             return
         scope["dee.body"] = body
         await self._app(scope, _again(body, receive), send)
+
+    def _most(self, scope: Scope) -> int:
+        if actor_in(scope) is not None:
+            return self._settings.max_body
+        told = scope["path"].startswith(HOOKS)
+        return min(self._settings.max_body, _MOST_TOLD if told else _MOST_SIGNING_IN)
 
     async def _read(self, receive: Receive, limit: int) -> bytes:
         body = bytearray()
@@ -183,18 +196,12 @@ class Bodies:
 
 def check_depth(body: bytes) -> None:
     """Refuse JSON nested deeper than anything that can be stored; raises `Refused`."""
-    depth = 0
-    for found in _TOKEN.finditer(body):
-        token = found.group()
-        if token in b"[{":
-            depth += 1
-            # The document around what is stored has levels of its own.
-            if depth > MAX_DEPTH + 4:
-                raise Refused(
-                    400, "JsonTooDeep", f"JSON is nested deeper than {MAX_DEPTH + 4} levels"
-                )
-        elif token in b"]}":
-            depth -= 1
+    brackets = _REST.sub(b"", body)
+    # The document around what is stored has levels of its own.
+    most = MAX_DEPTH + 4
+    # All in C: what somebody sends is looked at while everybody else waits.
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > most:
+        raise Refused(400, "JsonTooDeep", f"JSON is nested deeper than {most} levels")
 
 
 def _too_slow() -> Refused:

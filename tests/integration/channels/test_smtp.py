@@ -168,6 +168,11 @@ def test_a_silent_server_is_a_failure(connect: Connect) -> None:
 def talk(connection: socket.socket, *replies: str) -> None:
     """Greet, and answer one line after the other."""
     connection.sendall(b"220 here\r\n")
+    talk_on(connection, *replies)
+
+
+def talk_on(connection: socket.socket, *replies: str) -> None:
+    """Answer one line after the other."""
     for reply in replies:
         line = b""
         while not line.endswith(b"\r\n"):
@@ -325,6 +330,56 @@ def test_a_server_that_had_enough_of_a_connection_gets_a_new_one(
     assert (server.counts["MAIL"], server.counts["connect"]) == (3, 2)
 
 
+def test_a_connection_that_was_quiet_for_too_long_is_opened_anew(
+    server: RunningSmtp, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still answers, but a firewall on the way might have forgotten it without a word."""
+    channel = connect(server)
+    channel.send(an_email(1), CONTEXT)
+    monkeypatch.setattr(smtp, "_IDLE_S", 0.0)
+    assert channel.send(an_email(2), CONTEXT).status == "delivered"
+    assert server.counts["connect"] == 2
+
+
+def test_a_connection_whose_answers_are_behind_is_not_used_again(connect: Connect) -> None:
+    """What answers the recipient comes late: on that connection, each answer would be taken for
+    the one to what was said after it."""
+    closed = threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        talk(connection, "250 hello", "250 sender", "199 wait\r\n250 recipient")
+        while connection.recv(65_536):
+            pass
+        closed.set()
+
+    with scripted_smtp(behave) as port:
+        result = connect(port).send(an_email(1), CONTEXT)
+        assert (result.status, result.retryable) == ("failed", True)
+        assert closed.wait(60)
+
+
+def test_where_a_second_connection_breaks_is_told(connect: Connect) -> None:
+    """The first was given up at MAIL; nobody greets on the second."""
+    told = threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        talk(connection, *UP_TO_DATA)
+        received = b""
+        while not received.endswith(b"\r\n.\r\n"):
+            received += connection.recv(65_536)
+        connection.sendall(b"250 taken\r\n")
+        talk_on(connection, "250 as new", "421 enough")
+        told.wait(60)
+
+    with scripted_smtp(behave) as port:
+        channel = connect(port, timeout_s=0.3)
+        assert channel.send(an_email(1), CONTEXT).status == "delivered"
+        result = channel.send(an_email(2), CONTEXT)
+        told.set()
+    assert (result.error, result.retryable, result.ours) == ("smtp TimeoutError", True, False)
+    assert result.detail == {"stage": "connect"}
+
+
 def test_no_more_connections_than_allowed(connect: Connect) -> None:
     with running_smtp(silent_s=0.02) as server:
         channel = connect(server, connections=2)
@@ -343,5 +398,6 @@ def test_no_more_connections_than_allowed(connect: Connect) -> None:
 def test_a_closed_channel_sends_nothing(server: RunningSmtp, connect: Connect) -> None:
     channel = connect(server)
     channel.close()
-    assert channel.send(an_email(1), CONTEXT).status == "failed"
+    result = channel.send(an_email(1), CONTEXT)
+    assert (result.status, result.retryable) == ("failed", True), "the next process has another"
     assert server.counts["connect"] == 0

@@ -81,6 +81,9 @@ def test_a_server_without_starttls_is_not_used_in_plain(connect: Connect) -> Non
         ("220 hi", ("502 no", "502 no"), True),
         ("220 hi", ("250 hello", "530 5.7.0 Must issue a STARTTLS command first"), True),
         ("220 hi", ("250 hello", "250 OK", "530 5.7.1 Authentication required"), True),
+        ("220 hi", ("250 hello", "534 5.7.9 Authentication mechanism is too weak"), True),
+        ("220 hi", ("250 hello", "250 OK", "535 5.7.8 log in anew"), True),
+        ("220 hi", ("250 hello", "538 5.7.11 Encryption required"), True),
         ("220 hi", ("250 hello", "550 you are not welcome"), False),
         ("220 hi", ("250 hello", "451 busy"), False),
     ],
@@ -128,6 +131,18 @@ def test_a_wrong_password_is_not_tried_for_every_message(
         assert again.detail == {"stage": "auth"}
         monkeypatch.setattr(smtp, "_BARRED_S", 0.0)
         assert channel.send(an_email(3), CONTEXT).ours is False
+
+
+def test_what_is_said_of_one_recipient_is_told_of_no_other(connect: Connect) -> None:
+    with running_smtp(
+        replies={"RCPT": "530 log in before you write to <jane@example.com>"}
+    ) as server:
+        channel = connect(server)
+        first = channel.send(an_email(1), CONTEXT)
+        again = channel.send(an_email(2, to="john@example.com"), CONTEXT)
+        assert "jane@example.com" in first.detail["reply"]
+        assert (again.error, again.ours, again.detail) == ("smtp 530", True, {"stage": "rcpt"})
+        assert server.counts["RCPT"] == 1
 
 
 def test_an_international_domain_needs_nothing_of_the_server(connect: Connect) -> None:

@@ -8,12 +8,16 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from dee_es import ChannelEvent, Contact, Engine, RunStatus, create_plan, steps
 from dee_es.client import DeeClient
+from dee_es.engine.auditing.manager import Audit
+from dee_es.engine.compliance.manager import Compliance
+from dee_es.engine.projecting.manager import Projections
+from tests.integration.client.test_signatures import PAIRS, methods
 from tests.support.engines import ACTOR, EPOCH, open_engine, outreach, publish_basics
 from tests.support.evidence_tellings import (
     ARCHIVES,
@@ -300,3 +304,17 @@ def test_every_answer_and_every_error_is_the_same(told: tuple[list[Any], list[An
         if ours != theirs
     ]
     assert different == [], len(different)
+
+
+NAMED: Final = {Engine: "", Audit: "audit.", Compliance: "compliance.", Projections: "projections."}
+
+
+@pytest.mark.parametrize("engine, client", [pair for pair in PAIRS if pair[0] in NAMED])
+def test_every_method_of_the_client_was_asked(
+    told: tuple[list[Any], list[Any]], engine: type[Any], client: type[Any]
+) -> None:
+    _, remote = told
+    asked = {name for name, _ in remote}
+    called = {name for name, member in methods(client).items() if callable(member)}
+    unasked = {name for name in called if NAMED[engine] + name not in asked}
+    assert unasked == ({"close"} if client is DeeClient else set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,6 +15,7 @@ from dee_es.client.audit import AuditClient
 from dee_es.client.compliance import ComplianceClient
 from dee_es.client.debugging import RemoteDebugSession
 from dee_es.client.projections import ProjectionsClient
+from dee_es.engine.api.base import ApiBase
 from dee_es.engine.auditing.manager import Audit
 from dee_es.engine.compliance.manager import Compliance
 from dee_es.engine.past.debugger import DebugSession
@@ -96,6 +98,21 @@ def test_every_method_is_there(engine: type[Any], client: type[Any]) -> None:
     missing = {f"{engine.__name__}.{name}" for name in methods(engine).keys() - methods(client)}
     assert missing == {name for name in METHODS if name.startswith(f"{engine.__name__}.")}
     assert methods(client).keys() <= methods(engine).keys(), "no name of the client's own"
+
+
+GROUPED: Final = [kind for kind in Engine.__mro__ if issubclass(kind, ApiBase)]
+
+
+@pytest.mark.parametrize("group", [kind for kind in GROUPED if kind.__base__ is ApiBase])
+def test_a_group_of_methods_is_in_a_file_of_the_same_name(group: type[Any]) -> None:
+    own = methods(group).keys() & vars(group).keys()
+    wanted = {name for name in own if f"Engine.{name}" not in METHODS}
+    if not wanted:
+        assert group.__name__ == "ClockApi"
+        return
+    place = importlib.import_module(group.__module__.replace("dee_es.engine.api", "dee_es.client"))
+    (client,) = [each for each in vars(place).values() if each in DeeClient.__bases__]
+    assert wanted == methods(client).keys()
 
 
 def test_every_group_is_there() -> None:

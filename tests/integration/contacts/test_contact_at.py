@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dee_es import Contact, Engine
-from dee_es.errors import InvalidInput
+from dee_es.errors import ContactSuppressed, InvalidInput
 from tests.support.engines import (
     BACKENDS,
     DAY,
@@ -99,3 +99,30 @@ def test_what_is_erased_is_not_looked_up(engine: Engine, tmp_path: Path) -> None
     engine.erase_contact("ada", reason="asked", certificate=str(tmp_path))
     assert told(engine, "ada") == (("regulatory",), ())
     assert told(engine, "ada2") == (("global",), ("regulatory",))
+
+
+def test_who_is_not_known_is_told_from_who_has_no_run(engine: Engine) -> None:
+    """Nobody at all, from somebody of whom nothing more than one word is on record."""
+    assert engine.contact_at("ada").known
+    assert not engine.contact_at("adda").known
+    assert engine.explain_contact("adda").now.startswith("Nothing is on record of contact adda")
+    engine.suppress("listed", reason="asked")
+    engine.grant_consent("agreed", "email")
+    with pytest.raises(ContactSuppressed):
+        engine.execute(outreach(), Contact(id="listed", email="l@example.com", firstName="L"))
+    for who in ("listed", "agreed"):
+        found = engine.contact_at(who)
+        assert (found.known, found.runs) == (True, ())
+        assert engine.explain_contact(who).now.startswith(f"Contact {who} has no run")
+    engine.run_until(DAY)
+    engine.execute(outreach(), Contact(id="new", email="new@example.com", firstName="New"))
+    assert engine.contact_at("new", tick=1).known, "known is who is known by now"
+
+
+def test_who_has_archived_runs_alone_is_known(engine: Engine, tmp_path: Path) -> None:
+    (run,) = engine.list_runs(contact_id="bob").runs
+    engine.cancel_run(run.id, "asked")
+    engine.run_until(2 * DAY)
+    engine.audit.archive(engine.now().now - timedelta(days=1), place=str(tmp_path / "archive"))
+    found = engine.contact_at("bob")
+    assert (found.known, found.runs, found.entries) == (True, (), ())

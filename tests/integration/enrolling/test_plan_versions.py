@@ -46,6 +46,23 @@ def test_a_plan_that_came_back_is_the_newest_version_equal_to_it(
         assert engine.execute(changed, {"id": f"b{id(engine)}"}).plan_version == 4
 
 
+def test_whoever_asks_about_a_run_is_told_that_it_keeps_an_older_version(
+    engines: tuple[Engine, Engine],
+) -> None:
+    engine, other = engines
+    ids = [engine.execute(outreach(), {"id": who}).id for who in ("a1", "a2", "a3")]
+    kept = "It keeps version 1 of the plan outreach, with which it began; version 2 is published"
+    assert kept not in engine.explain(ids[0]).now
+    other.publish_plan(outreach(name="Changed"))
+    engine.pause_run(ids[1])
+    engine.cancel_run(ids[2], "moved away")
+    for run in ids[:2]:
+        assert engine.explain(run).now.endswith(f"{kept} by now.")
+    assert "version" not in engine.explain(ids[2]).now, "an ended run goes nowhere"
+    new = engine.execute(outreach(name="Changed"), {"id": "a4"})
+    assert "It keeps" not in engine.explain(new.id).now
+
+
 def test_a_bulk_enrolment_keeps_the_version_that_is_the_newest_as_it_begins(
     engines: tuple[Engine, Engine],
 ) -> None:

@@ -136,6 +136,22 @@ def test_a_run_whose_exit_condition_holds_already_ends_by_it(case: Case) -> None
     assert engine.verify_log().valid
 
 
+def test_an_erasure_counts_as_an_unsubscribe_as_any_suppression_by_name_does(case: Case) -> None:
+    engine = case.engine
+    exits = [{"when": "contact.unsubscribed", "outcome": "gone"}]
+    plan = outreach("leaving", exit_conditions=exits)
+    engine.publish_plan(plan)
+    runs = [engine.execute(plan, person(n)) for n in (0, 1)]
+    engine.tick()
+    engine.suppress("c0", level="regulatory", reason="asked")
+    for number, run in enumerate(runs):
+        assert run.id not in engine.erase_contact(f"c{number}", "asked").cancelled
+        assert engine.replay(run.id).verdict == "erased"
+        ended = engine.get_run(run.id)
+        assert (ended.status, ended.outcome) == ("completed", "gone")
+    assert engine.verify_log().valid
+
+
 def test_the_erased_cannot_be_enrolled_again(case: Case) -> None:
     engine = case.engine
     engine.erase_contact("c0", "asked")

@@ -8,17 +8,36 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dee_es import Engine, ExecutionRun
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.commands import RecordResult, RunCommand
 from dee_es.core.evidence import chain
+from dee_es.core.runs.state import RunState
+from dee_es.engine import transact
 from dee_es.engine.log.journal import payload_of
-from dee_es.errors import ChannelFailed, DeeError, IntegrityViolation, UnknownEventVersion
+from dee_es.engine.run_cache import LoadedRun
+from dee_es.engine.scheduling import attempts
+from dee_es.errors import (
+    ChannelFailed,
+    DeeError,
+    IntegrityViolation,
+    StoreUnavailable,
+    UnknownEventVersion,
+)
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.integration.auditing.test_tampering import Case
-from tests.support.engines import DAY, database_url, open_engine, outreach, publish_basics
+from tests.support.engines import (
+    BACKENDS,
+    DAY,
+    database_url,
+    open_engine,
+    outreach,
+    publish_basics,
+)
 
 Fresh = Callable[[], str]
 PEOPLE = [{"id": f"c{n}", "email": f"c{n}@example.com", "firstName": "N"} for n in range(5)]
@@ -200,6 +219,32 @@ def test_an_answer_that_is_none_leaves_the_outcome_unknown() -> None:
         assert statuses == ["waiting", "failed", "failed", "waiting", "waiting"]
 
 
+@pytest.mark.parametrize(
+    "error, status", [(StoreUnavailable("away"), "waiting"), (ValueError("wrong"), "failed")]
+)
+def test_what_cannot_be_made_ready_has_not_left(
+    error: Exception, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again where that may pass by itself, and its outcome is known either way."""
+    channel, context = MemoryChannel(), attempts.Attempts._context
+
+    def failing(self: attempts.Attempts, run: LoadedRun, action: Action) -> SendContext:
+        if action.attempt == 1 and action.message.to.startswith("c1@"):
+            raise error
+        return context(self, run, action)
+
+    monkeypatch.setattr(attempts.Attempts, "_context", failing)
+    with open_engine(":memory:", channel=channel) as engine:
+        publish_basics(engine)
+        runs = [engine.execute(outreach(), person) for person in PEOPLE]
+        report = engine.tick()
+        assert (report.delivered, report.failed) == (4, 1)
+        assert engine.get_run(runs[1].id).status == status
+        engine.run_until(120)
+        sent = sorted(action.run_id for action in channel.actions)
+        assert sent == sorted(run.id for run in runs if run != runs[1] or status == "waiting")
+
+
 def test_a_run_that_is_damaged_while_its_message_is_under_way(
     fresh_case: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,3 +268,28 @@ def test_a_run_that_is_damaged_while_its_message_is_under_way(
         assert len(channel.sent) == len(PEOPLE)
     (told,) = [each for each in caplog.records if each.message == "outcome_not_recorded"]
     assert told.__dict__["run"] == bad.id
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_an_outcome_that_cannot_be_decided_is_unknown_to_its_own_run_alone(
+    kind: str, tmp_path: Path, fresh_postgres: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Already by the scheduler that holds the lease: there may be no other for days."""
+    decision, channel = transact.decision, MemoryChannel()
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel) as engine:
+        publish_basics(engine)
+        runs = [engine.execute(outreach(), person) for person in PEOPLE]
+
+        def deciding(materials: Any, state: RunState, command: RunCommand) -> Any:
+            if isinstance(command, RecordResult) and state.run_id == runs[1].id:
+                raise ValueError("cannot be recorded")
+            return decision(materials, state, command)
+
+        monkeypatch.setattr(transact, "decision", deciding)
+        engine.tick()
+        statuses = [engine.get_run(run.id).status.value for run in runs]
+        assert statuses == ["waiting", "failed", "waiting", "waiting", "waiting"]
+        actions = [entry.action for entry in engine.get_timeline(runs[1].id)]
+        assert "error.outcome_unknown" in actions
+        engine.run_until(120)
+        assert len(channel.sent) == len(PEOPLE)

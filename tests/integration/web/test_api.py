@@ -109,6 +109,10 @@ def test_contacts_as_of_any_date(client: Client, engine: Engine) -> None:
     then = client.get(f"{API}/contacts/contact_123?tick=5").json()
     assert (now["suppressions"], then["suppressions"]) == (["global"], [])
     assert [each["id"] for each in then["runs"]] == [run]
+    assert [each["known"] for each in (now, then)] == [True, True]
+    # Whoever is not known yet can be suppressed: no address of this API is that of nobody.
+    nobody = client.get(f"{API}/contacts/none").json()
+    assert (nobody["contactId"], nobody["known"], nobody["runs"]) == ("none", False, [])
     who = f"{API}/contacts/contact_123"
     grant = {"channel": "email", "purpose": "news", "source": "web form"}
     assert client.post(f"{who}/grant-consent", json=grant).json()["changed"]

@@ -285,6 +285,19 @@ def test_kinds_and_sizes_of_bodies_are_bounded(client: Client) -> None:
     assert client.get("/hooks/email").status_code == 405
 
 
+def test_nothing_is_looked_at_before_it_is_believed(client: Client) -> None:
+    """Whoever is on the network may send it, as often as they like."""
+    deep = b"[" * 5_000
+    forged = tell(client, body=deep, key=b"x" * 32)
+    assert (forged.status_code, forged.json()["error"]) == (401, "SignatureRefused")
+    assert tell(client, body=deep).json()["error"] == "JsonTooDeep"
+    kind = {"Content-Type": "application/json"}
+    assert client.post("/hooks/nothing", content=deep, headers=kind).status_code == 404
+    much = b" " * (MOST_BYTES + 1)
+    for path in ("/hooks/nothing", "/hooks/twilio/status/x", "/hooks/unsubscribe/x"):
+        assert client.post(path, content=much, headers=kind).status_code == 413
+
+
 def test_what_is_not_set_up_is_not_there(engine: Engine) -> None:
     with hooked(engine, webhook_keys=(), links=None) as client:
         assert tell(client, event()).status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,11 @@ import pytest
 
 from dee_es import Engine
 from dee_es.engine.projecting.models import CaughtUp
+from dee_es.web.api.csv_options import CsvOptions
+from dee_es.web.api.intake import Enrolled, of_csv
+from dee_es.web.api.uploads import Upload
+from dee_es.web.jobs import Job
+from dee_es.web.security.roles import Role
 from tests.support.web import (
     API,
     MEANT,
@@ -118,6 +124,22 @@ def test_a_job_is_ended_between_batches_and_goes_on_under_its_key(engine: Engine
         # What the broken off call had created counts as created: it is one and the same call.
         assert job["result"]["created"] == total
     assert engine.list_runs().total == total
+
+
+def test_a_job_is_ended_though_no_row_is_a_contact(engine: Engine) -> None:
+    """Fifty MiB of them keep the job, and the end of its server, waiting for minutes otherwise."""
+    with tempfile.TemporaryFile() as file:
+        file.write(b"id,email\n" + b"nobody\n" * 1_000)
+        file.flush()
+        job = Job("job_x", "enroll", "robin", Role.OPERATOR, b"")
+        given = Upload(file, file.tell(), b"")
+        plan = engine.get_plan("outreach")
+        work = of_csv(engine, plan, given, CsvOptions(plan="outreach"), "robin", None)
+        job.stop.set()
+        found = work(job)
+        assert isinstance(found, Enrolled)
+        assert (found.contacts, job.refusals.count, job.cut_short) == (0, 0, True)
+        job.close()
 
 
 def test_many_runs_are_changed(client: Client, engine: Engine) -> None:

@@ -67,6 +67,11 @@ def test_an_id_that_is_none_is_told_in_words(site: Site) -> None:
         assert "should match" not in said
 
 
+def test_a_contact_that_nobody_knows_is_told_as_such(site: Site) -> None:
+    assert "Nothing is on record of contact c0-mistyped" in site.page("/contacts/c0-mistyped").text
+    assert "Nothing is on record" not in site.page("/contacts/c0").text
+
+
 def test_suppressing_and_lifting(acting: Site) -> None:
     engine = acting.world.engine
     acting.send("/contacts/c0/suppress", level="channel", channel="email", reason="asked for it")
@@ -140,6 +145,16 @@ def test_times_within_sentences_are_in_the_zone_that_was_chosen(acting: Site) ->
     shown = acting.page(f"/runs/{run}", cookie="dee_zone=Asia/Kolkata").text
     assert (plain.count(in_utc) >= 2, there in plain) == (True, False)
     assert (in_utc in shown, shown.count(there) >= 2) == (False, True)
+
+
+def test_times_among_what_an_event_changed_are_in_the_zone_that_was_chosen(acting: Site) -> None:
+    engine, run = acting.world.engine, acting.world.runs["won"]
+    (ended,) = [x for x in engine.get_timeline(run) if x.action == "run.completed"]
+    page = f"/runs/{run}?version={ended.version}"
+    there = f"<ins>{ended.time + timedelta(hours=5.5):%Y-%m-%d %H:%M:%S}</ins>"
+    assert f"<ins>{ended.time:%Y-%m-%dT%H:%M:%S}Z</ins>" in acting.page(page).text
+    shown = acting.page(page, cookie="dee_zone=Asia/Kolkata").text
+    assert (there in shown, f"{ended.time:%Y-%m-%dT%H:%M:%S}Z</ins>" in shown) == (True, False)
 
 
 @pytest.mark.parametrize("zone", [" ", "Mars/Base", "../../etc/passwd", "/etc/localtime", EVIL])

@@ -194,6 +194,18 @@ def test_a_body_of_60_mib_is_refused_and_not_read(local: Client, kind: str, most
     assert taken[0] <= 1
 
 
+def test_who_is_not_signed_in_may_bring_little(tmp_path: Path, engine: Engine) -> None:
+    settings, tokens = with_users(tmp_path)
+    form = {"content-type": "application/x-www-form-urlencoded", **MEANT}
+    with served(engine, settings) as client:
+        for length, status in ((64 * 1024, 403), (64 * 1024 + 1, 413)):
+            body = b"name=a&password=".ljust(length, b"x")
+            assert client.post("/login", content=body, headers=form).status_code == status
+        body = b"name=a&password=".ljust(MIB, b"x")
+        known = {**form, **bearer(tokens["viewer"])}
+        assert client.post("/login", content=body, headers=known).status_code == 403
+
+
 def test_csv_is_streamed_only_where_files_are_taken(local: Client) -> None:
     headers = {"content-type": "text/csv", **MEANT}
     answer = local.post(f"{API}/runs", content=b"x" * (2 * MIB), headers=headers)

@@ -183,10 +183,35 @@ def test_digits_are_kept_until_they_are_recorded(desk: Desk, tmp_path: Path) -> 
     assert again.events[0].event_id == reply.events[0].event_id
 
 
+@pytest.mark.parametrize(
+    "seen, outcome",
+    [
+        ("human", "answered"),
+        ("unknown", "answered"),
+        ("machine_start", "voicemail"),
+        ("machine_end_beep", "voicemail"),
+        ("fax", "voicemail"),
+    ],
+)
+def test_who_answered_may_be_told_by_the_last_status_alone(
+    desk: Desk, seen: str, outcome: str
+) -> None:
+    """What asked for the first words was lost, or comes later."""
+    (event,) = desk.ask(CallStatus="completed", AnsweredBy=seen).events
+    assert event.data["outcome"] == outcome
+
+
+def test_a_machine_that_was_told_of_before_is_remembered(desk: Desk) -> None:
+    desk.ask("voice", AnsweredBy="machine_start")
+    (event,) = desk.ask(CallStatus="completed").events
+    assert event.data["outcome"] == "voicemail"
+
+
 def test_a_recording_that_did_not_work_is_no_event(desk: Desk) -> None:
     assert desk.ask("recording", RecordingStatus="absent").events == ()
     (event,) = desk.ask("recording", RecordingStatus="completed").events
     assert event.type == "call.recorded"
+    assert "duration_s" not in event.data, "nothing was said of it"
 
 
 @pytest.mark.parametrize("kind", ["voice", "gather"])

@@ -6,11 +6,12 @@ from __future__ import annotations
 from types import ModuleType
 
 import pytest
+from msgspec.structs import replace
 
 from dee_es.core import events as e
 from dee_es.core.events import runs, steps
-from dee_es.core.registry import REGISTRY
-from dee_es.core.runs import fold
+from dee_es.core.registry import NAMES, REGISTRY
+from dee_es.core.runs import fold, step_results
 from dee_es.engine.past import explain
 from projections import ALL, AUDIT_TRAIL, contact_history, run_list, step_funnel
 from tests.golden.examples import EXAMPLES
@@ -40,6 +41,18 @@ def test_every_event_is_known_or_named_as_left_out(
 ) -> None:
     assert known.keys() | ignored == meant, module
     assert not known.keys() & ignored, module
+
+
+@pytest.mark.parametrize("event", sorted(OF_RUNS, key=str), ids=lambda each: each.__name__)
+def test_every_event_says_what_became_of_a_step_or_is_named_as_saying_nothing(
+    event: type[e.Event],
+) -> None:
+    example = EXAMPLES[NAMES[event]]
+    # What comes out late is evidence, and no result any more.
+    if getattr(example, "late", False):
+        example = replace(example, late=False)  # type: ignore[call-arg]
+    told = list(step_results.step_results([(example, 7)]))
+    assert (not told) == (event in step_results.UNTOLD)
 
 
 @pytest.mark.parametrize("name", REGISTRY)

@@ -225,6 +225,22 @@ class TestRefusals:
             2, "column 2: has a value but no name in the header"
         )
 
+    @pytest.mark.parametrize(
+        "more, kind",
+        [
+            ("," * 200_000, CsvContact),
+            ("".join(f",c{n}" for n in range(100_000)), CsvRefusal),
+        ],
+        ids=["nameless", "named"],
+    )
+    def test_a_record_costs_what_it_holds_however_many_columns_there_are(
+        self, more: str, kind: type[CsvRow]
+    ) -> None:
+        """A file of 50 MiB has room for as many, and for millions of short records behind them."""
+        found = rows(f"id{more}\n" + "c1\n" * 50_000)
+        assert len(found) == 50_000
+        assert {type(row) for row in found} == {kind}
+
     @pytest.mark.parametrize("records", [10, 5_000, 50_000])
     def test_a_quote_that_is_never_closed_takes_only_its_own_line(self, records: int) -> None:
         stray = records // 2

@@ -120,7 +120,10 @@ def test_what_the_store_cannot_take_of_one_it_takes_of_the_others(
 def test_what_the_store_cannot_do_everybody_hears(
     gate: Gate, begin: Begin, committer: Committer
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> Outcomes:
+    asked: list[int] = []
+
+    def refuse(streams: Sequence[str], *_: Any, **__: Any) -> Outcomes:
+        asked.append(len(streams))
         raise StoreUnavailable("gone")
 
     made = [begin(n) for n in range(3)]
@@ -130,6 +133,7 @@ def test_what_the_store_cannot_do_everybody_hears(
     for each in made[1:]:
         with pytest.raises(StoreUnavailable):
             each.result(10)
+    assert asked == [2], "what may have been committed is not committed again"
     gate.store.decide = gate.decide  # type: ignore[method-assign]
     assert committer.commit([unit(run(7))]) == [Committed(2, 2)]
 

@@ -73,6 +73,21 @@ def test_a_look_that_gets_no_answer_ends_no_lease(keeper: LeaseKeeper, away: Awa
     assert keeper.still(lease), "it was renewed"
 
 
+def test_a_look_asks_the_database_only_when_the_lease_is_to_be_renewed(
+    store: EventStore, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else renews it here."""
+    keeper = LeaseKeeper(store, SeededIds(1), WHOLE)
+    monkeypatch.setattr(leases, "RENEW_S", 3600.0)
+    lease = keeper.require()
+    assert (keeper.require(), away.asked) == (lease, 1)
+    store.release_lease(lease)
+    assert store.acquire_lease(WHOLE, "another", 60_000) is not None
+    assert keeper.acquire() == lease, "nobody was asked"
+    monkeypatch.setattr(leases, "RENEW_S", 0.0)
+    assert keeper.acquire() is None
+
+
 def test_without_an_answer_for_too_long_it_is_relied_on_no_more(
     keeper: LeaseKeeper, away: Away
 ) -> None:

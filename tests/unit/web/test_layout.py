@@ -58,6 +58,45 @@ def test_a_thousand_steps_deep_is_no_matter() -> None:
     assert layers(layout)["s999"] == 999
 
 
+def test_a_plan_of_many_long_ways_takes_no_more_than_its_edges() -> None:
+    """Whoever may publish a plan could keep the server busy for minutes with each look at it."""
+    names = [f"s{n}" for n in range(400)]
+    ways = [Link(a, b, str(n)) for n, a in enumerate(names) for b in names[-5:] if a < b]
+    links = [*(Link(a, b) for a, b in pairwise(names)), *ways]
+    layout = lay_out(names, links)
+    assert [line.link for line in layout.lines] == links
+    assert sum(len(line.points) for line in layout.lines) < 10 * len(links)
+    level = layers(layout)
+    assert all(level[line.link.source] < level[line.link.target] for line in layout.lines)
+    assert not any(line.back for line in layout.lines)
+    steps_end = max(place.x + WIDTH for place in layout.places)
+    lanes = {line.points[1][0]: line.link.target for line in layout.lines if line.beside}
+    assert min(lanes) > steps_end
+    assert len(lanes) == len(set(lanes.values())) == 5, "one for each step they lead to"
+    assert max(lanes) < layout.width
+    assert not any(line.beside for line in layout.lines if not line.link.label)
+    assert all(line.beside for line in layout.lines if line.link.source == "s0" and line.link.label)
+
+
+def test_ways_that_say_the_same_bend_together() -> None:
+    names = [f"s{n}" for n in range(1_000)]
+    same = [Link("s0", "s999", "x")] * 500
+    layout = lay_out(names, [*(Link(a, b) for a, b in pairwise(names)), *same])
+    assert len(layout.lines) == 999 + 500
+    assert len({line.points for line in layout.lines if line.link.label}) == 1
+    assert layout.width < 3 * WIDTH, "there is one column of bends"
+
+
+def test_of_the_long_ways_the_shortest_still_run_between_the_steps() -> None:
+    names = [f"s{n}" for n in range(2_400)]
+    long, short = Link("s0", "s2399", "long"), Link("s0", "s1900", "short")
+    layout = lay_out(names, [*(Link(a, b) for a, b in pairwise(names)), long, short])
+    beside = [line.link.label for line in layout.lines if line.beside]
+    assert beside == ["long"]
+    (bent,) = [line for line in layout.lines if line.link == short]
+    assert len(bent.points) == 2 + 2 * 1_899
+
+
 def test_nothing_to_draw() -> None:
     assert lay_out([], []).places == ()
     assert lay_out(["a"], [Link("a", "nobody")]).lines == ()

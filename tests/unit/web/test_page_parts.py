@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dee_es.errors import InvalidInput
 from dee_es.web.pages import inputs
@@ -107,6 +110,48 @@ def test_added_and_removed_lines_stand_alone() -> None:
     back = [pair.kind for pair in side_by_side({"a": 1, "b": {"c": 2}}, {"a": 1})]
     assert "removed" in back
     assert "added" not in back
+
+
+@given(
+    st.lists(st.sampled_from("abcdef"), max_size=12),
+    st.lists(st.sampled_from("abcdef"), max_size=12),
+)
+def test_either_side_is_there_whole_and_in_order(left: list[str], right: list[str]) -> None:
+    pairs = side_by_side({"a": left}, {"a": right})
+    for number, text, values in ("left_number", "left", left), ("right_number", "right", right):
+        lines = json.dumps({"a": values}, indent=2).split("\n")
+        at = 0
+        for pair in pairs:
+            if pair.kind == "gap":
+                at += pair.skipped
+            elif getattr(pair, text) is not None:
+                at += 1
+                assert (getattr(pair, number), getattr(pair, text)) == (at, lines[at - 1])
+        assert at == len(lines)
+    for pair in pairs:
+        assert pair.kind == "gap" or (pair.kind == "same") == (pair.left == pair.right)
+
+
+def test_lines_that_are_there_once_say_what_belongs_together() -> None:
+    def step(name: str) -> dict[str, object]:
+        return {"id": name, "type": "wait", "duration": {"days": 1}}
+
+    old = {"steps": [step(name) for name in "abcd"]}
+    new = {"steps": [step(name) for name in "axbcd"]}
+    added = [pair.right for pair in side_by_side(old, new) if pair.kind != "same"]
+    assert [line for line in added if line is not None and '"id"' in line] == ['      "id": "x",']
+
+
+def test_versions_of_many_lines_that_look_the_same_are_compared_at_once() -> None:
+    """The library alone takes hours for the two, which anybody who may publish a plan can make."""
+
+    def version(changed: int) -> dict[str, object]:
+        ways = [{"when": f"variables.{'ba'[n % changed > 0]}", "goto": "s"} for n in range(4_000)]
+        return {"steps": [{"id": f"s{n}", "conditions": ways[n::20]} for n in range(20)]}
+
+    pairs = side_by_side(version(5_000), version(2))
+    changed = [pair for pair in pairs if pair.kind != "same" and "when" in (pair.right or "")]
+    assert len(changed) >= 1_999
 
 
 def test_two_equal_definitions_have_no_difference() -> None:

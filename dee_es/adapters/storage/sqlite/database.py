@@ -19,7 +19,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
-from dee_es.adapters.sqlite_files import OpenedFile, is_busy, make_own, write_ahead
+from dee_es.adapters.sqlite_files import OpenedFile, is_busy, make_own, of_disk, write_ahead
 from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
@@ -180,7 +180,7 @@ def _told(path: str, error: Exception) -> str:
     if str(error) == _BUSY:
         return f"{error} by another process, which writes or hangs: let it go on, or end it"
     if not str(error).startswith(_NO_ENTRY):
-        return str(error)
+        return of_disk(path, error)
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         return f"{error}, since it is a folder: name a file"

@@ -9,7 +9,7 @@ from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.past.replay import replay
 from dee_es.core.runs.channel_events import SUPPRESSED
-from dee_es.core.runs.rules import HEEDING, RULES
+from dee_es.core.runs.rules import ERASING, HEEDING, RULES
 from tests.support.given import Story, given, plan_of
 
 STEPS = (
@@ -73,4 +73,14 @@ def test_one_channel_that_is_closed_is_no_unsubscribe() -> None:
 def test_runs_of_older_rules_go_on_as_they_would_have() -> None:
     run = waiting(HEEDING - 1).received(SUPPRESSED, 7).then()
     meets(run, ("global", "")).stands("completed", outcome="silent")
+    assert replay(run.history, lambda *_: run.materials).verdict == "identical"
+
+
+def test_who_is_erased_is_on_the_list_and_so_counts_as_unsubscribed() -> None:
+    run = waiting().erasing(7).then(GONE).stands("completed", outcome="gone").rests()
+    assert replay(run.history, lambda *_: run.materials).verdict == "identical"
+
+
+def test_an_erasure_cancelled_runs_of_older_rules() -> None:
+    run = waiting(ERASING - 1).erasing(7).then(e.RunCancelled("erasure")).stands("cancelled")
     assert replay(run.history, lambda *_: run.materials).verdict == "identical"

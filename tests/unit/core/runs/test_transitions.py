@@ -149,13 +149,27 @@ def test_a_refusal_says_what_may_be_done(situation: Situation, command: str, tol
 NOT_UNKNOWN: Final = {
     name: each
     for name, each in (PENDING | ACTIVE | WAITING | PAUSED | FAILED | ENDED).items()
-    if name != "cancelled while unknown"
+    if name not in ("cancelled while unknown", "sending", "from sending")
 }
 
 
 @pytest.mark.parametrize("situation", NOT_UNKNOWN.values(), ids=NOT_UNKNOWN)
 def test_what_has_no_unknown_outcome_says_so(situation: Situation) -> None:
     with pytest.raises(InvalidTransition, match=r": no send of it has an unknown outcome$"):
+        situation().resolved(LATER, "delivered")
+
+
+@pytest.mark.parametrize(
+    "situation", [ACTIVE["sending"], PAUSED["from sending"]], ids=["active", "paused"]
+)
+def test_of_a_message_under_way_it_is_told_who_finds_out(situation: Situation) -> None:
+    """Whoever resolves it has seen its sender die, most likely, before the next tick did."""
+    told = (
+        r": the sending of step intro began at 2025-01-01 00:00:00Z \(tick 0\), and as "
+        "yet nobody has found its sender gone; a worker or `dee tick` finds that out, and then it "
+        r"can be settled$"
+    )
+    with pytest.raises(InvalidTransition, match=told):
         situation().resolved(LATER, "delivered")
 
 

@@ -19,7 +19,7 @@ MAX_BATCH: Final = 10_000
 _BYTES: Final = 512 * 1024
 
 
-class EventsClient:
+class ChannelEventsClient:
     """Takes channel events to the server."""
 
     _http: Transport

@@ -14,7 +14,7 @@ from dee_es.engine.exporting.delivery import Output
 from dee_es.engine.portable.run_file import read_run_file
 
 
-class RunFilesClient:
+class PortableClient:
     """Takes runs out of the server's database, and into it."""
 
     _http: Transport

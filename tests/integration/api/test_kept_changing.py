@@ -1,0 +1,99 @@
+"""A command to a run that others keep changing: it is decided anew each time, done once at most,
+and given up in the end, of which its caller is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dee_es.engine.log.settling import ATTEMPTS
+from dee_es.errors import ConcurrencyConflict, StoreUnavailable
+from tests.support.engines import assert_replays, outreach, people
+from tests.support.meanwhile import Two
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Two]:
+    with ExitStack() as stack:
+        yield Two(tmp_path, stack)
+
+
+def enrolled(two: Two) -> str:
+    return two.mine.execute(outreach(), people(1)[0]).id
+
+
+def cancellations(two: Two, run_id: str) -> int:
+    return two.names(run_id).count("RunCancelled")
+
+
+def test_it_is_done_at_the_last_attempt(two: Two) -> None:
+    run_id = enrolled(two)
+    two.change_before_each(run_id, ATTEMPTS - 1)
+    assert two.mine.cancel_run(run_id, "enough").status == "cancelled"
+    assert cancellations(two, run_id) == 1
+    assert_replays(two.mine)
+
+
+def test_who_never_gets_through_is_told(two: Two) -> None:
+    run_id = enrolled(two)
+    two.change_before_each(run_id, ATTEMPTS)
+    with pytest.raises(ConcurrencyConflict, match=f"run {run_id} kept changing"):
+        two.mine.cancel_run(run_id, "enough")
+    assert cancellations(two, run_id) == 0
+    assert two.mine.cancel_run(run_id, "enough").status == "cancelled"
+
+
+def test_many_at_once_are_done_at_the_last_attempt(two: Two) -> None:
+    run_id = enrolled(two)
+    two.change_before_each(run_id, ATTEMPTS - 1)
+    result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+    assert (result.matched, result.cancelled, result.errors) == (1, 1, 0)
+    assert cancellations(two, run_id) == 1
+
+
+def test_among_many_the_one_that_never_gets_through_is_counted(two: Two) -> None:
+    run_id = enrolled(two)
+    other = two.mine.execute(outreach(), people(2)[1]).id
+    two.change_before_each(run_id, ATTEMPTS)
+    result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+    assert (result.matched, result.cancelled, result.errors) == (2, 1, 1)
+    assert (cancellations(two, run_id), cancellations(two, other)) == (0, 1)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_database_that_goes_away_at_the_last_attempt_is_told_of(two: Two, many: bool) -> None:
+    run_id = enrolled(two)
+    store: Any = two.mine._parts.store
+    decide, left = store.decide, [ATTEMPTS]
+
+    def asked(*given: Any, **more: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise StoreUnavailable("it went away")
+        return decide(*given, **more)
+
+    store.decide = asked
+    two.change_before_each(run_id, ATTEMPTS)
+    cancel: Callable[[], object] = (
+        (lambda: two.mine.bulk_cancel({"plan_id": "outreach"}, "enough"))
+        if many
+        else (lambda: two.mine.cancel_run(run_id, "enough"))
+    )
+    with pytest.raises(StoreUnavailable, match="it went away"):
+        cancel()
+    assert cancellations(two, run_id) == 0
+
+
+def test_a_command_goes_by_the_clock_that_another_has_moved_meanwhile(two: Two) -> None:
+    run_id = enrolled(two)
+    with two.meanwhile(0, lambda: two.other.run_until(100)):
+        assert two.mine.cancel_run(run_id, "enough").current_tick == 100
+    other = two.mine.execute(outreach(), people(2)[1]).id
+    with two.meanwhile(0, lambda: two.other.run_until(200)):
+        assert two.mine.bulk_cancel({"plan_id": "outreach"}, "enough").cancelled == 1
+    assert two.mine.get_run(other).current_tick == 200
+    assert_replays(two.mine)
