@@ -628,6 +628,9 @@ def test_a_suppression_of_somebody_else_is_none_of_this_contact() -> None:
     log.suppressed("other")
     log.sent(run, 3)
     assert log.at("suppressions", "sent", "despite") == []
+    log.suppressed(tick=4)
+    despite = log.sent(run, 5)
+    assert log.at("suppressions", "sent", "despite") == [despite]
 
 
 def test_a_period_without_any_entry_is_not_measured() -> None:
@@ -922,6 +925,20 @@ def test_who_was_suppressed_before_is_closed_when_they_ask() -> None:
     assert request in list(log.figure("unsubscribes", "", "closed").entries.positions())
 
 
+def test_a_suppression_that_was_lifted_before_they_asked_closed_nothing() -> None:
+    log = Log()
+    log.suppressed(tick=1, command="import")
+    log.lifted(tick=2)
+    asked = e.ChannelEventReceived("email.unsubscribed", "c1", "e1", 10)
+    request = log.add("contact:c1", asked, 10, "ingest")
+    assert log.at("unsubscribes", "", "not_closed") == [request]
+    # Nor does what lifts something else close anything.
+    log.lifted(tick=20, level="regulatory")
+    assert log.at("unsubscribes", "", "not_closed") == [request]
+    closing = log.suppressed(tick=30, command="import")
+    assert list(log.figure("unsubscribes", "", "closed").evidence.positions()) == [closing]
+
+
 def test_a_list_that_named_them_after_they_asked_ended_it_then_though_it_was_told_later() -> None:
     log = Log()
     log.suppressed(tick=400)
@@ -1090,6 +1107,24 @@ def test_business_days_when_clocks_change() -> None:
 
 
 # --- the whole --------------------------------------------------------------------------------
+
+
+def test_a_period_has_its_first_tick_and_not_the_one_behind_it() -> None:
+    log = Log(Period(10, 20))
+    run = log.run()
+    positions = [log.sent(run, tick) for tick in (9, 10, 19, 20)]
+    assert log.at("sends", "email", "attempted") == positions[1:3]
+    assert (log.count().entries, log.count().bounds) == (2, (positions[1], positions[2]))
+
+
+def test_a_section_says_why_it_has_no_figures_and_only_then() -> None:
+    log = Log(policy=ASKING)
+    run = log.run()
+    log.sent(run, 1, reads={"consent.email": "granted"})
+    log.unsubscribed(tick=2)
+    for section in log.count().sections():
+        assert section.figures
+        assert section.not_measured is None, section.key
 
 
 def test_a_period_without_any_entry_has_no_bounds() -> None:
