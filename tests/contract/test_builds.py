@@ -107,6 +107,28 @@ def test_parked_streams(views: Views) -> None:
     assert views.parked() == []
 
 
+def test_only_the_build_that_is_named_is_changed(views: Views) -> None:
+    """Each of the others differs from it in one thing: its name, its version or its number."""
+    others = (ELSEWHERE, SECOND, NEWER)
+    save(views, FIRST, *others)
+
+    def parked() -> list[tuple[str, int, int]]:
+        return sorted((row.name, row.version, row.number) for row in views.parked())
+
+    with views.transaction() as tx:
+        tx.park([ParkedRow(*row.key, "s", 1, 1, "E", "x", 7) for row in (FIRST, *others)])
+        tx.move(FIRST.key, 8, 4)
+        assert tx.held(FIRST.key) == msgspec.structs.replace(FIRST, position=8, ordinal=4)
+        assert [tx.held(row.key) for row in others] == list(others)
+        tx.unpark(FIRST.key, ["s"])
+    assert parked() == sorted(row.key for row in others)
+    with views.transaction() as tx:
+        tx.park([ParkedRow(*FIRST.key, "s", 1, 1, "E", "x", 7)])
+        tx.remove_build(FIRST.key)
+    assert views.standing().builds == others
+    assert parked() == sorted(row.key for row in others)
+
+
 def test_what_is_known_of_rebuilds(views: Views) -> None:
     first = RebuildRow("run_list", 1, 2, 1_000, None, 50, 10, 0, "", "code")
     with views.building() as tx:

@@ -107,6 +107,21 @@ def test_each_contact_is_on_the_list_on_its_own_account(store: EventStore) -> No
     assert suppressed(store, JANE_MAIL.subject) == values(JANE_MAIL)
 
 
+def test_only_the_suppression_that_is_named_is_lifted(store: EventStore) -> None:
+    """Each of the others differs from it in one thing."""
+    others = (
+        replace(JANE, subject="id:duplicate"),
+        replace(JANE, level="regulatory"),
+        replace(JANE, scope="other"),
+        replace(JANE, contact_id="duplicate"),
+    )
+    store.commit([unit("contact:jane", suppress=(JANE, *others))])
+    subjects = ("id:jane", "id:duplicate")
+    assert suppressed(store, *subjects) == values(JANE, *others)
+    store.commit([unit("contact:jane", 1, unsuppress=(JANE,))])
+    assert suppressed(store, *subjects) == values(*others)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 10])
 def test_the_whole_list_is_gone_through_in_order(store: EventStore, limit: int) -> None:
     others = [replace(JANE, contact_id="john"), replace(JANE, subject="id:Zoe")]

@@ -87,6 +87,17 @@ def test_releasing_what_is_no_longer_held_does_nothing(backend: Backend, store: 
     assert store.commit([unit(run())], lease=lease) == [committed_at(1)]
 
 
+def test_releasing_a_former_lease_leaves_the_one_that_its_owner_holds_now(
+    backend: Backend, store: EventStore
+) -> None:
+    former = taken(store, WHOLE, "a", SHORT)
+    backend.wait(3 * SHORT)
+    lease = taken(store, WHOLE, "a")
+    store.release_lease(former)
+    assert store.acquire_lease(WHOLE, "b", LONG) is None
+    assert store.commit([unit(run())], lease=lease) == [committed_at(1)]
+
+
 def test_the_epoch_grows_through_every_change_of_hands(store: EventStore) -> None:
     epochs = []
     for owner in ["a", "b", "b", "a"]:

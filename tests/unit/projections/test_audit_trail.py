@@ -111,7 +111,7 @@ def test_an_engine_s_own_decision_has_no_actor() -> None:
 
 def test_an_entry_holds_nothing_personal() -> None:
     message = e.Message("jane@example.com", "Hi Jane")
-    event = e.StepDispatched("intro", "email", "key", 1, 1, "digest", message)
+    event = e.StepDispatched("intro", "email", "key", 1, 1, "digest", personal=message)
     assert "ane" not in repr(row("run_x", event)).replace("plane", "")
 
 

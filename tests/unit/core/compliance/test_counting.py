@@ -597,6 +597,7 @@ def test_a_send_despite_a_suppression_is_seen() -> None:
     assert figure.violated
     assert before != despite != after
     assert log.at("unsubscribes", "", "sent_after") == [despite]
+    assert log.figure("unsubscribes", "", "sent_after").violated
 
 
 @pytest.mark.parametrize(
@@ -627,6 +628,9 @@ def test_a_suppression_of_somebody_else_is_none_of_this_contact() -> None:
     log.suppressed("other")
     log.sent(run, 3)
     assert log.at("suppressions", "sent", "despite") == []
+    log.suppressed(tick=4)
+    despite = log.sent(run, 5)
+    assert log.at("suppressions", "sent", "despite") == [despite]
 
 
 def test_a_period_without_any_entry_is_not_measured() -> None:
@@ -668,6 +672,28 @@ def test_what_was_held_back_for_a_window() -> None:
     assert log.at("windows", "voice", "held_unknown") == [unknown]
     assert log.at("windows", "voice", "inside") is None
     assert log.at("windows", "voice", "outside") is None
+
+
+def test_what_can_be_said_of_windows_depends_on_what_there_was() -> None:
+    none = dict.fromkeys(("inside", "outside", "unreadable", "zone_contact", "zone_default"))
+    log = Log()
+    run = log.run()
+    log.sent(run, 1)
+    assert log.values("windows", "email") == {
+        **none, "no_window": 1, "held_outside": None, "held_unknown": None,
+    }  # fmt: skip
+    log.add(run, e.StepFailed("call", "windows: zone", 1, reads={"zone": "unknown"}))
+    assert log.values("windows", "voice") == {
+        **none, "no_window": None, "held_outside": 0, "held_unknown": 1,
+    }  # fmt: skip
+    for zone in ("contact", "default"):
+        one = Log()
+        one.sent(one.run(), 1, reads={"policy": 1, "zone": zone})
+        assert one.values("windows", "email") == {
+            "inside": 1, "outside": 0, "unreadable": 0,
+            "zone_contact": int(zone == "contact"), "zone_default": int(zone == "default"),
+            "no_window": 0, "held_outside": 0, "held_unknown": 0,
+        }  # fmt: skip
 
 
 def test_no_window_in_any_policy_is_not_measured() -> None:
@@ -828,8 +854,8 @@ def test_a_send_under_way_that_the_suppression_does_not_cover_is_not_waited_for(
 def test_a_send_from_before_the_period_is_waited_for(page: int) -> None:
     log = Log(Period(5, 100))
     run, other = log.run(), log.run("c2")
-    call = log.sent(run, 0, "call")
     log.sent(other, 0, "call")
+    call = log.sent(run, 0, "call")
     log.unsubscribed(tick=10)
     log.add(run, e.StepCompleted("call", "answered"), 70)
     (section,) = [each for each in log.count(page).sections() if each.key == "unsubscribes"]
@@ -899,6 +925,20 @@ def test_who_was_suppressed_before_is_closed_when_they_ask() -> None:
     assert request in list(log.figure("unsubscribes", "", "closed").entries.positions())
 
 
+def test_a_suppression_that_was_lifted_before_they_asked_closed_nothing() -> None:
+    log = Log()
+    log.suppressed(tick=1, command="import")
+    log.lifted(tick=2)
+    asked = e.ChannelEventReceived("email.unsubscribed", "c1", "e1", 10)
+    request = log.add("contact:c1", asked, 10, "ingest")
+    assert log.at("unsubscribes", "", "not_closed") == [request]
+    # Nor does what lifts something else close anything.
+    log.lifted(tick=20, level="regulatory")
+    assert log.at("unsubscribes", "", "not_closed") == [request]
+    closing = log.suppressed(tick=30, command="import")
+    assert list(log.figure("unsubscribes", "", "closed").evidence.positions()) == [closing]
+
+
 def test_a_list_that_named_them_after_they_asked_ended_it_then_though_it_was_told_later() -> None:
     log = Log()
     log.suppressed(tick=400)
@@ -936,6 +976,33 @@ def test_an_address_that_bounced_has_asked_for_nothing() -> None:
     despite = log.sent(run, 3)
     assert log.at("suppressions", "sent", "despite") == [despite]
     assert log.at("unsubscribes", "", "sent_after") == []
+
+
+@pytest.mark.parametrize(
+    "level, scope, command, counts",
+    [
+        ("global", "", "ingest", True),
+        ("regulatory", "", "ingest", True),
+        ("regulatory", "", "erase", True),
+        ("channel", "email", "suppress", True),
+        ("plan", "p", "suppress", True),
+        ("channel", "email", "ingest", False),
+        ("channel", "voice", "suppress", False),
+        ("global", "", "import", False),
+    ],
+)
+def test_a_send_after_a_request_was_closed_is_seen(
+    level: e.Level, scope: str, command: str, counts: bool
+) -> None:
+    log = Log()
+    run = log.run()
+    listed = log.suppressed(tick=1, level=level, scope=scope, command=command)
+    # That this one is there as well says nothing about the other.
+    log.suppressed(tick=1, level="channel", scope="voice", command="ingest")
+    send = log.sent(run, 3)
+    figure = log.figure("unsubscribes", "", "sent_after")
+    assert list(figure.entries.positions()) == ([send] if counts else [])
+    assert list(figure.evidence.positions()) == ([listed] if counts else [])
 
 
 def test_sends_between_request_and_close_count() -> None:
@@ -1040,6 +1107,24 @@ def test_business_days_when_clocks_change() -> None:
 
 
 # --- the whole --------------------------------------------------------------------------------
+
+
+def test_a_period_has_its_first_tick_and_not_the_one_behind_it() -> None:
+    log = Log(Period(10, 20))
+    run = log.run()
+    positions = [log.sent(run, tick) for tick in (9, 10, 19, 20)]
+    assert log.at("sends", "email", "attempted") == positions[1:3]
+    assert (log.count().entries, log.count().bounds) == (2, (positions[1], positions[2]))
+
+
+def test_a_section_says_why_it_has_no_figures_and_only_then() -> None:
+    log = Log(policy=ASKING)
+    run = log.run()
+    log.sent(run, 1, reads={"consent.email": "granted"})
+    log.unsubscribed(tick=2)
+    for section in log.count().sections():
+        assert section.figures
+        assert section.not_measured is None, section.key
 
 
 def test_a_period_without_any_entry_has_no_bounds() -> None:

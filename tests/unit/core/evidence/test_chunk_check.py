@@ -9,9 +9,15 @@ import pytest
 
 from dee_es.core.evidence import chain
 from dee_es.core.evidence.chain import Entry
-from dee_es.core.evidence.chunk_check import Chunk, ChunkCheck, ChunkReport, Problem
+from dee_es.core.evidence.chunk_check import (
+    MOST_PROBLEMS,
+    Chunk,
+    ChunkCheck,
+    ChunkReport,
+    Problem,
+)
 from dee_es.core.evidence.merkle import Edge
-from dee_es.core.evidence.spans import unpack_spans
+from dee_es.core.evidence.spans import pack_spans
 
 ENTRIES: Final = 6
 Rows = list[Any]
@@ -69,7 +75,13 @@ def test_an_untouched_log_has_no_problem_and_one_span_for_each_stream() -> None:
     assert report.problems == ()
     assert (report.first, report.last, report.dense) == ("run_a entry 1 (position 1)", 6, True)
     assert report.edge == Edge().extended([row[4][36:68] for row in rows])
-    assert sum(1 for _ in unpack_spans(report.spans)) == 2
+    own = [row[4][36:68] for row in rows]
+    assert report.spans == pack_spans(
+        [
+            ("run_a", (1, 1, chain.GENESIS), (3, own[4])),
+            ("run_b", (2, 1, chain.GENESIS), (3, own[5])),
+        ]
+    )
 
 
 TAMPERED: Final[list[tuple[str, Callable[[Rows], Rows], str]]] = [
@@ -148,10 +160,45 @@ def test_an_entry_that_is_gone_is_missed_in_the_log_and_in_its_stream() -> None:
     assert report.edge == Edge().extended([row[4][36:68] for row in rows[:2]])
 
 
+def test_an_entry_that_is_no_entry_has_its_place_in_the_order_and_in_the_tree() -> None:
+    rows = with_state(log(), 2, lambda _: 5)
+    leaves = [row[4][36:68] for row in log()]
+    leaves[2] = chain.GENESIS
+    assert checked(rows).edge == Edge().extended(leaves)
+    assert [problem.text for problem in checked([rows[0], *rows[2:]]).problems][:2] == [
+        "position 2 is missing; the next entry found is run_a entry 2 (position 3)",
+        f"run_a entry 2 (position 3): {chain.NOT_TYPED}",
+    ]
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    rows = log()
+    (problem,) = checked([rows[0], (2, "run_\x1b[2J", 1, *rows[1][3:]), *rows[2:]]).problems
+    assert problem.text.isprintable()
+    assert "\\x1b" in problem.text
+
+
+def test_no_more_problems_are_named_than_anybody_reads() -> None:
+    def alone(position: int, payload: bytes) -> Entry:
+        stream = f"run_{position}"
+        state = chain.seal(stream, 1, "Name", chain.GENESIS, b"payload")[1]
+        return (position, stream, 1, "Name", state[: chain.HEADER_BYTES] + payload)
+
+    many = 3 * MOST_PROBLEMS
+    for payload, step in ((b"payload", 2), (b"another", 1)):
+        check = ChunkCheck(Chunk(0, many * step))
+        check.take([alone(step * number, payload) for number in range(1, many + 1)])
+        # So many, since some of them may be of streams that are known to be broken already.
+        assert len(check.report().problems) == 2 * MOST_PROBLEMS
+
+
 def test_an_entry_put_in_beside_the_order_of_the_log_is_told() -> None:
     rows = log()
     again = checked([*rows[:4], (4, "run_c", 1, *rows[0][3:]), *rows[4:]]).problems
     assert again[0] == Problem(4, 0, "", "position 4 is taken twice: run_c entry 1 (position 4)")
+    assert [problem.rank for problem in again].count(0) == 1
+    first = checked([rows[0], (1, "run_c", 1, *rows[0][3:]), *rows[1:]]).problems
+    assert first[0].text == "position 1 is taken twice: run_c entry 1 (position 1)"
     before = checked([(0, "run_c", 1, *rows[0][3:]), *rows]).problems
     assert "position 0 is none of the log's: run_c entry 1 (position 0)" in before[0].text
 
@@ -183,22 +230,53 @@ def test_an_archived_entry_of_which_nothing_is_left_is_missed() -> None:
         "run_b entry 3 (position 6): entry 2 is missing before it",
     ]
     assert not report.dense
+    before = checked([rows[0], *rows[3:]], stones=[stone(rows[2])])
+    assert [problem.text for problem in before.problems] == [
+        "position 2 is missing; the next entry found is run_a entry 2 (position 3)"
+    ]
+    assert not before.dense
 
 
 @pytest.mark.parametrize(
-    "left", [(2, b"run_b", 1, bytes(32)), (2, "run_b", "1", bytes(32)), (2, "run_b", 1, b"short")]
+    "left",
+    [
+        (2, b"run_b", 1, bytes(32)),
+        (2, "run_b", "1", bytes(32)),
+        (2, "run_b", 1, b"short"),
+        (2, "run_b", 1, "x" * 32),
+    ],
 )
 def test_what_stays_of_an_archived_entry_has_its_form(left: Any) -> None:
     rows = log()
-    (problem, *_) = checked([rows[0], *rows[2:]], stones=[left]).problems
-    assert chain.NOT_TYPED in problem.text
+    report = checked([rows[0], *rows[2:]], stones=[left])
+    assert chain.NOT_TYPED in report.problems[0].text
+    leaves = [row[4][36:68] for row in rows]
+    leaves[1] = chain.GENESIS
+    assert report.edge == Edge().extended(leaves)
 
 
 def test_the_first_entry_of_a_chunk_is_held_against_the_chunk_before_it_and_not_here() -> None:
     report = checked(log()[3:], start=3)
     assert (report.problems, report.first_position, report.last) == ((), 4, 6)
     assert Chunk(3, ENTRIES).after == 3
+    # What is missing before it is told by whoever knows where that chunk ended.
+    report = checked(log()[3:], start=2)
+    assert (report.problems, report.first_position, report.dense) == ((), 4, False)
+    assert checked([], start=2).first_position == 0
     assert Chunk(0, ENTRIES).after < -ENTRIES, "nothing can stand before it unseen"
+
+
+def test_the_tree_is_grown_only_where_it_is_asked_for() -> None:
+    check = ChunkCheck(Chunk(0, ENTRIES, grown=False))
+    check.take(log())
+    assert (check.report().edge, check.report().dense) == (Edge(), True)
+
+
+def test_the_tree_is_marked_where_a_checkpoint_ends_with_the_chunk() -> None:
+    check = ChunkCheck(Chunk(0, ENTRIES, (ENTRIES,)))
+    check.take(log())
+    assert check.report().marks == (check.report().edge,)
+    assert check.report().edge.size == ENTRIES
 
 
 def test_the_tree_is_marked_where_checkpoints_end() -> None:

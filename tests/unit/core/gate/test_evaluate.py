@@ -234,3 +234,30 @@ def test_zone_rules_survive_their_text() -> None:
     assert zone.text(-5, 600) == "-5-4521 0+0 500+3600 until 600"
     assert zone.text(500, 9000) == "500+3600 until 900"
     assert zone.text(900, 950) == "until 900"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "until", "0+3600", "0+3600 5", "0+3600 till 9", "0+3600 until", "x+1 until 9"]
+)
+def test_a_line_of_offsets_says_until_when_they_hold(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a line of UTC offsets"):
+        ZoneRules.parse("A/B", "v", text)
+
+
+def test_zone_rules_reach_from_their_first_offset_up_to_their_end() -> None:
+    zone = ZoneRules("A/B", ((-1000, 0), (500, 3600)), 900)
+    assert [zone.covers(ms) for ms in (-1001, -1000, 899, 900)] == [False, True, True, False]
+    assert not ZoneRules("A/B", (), 900).covers(0)
+
+
+def test_the_counters_of_a_verdict_have_their_own_names_again() -> None:
+    policy = read_policy({"limits": {"perDay": {"domain": 3, "contact": 3}}})
+    send = Snapshot(
+        0, SCALE, "email", "plan", contact_id="c", domain="digest",
+        addresses=("email:one", "phone:two"),
+    )  # fmt: skip
+    verdict = evaluate(policy, send)
+    assert isinstance(verdict, Allow)
+    names = [counter.key[0] for counter in verdict.counters]
+    assert names == ["domain:digest", "contact:c", "contact.email:one", "contact.phone:two"]
+    assert evaluate(policy, snapshot_from(policy, send, verdict.reads, {})) == verdict

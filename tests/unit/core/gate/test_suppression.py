@@ -74,4 +74,6 @@ def test_a_plan_is_closed_when_all_of_its_channels_are() -> None:
 def test_a_plan_is_open_while_one_of_its_channels_is() -> None:
     assert enrollment_block("plan", {"email", "voice"}, (EMAIL,)) is None
     assert enrollment_block("plan", set(), (EMAIL, VOICE)) is None
+    # Another plan that is named as a channel is.
+    assert enrollment_block("plan", {"email"}, (SuppressionFact("plan", "email"),)) is None
     assert enrollment_block("plan", {"email"}, ()) is None

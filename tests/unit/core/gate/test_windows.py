@@ -11,7 +11,16 @@ import pytest
 
 from dee_es.adapters.zones import load_zone
 from dee_es.core.clock import TimeScale
-from dee_es.core.gate import SEARCH_DAYS, Allow, Denial, Snapshot, ZoneRules, evaluate, read_policy
+from dee_es.core.gate import (
+    SEARCH_DAYS,
+    Allow,
+    Denial,
+    Snapshot,
+    ZoneRules,
+    evaluate,
+    read_policy,
+    snapshot_from,
+)
 
 EPOCH = datetime(2009, 12, 31, 18, 30, tzinfo=UTC)
 SCALE = TimeScale(EPOCH, 1000)
@@ -241,7 +250,9 @@ def test_a_stand_in_that_is_unknown_too_fails_closed() -> None:
     denial = unknown("email", "Nowhere/Land")
     assert isinstance(denial, Denial)
     assert denial.effect == "fail"
-    assert "so is Nowhere/Land" in denial.detail
+    assert denial.detail == (
+        "the contact's time zone is unknown, and so is Nowhere/Land: email needs local time"
+    )
 
 
 def test_the_contact_s_own_zone_comes_before_the_stand_in() -> None:
@@ -269,9 +280,13 @@ BEGIN = int(utc("2026-03-04").timestamp() * 1000)
 def test_rules_that_do_not_reach_the_day_fail_closed(zone: ZoneRules) -> None:
     policy = read_policy({"windows": {"channels": {"email": {}}}})
     tick = SCALE.tick_at(utc("2026-03-04"))
-    denial = evaluate(policy, Snapshot(tick, SCALE, "email", "plan", zone=zone))
+    asked = Snapshot(tick, SCALE, "email", "plan", zone=zone)
+    denial = evaluate(policy, asked)
     assert isinstance(denial, Denial)
     assert denial.effect == "fail"
+    assert "do not reach this day" in denial.detail
+    told = snapshot_from(policy, asked, denial.reads, denial.personal)
+    assert evaluate(policy, told) == denial
 
 
 def test_rules_that_end_before_the_next_opening_fail_closed() -> None:
