@@ -115,6 +115,23 @@ def test_who_has_a_table_is_told_from_who_has_the_append_lock(url: str) -> None:
     store.close()
 
 
+def test_who_gets_no_connection_of_their_own_is_told_what_the_server_says(
+    url: str, postgres_url: str, views: PostgresViews
+) -> None:
+    """As when all that it allows are in use: the pool has its own, and works on."""
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        closing = psycopg.sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false")
+        admin.execute(closing.format(psycopg.sql.Identifier(str(name))))
+    with (
+        pytest.raises(StoreUnavailable, match="not currently accepting connections") as refused,
+        views.rebuilding("run_list"),
+    ):
+        raise AssertionError("nobody may begin")
+    assert "commit" not in str(refused.value)
+    assert views.standing().head == 0
+
+
 def test_the_end_of_a_claim_tells_that_it_was_lost(url: str, views: PostgresViews) -> None:
     with (
         pytest.raises(StoreUnavailable, match="others from run_list was lost"),

@@ -24,6 +24,7 @@ from dee_es.adapters.storage.postgres.faults import (
     TABLE_IN_USE,
     is_lost,
     reason,
+    refusal,
     state_of,
 )
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
@@ -178,8 +179,7 @@ class PostgresDatabase(PostgresDatastore):
         try:
             PatientConnection[DictRow].connect(**hasty).close()
         except psycopg.OperationalError as error:
-            # Its first line names server, user and database, and no password.
-            return str(error).partition("\n")[0]
+            return refusal(error)
         return None
 
     def register_type_adapters(self) -> None:
@@ -268,7 +268,11 @@ class PostgresDatabase(PostgresDatastore):
     def _own(self) -> Iterator[PatientConnection[DictRow]]:
         """A connection outside the pool, without any of its bounds, nor those of the database."""
         first = psycopg.sql.SQL(_OWN).format(psycopg.sql.Identifier(self._search_path))
-        with PatientConnection[DictRow].connect(**self._connect_with, autocommit=True) as own:
+        try:
+            connected = PatientConnection[DictRow].connect(**self._connect_with, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"{self._where}: {refusal(error)}") from error
+        with connected as own:
             own.execute(first)
             own.execute(_BOUNDLESS)
             yield own

@@ -52,6 +52,11 @@ def reason(error: psycopg.Error, locked: str) -> str:
             return f"the server refused ({state_of(error)})"
 
 
+def refusal(error: psycopg.OperationalError) -> str:
+    """Why there is no connection: the first line, with server, user and database, and no password."""
+    return str(error).partition("\n")[0]
+
+
 def state_of(error: psycopg.Error) -> str:
     """Kind and code of an error; its own text may hold values."""
     return f"{type(error).__name__}, SQLSTATE {error.sqlstate}"
