@@ -15,6 +15,7 @@ from dee_es.core.values import check_count, check_id, check_map
 from dee_es.engine.api.base import checked_plan
 from dee_es.engine.api.definitions import DefinitionKind, check_kind, checked_sender
 from dee_es.engine.models import RenderedTemplate
+from dee_es.errors import InvalidInput, UnknownEventVersion
 
 
 class DefinitionsClient:
@@ -38,6 +39,10 @@ class DefinitionsClient:
     def list_plans(self) -> list[ExecutionPlan]:
         """The latest version of every plan, by id."""
         return [_published(each) for each in self._http.get("/plans")["plans"]]
+
+    def plan_ids(self) -> list[str]:
+        """The ids of all plans, in order, those that only newer code can read included."""
+        return [each["id"] for each in self._http.get("/plans")["plans"]]
 
     def publish_template(
         self, id: str, *, text: str, html: str | None = None, command_id: str | None = None
@@ -123,4 +128,10 @@ class DefinitionsClient:
 
 def _published(found: dict[str, Any]) -> ExecutionPlan:
     definition = {name: value for name, value in found.items() if name != "version"}
-    return ExecutionPlan.from_definition(definition, found["version"])
+    try:
+        return ExecutionPlan.from_definition(definition, found["version"])
+    except InvalidInput as error:
+        raise UnknownEventVersion(
+            f"plan {found['id']!r} version {found['version']} cannot be read ({error}); the "
+            "server is newer than this program: upgrade dee-es"
+        ) from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,9 +25,11 @@ from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import (
     DefinitionNotFound,
+    InvalidInput,
     PlanFault,
     PlanNotFound,
     PlanValidationError,
+    UnknownEventVersion,
 )
 from dee_es.ports import EventStore, Head, StreamAppend, Unit
 
@@ -179,11 +182,13 @@ class Definitions:
         return found
 
     def plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
-        """A plan, by default its latest version; raises `PlanNotFound`."""
+        """A plan, by default its latest version; raises `PlanNotFound`, and `UnknownEventVersion`
+        for one that only newer code can read."""
         wanted = self.latest("plan", plan_id) if version is None else version
         found = self.get("plan", plan_id, wanted)
         definition = {**found.definition, "metadata": found.metadata}
-        return ExecutionPlan.from_definition(definition, wanted)
+        with _known_here(f"plan {plan_id!r} version {wanted}"):
+            return ExecutionPlan.from_definition(definition, wanted)
 
     def plans(self) -> list[ExecutionPlan]:
         """The latest version of every plan, by id."""
@@ -231,7 +236,7 @@ class Definitions:
             {name: self.get("script", name, v).definition for name, v in pins.scripts.items()},
             self.get("sender", SENDER_ID, pins.sender).definition if pins.sender else None,
             self._clock.scale,
-            self._policy(pins.policy),
+            self.policy(pins.policy),
         )
 
     def materials_for(self, plan: ExecutionPlan, pins: e.Pins) -> Materials:
@@ -247,8 +252,12 @@ class Definitions:
         )
         return self._materials_of(plan, chosen)
 
-    def _policy(self, version: int) -> Policy | None:
-        return read_policy(self.get("policy", POLICY_ID, version).definition) if version else None
+    def policy(self, version: int) -> Policy | None:
+        """The policy of a version, None for 0; raises as `plan` does."""
+        if not version:
+            return None
+        with _known_here(f"policy version {version}"):
+            return read_policy(self.get("policy", POLICY_ID, version).definition)
 
 
 def pinned_streams(plan: ExecutionPlan) -> list[str]:
@@ -304,6 +313,17 @@ def _published_by(
 def _published(recorded: e.RecordedEvent) -> e.Published:
     assert isinstance(recorded.event, e.Published), f"{recorded.stream_id} holds no definitions"
     return recorded.event
+
+
+@contextmanager
+def _known_here(which: str) -> Iterator[None]:
+    """What was published was checked then: if it has a fault here, this code is too old for it."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise UnknownEventVersion(
+            f"{which} cannot be read ({error}); newer code published it: upgrade dee-es"
+        ) from None
 
 
 def _not_found(kind: str, definition_id: str, version: int) -> Exception:

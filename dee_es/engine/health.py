@@ -82,15 +82,20 @@ class HealthCheck:
 
     def _overdue(self) -> str | None:
         """Runs that nobody advances. A manual clock stands still, so nothing is late on it."""
-        due = self._store.next_due()
-        if self._clock.kind == "manual" or due is None:
+        if self._clock.kind == "manual":
             return None
         patience = self._clock.scale.ticks(_PATIENCE_S * 1000)
-        if self._clock.now() - due <= patience:
+        first = self._store.due(self._clock.now() - patience - 1, 1)
+        if not first:
             return None
-        late = f"runs are due since {self._clock.time(due):%Y-%m-%d %H:%M:%S}Z"
+        (head,) = first
+        assert head.due_tick is not None, "it is due"
+        late = f"runs are due since {self._clock.time(head.due_tick):%Y-%m-%d %H:%M:%S}Z"
         if any(lease.expires_in_ms > 0 for lease in self._store.leases()):
-            return f"{late}; a worker is at work but falls behind"
+            return (
+                f"{late}, {head.stream_id} before all others; a worker is at work but falls "
+                "behind, or cannot decide that one: then its log says run_held_up"
+            )
         return f"{late} and no worker is at work; start `dee worker`"
 
     def _backwards(self) -> str | None:

@@ -41,14 +41,19 @@ class DefinitionsApi(ApiBase):
         return self._definitions.publish_plan(checked_plan(plan), meta)
 
     def get_plan(self, plan_id: str, version: int | None = None) -> ExecutionPlan:
-        """A published plan, by default its latest version; raises `PlanNotFound`."""
+        """A published plan, by default its latest version; raises `PlanNotFound`, and
+        `UnknownEventVersion` for one that only newer code can read."""
         if version is not None:
             check_count("version", version)
         return self._definitions.plan(check_plan_id("plan_id", plan_id, "version"), version)
 
     def list_plans(self) -> list[ExecutionPlan]:
-        """The latest version of every plan, by id."""
+        """The latest version of every plan, by id; raises as `get_plan` does."""
         return self._definitions.plans()
+
+    def plan_ids(self) -> list[str]:
+        """The ids of all plans, in order, those that only newer code can read included."""
+        return self._definitions.ids("plan")
 
     def publish_template(
         self,

@@ -97,7 +97,9 @@ class HistoryApi(ApiBase):
         assert state is not None
         narrator = Narrator(self._parts.scale)
         told = tuple(narrator.sentence(recorded) for recorded in history)
-        advice = (*self._of_template(state), *advice_for(state, history))
+        advice = self._of_code(state)
+        if not advice:
+            advice = (*self._of_template(state), *advice_for(state, history))
         now = narrator.present(state) + self._older_plan(state)
         return Explanation(run_id, now, advice, told)
 
@@ -110,6 +112,15 @@ class HistoryApi(ApiBase):
             f" It keeps version {state.plan_version} of the plan {state.plan_id}, with which it "
             f"began; version {newest} is published by now."
         )
+
+    def _of_code(self, state: RunState) -> tuple[str, ...]:
+        """Why this code can do nothing about a run: it cannot read what the run decides by."""
+        try:
+            if not state.status.ended:
+                self._definitions.materials(state.plan_id, state.plan_version, state.pins)
+        except DeeError as error:
+            return (f"This code cannot decide it: {error}",)
+        return ()
 
     def _of_template(self, state: RunState) -> tuple[str, ...]:
         """Which text a run failed by, and how another one takes its place."""

@@ -9,10 +9,10 @@ from typing import Final
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.compliance import ContactFacts, RunFacts, inside
-from dee_es.core.gate import Policy, read_policy
+from dee_es.core.gate import Policy
 from dee_es.core.ids import contact_stream
 from dee_es.core.views import RunFilter
-from dee_es.engine.definitions import POLICY_ID, Definitions
+from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.queries import Queries
 from dee_es.ports import EventStore, StoredRow
@@ -42,7 +42,7 @@ class Lookups:
         self._through = through
         self._runs: OrderedDict[str, RunFacts] = OrderedDict()
         self._channels: dict[tuple[str, int], Mapping[str, str]] = {}
-        self._policies: dict[int, Policy] = {}
+        self._policies: dict[int, Policy | None] = {}
 
     def runs(self, ids: Collection[str], page: Iterable[e.RecordedEvent]) -> dict[str, RunFacts]:
         """Whose these runs are; `page` may hold the beginnings of some."""
@@ -84,11 +84,9 @@ class Lookups:
         """The policy of this version, as a send recorded it."""
         if not isinstance(version, int) or version < 1:
             return None
-        found = self._policies.get(version)
-        if found is None:
-            definition = self._definitions.get("policy", POLICY_ID, version).definition
-            found = self._policies[version] = read_policy(definition)
-        return found
+        if version not in self._policies:
+            self._policies[version] = self._definitions.policy(version)
+        return self._policies[version]
 
     def in_window(self, row: StoredRow, recorded: e.RecordedEvent) -> bool | None:
         """Whether a send was inside its window, by what the gate noted under the contact's key."""

@@ -127,6 +127,9 @@ class Status(Context, frozen=True):
                 f"version {serving.version} is served and this code reads {version}: upgrade "
                 "dee-es before that is dropped"
             )
+        half = [row.version for row in own if row.state == "dropping"]
+        if half:
+            return f"version {half[0]} is dropped by half: run `dee projections drop {name}` again"
         return None
 
     def _lag_seconds(self, position: int) -> float:

@@ -222,7 +222,10 @@ class Passes:
         run_id = head.stream_id
         self.held_up[run_id] = error
         if run_id not in self._told:
-            _log.error("run_held_up", extra={"run": run_id, "error": type(error).__name__})
+            told = {"run": run_id, "error": type(error).__name__}
+            # What is raised on purpose holds nothing personal; of anything else nobody knows.
+            why = {"problem": str(error)} if isinstance(error, DeeError) else {}
+            _log.error("run_held_up", extra={**told, **why})
 
     def _read(self, tick: int, chosen: Sequence[Head]) -> _Seen:
         """All that is to be known of these runs at the tick, as if what is ahead came about."""

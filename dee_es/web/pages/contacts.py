@@ -85,7 +85,7 @@ def contact(request: Request, engine: EngineDep, contact_id: Id) -> Response:
         as_of=asked,
         by_address=inputs.given(request, "by") == "address",
         levels=LEVELS,
-        plans=[plan.id for plan in engine.list_plans()],
+        plans=engine.plan_ids(),
     )
 
 

@@ -46,7 +46,7 @@ HeldId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 @router.get("/enroll", openapi_extra=OPERATOR)
 def ask(request: Request, engine: EngineDep) -> Response:
     """Where a file is chosen."""
-    plans = [plan.id for plan in engine.list_plans()]
+    plans = engine.plan_ids()
     chosen = inputs.given(request, "plan")
     return rendering.page(request, engine, "enroll.html", plans=plans, chosen=chosen)
 

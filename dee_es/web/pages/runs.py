@@ -109,7 +109,7 @@ def runs(request: Request, engine: EngineDep) -> Response:
         every=_every(filters, shown, limit),
         limit=limit,
         sizes=inputs.SIZES,
-        plans=[plan.id for plan in engine.list_plans()],
+        plans=engine.plan_ids(),
         paging=_paging(request, filters.lasting(chosen), found, limit),
     )
 

@@ -379,7 +379,7 @@ def test_after_all_that_everything_can_still_be_read(engine: Engine) -> None:
 
 ASKED = """
 audit.archives audit.size audit.verify_indexes health holds list_plans metrics now
-projections.advice projections.lag
+plan_ids projections.advice projections.lag
 """
 """What takes no arguments."""
 ELSEWHERE = "bulk_execute enrolling"

@@ -54,6 +54,7 @@ def definitions(told: Told) -> None:
         ask("get_plan", "a", version)
     ask("get_plan", "nothing")
     ask("list_plans")
+    ask("plan_ids")
 
 
 def runs(told: Told) -> str:

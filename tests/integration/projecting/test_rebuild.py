@@ -437,6 +437,19 @@ def test_code_does_not_drop_what_it_reads(place: Place, engine: Engine) -> None:
     assert newer.projections.drop("run_list") == ("run_list_v1",)
 
 
+def test_what_is_half_dropped_is_told_until_it_is_gone(place: Place, engine: Engine) -> None:
+    """As when somebody has it read in a transaction that does not end."""
+    engine.projections.rebuild("run_list")
+    with views_of(engine).transaction() as tx:
+        (former,) = [row for row in tx.builds("run_list") if row.state == "kept"]
+        tx.save_build(msgspec.structs.replace(former, state="dropping"))
+    told = engine.projections.status()[0].advice
+    assert told == "version 1 is dropped by half: run `dee projections drop run_list` again"
+    assert f"projection run_list: {told}" in engine.health().advice
+    assert engine.projections.drop("run_list") == ("run_list_v1",)
+    assert engine.projections.status()[0].advice is None
+
+
 def test_both_versions_are_written_while_the_rebuild_runs(place: Place, engine: Engine) -> None:
     newer = place.open(run_list=WiderRunList())
 

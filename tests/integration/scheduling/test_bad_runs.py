@@ -132,6 +132,7 @@ def test_a_worker_works_on_and_tells_once(
     (told,) = [each for each in caplog.records if each.message == "run_held_up"]
     assert (told.levelname, told.__dict__["run"]) == ("ERROR", damaged.bad.id)
     assert told.__dict__["error"] == damaged.error.__name__
+    assert f"{damaged.bad.id} entry 1" in told.__dict__["problem"]
 
 
 def test_a_damaged_definition_holds_up_the_runs_that_decide_by_it(

@@ -17,13 +17,20 @@ from dee_es.ports import BuildKey
 from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.postgres import FreshPostgres
 from tests.support.rows import RUNS, add_runs, prepare, run_row
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 
 # It returns when they are gone, and not when they have only been told to go.
 _END_CLAIMS = """
 SELECT pg_terminate_backend(pid, 60000) FROM pg_locks
 JOIN pg_database ON pg_database.oid = database
 WHERE locktype = 'advisory' AND datname = current_database() AND classid = 446654
+"""
+
+
+_WAITS = """
+SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'relation'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND clock_timestamp() - waitstart > interval '50 ms'
 """
 
 
@@ -73,6 +80,56 @@ def test_housekeeping_outlasts_what_a_database_lets_statements_have(
     _set(url, "statement_timeout = '1ms'")
     with views.rebuilding("run_list"):
         views.settle([RUNS])
+
+
+def test_housekeeping_waits_for_a_table_whatever_a_database_lets_others_wait(
+    url: str, views: PostgresViews
+) -> None:
+    """What looks after tables by itself has one of them at times, for longer than that."""
+    _set(url, "lock_timeout = '1ms'")
+    with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SET lock_timeout = 0")
+        other.execute(f"LOCK TABLE {RUNS.physical_name} IN SHARE UPDATE EXCLUSIVE MODE")
+        settling = pool.submit(views.settle, [RUNS])
+        with psycopg.connect(url, autocommit=True) as watcher:
+
+            def waits_or_is_over() -> bool:
+                row = watcher.execute(_WAITS).fetchone()
+                return settling.done() or row is not None
+
+            eventually(waits_or_is_over)
+        assert not settling.done()
+        other.rollback()
+        settling.result(PATIENCE_S)
+
+
+def test_who_has_a_table_is_told_from_who_has_the_append_lock(url: str) -> None:
+    store, views = open_postgres(url, lock_timeout_s=0.5)
+    prepare(views, [RUNS])
+    with psycopg.connect(url) as reader:
+        reader.execute(f"SELECT * FROM {RUNS.physical_name}")
+        with pytest.raises(StoreUnavailable, match="another session has a table") as refused:
+            views.drop([RUNS])
+    assert "append lock" not in str(refused.value)
+    views.drop([RUNS])
+    store.close()
+
+
+def test_who_gets_no_connection_of_their_own_is_told_what_the_server_says(
+    url: str, postgres_url: str, views: PostgresViews
+) -> None:
+    """As when all that it allows are in use: the pool has its own, and works on."""
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        closing = psycopg.sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false")
+        admin.execute(closing.format(psycopg.sql.Identifier(str(name))))
+    with (
+        pytest.raises(StoreUnavailable, match="not currently accepting connections") as refused,
+        views.rebuilding("run_list"),
+    ):
+        raise AssertionError("nobody may begin")
+    assert "commit" not in str(refused.value)
+    assert views.standing().head == 0
 
 
 def test_the_end_of_a_claim_tells_that_it_was_lost(url: str, views: PostgresViews) -> None:

@@ -41,6 +41,20 @@ def test_runs_that_nobody_advances_are_told() -> None:
         assert engine.health().ok
 
 
+def test_a_worker_that_does_not_get_on_is_told_with_the_run_that_waits_longest() -> None:
+    """It may be one that the worker's code cannot read, whatever the code here can."""
+    engine, wall = on_a_system_clock()
+    with engine:
+        run = engine.execute(outreach(), {"id": "a", "email": "a@example.com", "firstName": "A"})
+        assert engine._parts.store.acquire_lease((0, 1), "another", 60_000)
+        wall.advance(60_000)
+        assert engine.health().ok
+        wall.advance(1_000)
+        (problem,) = engine.health().problems
+        assert f"{run.id} before all others; a worker is at work" in problem
+        assert "run_held_up" in problem
+
+
 def test_a_wall_clock_that_was_set_back_is_told() -> None:
     engine, wall = on_a_system_clock()
     with engine:

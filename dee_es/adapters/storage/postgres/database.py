@@ -17,8 +17,16 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
+from dee_es.adapters.postgres_waits import PatientConnection
 from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
+from dee_es.adapters.storage.postgres.faults import (
+    APPENDING,
+    TABLE_IN_USE,
+    is_lost,
+    reason,
+    refusal,
+    state_of,
+)
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.postgres.turns import Turns
 from dee_es.adapters.storage.relational.session import Session, quoted
@@ -55,7 +63,7 @@ _BEGIN_LONG_SNAPSHOT: Final = b";".join([_BEGIN_SNAPSHOT, _UNBOUNDED])
 _LOST_CONNECTIONS: Final = 2
 _CLAIMS: Final = 446654
 _CLAIM: Final = "SELECT pg_try_advisory_lock(%s::int, %s::int) AS claimed"
-_OWN: Final = "SET statement_timeout = 0; SET search_path = {}"
+_OWN: Final = "SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = {}"
 # Those that there are: one came with PostgreSQL 14, the other with 17.
 _BOUNDLESS: Final = """
 SELECT set_config(name, '0', false) FROM pg_settings
@@ -171,8 +179,7 @@ class PostgresDatabase(PostgresDatastore):
         try:
             PatientConnection[DictRow].connect(**hasty).close()
         except psycopg.OperationalError as error:
-            # Its first line names server, user and database, and no password.
-            return str(error).partition("\n")[0]
+            return refusal(error)
         return None
 
     def register_type_adapters(self) -> None:
@@ -182,7 +189,7 @@ class PostgresDatabase(PostgresDatastore):
     def appending(self, small: bool = False, makes_tables: bool = False) -> Iterator[Session]:
         """See `Database.appending`. A small one has fewer round trips."""
         turn = self._turns.turn(self._bounds.lock_timeout_s)
-        with self._unavailable(), turn as free, self._connection() as connection:
+        with self._unavailable(APPENDING), turn as free, self._connection() as connection:
             # When tables change, the driver prepares all statements anew, and loses count of those
             # that are under way.
             session = PostgresSession(connection, pipelined=not makes_tables)
@@ -261,7 +268,11 @@ class PostgresDatabase(PostgresDatastore):
     def _own(self) -> Iterator[PatientConnection[DictRow]]:
         """A connection outside the pool, without any of its bounds, nor those of the database."""
         first = psycopg.sql.SQL(_OWN).format(psycopg.sql.Identifier(self._search_path))
-        with PatientConnection[DictRow].connect(**self._connect_with, autocommit=True) as own:
+        try:
+            connected = PatientConnection[DictRow].connect(**self._connect_with, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"{self._where}: {refusal(error)}") from error
+        with connected as own:
             own.execute(first)
             own.execute(_BOUNDLESS)
             yield own
@@ -278,7 +289,7 @@ class PostgresDatabase(PostgresDatastore):
                 try:
                     return self._query_once(sql, params)
                 except psycopg.OperationalError as error:
-                    if not _is_lost(error):
+                    if not is_lost(error):
                         raise
                     self.pool.check()
             return self._query_once(sql, params)
@@ -310,14 +321,17 @@ class PostgresDatabase(PostgresDatastore):
             raise
 
     @contextmanager
-    def _unavailable(self) -> Iterator[None]:
-        """Turn errors of the database into errors of ours; messages never hold values or URLs."""
+    def _unavailable(self, locked: str = TABLE_IN_USE) -> Iterator[None]:
+        """Turn errors of the database into errors of ours; messages never hold values or URLs.
+
+        `locked` is what to tell of a lock that was not free.
+        """
         try:
             yield
         except PoolClosed as error:
             raise StoreUnavailable(f"{self._where}: the store is closed") from error
         except _FAULTS as error:
-            raise StoreUnavailable(f"{self._where}: {_reason(error)}") from error
+            raise StoreUnavailable(f"{self._where}: {reason(error, locked)}") from error
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._where}: the connection failed") from error
         except psycopg.errors.UndefinedTable as error:
@@ -331,8 +345,8 @@ class PostgresDatabase(PostgresDatastore):
             ) from error
         except _ALTERED as error:
             raise IntegrityViolation(
-                f"{self._where}: a table is not as it was made ({_state(error)}); if it is that of "
-                "a projection, rebuild that with --no-compare"
+                f"{self._where}: a table is not as it was made ({state_of(error)}); if it is that "
+                "of a projection, rebuild that with --no-compare"
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             # That names what was asked for, and never a value.
@@ -343,7 +357,7 @@ class PostgresDatabase(PostgresDatastore):
             relation = error.diag.table_name or "a table"
             raise IntegrityViolation(
                 f"{self._where}: {relation} contradicts the log, nothing was written "
-                f"({_state(error)})"
+                f"({state_of(error)})"
             ) from error
 
 
@@ -355,41 +369,3 @@ def _unhurried(connection: PatientConnection[Any]) -> Iterator[None]:
         yield
     finally:
         connection.patience_s = patience_s
-
-
-def _is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection is gone: libpq says so without a code, a server that goes down with
-    one of class 57P."""
-    if isinstance(error, (Unanswered, PoolTimeout)):
-        # To ask once more would take as long again.
-        return False
-    return error.sqlstate is None or error.sqlstate.startswith("57P")
-
-
-def _reason(error: psycopg.Error) -> str:
-    match error:
-        case psycopg.errors.LockNotAvailable():
-            return "the append lock was not free within the lock timeout; try again"
-        case psycopg.errors.QueryCanceled():
-            return "a statement took longer than the statement timeout and was cancelled"
-        case psycopg.errors.ReadOnlySqlTransaction():
-            return (
-                "it can only be read from here: its server is a standby, or the role may not write"
-            )
-        case PoolTimeout():
-            return (
-                "no connection was free within the connect timeout, or the server cannot be reached"
-            )
-        case Unanswered():
-            return f"{error}; a commit under way may or may not have happened"
-        case _ if _is_lost(error):
-            return (
-                "the server cannot be reached or the connection was lost; a commit under way may "
-                "or may not have happened"
-            )
-        case _:
-            return f"the server refused ({_state(error)})"
-
-
-def _state(error: psycopg.Error) -> str:
-    return f"{type(error).__name__}, SQLSTATE {error.sqlstate}"

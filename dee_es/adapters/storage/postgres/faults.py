@@ -1,0 +1,62 @@
+"""What PostgreSQL answers instead of a result, in words that hold no values and no URLs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from dee_es.adapters.postgres_waits import Unanswered
+
+APPENDING: Final = "the append lock was not free within the lock timeout; try again"
+TABLE_IN_USE: Final = (
+    "another session has a table in a transaction that did not end within the lock timeout; end "
+    "that (pg_stat_activity shows it), and try again"
+)
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection is gone: libpq says so without a code, a server that goes down with
+    one of class 57P."""
+    if isinstance(error, (Unanswered, PoolTimeout)):
+        # To ask once more would take as long again.
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith("57P")
+
+
+def reason(error: psycopg.Error, locked: str) -> str:
+    """What a fault means to whoever asked; `locked` is told of a lock that was not free."""
+    match error:
+        case psycopg.errors.LockNotAvailable():
+            return locked
+        case psycopg.errors.QueryCanceled():
+            return "a statement took longer than the statement timeout and was cancelled"
+        case psycopg.errors.ReadOnlySqlTransaction():
+            return (
+                "it can only be read from here: its server is a standby, or the server, database "
+                "or role has default_transaction_read_only = on"
+            )
+        case PoolTimeout():
+            return (
+                "no connection was free within the connect timeout, or the server cannot be reached"
+            )
+        case Unanswered():
+            return f"{error}; a commit under way may or may not have happened"
+        case _ if is_lost(error):
+            return (
+                "the server cannot be reached or the connection was lost; a commit under way may "
+                "or may not have happened"
+            )
+        case _:
+            return f"the server refused ({state_of(error)})"
+
+
+def refusal(error: psycopg.OperationalError) -> str:
+    """Why there is no connection: the first line, with server, user and database, and no password."""
+    return str(error).partition("\n")[0]
+
+
+def state_of(error: psycopg.Error) -> str:
+    """Kind and code of an error; its own text may hold values."""
+    return f"{type(error).__name__}, SQLSTATE {error.sqlstate}"
