@@ -53,7 +53,7 @@ def reason(error: psycopg.Error, locked: str) -> str:
 
 
 def refusal(error: psycopg.OperationalError) -> str:
-    """Why there is no connection: the first line, with server, user and database, and no password."""
+    """Why there is no connection: the first line, with server, user and database, no password."""
     return str(error).partition("\n")[0]
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dee_es.adapters.anchors import create_signer, load_signer
 from dee_es.core.evidence.checkpoint import Checkpoint, opened, origin_of, parse_body, signed
-from dee_es.core.evidence.signed_note import parse_key, sign_note
+from dee_es.core.evidence.signed_note import VerifierKey, parse_key, sign_note
 from dee_es.errors import InvalidInput
 
 STATED = Checkpoint("dee-es/abc", 42, bytes(range(32)))
@@ -76,10 +76,54 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, note: str) -> None:
         opened(note, signer.key, signer.verify)
 
 
-@pytest.mark.parametrize("body", ["a\n01\n", "a\n-1\n", "\n1\n", "a\n1\nAAAA", "a\n1", "a\nx\n"])
+ROOT = base64.b64encode(STATED.root).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(f"a\n{size}\n{ROOT}\n" for size in ("01", "-1", "+1", " 1", "1_0", "x", "")),
+        f"\n1\n{ROOT}\n",
+        *(f"a\n1\n{root}\n" for root in ("", "AAAA", f"{ROOT}AAAA", f"!{ROOT}", f"{ROOT[:-1]}")),
+        "a\n1",
+        "a",
+    ],
+)
 def test_a_body_has_origin_size_and_root(body: str) -> None:
     with pytest.raises(InvalidInput):
         parse_body(body)
+
+
+def test_a_body_may_be_of_an_empty_log() -> None:
+    assert parse_body(f"a\n0\n{ROOT}\n") == Checkpoint("a", 0, STATED.root)
+
+
+def test_a_note_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    signer = create_signer(tmp_path / "key", "dee-es/abc")
+    note = signed(STATED, signer.key, signer.sign)
+    line = "\u2014 witness.example AAAA\n"
+    many = 64 * 1024 // len(line)
+    assert opened(note + line * (many // 2), signer.key, signer.verify) == STATED
+    with pytest.raises(InvalidInput, match="is not a signed note"):
+        opened(note + line * many, signer.key, signer.verify)
+
+
+@pytest.mark.parametrize("change", ["cut", "longer", "no dash", "odd character", "no last newline"])
+def test_a_signature_is_a_line_of_its_form(tmp_path: Path, change: str) -> None:
+    signer = create_signer(tmp_path / "key", "dee-es/abc")
+    text, _, line = signed(STATED, signer.key, signer.sign).rpartition("\n\n")
+    dash, name, encoded = line.rstrip("\n").split(" ")
+    held = base64.b64decode(encoded)
+    note = {
+        "cut": f"{dash} {name} {base64.b64encode(held[:-1]).decode()}\n",
+        "longer": f"{dash} {name} {base64.b64encode(held + b'x').decode()}\n",
+        "no dash": f"{name} {encoded}\n",
+        "odd character": f"{dash} {name} !{encoded}\n",
+        "no last newline": f"{dash} {name} {encoded}",
+    }[change]
+    # Whatever it is asked about: what is no signature is never handed to whoever verifies one.
+    with pytest.raises(InvalidInput):
+        opened(f"{text}\n\n{note}", signer.key, lambda signature, message: True)
 
 
 def test_keys_are_handed_on_as_text(tmp_path: Path) -> None:
@@ -88,6 +132,11 @@ def test_keys_are_handed_on_as_text(tmp_path: Path) -> None:
     for text in ("", "a+b", "a+b+c", str(signer.key).replace("abc", "abd"), str(signer.key)[:-4]):
         with pytest.raises(InvalidInput, match="verifier key"):
             parse_key(text)
+    for name, public in (("", signer.key.public), ("dee-es/abc", signer.key.public[:-1])):
+        with pytest.raises(InvalidInput, match="must be an Ed25519 key"):
+            parse_key(str(VerifierKey(name, public)))
+    with pytest.raises(InvalidInput, match=r"must be NAME\+ID\+KEY"):
+        parse_key(str(signer.key).replace("+A", "+!A"))
     # A witness's key, say: the name and the id fit, but what it makes are other signatures.
     other = base64.b64encode(b"\x04" + signer.key.public).decode()
     with pytest.raises(InvalidInput, match="must be an Ed25519 key"):
