@@ -20,7 +20,7 @@ from dee_es.core.views import ContactEntryRow
 from dee_es.engine.contacts.identity import Identities
 from dee_es.engine.definitions import Definitions
 from dee_es.engine.log.journal import Journal
-from dee_es.engine.log.missing import archived_runs
+from dee_es.engine.log.missing import on_record
 from dee_es.engine.models import Answer, ExecutionRun
 from dee_es.engine.projecting.projector import AnyProjection, Projector
 from dee_es.engine.queries import execution_run, row_of
@@ -114,7 +114,7 @@ class Insights:
         addresses = {(each.contact.email, each.contact.phone) for each in runs.values()}
         return ContactAt(
             contact_id=contact_id,
-            known=bool(ids or rows) or bool(archived_runs(self.store, contact_id)),
+            known=on_record(self.store, contact_id, ids, rows),
             tick=tick,
             time=self.scale.time(tick),
             runs=tuple(

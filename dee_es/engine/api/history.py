@@ -15,12 +15,12 @@ from dee_es.core.values import check_count, check_id, check_plan_id
 from dee_es.core.views import RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
 from dee_es.engine.contacts.index import suppression_facts
-from dee_es.engine.log.missing import archived_runs
+from dee_es.engine.log.missing import archived_runs, on_record
 from dee_es.engine.models import LogEntry, TimelineEntry
 from dee_es.engine.past.debugger import DebugSession
 from dee_es.engine.past.explain import Explanation, Narrator, advice_for, explain_contact
 from dee_es.engine.past.time_travel import Change, RunAt, changes, run_at, version_at
-from dee_es.errors import DeeError
+from dee_es.errors import DeeError, StoreUnavailable
 
 _UNRENDERED: Final = ("cannot be rendered: text,", "cannot be rendered: html,")
 """How a failure begins that lies in a template, not in the plan or the contact."""
@@ -118,6 +118,8 @@ class HistoryApi(ApiBase):
         try:
             if not state.status.ended:
                 self._definitions.materials(state.plan_id, state.plan_version, state.pins)
+        except StoreUnavailable:
+            raise
         except DeeError as error:
             return (f"This code cannot decide it: {error}",)
         return ()
@@ -160,7 +162,7 @@ class HistoryApi(ApiBase):
             archived_runs(self._parts.store, contact_id, plan_id),
             self._standing(contact_id, [row.run_id for row in listed]),
             Narrator(self._parts.scale),
-            bool(listed or rows) or bool(archived_runs(self._parts.store, contact_id)),
+            on_record(self._parts.store, contact_id, listed, rows),
         )
 
     def _standing(self, contact_id: str, runs: Sequence[str]) -> list[str]:

@@ -6,44 +6,35 @@ as known, and is recorded nowhere.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 from dee_es.core import events as e
 from dee_es.core.evidence.chunk_check import printable
+from dee_es.engine.auditing.untold import Untold
 from dee_es.ports import EventStore
 
 
-def digest(value: object) -> bytes:
-    """Stands for what a column holds, whatever that is: no two values share one."""
-    return hashlib.blake2b(repr(value).encode(), digest_size=16).digest()
-
-
 class EventIds:
-    """Those that stood in the table when it was looked at, until the log tells them.
-
-    What is taken in afterwards is behind that look. Of each id a digest is kept, in some 100 bytes.
-    """
+    """The ids that stand in the table, held against those that the log tells."""
 
     def __init__(self, store: EventStore, page: int) -> None:
         self._store = store
         self._page = page
-        self._untold = {digest(each) for each in self._held()}
-        self._all_told = True
+        self._untold = Untold(self._held())
 
     def tell(self, event: e.Event) -> None:
         """The log has the event."""
         if isinstance(event, e.ChannelEventReceived):
-            self._untold.discard(digest(event.event_id))
+            self._untold.tell(event.event_id)
 
     def miss_one(self) -> None:
-        """An entry cannot be read, so that nobody knows which id it tells."""
-        self._all_told = False
+        """An entry cannot be read."""
+        self._untold.miss_one()
 
     def others(self) -> Iterator[str]:
         """Those that the log has not told, for people; none if it could not tell them all."""
-        if self._untold and self._all_told:
-            yield from (printable(each) for each in self._held() if digest(each) in self._untold)
+        if self._untold.any:
+            yield from (printable(each) for each in self._held() if each in self._untold)
 
     def _held(self) -> Iterator[str]:
         last = ""

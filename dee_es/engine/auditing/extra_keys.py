@@ -12,7 +12,7 @@ from typing import Final
 from dee_es.core import events as e
 from dee_es.core.evidence.chunk_check import printable
 from dee_es.core.ids import contact_stream, run_id
-from dee_es.engine.auditing.event_ids import digest
+from dee_es.engine.auditing.untold import Untold
 from dee_es.engine.models import IndexDifference
 from dee_es.ports import EventStore
 
@@ -21,36 +21,33 @@ _HEADS: Final = 10_000
 
 
 class ExtraKeys:
-    """Those that stood in the table when it was looked at, until the log tells of their contacts.
-
-    A digest is kept of each contact, in some 100 bytes. Of archived runs the log tells no contact,
-    but their ids are computed, and their heads stay.
+    """The keys that stand in the table, held against the contacts that the log tells of. Of
+    archived runs it tells no contact, but their ids are computed, and their heads stay.
     """
 
     def __init__(self, store: EventStore, page: int) -> None:
         self._store = store
         self._page = page
-        self._untold = {digest(who) for held in self._held() for who, _ in held}
-        self._all_told = True
+        self._untold = Untold(who for held in self._held() for who, _ in held)
 
     def tell(self, stream: str, event: e.Event) -> None:
         """The log has the event in the stream."""
         if isinstance(event, e.Start):
-            self._untold.discard(digest(event.contact_id))
+            self._untold.tell(event.contact_id)
         elif stream.startswith(contact_stream("")):
-            self._untold.discard(digest(stream.removeprefix(contact_stream(""))))
+            self._untold.tell(stream.removeprefix(contact_stream("")))
 
     def miss_one(self) -> None:
-        """An entry cannot be read, so that nobody knows which contact it tells of."""
-        self._all_told = False
+        """An entry cannot be read."""
+        self._untold.miss_one()
 
     def others(self) -> Iterator[IndexDifference]:
         """Those whose contacts the log has not told of; none if it could not tell them all."""
-        if not self._untold or not self._all_told:
+        if not self._untold.any:
             return
         plans = self._plans()
         for held in self._held():
-            left = [(who, key) for who, key in held if digest(who) in self._untold]
+            left = [(who, key) for who, key in held if who in self._untold]
             archived = self._archived([who for who, _ in left], plans)
             for who, key in left:
                 if who not in archived:

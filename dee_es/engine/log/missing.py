@@ -1,8 +1,8 @@
-"""Runs that are not in the log: those that never were, and those that were archived."""
+"""What is not in the log: runs that never were or were archived, contacts that nobody knows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dee_es.core.ids import run_id
 from dee_es.errors import RunArchived, RunNotFound
@@ -28,6 +28,11 @@ def archived_runs(store: EventStore, contact_id: str, plan_id: str | None = None
             plans = [ids[each] for each in known]
             number += 1
     return found
+
+
+def on_record(store: EventStore, contact_id: str, *found: Sequence[object]) -> bool:
+    """Whether the log knows anything of a contact: what was `found` in it, or an archived run."""
+    return any(found) or bool(archived_runs(store, contact_id))
 
 
 def _plans(store: EventStore) -> Iterator[list[str]]:
