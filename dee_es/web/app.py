@@ -55,15 +55,22 @@ def create_app(engine: EngineApi, settings: WebSettings | None = None) -> WebApp
     """The application on an engine. Raises `InvalidInput` for settings that would not be safe."""
     chosen = settings or WebSettings()
     doorkeeper = Doorkeeper(chosen)
-    inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    routers = (*api.ROUTERS, *pages.ROUTERS, *hooks.ROUTERS, login_router(doorkeeper))
+    inner = FastAPI(
+        # The routes themselves: a router that is included is worked out anew for each application,
+        # under its first request.
+        routes=[route for router in routers for route in router.routes],
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     inner.state.engine = engine
     inner.state.settings = chosen
     inner.state.jobs = jobs = Jobs(chosen.job_workers, chosen.jobs_waiting, engine.idempotency.same)
     inner.state.held = held = HeldFiles()
     inner.openapi = lambda: description.describe(inner)  # type: ignore[method-assign]
     problems.install(inner)
-    for router in (*api.ROUTERS, *pages.ROUTERS, *hooks.ROUTERS, login_router(doorkeeper)):
-        inner.include_router(router)
     inner.mount("/static", Static())
     # From the inside out: the last one is asked first.
     app: ASGIApp = Csrf(inner)
