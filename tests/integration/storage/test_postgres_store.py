@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,8 +29,7 @@ from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import Head, LogHead, Situation, Unit, beside
 from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.events import committed_at, run, unit
-from tests.support.postgres import FreshPostgres
-from tests.support.postgres import _start as start_postgres
+from tests.support.postgres import FreshPostgres, server_folder, start_server
 from tests.support.rows import RUNS, add_runs, prepare, run_row
 from tests.support.waiting import PATIENCE_S
 
@@ -115,8 +113,8 @@ def test_a_url_that_cannot_be_parsed_is_not_repeated() -> None:
 
 
 def test_a_stopped_server_is_reported_in_bounded_time_and_found_again() -> None:
-    directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
-    server = start_postgres(directory)
+    directory = server_folder()
+    server = start_server(directory)
     try:
         store, _ = open_postgres(server.get_uri(), connect_timeout_s=1)
         store.commit([unit(run())])
@@ -128,7 +126,7 @@ def test_a_stopped_server_is_reported_in_bounded_time_and_found_again() -> None:
             with pytest.raises(StoreUnavailable):
                 store.log_head()
             assert time.monotonic() - begun < 10
-        server = start_postgres(directory)
+        server = start_server(directory)
         assert _patiently(store) == LogHead(1, 1, 0, 0)
         assert store.commit([unit(run(2))]) == [committed_at(2)]
         store.close()
@@ -174,8 +172,8 @@ def test_a_server_that_says_nothing_any_more_is_given_up_and_found_again(
     streams: int, begun: bool
 ) -> None:
     """As with a disk that hangs: the server is there and takes in what is sent."""
-    directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
-    server = start_postgres(directory)
+    directory = server_folder()
+    server = start_server(directory)
     units = [unit(run(number)) for number in range(streams)]
     try:
         url = server.get_uri()
