@@ -72,8 +72,8 @@ def open_engine(
 
 
 def master_of(keys: Path) -> MasterKey:
-    """The same master key for everybody who opens this key file."""
-    return new_master_key(SeededKeySource(str(keys)))
+    """The same master key for everybody who opens a key file of this name, or a copy of it."""
+    return new_master_key(SeededKeySource(keys.name))
 
 
 def publish_basics(engine: Engine) -> None:

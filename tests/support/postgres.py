@@ -125,15 +125,23 @@ def empty_postgres(postgres_url: str) -> Iterator[FreshPostgres]:
 
 
 @contextmanager
-def new_database(postgres_url: str, *, empty: bool = False) -> Iterator[str]:
-    """The URL of a new database, which is dropped at the end, whoever is still connected."""
-    if not empty:
+def new_database(
+    postgres_url: str, *, empty: bool = False, like: str | None = None
+) -> Iterator[str]:
+    """The URL of a new database, which is dropped at the end, whoever is still connected.
+
+    It is a copy of the one whose URL `like` is, to which nobody may be connected.
+    """
+    template = _EMPTY if empty else _READY
+    if like is not None:
+        template = psycopg.conninfo.conninfo_to_dict(like)["dbname"]
+    elif not empty:
         _make_ready(postgres_url)
     name = f"t{os.getpid()}_{next(_names)}"
-    # Nobody can connect to either template: the copy cannot fail because somebody looks at it.
+    # Nobody can connect to either of our own: the copy cannot fail because somebody looks at it.
     # Without fsync to copy files takes half as long as to write every page into the log as well.
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(_EMPTY if empty else _READY)
+        sql.Identifier(name), sql.Identifier(template)
     )
     _run(postgres_url, create)
     try:

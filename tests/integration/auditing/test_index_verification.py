@@ -23,13 +23,13 @@ from tests.support.engines import (
     BACKENDS,
     DAY,
     calling,
-    database_url,
     fickle,
     open_engine,
     outreach,
     people,
     publish_basics,
 )
+from tests.support.originals import Originals
 
 ON_DISK = tuple(kind for kind in BACKENDS if kind != "memory")
 JANE = {"id": "jane", "email": "jane@example.com", "firstName": "Jane"}
@@ -109,13 +109,30 @@ def live(engine: Engine, folder: Path) -> str:
     return run
 
 
+def _open(url: str, folder: Path) -> Engine:
+    return open_engine(url, channel=MemoryChannel(fickle), keys=folder / "keys.db")
+
+
+def _fill(url: str, folder: Path) -> str:
+    with _open(url, folder) as engine:
+        return live(engine, folder)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Originals[str]]:
+    originals = Originals(tmp_path_factory.mktemp("lived"), postgres_url, _fill)
+    yield originals
+    originals.close()
+
+
 @pytest.fixture(params=BACKENDS)
-def log(
-    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
-) -> Iterator[Log]:
-    url = database_url(request.param, tmp_path, fresh_postgres)
-    with open_engine(url, channel=MemoryChannel(fickle)) as engine:
-        yield Log(engine, url, live(engine, tmp_path))
+def log(request: pytest.FixtureRequest, tmp_path: Path, lived: Originals[str]) -> Iterator[Log]:
+    if request.param == "memory":
+        with _open(":memory:", tmp_path) as engine:
+            yield Log(engine, ":memory:", live(engine, tmp_path))
+        return
+    with lived.copied(request.param, tmp_path) as (url, waiting), _open(url, tmp_path) as engine:
+        yield Log(engine, url, waiting)
 
 
 on_disk = pytest.mark.parametrize("log", ON_DISK, indirect=True)

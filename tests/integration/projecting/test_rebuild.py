@@ -55,6 +55,7 @@ from tests.support.code_versions import (
 )
 from tests.support.counts import count
 from tests.support.engines import BACKENDS, database_url, fickle, outreach
+from tests.support.originals import Originals
 from tests.support.schemas import register
 
 NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")
@@ -64,8 +65,10 @@ DISK = ("sqlite", "postgres")
 class Place:
     """An empty database that several engines, of several versions of the code, may open."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, kind: str, url: str, folder: Path) -> None:
+        self.kind = kind
         self.url = url
+        self.folder = folder
         self.keys = folder / "keys.db"
         self._opened: list[Engine] = []
 
@@ -78,26 +81,39 @@ class Place:
 
     def close(self) -> None:
         """Close all that were opened."""
-        for engine in self._opened:
-            engine.close()
+        while self._opened:
+            self._opened.pop().close()
 
 
 @pytest.fixture(params=DISK)
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
 ) -> Iterator[Place]:
-    place = Place(database_url(request.param, tmp_path, fresh_postgres), tmp_path)
+    url = database_url(request.param, tmp_path, fresh_postgres)
+    place = Place(request.param, url, tmp_path)
     yield place
     place.close()
 
 
+def _fill(url: str, folder: Path) -> None:
+    with engine_with(url, folder / "keys.db", channel=MemoryChannel(fickle)) as engine:
+        prepare(engine)
+        keep_busy(engine, 600, seed=1)
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Originals[None]]:
+    originals = Originals(tmp_path_factory.mktemp("busy"), postgres_url, _fill)
+    yield originals
+    originals.close()
+
+
 @pytest.fixture
-def engine(place: Place) -> Engine:
+def engine(place: Place, busy: Originals[None]) -> Iterator[Engine]:
     """An engine whose log has something of everything."""
-    engine = place.open()
-    prepare(engine)
-    keep_busy(engine, 600, seed=1)
-    return engine
+    with busy.copied(place.kind, place.folder) as (place.url, _):
+        yield place.open()
+        place.close()
 
 
 def test_a_rebuild_is_what_live_folding_made(

@@ -39,6 +39,7 @@ from tests.support.engines import (
     publish_basics,
 )
 from tests.support.exports import made_log
+from tests.support.originals import Originals
 
 EVENTS = count(400, 20_000)
 NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")
@@ -80,16 +81,34 @@ def every_run(engine: Engine) -> list[object]:
             return found
 
 
+def _live(engine: Engine) -> None:
+    prepare(engine)
+    keep_busy(engine, EVENTS, seed=1)
+    engine.run_until(engine.now().tick + 7 * DAY)
+    keep_busy(engine, EVENTS // 3, seed=2, first=1_000)
+
+
+def _fill(url: str, folder: Path) -> None:
+    with open_engine(url, keys=folder / "keys.db") as engine:
+        _live(engine)
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Originals[None]]:
+    originals = Originals(tmp_path_factory.mktemp("busy"), postgres_url, _fill)
+    yield originals
+    originals.close()
+
+
 @pytest.fixture(params=BACKENDS)
-def case(
-    request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]
-) -> Iterator[Case]:
-    url = database_url(request.param, tmp_path, fresh_postgres)
-    with open_engine(url, keys=tmp_path / "keys.db") as engine:
-        prepare(engine)
-        keep_busy(engine, EVENTS, seed=1)
-        engine.run_until(engine.now().tick + 7 * DAY)
-        keep_busy(engine, EVENTS // 3, seed=2, first=1_000)
+def case(request: pytest.FixtureRequest, tmp_path: Path, busy: Originals[None]) -> Iterator[Case]:
+    keys = tmp_path / "keys.db"
+    if request.param == "memory":
+        with open_engine(":memory:", keys=keys) as engine:
+            _live(engine)
+            yield Case(engine, tmp_path, ":memory:")
+        return
+    with busy.copied(request.param, tmp_path) as (url, _), open_engine(url, keys=keys) as engine:
         yield Case(engine, tmp_path, url)
 
 
