@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from dee_es.core import events as e
 from dee_es.core.clock import TimeScale
 from dee_es.core.evidence.checkpoint import origin_of
+from dee_es.core.gate.slots import day_of
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.log.journal import Journal, checksum_of
@@ -95,6 +96,8 @@ class Archiver:
     ) -> ArchiveResult:
         """Archive all runs that ended before a tick, but for those under a legal hold.
 
+        What limits counted on the days before leaves with them.
+
         Raises `AnchorUnavailable` for the place, `IntegrityViolation` for a run that does not
         verify or a file that cannot be read back as it was written, and `ConcurrencyConflict` while
         a projection is being rebuilt; what was archived before that stays so.
@@ -112,8 +115,19 @@ class Archiver:
                 else:
                     self._batch(rows, before_tick, place, meta, result)
                 on_progress(result)
+        if not dry_run:
+            self._forget_counters(before_tick)
         self._runs.forget()
         return result
+
+    def _forget_counters(self, before_tick: int) -> None:
+        """Forget what limits and budgets counted on days of which nobody will ask any more.
+
+        The day before the last one stays: a send that was decided before midnight may commit after
+        it.
+        """
+        last = min(before_tick, self._store.log_head().tick)
+        self._store.prune_counters(day_of(self._scale, last) - 1)
 
     def _candidates(self, before_tick: int) -> Iterator[list[RunRow]]:
         """Runs that ended before the tick, some for a file at a time; the newest first.

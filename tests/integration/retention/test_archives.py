@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ from tests.support.engines import (
     database_url,
     open_engine,
     outreach,
+    people,
     publish_basics,
 )
 from tests.support.exports import made_log
@@ -110,6 +111,39 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, busy: Originals[None]) 
         return
     with busy.copied(request.param, tmp_path) as (url, _), open_engine(url, keys=keys) as engine:
         yield Case(engine, tmp_path, url)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_what_limits_counted_on_days_long_gone_leaves_too(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    with open_engine(database_url(kind, tmp_path, fresh_postgres)) as engine:
+        publish_basics(engine)
+        budget = {"amount": 9, "currency": "EUR", "costPerSend": {"email": 1}, "per": "total"}
+        engine.publish_policy({"limits": {"perDay": {"channel": {"email": 5}}}, "budget": budget})
+        store = engine._parts.store
+        first = EPOCH.toordinal() - date(1970, 1, 1).toordinal()
+        mails = [("channel:email", first + day) for day in range(5)]
+        total = ("budget:total:EUR", 0)
+        for day in range(6):
+            engine.execute(outreach(f"of{day}"), people(6)[day])
+            engine.run_until(day * DAY + 60)
+        sent = store.counters([*mails, total])
+        assert set(sent) == {*mails, total}
+
+        def archive(before: timedelta, **options: bool) -> None:
+            time = EPOCH + before
+            engine.audit.archive(time, place=str(tmp_path / "archives"), actor="ann", **options)  # type: ignore[arg-type]
+
+        archive(timedelta(days=3, hours=5), dry_run=True)
+        assert store.counters([*mails, total]) == sent
+        archive(timedelta(days=3, hours=5))
+        kept = {key: n for key, n in sent.items() if key not in mails[:2]}
+        assert store.counters([*mails, total]) == kept
+        # Days to come are not over, whatever is asked for.
+        archive(timedelta(days=900))
+        kept = {key: n for key, n in sent.items() if key in (*mails[4:], total)}
+        assert store.counters([*mails, total]) == kept
 
 
 def test_ended_runs_leave_and_all_else_stays_as_it_was(case: Case) -> None:
