@@ -107,6 +107,8 @@ class Archiver:
             # A rebuild reads beside the log; it could fold what has just left.
             for name in self._projector.names:
                 claims.enter_context(self._views.rebuilding(name))
+            if not dry_run:
+                self._forget_counters(before_tick)
             for rows in self._candidates(before_tick):
                 if dry_run:
                     kept = self._unheld(rows, self._holds.standing(), result)
@@ -115,8 +117,6 @@ class Archiver:
                 else:
                     self._batch(rows, before_tick, place, meta, result)
                 on_progress(result)
-        if not dry_run:
-            self._forget_counters(before_tick)
         self._runs.forget()
         return result
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import psycopg
@@ -322,6 +324,13 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, look: str, at: int) -> list[None
     return left
 
 
+def _is_within(thread: int, function: Callable[..., object]) -> bool:
+    frame: FrameType | None = sys._current_frames()[thread]
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
 @pytest.mark.parametrize("begun", [False, True], ids=["waited_for", "begun"])
 @pytest.mark.parametrize("small", [True, False])
 def test_who_waits_for_the_lock_can_be_interrupted(
@@ -337,10 +346,11 @@ def test_who_waits_for_the_lock_can_be_interrupted(
 
     def interrupt() -> None:
         eventually(lambda: watch.execute(_LOCK_IS_WANTED).fetchone() == (True,))
+        eventually(lambda: _is_within(main, beside.Begun.result if begun else append))
         signal.pthread_kill(main, signal.SIGINT)
 
     def interrupted(*_: object) -> None:
-        # Behind the wait it would end all tests, not this one.
+        # Before and behind the wait it would end all tests, not this one.
         if waits:
             raise KeyboardInterrupt
 
