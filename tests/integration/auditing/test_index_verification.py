@@ -120,9 +120,8 @@ def _fill(url: str, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Originals[str]]:
-    originals = Originals(tmp_path_factory.mktemp("lived"), postgres_url, _fill)
-    yield originals
-    originals.close()
+    with closing(Originals(tmp_path_factory.mktemp("lived"), postgres_url, _fill)) as originals:
+        yield originals
 
 
 @pytest.fixture(params=BACKENDS)

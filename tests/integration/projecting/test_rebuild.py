@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,9 +103,8 @@ def _fill(url: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Originals[None]]:
-    originals = Originals(tmp_path_factory.mktemp("busy"), postgres_url, _fill)
-    yield originals
-    originals.close()
+    with closing(Originals(tmp_path_factory.mktemp("busy"), postgres_url, _fill)) as originals:
+        yield originals
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -96,9 +97,8 @@ def _fill(url: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Originals[None]]:
-    originals = Originals(tmp_path_factory.mktemp("busy"), postgres_url, _fill)
-    yield originals
-    originals.close()
+    with closing(Originals(tmp_path_factory.mktemp("busy"), postgres_url, _fill)) as originals:
+        yield originals
 
 
 @pytest.fixture(params=BACKENDS)

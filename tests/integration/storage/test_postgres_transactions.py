@@ -350,7 +350,7 @@ def test_who_waits_for_the_lock_can_be_interrupted(
         signal.pthread_kill(main, signal.SIGINT)
 
     def interrupted(*_: object) -> None:
-        # Before and behind the wait it would end all tests, not this one.
+        # Behind the wait it would end all tests, not this one.
         if waits:
             raise KeyboardInterrupt
 
