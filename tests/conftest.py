@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.counts import FULL
-from tests.support.postgres import empty_postgres, fresh_postgres, postgres_url
+from tests.support.storage.postgres import empty_postgres, fresh_postgres, postgres_url
 
 __all__ = ["empty_postgres", "fresh_postgres", "postgres_url"]
 

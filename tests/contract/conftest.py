@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dee_es.ports import EventStore, Views
-from tests.support.backends import Backend, Kind, Opened
-from tests.support.keys import KeyPlace
+from tests.support.storage.backends import Backend, Kind, Opened
+from tests.support.storage.keys import KeyPlace
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -21,9 +21,9 @@ from dee_es.ports import (
     TableTransaction,
     Unit,
 )
-from tests.support.backends import Backend
 from tests.support.counts import count
-from tests.support.events import append, consent, run, use
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import append, consent, run, use
 
 STREAMS = [run(1), run(2), run(3), "contact:a", "plan:x"]
 CONTACTS = ["a", "b", "c"]

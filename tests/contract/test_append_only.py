@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.backends import RAW_ERRORS, Backend
-from tests.support.events import committed_at, run, unit
+from tests.support.storage.backends import RAW_ERRORS, Backend
+from tests.support.storage.events import committed_at, run, unit
 
 COLUMNS = "stored_events (notification_id, originator_id, originator_version, topic, state)"
 

@@ -18,8 +18,8 @@ from dee_es.ports import (
     Tombstone,
     Unit,
 )
-from tests.support.backends import RAW_ERRORS, Backend
-from tests.support.events import append, committed_at, run, unit
+from tests.support.storage.backends import RAW_ERRORS, Backend
+from tests.support.storage.events import append, committed_at, run, unit
 
 PLAN = "plan:p"
 

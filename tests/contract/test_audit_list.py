@@ -12,7 +12,7 @@ from dee_es.core.projection import Table
 from dee_es.core.views import AuditFilter, AuditRow, AuditRowV2
 from dee_es.ports import Views
 from tests.support.counts import count
-from tests.support.rows import (
+from tests.support.storage.rows import (
     AUDIT,
     AUDIT_V2,
     as_version_2,

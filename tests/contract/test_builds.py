@@ -12,9 +12,9 @@ import pytest
 from dee_es.core.views import RunFilter, RunRow
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, TableGone
 from dee_es.ports import BuildRow, EventStore, ParkedRow, RebuildRow, Views
-from tests.support.backends import Backend, open_at
-from tests.support.events import run, unit
-from tests.support.rows import AUDIT, RUNS, add_runs, key_of, prepare, run_row, some_entries
+from tests.support.storage.backends import Backend, open_at
+from tests.support.storage.events import run, unit
+from tests.support.storage.rows import AUDIT, RUNS, add_runs, key_of, prepare, run_row, some_entries
 
 OTHER = replace(RUNS, build=2)
 FIRST = BuildRow("run_list", 1, 1, "serving", 5, 3, 0)

@@ -20,8 +20,8 @@ from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 from dee_es.config import EmailChannel
 from dee_es.core.messages.message import message_id
 from dee_es.ports import Channel, ChannelResult
-from tests.support.mail import CONTEXT, INJECTIONS, SCRIPT, a_call, an_email, key
-from tests.support.smtp import running_smtp
+from tests.support.channels.mail import CONTEXT, INJECTIONS, SCRIPT, a_call, an_email, key
+from tests.support.channels.smtp import running_smtp
 
 
 class Case:

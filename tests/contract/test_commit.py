@@ -7,7 +7,15 @@ import pytest
 from dee_es.core.events import PlanPublished, RunScheduled, WaitCompleted
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Head, LogHead, Unit
-from tests.support.events import append, committed_at, due_runs, index_unit, run, sealed, unit
+from tests.support.storage.events import (
+    append,
+    committed_at,
+    due_runs,
+    index_unit,
+    run,
+    sealed,
+    unit,
+)
 
 
 def test_an_empty_store_is_at_zero(store: EventStore) -> None:

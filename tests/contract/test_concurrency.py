@@ -11,11 +11,11 @@ from dee_es.core.events import RecordedEvent
 from dee_es.core.views import RunFilter
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, TableTransaction, Views
-from tests.support.backends import Backend
 from tests.support.counts import count
-from tests.support.events import committed_at, run, unit
-from tests.support.rows import RUNS, add_runs, key_of, listed, prepare, run_row
-from tests.support.writers import Write, in_processes, in_threads, write_much
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import committed_at, run, unit
+from tests.support.storage.rows import RUNS, add_runs, key_of, listed, prepare, run_row
+from tests.support.storage.writers import Write, in_processes, in_threads, write_much
 
 COMMITS = count(25, 400)
 

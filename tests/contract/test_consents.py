@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dee_es.ports import Committed, Conflict, EventStore, Suppression, SuppressionGuard
-from tests.support.backends import Backend
-from tests.support.events import committed_at, consent, index_unit, run, unit
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import committed_at, consent, index_unit, run, unit
 
 JANE = SuppressionGuard(("email:" + "a" * 64, "id:jane"), 0)
 REFUSED = Conflict("suppression", "id:jane")

@@ -9,10 +9,10 @@ import pytest
 
 from dee_es.errors import ConcurrencyConflict
 from dee_es.ports import Committed, Conflict, CounterUse, EventStore, Lease, Suppression
-from tests.support.backends import Backend, Kind, open_at
 from tests.support.counts import count
-from tests.support.events import committed_at, consent, index_unit, run, unit, use
-from tests.support.writers import in_threads
+from tests.support.storage.backends import Backend, Kind, open_at
+from tests.support.storage.events import committed_at, consent, index_unit, run, unit, use
+from tests.support.storage.writers import in_threads
 
 FULL = Conflict("limit", "mail")
 MAIL = ("mail", 1)

@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from dee_es.ports import Committed, Conflict, EventStore, Situation, Unit
-from tests.support.backends import Backend
 from tests.support.counts import count
-from tests.support.events import append, index_unit, run, unit, use
-from tests.support.writers import in_threads
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import append, index_unit, run, unit, use
+from tests.support.storage.writers import in_threads
 
 SHARED = "contact:shared"
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dee_es.adapters.keys import PlainKeys
 from dee_es.ports import EventStore, KnownRequest
-from tests.support.backends import Backend
-from tests.support.keys import KeyPlace
+from tests.support.storage.backends import Backend
+from tests.support.storage.keys import KeyPlace
 from tests.support.system import SeededKeySource
 
 LONG, SHORT, DAY = 600_000, 40, 86_400_000

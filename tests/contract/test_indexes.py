@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from dee_es.adapters.storage.memory import open_memory
 from dee_es.ports import Conflict, EventStore, Suppression, SuppressionGuard, Unit
-from tests.support.backends import Backend
 from tests.support.counts import count
-from tests.support.events import committed_at, consent, index_unit, run, unit, use
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import committed_at, consent, index_unit, run, unit, use
 
 T = TypeVar("T")
 

@@ -17,8 +17,17 @@ from dee_es.ports import (
     TableTransaction,
     Views,
 )
-from tests.support.events import committed_at, due_runs, run, unit
-from tests.support.rows import RUNS, add_runs, key_of, listed, place, position, prepare, run_row
+from tests.support.storage.events import committed_at, due_runs, run, unit
+from tests.support.storage.rows import (
+    RUNS,
+    add_runs,
+    key_of,
+    listed,
+    place,
+    position,
+    prepare,
+    run_row,
+)
 
 
 class Boom(Exception):

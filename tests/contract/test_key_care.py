@@ -35,13 +35,13 @@ from dee_es.errors import (
     MasterKeyRotated,
     StoreUnavailable,
 )
-from tests.support.events import run
 from tests.support.files import files_open
-from tests.support.key_process import small_pages
-from tests.support.keys import KeyPlace
-from tests.support.postgres import FreshPostgres
+from tests.support.processes.keys import small_pages
+from tests.support.storage.events import run
+from tests.support.storage.keys import KeyPlace
+from tests.support.storage.postgres import FreshPostgres
+from tests.support.storage.writers import in_threads
 from tests.support.system import SeededKeySource
-from tests.support.writers import in_threads
 
 TEXT = b'{"email":"jane@example.com"}'
 NOBODY: Sequence[bytes] = ()

@@ -22,12 +22,12 @@ from dee_es.adapters.keys import (
 )
 from dee_es.core.ids import length_prefixed
 from dee_es.errors import IntegrityViolation, StoreUnavailable
-from tests.support.backends import Backend
-from tests.support.events import run
-from tests.support.keys import KeyPlace
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import run
+from tests.support.storage.keys import KeyPlace
+from tests.support.storage.postgres import FreshPostgres
+from tests.support.storage.writers import in_threads
 from tests.support.system import SeededKeySource
-from tests.support.writers import in_threads
 
 TEXT = b'{"email":"jane@example.com"}'
 

@@ -9,8 +9,8 @@ import pytest
 
 from dee_es.errors import ConcurrencyConflict, InvalidInput
 from dee_es.ports import EventStore, Lease, LeaseRow
-from tests.support.backends import Backend
-from tests.support.events import committed_at, run, unit
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import committed_at, run, unit
 
 LONG, SHORT = 60_000, 40
 WHOLE = (0, 1)

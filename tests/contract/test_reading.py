@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dee_es.ports import EventStore, Unit
-from tests.support.events import append, due_runs, run, sealed, unit
+from tests.support.storage.events import append, due_runs, run, sealed, unit
 
 
 @pytest.fixture

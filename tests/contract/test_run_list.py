@@ -13,9 +13,17 @@ from msgspec.structs import replace
 from dee_es.adapters.storage.relational import run_list
 from dee_es.core.views import BUCKET, RunFilter, RunRow
 from dee_es.ports import Views
-from tests.support.backends import Backend
 from tests.support.counts import count
-from tests.support.rows import RUNS, STATUSES, add_runs, chosen_runs, move_runs, prepare, some_runs
+from tests.support.storage.backends import Backend
+from tests.support.storage.rows import (
+    RUNS,
+    STATUSES,
+    add_runs,
+    chosen_runs,
+    move_runs,
+    prepare,
+    some_runs,
+)
 
 RUN_COUNT = 9_000
 """Three buckets of ordinals, the last one not full."""

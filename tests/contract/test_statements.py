@@ -11,8 +11,8 @@ import pytest
 from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Relation, Session, Values
 from dee_es.ports import Committed, EventStore, SuppressionGuard, Unit
-from tests.support.backends import Backend
-from tests.support.events import consent, index_unit, run, unit, use
+from tests.support.storage.backends import Backend
+from tests.support.storage.events import consent, index_unit, run, unit, use
 
 NAMES = {text: name for name, text in vars(sql).items() if isinstance(text, str)}
 PLAIN = [

@@ -11,8 +11,8 @@ from dee_es.core.projection import Row, Table
 from dee_es.core.views import AuditFilter, RunFilter
 from dee_es.errors import IntegrityViolation
 from dee_es.ports import EventStore, Views
-from tests.support.events import run, unit
-from tests.support.rows import (
+from tests.support.storage.events import run, unit
+from tests.support.storage.rows import (
     AUDIT,
     RUNS,
     add_runs,

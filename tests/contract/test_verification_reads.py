@@ -6,7 +6,7 @@ import pytest
 
 from dee_es.core.evidence import chain
 from dee_es.ports import EventStore
-from tests.support.events import run, unit
+from tests.support.storage.events import run, unit
 
 
 @pytest.fixture

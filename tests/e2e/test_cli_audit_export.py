@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Dee, environment
-from tests.support.exports import verify
+from tests.support.cli.commands import Dee, environment
+from tests.support.evidence.exports import verify
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dee_es import Engine, EngineConfig
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 from tests.support.waiting import eventually
 
 MESSY = (

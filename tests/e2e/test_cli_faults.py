@@ -17,8 +17,8 @@ import pytest
 
 from dee_es import Engine, EngineConfig, create_plan
 from dee_es.engine import definitions
-from tests.support.cli import Dee, environment
-from tests.support.smtp import running_smtp
+from tests.support.channels.smtp import running_smtp
+from tests.support.cli.commands import Dee, environment
 from tests.support.waiting import eventually
 
 HEAVY = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 
 @pytest.fixture(scope="module")

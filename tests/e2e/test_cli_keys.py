@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import PLAN, Dee
-from tests.support.postgres import FreshPostgres
+from tests.support.cli.commands import PLAN, Dee
+from tests.support.storage.postgres import FreshPostgres
 
 NEW_KEY = base64.b64encode(b"n" * 32).decode()
 

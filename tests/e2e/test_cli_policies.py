@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import PLAN, Dee
+from tests.support.cli.commands import PLAN, Dee
 
 POLICY = """\
 consent: { required: [email], purpose: news }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import PLAN, Dee
-from tests.support.postgres import FreshPostgres
+from tests.support.cli.commands import PLAN, Dee
+from tests.support.storage.postgres import FreshPostgres
 
 
 @pytest.fixture

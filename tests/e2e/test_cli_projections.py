@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 NAMES = ["run_list", "audit_trail", "contact_history", "step_funnel"]
 

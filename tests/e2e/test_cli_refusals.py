@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 PLAN = """\
 id: welcome

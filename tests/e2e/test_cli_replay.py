@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import PLAN, Dee
+from tests.support.cli.commands import PLAN, Dee
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 PERIOD = ("report", "--from", "2025-03-03T00:00Z", "--to", "2025-04-01T00:00Z")
 

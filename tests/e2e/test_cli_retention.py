@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dee_es.cli import main
 from dee_es.cli.progress import Progress
 from dee_es.config import without_password
 from dee_es.errors import StoreUnavailable
-from tests.support.cli import Dee, environment
+from tests.support.cli.commands import Dee, environment
 
 
 @pytest.fixture

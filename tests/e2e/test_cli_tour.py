@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from dee_es.client import DeeClient
 from dee_es.errors import StoreUnavailable
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 PEOPLE = 3_000
 AWAY_S = 1.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import ROOT, environment
-from tests.support.postgres import FreshPostgres
+from tests.support.cli.commands import ROOT, environment
+from tests.support.storage.postgres import FreshPostgres
 
 
 def demo(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:

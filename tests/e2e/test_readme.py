@@ -22,7 +22,7 @@ from dee_es.config import EngineConfig
 from dee_es.core.gate import Policy, check_policy
 from dee_es.core.steps import STEP_TYPES
 from dee_es.web.api import ROUTERS
-from tests.support.cli import PLAN
+from tests.support.cli.commands import PLAN
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

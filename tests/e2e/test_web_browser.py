@@ -13,13 +13,13 @@ import pytest
 from playwright.sync_api import expect
 
 from dee_es import Engine
-from tests.support.browser import Heard, Visitor, visiting
-from tests.support.code_versions import BrokenRunList
 from tests.support.counts import FULL, count
-from tests.support.listening import listening
-from tests.support.postgres import new_database
-from tests.support.web import PASSWORD, with_users
-from tests.support.web_world import World, furnish, open_world
+from tests.support.storage.postgres import new_database
+from tests.support.versions.code import BrokenRunList
+from tests.support.web.application import PASSWORD, with_users
+from tests.support.web.browser import Heard, Visitor, visiting
+from tests.support.web.listening import listening
+from tests.support.web.world import World, furnish, open_world
 
 RUNS = count(120, 1_000)
 SOUND = 10**9

@@ -12,9 +12,9 @@ import httpx
 from dee_es.engine.links import Links
 from dee_es.web.hooks.signatures import sign
 from tests.e2e.test_web_serve import serving
-from tests.support.cli import Dee
-from tests.support.twilio import ACCOUNT, FROM, TOKEN
-from tests.support.web import API
+from tests.support.channels.twilio import ACCOUNT, FROM, TOKEN
+from tests.support.cli.commands import Dee
+from tests.support.web.application import API
 
 KEY = b"k" * 32
 LINK_SECRET = "a-secret-for-links-of-32-characters"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.cli import ROOT, Dee, environment
-from tests.support.postgres import FreshPostgres
+from tests.support.cli.commands import ROOT, Dee, environment
+from tests.support.storage.postgres import FreshPostgres
 from tests.support.waiting import eventually
-from tests.support.web import API, MEANT, PASSWORD, bearer, ended
+from tests.support.web.application import API, MEANT, PASSWORD, bearer, ended
 
 MIB = 1024 * 1024
 OPEN = "without users it is for a machine that nobody else uses: whoever is on it may act as "

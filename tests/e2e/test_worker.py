@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli import Dee
-from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN, Person, running_twilio
+from tests.support.channels.twilio import ACCOUNT, FROM, SECRET, TOKEN, Person, running_twilio
+from tests.support.cli.commands import Dee
 from tests.support.waiting import eventually
 
 ADA = ("--contact", "c-1", "--email", "ada@example.com", "--attr", "firstName=Ada",

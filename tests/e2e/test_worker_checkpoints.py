@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_worker import ADA, eventually, logged, scraped, working
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 
 
 def prepared(folder: Path, **settings: str) -> Dee:

@@ -19,7 +19,7 @@ from dee_es.core.builders import steps
 from dee_es.core.gate import ZoneRules
 from dee_es.core.runs.channel_events import SUPPRESSED
 from dee_es.core.runs.rules import RULES
-from tests.support.given import EPOCH, Story, given, plan_of
+from tests.support.runs.given import EPOCH, Story, given, plan_of
 
 HERE: Final = Path(__file__).parent / "lives"
 HOUR: Final = 3600

@@ -13,10 +13,10 @@ import pytest
 
 from dee_es import Engine
 from tests.support.engines import BACKENDS, database_url, open_engine, outreach, publish_basics
-from tests.support.postgres import new_database
-from tests.support.web import MEANT, Client, served, with_users
-from tests.support.web_site import Site
-from tests.support.web_world import furnish, open_world
+from tests.support.storage.postgres import new_database
+from tests.support.web.application import MEANT, Client, served, with_users
+from tests.support.web.site import Site
+from tests.support.web.world import furnish, open_world
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

@@ -30,6 +30,7 @@ from dee_es.core.runs.run import fold
 from dee_es.core.views import RunStatus
 from dee_es.engine.queries import row_of
 from dee_es.errors import DeeError
+from tests.support.by_hand.funnel import assert_funnels_add_up
 from tests.support.counts import count
 from tests.support.engines import (
     BACKENDS,
@@ -42,7 +43,6 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
-from tests.support.funnel_by_hand import assert_funnels_add_up
 
 CONTACTS = [f"contact_{n}" for n in range(8)]
 # What says nothing about a contact that another event would not say as well.

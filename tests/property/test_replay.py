@@ -16,7 +16,7 @@ from dee_es.core.past.replay import Difference, Replayed, replay
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs import run as deciding
 from tests.support.counts import count
-from tests.support.lives import Watched, live_on, plans, run_of
+from tests.support.runs.lives import Watched, live_on, plans, run_of
 
 
 def replayed(run: Watched, history: Sequence[e.RecordedEvent] | None = None) -> Replayed:
@@ -108,7 +108,7 @@ def test_an_erased_run_says_what_cannot_be_compared(
 
 
 def test_another_rule_is_noticed_where_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.support.given import given, plan_of
+    from tests.support.runs.given import given, plan_of
 
     send = {"type": "sendEmail", "id": "intro", "template_id": "hello", "subject": "Hi"}
     run = given(plan_of(send)).enrolled(0).ticked(0).failed(retryable=True)

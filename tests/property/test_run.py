@@ -12,8 +12,8 @@ from dee_es.core.gate import Snapshot, SuppressionFact
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.core.runs.advance import may_send
 from dee_es.core.runs.run import decide, evolve, first_due
-from tests.support.given import Story
-from tests.support.lives import Watched, live_on, plans, run_of
+from tests.support.runs.given import Story
+from tests.support.runs.lives import Watched, live_on, plans, run_of
 
 
 def check_due(run: Watched) -> None:

@@ -15,7 +15,7 @@ from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunStatus
 from dee_es.engine.run_cache import _ENTRY_BYTES, LoadedRun, RunCache
 from dee_es.ports import Head
-from tests.support.lives import live_on, plans, run_of
+from tests.support.runs.lives import live_on, plans, run_of
 
 LATEST, PACKED_BYTES = 3, 2_000
 

@@ -19,7 +19,7 @@ from dee_es.core.builders import steps, transitions
 from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.errors import InvalidTransition
 from tests.support.counts import count
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 SETTLED: Final = (e.StepCompleted, e.StepFailed, e.StepRetried, e.StepPending, e.OutcomeUnknown)
 RESOLUTIONS: Final = (1_000, 60_000, 3_600_000)

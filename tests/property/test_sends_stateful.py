@@ -40,6 +40,8 @@ from dee_es.errors import (
     StoreUnavailable,
 )
 from dee_es.ports import Action, ChannelResult, Committed, Conflict, SendContext
+from tests.support.by_hand.funnel import assert_funnels_add_up
+from tests.support.channels.send_model import Person, Rules, SendModel
 from tests.support.counts import count
 from tests.support.engines import (
     DAY,
@@ -51,8 +53,6 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
-from tests.support.funnel_by_hand import assert_funnels_add_up
-from tests.support.send_model import Person, Rules, SendModel
 
 PEOPLE: Final = {
     each.id: each

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dee_es.adapters.channels.mime import build_mail
 from dee_es.core.messages.template import TemplateError, parse, paths, render
 from dee_es.errors import InvalidInput
-from tests.support.mail import CONTEXT, an_email, decoded, parts
+from tests.support.channels.mail import CONTEXT, an_email, decoded, parts
 
 NAMES = st.sampled_from(["a", "b", "items", "__class__", "__init__", "x y", "0", "keys", "é"])
 SCALARS = (

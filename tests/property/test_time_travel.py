@@ -13,8 +13,8 @@ from dee_es.engine.past.debugger import DebugSession
 from dee_es.engine.past.time_travel import changes, run_at, version_at
 from dee_es.engine.queries import execution_run
 from tests.support.counts import count
-from tests.support.given import ORDINAL, Story
-from tests.support.lives import Watched, live_on, plans, run_of
+from tests.support.runs.given import ORDINAL, Story
+from tests.support.runs.lives import Watched, live_on, plans, run_of
 
 
 class Remembered(Watched):

@@ -43,6 +43,18 @@ ROOMS = {
     "dee_es/web": {"api", "hooks", "pages", "security"},
     "dee_es/adapters": {"anchors", "channels", "documents", "keys", "storage"},
     "tests": {"contract", "e2e", "golden", "integration", "property", "support", "unit"},
+    "tests/support": {
+        "by_hand",
+        "channels",
+        "cli",
+        "evidence",
+        "processes",
+        "runs",
+        "storage",
+        "twins",
+        "versions",
+        "web",
+    },
 }
 # What tools leave behind; none of it is committed.
 NO_ROOMS = {"__pycache__", "build", "dist", "outbox"}

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.postgres import FreshPostgres
 
 
 @pytest.fixture

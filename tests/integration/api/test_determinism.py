@@ -14,7 +14,7 @@ import pytest
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.ports import ChannelResult
-from tests.support.cli import ROOT, environment
+from tests.support.cli.commands import ROOT, environment
 from tests.support.engines import open_engine, outreach, publish_basics
 
 SURROUNDINGS = {
@@ -30,7 +30,7 @@ SURROUNDINGS = {
 def lived(*arguments: str, **settings: str) -> str:
     """What the scenario prints in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.scenario", *arguments],
+        [sys.executable, "-m", "tests.support.processes.scenario", *arguments],
         cwd=ROOT,
         env=environment(PYTHONIOENCODING="utf-8", **settings),
         capture_output=True,

@@ -21,8 +21,8 @@ import pytest
 from dee_es import Engine, EngineConfig, ExecutionPlan, create_plan, steps
 from dee_es.core.events import StepDispatched
 from dee_es.errors import InvalidInput, PlanValidationError
-from tests.support.mail import HEADERS, INJECTIONS, decoded, parts
-from tests.support.smtp import Received, RunningSmtp, running_smtp
+from tests.support.channels.mail import HEADERS, INJECTIONS, decoded, parts
+from tests.support.channels.smtp import Received, RunningSmtp, running_smtp
 
 _BREAKS = ["\r\n", "\n", "\r", "\x00", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
 _DISGUISED = ["%0a", "%0d%0a", "\\r\\n", "&#10;", "=0D=0A", "\u560a", "\uff0a", "\\u000a"]

@@ -13,7 +13,7 @@ import pytest
 from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from tests.support.engines import assert_replays, outreach, people
-from tests.support.meanwhile import Two
+from tests.support.storage.meanwhile import Two
 
 
 @pytest.fixture

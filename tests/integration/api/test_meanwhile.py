@@ -23,7 +23,7 @@ from dee_es.errors import (
     RunArchived,
 )
 from tests.support.engines import DAY, assert_replays, outreach
-from tests.support.meanwhile import Moment, Two
+from tests.support.storage.meanwhile import Moment, Two
 
 PLAN = outreach()
 

@@ -12,8 +12,8 @@ from dee_es import Engine
 from dee_es.client import DeeClient
 from dee_es.errors import InvalidInput
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.listening import listening
-from tests.support.web import API, refused
+from tests.support.web.application import API, refused
+from tests.support.web.listening import listening
 
 ALL = "is an id with a version; give the id alone, which stands for all versions of the plan"
 BESIDE = "is an id with a version; give the id alone, and the version as `version`"

@@ -20,7 +20,7 @@ from dee_es.engine.queries import Queries
 from dee_es.engine.run_filters import FILTERS, IN_JSON
 from dee_es.web.pages.runs import TypedFilters
 from tests.support.engines import DAY, EPOCH, open_engine
-from tests.support.listening import listening
+from tests.support.web.listening import listening
 
 LATER: Final = EPOCH + timedelta(days=1)
 CHOOSES: Final[dict[str, tuple[Any, str]]] = {

@@ -29,7 +29,7 @@ from tests.support.engines import (
     people,
     publish_basics,
 )
-from tests.support.originals import Originals
+from tests.support.storage.originals import Originals
 
 ON_DISK = tuple(kind for kind in BACKENDS if kind != "memory")
 JANE = {"id": "jane", "email": "jane@example.com", "firstName": "Jane"}

@@ -20,8 +20,8 @@ from dee_es.engine.auditing import verification
 from dee_es.errors import RunArchived
 from tests.support.counts import count
 from tests.support.engines import DAY
-from tests.support.owned_log import OwnedLog, enroll
-from tests.support.tampering import CASES, Case, Kind, Row
+from tests.support.evidence.owned_log import OwnedLog, enroll
+from tests.support.evidence.tampering import CASES, Case, Kind, Row
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 COLUMNS = ("notification_id", "originator_id", "originator_version", "topic", "state")

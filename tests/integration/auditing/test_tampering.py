@@ -18,7 +18,7 @@ import pytest
 from dee_es import Engine, ExecutionRun
 from dee_es.errors import DeeError, IntegrityViolation, UnknownEventVersion
 from tests.support.engines import DAY, database_url, open_engine, outreach, publish_basics
-from tests.support.exports import made_log
+from tests.support.evidence.exports import made_log
 
 Fresh = Callable[[], str]
 

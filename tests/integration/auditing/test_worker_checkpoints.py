@@ -489,7 +489,7 @@ class Workers:
 @pytest.fixture
 def workers() -> Iterator[Workers]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.checkpoint_process"],
+        [sys.executable, "-m", "tests.support.processes.checkpoint"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -12,8 +12,8 @@ from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.lazy import LazyChannel
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import InvalidInput
+from tests.support.channels.twilio import ACCOUNT, FROM, SECRET, TOKEN
 from tests.support.engines import EPOCH, calling, publish_basics
-from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN
 
 BARE = EngineConfig(":memory:", clock="manual", epoch=EPOCH, voice="twilio")
 COMPLETE = replace(

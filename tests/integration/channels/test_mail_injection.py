@@ -13,9 +13,9 @@ from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 from dee_es.core.messages.message import build_email
 from dee_es.core.messages.template import message_scope
 from dee_es.errors import InvalidInput
-from tests.support.mail import CONTEXT, HEADERS, INJECTIONS, an_email, decoded, parts
-from tests.support.mail import context as changed
-from tests.support.smtp import Received, RunningSmtp, running_smtp
+from tests.support.channels.mail import CONTEXT, HEADERS, INJECTIONS, an_email, decoded, parts
+from tests.support.channels.mail import context as changed
+from tests.support.channels.smtp import Received, RunningSmtp, running_smtp
 
 
 @pytest.fixture

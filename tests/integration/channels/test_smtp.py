@@ -16,8 +16,14 @@ import pytest
 from dee_es.adapters.channels import smtp
 from dee_es.core.messages.message import message_id
 from dee_es.ports import ChannelResult
-from tests.support.mail import CONTEXT, HEADERS, an_email, context, decoded, key, parts
-from tests.support.smtp import Connect, RunningSmtp, running_smtp, scripted_smtp, smtp_channels
+from tests.support.channels.mail import CONTEXT, HEADERS, an_email, context, decoded, key, parts
+from tests.support.channels.smtp import (
+    Connect,
+    RunningSmtp,
+    running_smtp,
+    scripted_smtp,
+    smtp_channels,
+)
 
 
 @pytest.fixture

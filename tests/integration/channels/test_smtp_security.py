@@ -14,8 +14,14 @@ import pytest
 from dee_es.adapters.channels import smtp
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 from dee_es.errors import InvalidInput
-from tests.support.mail import CONTEXT, an_email
-from tests.support.smtp import Connect, make_certificate, running_smtp, scripted_smtp, smtp_channels
+from tests.support.channels.mail import CONTEXT, an_email
+from tests.support.channels.smtp import (
+    Connect,
+    make_certificate,
+    running_smtp,
+    scripted_smtp,
+    smtp_channels,
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dee_es.core.messages.script import check_script
-from tests.support.mail import CONTEXT, a_call, key
-from tests.support.twilio import FROM, HANGS_UP, TOKEN, Person, post, twilio_signature
-from tests.support.twilio_line import HEARD_BY_MACHINE, MENU, PLAIN, Line, reference, running_line
+from tests.support.channels.line import HEARD_BY_MACHINE, MENU, PLAIN, Line, reference, running_line
+from tests.support.channels.mail import CONTEXT, a_call, key
+from tests.support.channels.twilio import FROM, HANGS_UP, TOKEN, Person, post, twilio_signature
 
 
 @pytest.fixture

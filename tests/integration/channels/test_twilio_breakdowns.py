@@ -17,11 +17,11 @@ from dee_es import Contact, create_plan, steps
 from dee_es.adapters.channels.twilio import ChannelEvent, TwilioCallbacks, script_in
 from dee_es.core.messages.message import message_id
 from dee_es.ports import ChannelResult
+from tests.support.channels.line import HEARD_BY_MACHINE, MENU, PLAIN, Line, reference, running_line
+from tests.support.channels.mail import CONTEXT, a_call, key
+from tests.support.channels.smtp import make_certificate, scripted_smtp
+from tests.support.channels.twilio import ACCOUNT, SECRET, TOKEN, Person, running_twilio
 from tests.support.engines import open_engine
-from tests.support.mail import CONTEXT, a_call, key
-from tests.support.smtp import make_certificate, scripted_smtp
-from tests.support.twilio import ACCOUNT, SECRET, TOKEN, Person, running_twilio
-from tests.support.twilio_line import HEARD_BY_MACHINE, MENU, PLAIN, Line, reference, running_line
 
 PLAN = create_plan(
     id="call-first",

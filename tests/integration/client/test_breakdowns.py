@@ -24,7 +24,7 @@ from dee_es.engine.models import SuppressionEntry
 from dee_es.errors import DeeError, InvalidInput, StoreUnavailable
 from dee_es.web.problems import STATUSES, in_json, problem_of
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.listening import Lossy, listening, lossy_way
+from tests.support.web.listening import Lossy, listening, lossy_way
 
 
 @pytest.fixture

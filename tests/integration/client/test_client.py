@@ -29,8 +29,8 @@ from dee_es.errors import (
     StoreUnavailable,
 )
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.listening import listening
-from tests.support.web import with_users
+from tests.support.web.application import with_users
+from tests.support.web.listening import listening
 
 PERSON = {"id": "c1", "email": "ada@example.com", "firstName": "Ada"}
 

@@ -19,19 +19,19 @@ from dee_es.engine.compliance.manager import Compliance
 from dee_es.engine.projecting.manager import Projections
 from tests.integration.client.test_signatures import PAIRS, methods
 from tests.support.engines import ACTOR, EPOCH, open_engine, outreach, publish_basics
-from tests.support.evidence_tellings import (
+from tests.support.storage.postgres import new_database
+from tests.support.twins.evidence import (
     ARCHIVES,
     archives,
     evidence,
     projections,
     suppositions,
 )
-from tests.support.listening import listening
-from tests.support.postgres import new_database
-from tests.support.refused_tellings import refusals
-from tests.support.tellings import NEXT, files, fleet, holds, lists, rules, stepping
-from tests.support.told import Told, plain
-from tests.support.web import SETTINGS
+from tests.support.twins.refused import refusals
+from tests.support.twins.tellings import NEXT, files, fleet, holds, lists, rules, stepping
+from tests.support.twins.told import Told, plain
+from tests.support.web.application import SETTINGS
+from tests.support.web.listening import listening
 
 
 def definitions(told: Told) -> None:

@@ -27,8 +27,7 @@ from dee_es.engine.projecting.models import RebuildProgress
 from dee_es.engine.retention.models import ArchiveResult
 from dee_es.errors import AnchorUnavailable, HoldInForce, InvalidInput, OutputExists
 from tests.support.engines import ACTOR, DAY, EPOCH, outreach, publish_basics
-from tests.support.listening import listening
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     MEANT,
     SETTINGS,
@@ -39,6 +38,7 @@ from tests.support.web import (
     served,
     with_users,
 )
+from tests.support.web.listening import listening
 
 LATER = EPOCH + timedelta(days=90)
 

@@ -23,9 +23,8 @@ from dee_es.core.ids import is_run
 from dee_es.engine.past.replay_results import Divergence, ReplaySummary
 from dee_es.errors import AnchorUnavailable, InvalidInput, OutputExists, UnknownEventVersion
 from tests.support.engines import EPOCH, open_engine, outreach, publish_basics
-from tests.support.listening import listening
 from tests.support.waiting import PATIENCE_S
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     MEANT,
     SETTINGS,
@@ -38,6 +37,7 @@ from tests.support.web import (
     start,
     with_users,
 )
+from tests.support.web.listening import listening
 
 BINARY = {"content-type": "application/octet-stream"}
 

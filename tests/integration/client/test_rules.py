@@ -13,8 +13,8 @@ from dee_es.client import ApiRefused, DeeClient
 from dee_es.client import transport as sending
 from dee_es.engine.models import ImportResult
 from dee_es.errors import HoldInForce, InvalidInput
-from tests.support.listening import Lossy, listening, lossy_way
-from tests.support.web import API, MEANT, Client, refused, served, with_users
+from tests.support.web.application import API, MEANT, Client, refused, served, with_users
+from tests.support.web.listening import Lossy, listening, lossy_way
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.compliance import counted
 from dee_es.engine.compliance.report import FORMATS, INCLUDED, ComplianceReport
 from dee_es.errors import ConcurrencyConflict, DeeError, IntegrityViolation, InvalidInput
-from tests.support.compliance_by_hand import assert_report_is_the_count_by_hand
+from tests.support.by_hand.compliance import assert_report_is_the_count_by_hand
 from tests.support.counts import count
 from tests.support.engines import (
     BACKENDS,
@@ -37,7 +37,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
-from tests.support.exports import made_log
+from tests.support.evidence.exports import made_log
 
 POLICIES: list[dict[str, Any]] = [
     {

@@ -20,7 +20,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
-from tests.support.overwriting import overwrite
+from tests.support.evidence.overwriting import overwrite
 
 EMAIL, PHONE = "dup@x.org", "+49 (0)30 1234"
 A = Contact(id="a", email=EMAIL, firstName="A")

@@ -18,9 +18,9 @@ from dee_es.engine.models import SuppressionEntry
 from dee_es.errors import ContactSuppressed
 from dee_es.ports import Unit
 from tests.support.engines import BACKENDS, DAY, database_url, open_engine, publish_basics
-from tests.support.listening import listening
-from tests.support.meanwhile import Two
-from tests.support.overwriting import overwrite
+from tests.support.evidence.overwriting import overwrite
+from tests.support.storage.meanwhile import Two
+from tests.support.web.listening import listening
 
 PLAN = create_plan(
     id="spring",

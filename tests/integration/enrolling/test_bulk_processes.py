@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from dee_es import Engine
-from tests.support.bulk_process import people
 from tests.support.counts import count
 from tests.support.engines import database_url, open_engine, outreach, publish_basics
+from tests.support.processes.bulk import people
 
 Fresh = Callable[[], str]
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Fresh) -
 
 def start(url: str, keys: Path, contacts: int, batch: int, *more: str) -> subprocess.Popen[str]:
     """A process that is ready to enrol, and waits for the word."""
-    command = [sys.executable, "-m", "tests.support.bulk_process", url, str(keys)]
+    command = [sys.executable, "-m", "tests.support.processes.bulk", url, str(keys)]
     process = subprocess.Popen(
         [*command, str(contacts), str(batch), *more],
         cwd=ROOT,

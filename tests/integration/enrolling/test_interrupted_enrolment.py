@@ -15,7 +15,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.postgres import FreshPostgres
 
 BATCH, BATCHES = 4, 3
 

@@ -18,7 +18,7 @@ from dee_es.core.evidence import chain
 from dee_es.core.evidence.checkpoint import parse_body
 from dee_es.core.evidence.multiproof import Multiproof, Ranges
 from tests.support.engines import EPOCH
-from tests.support.exports import Log, lines, made_log, verify, verify_all, write_lines
+from tests.support.evidence.exports import Log, lines, made_log, verify, verify_all, write_lines
 
 FORGED = "run_" + "b" * 26
 

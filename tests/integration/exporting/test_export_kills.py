@@ -24,10 +24,10 @@ from dee_es import Engine, EngineConfig
 from dee_es.core.events import LogExported
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.portable.run_file import read_run_file
-from tests.support.cli import environment
+from tests.support.cli.commands import environment
 from tests.support.counts import FULL
 from tests.support.engines import DAY, EPOCH, outreach, publish_basics
-from tests.support.exports import verify_all
+from tests.support.evidence.exports import verify_all
 
 ROOT: Final = Path(__file__).parents[3]
 DECISIVE: Final = re.compile("(before|after) (commit|fsync|replace|link|unlink)")
@@ -193,7 +193,7 @@ def world(url: str, folder: Path, server: subprocess.Popen[str]) -> Iterator[Wor
 def server() -> Iterator[subprocess.Popen[str]]:
     """What starts the processes."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.export_process"],
+        [sys.executable, "-m", "tests.support.processes.export"],
         cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     yield process

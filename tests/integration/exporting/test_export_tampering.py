@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dee_es.errors import DeeError
-from tests.support.exports import verify_all
-from tests.support.owned_log import OwnedLog
-from tests.support.tampering import CASES, Kind
+from tests.support.evidence.exports import verify_all
+from tests.support.evidence.owned_log import OwnedLog
+from tests.support.evidence.tampering import CASES, Kind
 
 UNSHOWN = {
     # What the write side and the places keep is not in an export.

@@ -22,7 +22,7 @@ from dee_es.core.ids import contact_stream
 from dee_es.engine.exporting import document, proofs, scope
 from dee_es.errors import AnchorUnavailable, InvalidInput, RunNotFound
 from tests.support.engines import BACKENDS, DAY, EPOCH
-from tests.support.exports import Log, lines, made_log, verify
+from tests.support.evidence.exports import Log, lines, made_log, verify
 
 
 @pytest.fixture(params=BACKENDS)

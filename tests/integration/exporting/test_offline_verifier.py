@@ -21,7 +21,7 @@ from dee_es.core.registry import REGISTRY
 from dee_es.engine.exporting.records import action_of
 from dee_es.errors import IntegrityViolation
 from tests.support.engines import EPOCH
-from tests.support.exports import (
+from tests.support.evidence.exports import (
     ROOT,
     SCRIPT,
     Log,

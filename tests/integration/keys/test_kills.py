@@ -25,10 +25,10 @@ from dee_es.adapters.keys import (
     secret_in_backup,
 )
 from dee_es.errors import IntegrityViolation, MasterKeyRotated
-from tests.support.cli import ROOT
+from tests.support.cli.commands import ROOT
 from tests.support.counts import count
-from tests.support.events import run
-from tests.support.key_process import holder_of, open_at
+from tests.support.processes.keys import holder_of, open_at
+from tests.support.storage.events import run
 
 KEYS = 8
 TEXT = b"personal"
@@ -76,7 +76,7 @@ def killed_at_each_step(
     store: Store, given: str, action: str, file: Path | str = ""
 ) -> Iterator[Iterator[int]]:
     """Gives the number of each step that a process died at, until one came to the end."""
-    command = [sys.executable, "-m", "tests.support.key_process"]
+    command = [sys.executable, "-m", "tests.support.processes.keys"]
     with subprocess.Popen(
         [*command, str(STRIDE[store.kind]), store.kind, store.address, given, action, str(file)],
         cwd=ROOT,

@@ -29,8 +29,8 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
-from tests.support.overwriting import overwrite
-from tests.support.scenario import POLICY
+from tests.support.evidence.overwriting import overwrite
+from tests.support.processes.scenario import POLICY
 
 
 @pytest.fixture(params=BACKENDS)

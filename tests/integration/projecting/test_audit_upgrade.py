@@ -19,9 +19,9 @@ from dee_es.core.views import AuditRow, ContactRunRow
 from dee_es.errors import ProjectionUnavailable
 from projections import CONTACT_HISTORY, STEP_FUNNEL
 from projections.audit_trail import AuditTrail, AuditTrailV2
-from tests.support.busy import keep_busy, person, prepare
-from tests.support.code_versions import builds, engine_with, served
 from tests.support.engines import EPOCH, database_url, fickle, outreach
+from tests.support.runs.busy import keep_busy, person, prepare
+from tests.support.versions.code import builds, engine_with, served
 
 
 class WiderEntry(AuditRow, frozen=True):

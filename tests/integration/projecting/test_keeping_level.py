@@ -16,9 +16,9 @@ from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.projecting import keeping
 from dee_es.errors import DeeError, InvalidInput, ProjectionUnavailable
-from tests.support.busy import keep_busy, prepare
-from tests.support.code_versions import views_of
 from tests.support.engines import BACKENDS, database_url, fickle, open_engine
+from tests.support.runs.busy import keep_busy, prepare
+from tests.support.versions.code import views_of
 from tests.support.waiting import eventually
 
 LAZY = ("audit_trail", "contact_history", "step_funnel")

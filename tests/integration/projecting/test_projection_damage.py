@@ -17,9 +17,9 @@ from dee_es.errors import (
     RebuildRefused,
     StoreUnavailable,
 )
-from tests.support.busy import keep_busy, prepare
-from tests.support.code_versions import engine_with, served, views_of
 from tests.support.engines import database_url, fickle
+from tests.support.runs.busy import keep_busy, prepare
+from tests.support.versions.code import engine_with, served, views_of
 
 DISK = ("sqlite", "postgres")
 

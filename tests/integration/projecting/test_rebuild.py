@@ -39,9 +39,12 @@ from dee_es.errors import (
 )
 from dee_es.ports import Action, ChannelResult, SendContext, beside
 from projections import RUN_LIST
-from tests.support.busy import keep_busy, person, prepare
-from tests.support.cli import ROOT
-from tests.support.code_versions import (
+from tests.support.cli.commands import ROOT
+from tests.support.counts import count
+from tests.support.engines import BACKENDS, database_url, fickle, outreach
+from tests.support.runs.busy import keep_busy, person, prepare
+from tests.support.storage.originals import Originals
+from tests.support.versions.code import (
     BrokenRunList,
     DeclaredRunList,
     LouderRunList,
@@ -53,10 +56,7 @@ from tests.support.code_versions import (
     served,
     views_of,
 )
-from tests.support.counts import count
-from tests.support.engines import BACKENDS, database_url, fickle, outreach
-from tests.support.originals import Originals
-from tests.support.schemas import register
+from tests.support.versions.schemas import register
 
 NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")
 DISK = ("sqlite", "postgres")
@@ -312,7 +312,7 @@ def test_tables_are_compared_page_by_page(
 CHILD = """
 import sys
 from pathlib import Path
-from tests.support.code_versions import engine_with, WiderRunList
+from tests.support.versions.code import engine_with, WiderRunList
 with engine_with(sys.argv[1], Path(sys.argv[2]), run_list=WiderRunList()) as engine:
     print("ready", flush=True)
     done = engine.projections.rebuild("run_list", page=5, throttle=float(sys.argv[3]),

@@ -27,7 +27,6 @@ from dee_es.errors import (
     RunNotFound,
 )
 from dee_es.ports import Action, ChannelResult, SendContext
-from tests.support.busy import keep_busy, person, prepare
 from tests.support.counts import count
 from tests.support.engines import (
     BACKENDS,
@@ -40,8 +39,9 @@ from tests.support.engines import (
     people,
     publish_basics,
 )
-from tests.support.exports import made_log
-from tests.support.originals import Originals
+from tests.support.evidence.exports import made_log
+from tests.support.runs.busy import keep_busy, person, prepare
+from tests.support.storage.originals import Originals
 
 EVENTS = count(400, 20_000)
 NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")

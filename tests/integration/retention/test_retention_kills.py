@@ -15,7 +15,7 @@ import pytest
 from dee_es import Engine
 from tests.support.counts import count
 from tests.support.engines import database_url, open_engine, outreach, publish_basics
-from tests.support.killed import ACTIONS, VICTIM, act
+from tests.support.processes.retention import ACTIONS, VICTIM, act
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("run_list", "audit_trail", "contact_history", "step_funnel")
@@ -63,7 +63,7 @@ def test_killed_at_every_step(
 ) -> None:
     ends: list[dict[str, Any]] = []
     killer = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.killed"],
+        [sys.executable, "-m", "tests.support.processes.retention"],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert killer.stdin is not None

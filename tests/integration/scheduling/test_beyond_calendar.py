@@ -11,7 +11,7 @@ import pytest
 from dee_es import Contact, Engine, EngineConfig, ExecutionRun, create_plan, steps
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import InvalidInput
-from tests.support.cli import Dee
+from tests.support.cli.commands import Dee
 from tests.support.engines import BACKENDS, DAY, EPOCH, database_url, open_engine, publish_basics
 
 END = datetime(9999, 12, 31, tzinfo=UTC)

@@ -17,7 +17,7 @@ from dee_es.core.plans.plan import ExecutionPlan
 from dee_es.engine import definitions
 from dee_es.errors import UnknownEventVersion
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.web import served
+from tests.support.web.application import served
 
 ADA = Contact(id="ada", email="ada@example.com", firstName="Ada")
 BEN = Contact(id="ben", email="ben@example.com", firstName="Ben")

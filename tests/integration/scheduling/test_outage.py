@@ -27,7 +27,7 @@ from dee_es.errors import StoreUnavailable
 from dee_es.ports import Action, ChannelResult, SendContext
 from tests.support.counts import count
 from tests.support.engines import master_of, outreach, publish_basics
-from tests.support.postgres import server_folder, start_server
+from tests.support.storage.postgres import server_folder, start_server
 from tests.support.waiting import eventually
 
 BEFORE, AFTER = 12, 3

@@ -22,7 +22,7 @@ from tests.support.engines import (
     people,
     publish_basics,
 )
-from tests.support.meanwhile import Two
+from tests.support.storage.meanwhile import Two
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dee_es.adapters.storage.postgres import open_postgres
 from dee_es.adapters.storage.relational import audit
 from dee_es.adapters.storage.sqlite import open_sqlite
 from dee_es.core.views import AuditFilter
-from tests.support.rows import AUDIT, chosen_entries, key_of, prepare, some_entries
+from tests.support.storage.rows import AUDIT, chosen_entries, key_of, prepare, some_entries
 
 RUN = some_entries(random.Random(5), 5)[0].stream_id
 CASES = [

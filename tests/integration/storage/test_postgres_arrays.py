@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dee_es.adapters.storage.postgres import PostgresStore, open_postgres
 from dee_es.adapters.storage.postgres.arrays import Blobs, Booleans, Integers, Texts
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.postgres import FreshPostgres
 
 _ANY = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 # Whatever means something in the literal of an array.

@@ -15,8 +15,8 @@ from dee_es.engine.projecting.models import RebuildProgress
 from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import BuildKey
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.postgres import FreshPostgres
-from tests.support.rows import RUNS, add_runs, prepare, run_row
+from tests.support.storage.postgres import FreshPostgres
+from tests.support.storage.rows import RUNS, add_runs, prepare, run_row
 from tests.support.waiting import PATIENCE_S, eventually
 
 # It returns when they are gone, and not when they have only been told to go.

@@ -14,8 +14,8 @@ import pytest
 from dee_es.adapters.storage.postgres import PostgresStore, PostgresViews, open_postgres
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Situation, Unit, beside
-from tests.support.events import committed_at, run, unit
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.events import committed_at, run, unit
+from tests.support.storage.postgres import FreshPostgres
 from tests.support.waiting import PATIENCE_S, eventually
 
 READERS = 5

@@ -18,8 +18,8 @@ from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.adapters.storage.postgres import open_postgres
 from dee_es.errors import StoreUnavailable
 from tests.support.engines import open_engine
-from tests.support.events import run, unit
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.events import run, unit
+from tests.support.storage.postgres import FreshPostgres
 from tests.support.waiting import eventually
 
 _WAITING = """

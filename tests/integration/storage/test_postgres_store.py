@@ -28,9 +28,9 @@ from dee_es.core.views import RunStatus
 from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import Head, LogHead, Situation, Unit, beside
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.events import committed_at, run, unit
-from tests.support.postgres import FreshPostgres, server_folder, start_server
-from tests.support.rows import RUNS, add_runs, prepare, run_row
+from tests.support.storage.events import committed_at, run, unit
+from tests.support.storage.postgres import FreshPostgres, server_folder, start_server
+from tests.support.storage.rows import RUNS, add_runs, prepare, run_row
 from tests.support.waiting import PATIENCE_S
 
 # It returns when they are gone, and not when they have only been told to go.

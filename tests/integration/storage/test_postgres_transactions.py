@@ -24,7 +24,7 @@ from dee_es.adapters.storage.relational import statements as sql
 from dee_es.adapters.storage.relational.session import Session
 from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import beside
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.postgres import FreshPostgres
 from tests.support.waiting import eventually
 
 FEW, SOME, MANY = 1, MANY_ROWS + 4, COPY_ROWS + 4

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from dee_es.errors import IntegrityViolation, StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Lease, Unit
-from tests.support.backends import Backend, Kind
 from tests.support.counts import count
-from tests.support.events import append, committed_at, run, unit
-from tests.support.rows import RUNS, prepare
+from tests.support.storage.backends import Backend, Kind
+from tests.support.storage.events import append, committed_at, run, unit
+from tests.support.storage.rows import RUNS, prepare
 
 HOSTILE = "eventsourcing.domain:Snapshot"
 NOT_TEXT = "\ud800"

@@ -15,7 +15,7 @@ from dee_es import Engine, EngineConfig
 from dee_es.engine.models import ExecutionRun
 from dee_es.web.job_files import MEDIA_TYPES
 from tests.support.engines import EPOCH, outreach
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     MEANT,
     UNCHANGING,

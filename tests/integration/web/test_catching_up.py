@@ -11,8 +11,8 @@ from dee_es import Engine
 from dee_es.web.pages import rendering
 from dee_es.web.upkeep import kept_level
 from tests.support.waiting import eventually
-from tests.support.web import API
-from tests.support.web_site import HTML, Site
+from tests.support.web.application import API
+from tests.support.web.site import HTML, Site
 
 PAGES = {
     "/contacts/c5": "contact_history",

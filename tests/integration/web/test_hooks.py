@@ -23,7 +23,9 @@ from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.web.hook_settings import HookSettings, webhook_keys
 from dee_es.web.hooks.email import MOST_BYTES
 from dee_es.web.hooks.signatures import sign
-from tests.support.hooks import (
+from tests.support.channels.twilio import ACCOUNT, TOKEN
+from tests.support.web.application import SETTINGS, Client, served, sign_in, with_users
+from tests.support.web.hooks import (
     CALL_SECRET,
     KEY,
     LINK_SECRET,
@@ -37,8 +39,6 @@ from tests.support.hooks import (
     opened,
     received,
 )
-from tests.support.twilio import ACCOUNT, TOKEN
-from tests.support.web import SETTINGS, Client, served, sign_in, with_users
 
 
 @pytest.fixture

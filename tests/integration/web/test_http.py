@@ -9,8 +9,8 @@ from dee_es import Engine
 from dee_es.client import DeeClient
 from dee_es.errors import DefinitionNotFound, InvalidInput
 from tests.support.engines import open_engine, publish_basics
-from tests.support.listening import listening
-from tests.support.web import API, Client, refused, start
+from tests.support.web.application import API, Client, refused, start
+from tests.support.web.listening import listening
 
 LATIN = '{"id": "x", "text": "Grüße"}'.encode("latin-1")
 

@@ -20,7 +20,7 @@ from dee_es.web.api.intake import Enrolled, of_csv
 from dee_es.web.api.uploads import Upload
 from dee_es.web.jobs import Job
 from dee_es.web.security.roles import Role
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     MEANT,
     PERSON,
@@ -31,7 +31,7 @@ from tests.support.web import (
     served,
     start,
 )
-from tests.support.web_site import HTML
+from tests.support.web.site import HTML
 
 # --- jobs -----------------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.bootstrap import links_of
 from dee_es.engine.links import Link, Links
 from dee_es.errors import StoreUnavailable
-from tests.support.hooks import (
+from tests.support.web.application import Client
+from tests.support.web.hooks import (
     LINK_SECRET,
     ONE_CLICK,
     PUBLIC,
@@ -29,7 +30,6 @@ from tests.support.hooks import (
     opened,
     received,
 )
-from tests.support.web import Client
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dee_es.errors import StoreUnavailable
-from tests.support.web import PASSWORD, served, with_users
-from tests.support.web_site import HTML, Site, signed_in
-from tests.support.web_world import EVIL, Page, furnish, open_world
+from tests.support.web.application import PASSWORD, served, with_users
+from tests.support.web.site import HTML, Site, signed_in
+from tests.support.web.world import EVIL, Page, furnish, open_world
 
 
 class Form(HTMLParser):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.web import API, Client, bearer, ended, served, with_users
-from tests.support.web_site import HTML, signed_in
-from tests.support.web_world import Page, furnish, open_world
+from tests.support.web.application import API, Client, bearer, ended, served, with_users
+from tests.support.web.site import HTML, signed_in
+from tests.support.web.world import Page, furnish, open_world
 
 VIEWED = (
     "/report",

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.code_versions import BrokenRunList, engine_with
 from tests.support.engines import outreach, publish_basics
+from tests.support.versions.code import BrokenRunList, engine_with
 from tests.support.waiting import eventually
-from tests.support.web import MEANT, served
-from tests.support.web_site import HTML, Site, ended, job_of
-from tests.support.web_world import EVIL, Page, World
+from tests.support.web.application import MEANT, served
+from tests.support.web.site import HTML, Site, ended, job_of
+from tests.support.web.world import EVIL, Page, World
 
 
 def test_a_contact_as_of_a_date(site: Site) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.web import served
-from tests.support.web_site import HTML, HTMX, Site, job_of
-from tests.support.web_world import Page, furnish, open_world
+from tests.support.web.application import served
+from tests.support.web.site import HTML, HTMX, Site, job_of
+from tests.support.web.world import Page, furnish, open_world
 
 
 def test_a_run_shows_its_way_at_any_version(site: Site) -> None:

@@ -10,9 +10,9 @@ import re
 import pytest
 
 from dee_es.errors import StoreUnavailable
-from tests.support.web import MEANT
-from tests.support.web_site import HTML, HTMX, Site
-from tests.support.web_world import EVIL, Page, World
+from tests.support.web.application import MEANT
+from tests.support.web.site import HTML, HTMX, Site
+from tests.support.web.world import EVIL, Page, World
 
 
 def addresses(world: World) -> list[str]:

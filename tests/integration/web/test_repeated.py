@@ -21,9 +21,9 @@ from dee_es.adapters.anchors import MemorySigners
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine import idempotency
 from tests.support.engines import EPOCH, outreach, publish_basics
-from tests.support.postgres import FreshPostgres
+from tests.support.storage.postgres import FreshPostgres
 from tests.support.waiting import PATIENCE_S
-from tests.support.web import API, MEANT, PERSON, Client, refused, served, start
+from tests.support.web.application import API, MEANT, PERSON, Client, refused, served, start
 
 ROOT = Path(__file__).parents[3]
 

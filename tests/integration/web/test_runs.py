@@ -14,7 +14,7 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.models import ExecutionRun
 from dee_es.ports import ChannelResult
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     MEANT,
     PERSON,

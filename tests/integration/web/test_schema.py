@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.support.counts import count
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.web import API, HOST, MEANT, Client, served
+from tests.support.web.application import API, HOST, MEANT, Client, served
 
 TAGS = (
     "audit",

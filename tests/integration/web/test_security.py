@@ -10,7 +10,7 @@ import pytest
 
 from dee_es import Engine
 from dee_es.web.security.headers import HEADERS
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     FORM,
     HOST,

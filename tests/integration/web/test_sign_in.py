@@ -13,7 +13,7 @@ from dee_es import Engine
 from dee_es.errors import InvalidInput
 from dee_es.web.security.roles import Role
 from dee_es.web.security.users import Users
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     FORM,
     HOST,

@@ -16,11 +16,11 @@ import pytest
 from dee_es import Engine, EngineConfig, create_plan, steps
 from dee_es.errors import InvalidInput
 from dee_es.web.hook_settings import HookSettings
+from tests.support.channels.smtp import RunningSmtp, running_smtp
 from tests.support.engines import EPOCH
-from tests.support.hooks import LINK_SECRET, ONE_CLICK, received
-from tests.support.listening import listening
-from tests.support.smtp import RunningSmtp, running_smtp
-from tests.support.web import SETTINGS
+from tests.support.web.application import SETTINGS
+from tests.support.web.hooks import LINK_SECRET, ONE_CLICK, received
+from tests.support.web.listening import listening
 
 HTML = """<html><body><p>Hello {{contact.firstName}}</p>
 <a href="https://shop.example/offer?a=1&amp;b=2">See the offer</a>

@@ -13,7 +13,7 @@ from dee_es import Engine, create_plan, steps
 from dee_es.web.api.intake import CsvOptions
 from dee_es.web.held import FOR_S, MOST, HeldFile, HeldFiles
 from tests.support.waiting import eventually
-from tests.support.web import (
+from tests.support.web.application import (
     API,
     MEANT,
     SETTINGS,
@@ -24,8 +24,8 @@ from tests.support.web import (
     served,
     with_users,
 )
-from tests.support.web_site import HTML, Site, job_of, signed_in
-from tests.support.web_world import EVIL, Page
+from tests.support.web.site import HTML, Site, job_of, signed_in
+from tests.support.web.world import EVIL, Page
 
 BULK = f"{API}/runs/bulk-execute"
 

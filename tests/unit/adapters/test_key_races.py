@@ -11,7 +11,7 @@ import pytest
 from dee_es.adapters.keys import FileHolder, KeyVault, MemoryHolder, holders, new_master_key
 from dee_es.adapters.keys.cipher import KEY_BYTES
 from dee_es.adapters.keys.memory import MemoryKeyTable
-from tests.support.events import run
+from tests.support.storage.events import run
 
 TEXT = b'{"email":"jane@example.com"}'
 

@@ -22,7 +22,7 @@ from dee_es.adapters.channels.twilio.tokens import Kind, Place
 from dee_es.adapters.channels.twilio.urls import RETRIES, CallbackUrls
 from dee_es.core.messages.script import check_script
 from dee_es.errors import InvalidInput, StoreUnavailable
-from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN
+from tests.support.channels.twilio import ACCOUNT, FROM, SECRET, TOKEN
 
 CALL = CallRef("run_" + "a" * 26, "call", "e" * 64, 1)
 SID = "CA" + "1" * 32

@@ -11,7 +11,7 @@ import pytest
 from dee_es.cli.documents import read_document
 from dee_es.cli.plan_file import read_plan_file, split_reference
 from dee_es.errors import InvalidInput, PlanValidationError
-from tests.support.cli import PLAN
+from tests.support.cli.commands import PLAN
 
 
 def read(tmp_path: Path, text: str | bytes, name: str = "file.yaml") -> Any:

@@ -12,7 +12,7 @@ from dee_es.core import events as e
 from dee_es.core.registry import REGISTRY, Entry
 from dee_es.core.values import MAX_PAYLOAD_BYTES
 from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion
-from tests.support.schemas import register
+from tests.support.versions.schemas import register
 
 META = e.Meta(7, "cmd_1", "execute", 1_700_000_000_000, "ann", "because")
 WHERE = "run_x entry 3"

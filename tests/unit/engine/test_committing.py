@@ -15,7 +15,7 @@ from dee_es.engine.log import committing
 from dee_es.engine.log.committing import Committer, Proposal
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, EventStore, Situation, Unit
-from tests.support.events import append, run, unit
+from tests.support.storage.events import append, run, unit
 from tests.support.waiting import eventually
 
 Outcomes = list[Committed | Conflict]

@@ -11,8 +11,8 @@ from dee_es.engine.log import committing
 from dee_es.engine.log.committing import Committer, Proposal
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Committed, Conflict, Situation
-from tests.support.events import run, unit
 from tests.support.interruption import Interruption
+from tests.support.storage.events import run, unit
 from tests.support.waiting import eventually
 
 Outcomes = list[Committed | Conflict]

@@ -11,7 +11,7 @@ from dee_es.core.registry import REGISTRY
 from dee_es.core.views import RunStatus
 from dee_es.engine.past.explain import UNTOLD, Narrator, advice_for
 from tests.golden.examples import EXAMPLES
-from tests.support.given import EPOCH, Story, given, plan_of
+from tests.support.runs.given import EPOCH, Story, given, plan_of
 
 NARRATOR = Narrator(TimeScale(EPOCH))
 TOLD = [name for name, entry in REGISTRY.items() if entry.cls not in UNTOLD]

@@ -11,7 +11,7 @@ from dee_es.core.projection import former_of
 from dee_es.core.registry import ACTIONS, REGISTRY
 from dee_es.core.views import AuditRow, AuditRowV2, ContactRunRow
 from projections import AUDIT_TRAIL
-from tests.support.given import given, plan_of
+from tests.support.runs.given import given, plan_of
 
 META = e.Meta(9, "cmd_1", "x", 0, actor="ann", reason="because")
 

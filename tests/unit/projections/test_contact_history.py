@@ -11,7 +11,7 @@ from dee_es.core.builders import steps
 from dee_es.core.registry import REGISTRY
 from dee_es.core.views import ContactEntryRow, ContactRunRow
 from projections import CONTACT_HISTORY
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 HOUR, DAY = 3600, 86_400
 PLAN = plan_of(

@@ -12,7 +12,7 @@ from dee_es.core.builders import steps
 from dee_es.core.registry import REGISTRY
 from dee_es.core.views import ALL_BUCKETS, ANY, BUCKET, RunRow, RunStatus
 from projections import RUN_LIST
-from tests.support.given import ORDINAL, Story, given, plan_of
+from tests.support.runs.given import ORDINAL, Story, given, plan_of
 
 PLAN = plan_of(
     steps.send_email("intro", "hello", "Hi"),

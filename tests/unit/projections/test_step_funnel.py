@@ -10,7 +10,7 @@ from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.views import FunnelRow
 from projections import STEP_FUNNEL
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 HOUR, DAY = 3600, 86_400
 PLAN = plan_of(

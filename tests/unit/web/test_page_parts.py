@@ -15,7 +15,7 @@ from dee_es.web.pages import inputs
 from dee_es.web.pages.messages import reading_view
 from dee_es.web.pages.rendering import address, brief
 from dee_es.web.pages.side_by_side import side_by_side
-from tests.support.web_world import MARKUP, Page
+from tests.support.web.world import MARKUP, Page
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
 

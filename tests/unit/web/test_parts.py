@@ -26,7 +26,7 @@ from dee_es.web.security.roles import Role
 from dee_es.web.security.sessions import Sessions
 from dee_es.web.security.users import Users
 from dee_es.web.settings import WebSettings, is_loopback
-from tests.support.web import API, PASSWORD, SETTINGS, with_users
+from tests.support.web.application import API, PASSWORD, SETTINGS, with_users
 
 
 class Moment:

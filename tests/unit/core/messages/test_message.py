@@ -21,7 +21,7 @@ from dee_es.core.messages.message import (
 )
 from dee_es.core.messages.template import TemplateError
 from dee_es.errors import InvalidInput
-from tests.support.mail import INJECTIONS
+from tests.support.channels.mail import INJECTIONS
 
 SCOPE: dict[str, Any] = {
     "contact": {"firstName": "J&J"},

@@ -9,7 +9,7 @@ import pytest
 from dee_es.core import codec
 from dee_es.core import events as e
 from dee_es.core.builders import steps
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 
 def choosing(*whens: str) -> tuple[dict[str, object], ...]:

@@ -8,7 +8,7 @@ from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.ids import idempotency_key
 from dee_es.core.messages.message import message_id
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 CALL = plan_of(
     steps.send_voice("call", "script", "+15550199", 120, "hangup"),

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.past.replay import replay
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 STEPS = (
     steps.send_email("intro", "hello", "Hi"),

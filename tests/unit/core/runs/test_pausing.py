@@ -9,7 +9,7 @@ from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.runs.fold import evolve
 from dee_es.core.runs.run import decide
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 PLAN = plan_of(
     steps.send_email("intro", "hello", "Hi"),

@@ -7,7 +7,7 @@ import pytest
 from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.core.gate import ZoneRules
-from tests.support.given import EPOCH, Story, given, plan_of
+from tests.support.runs.given import EPOCH, Story, given, plan_of
 
 PLAN = plan_of(
     steps.send_email("intro", "hello", "Hi"),

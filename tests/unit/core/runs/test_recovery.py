@@ -8,7 +8,7 @@ import pytest
 
 from dee_es.core import events as e
 from dee_es.core.builders import steps
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 PLAN = plan_of(
     steps.send_email("intro", "hello", "Hi"),

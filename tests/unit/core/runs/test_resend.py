@@ -8,7 +8,7 @@ from dee_es.core import events as e
 from dee_es.core.builders import transitions
 from dee_es.core.runs.advance import may_send
 from dee_es.core.runs.rules import RULES
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -12,7 +12,7 @@ from dee_es.core import codec
 from dee_es.core import events as e
 from dee_es.core.builders import steps, transitions
 from dee_es.core.plans.plan import ExecutionPlan
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 PLAN = plan_of(
     steps.send_email("intro", "hello", "Hi {{contact.firstName}}", reply_to="us@example.com"),

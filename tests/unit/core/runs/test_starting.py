@@ -8,7 +8,7 @@ from dee_es.core import codec
 from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.errors import InvalidInput
-from tests.support.given import given, plan_of
+from tests.support.runs.given import given, plan_of
 
 PLAN = plan_of(
     steps.send_email("intro", "hello", "Hi"),

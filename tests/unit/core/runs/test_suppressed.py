@@ -10,7 +10,7 @@ from dee_es.core.builders import steps
 from dee_es.core.past.replay import replay
 from dee_es.core.runs.channel_events import SUPPRESSED
 from dee_es.core.runs.rules import ERASING, HEEDING, RULES
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 STEPS = (
     steps.send_email("intro", "hello", "Hi"),

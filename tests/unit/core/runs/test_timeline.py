@@ -9,7 +9,7 @@ import pytest
 from dee_es.core import events as e
 from dee_es.core.builders import steps, transitions
 from dee_es.core.plans.plan import ExecutionPlan
-from tests.support.given import given, plan_of
+from tests.support.runs.given import given, plan_of
 
 FOLLOW_UP = plan_of(
     steps.send_email("intro", "hello", "Hi"),

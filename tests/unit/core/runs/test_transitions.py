@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from dee_es.core import events as e
 from dee_es.core.builders import steps
 from dee_es.errors import InvalidTransition, OutcomeUnknownError
-from tests.support.given import Story, given, plan_of
+from tests.support.runs.given import Story, given, plan_of
 
 PLAN = plan_of(
     steps.send_email("intro", "hello", "Hi"),

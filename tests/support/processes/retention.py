@@ -1,6 +1,7 @@
 """Processes that kill themselves (SIGKILL) at one step of an archiving or an erasure.
 
-    python -m tests.support.killed      (then a line "URL KEYS FOLDER ACTION TURN WHEN" for each)
+    python -m tests.support.processes.retention
+        (then a line "URL KEYS FOLDER ACTION TURN WHEN" for each)
 
 Steps are what reaches the outside: commits, archivings, files written and read, keys destroyed;
 WHEN is `before` or `after` the one of number TURN. For each process a line is printed: `killed`, or

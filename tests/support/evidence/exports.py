@@ -25,7 +25,7 @@ from dee_es.core.evidence import chain
 from dee_es.ports import StoredRow
 from tests.support.engines import DAY, EPOCH, database_url, outreach, publish_basics
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "scripts" / "verify_export.py"
 _ALONE = """\
 import contextlib, io, json, runpy, sys

@@ -10,8 +10,8 @@ from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from dee_es.ports import Committed, EventStore
-from tests.support.backends import Kind, open_at
-from tests.support.events import run, unit
+from tests.support.storage.backends import Kind, open_at
+from tests.support.storage.events import run, unit
 
 ResultT = TypeVar("ResultT")
 SHARED = "contact:shared"

@@ -16,7 +16,7 @@ from dee_es.core.plans.plan import ExecutionPlan, create_plan
 from dee_es.core.runs.run import decide, fold
 from dee_es.core.runs.state import Intent
 from dee_es.errors import InvalidTransition
-from tests.support.given import Story, given
+from tests.support.runs.given import Story, given
 
 OPEN: Final = {"pending", "active", "waiting", "paused", "failed"}
 WAITS: Final = {"WaitStarted", "StepPending", "StepRetried", "StepDeferred"}

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from dee_es import create_plan, steps
 from tests.support.engines import EPOCH, outreach
-from tests.support.tellings import NEXT
-from tests.support.told import Told, plain
+from tests.support.twins.tellings import NEXT
+from tests.support.twins.told import Told, plain
 
 ARCHIVES: Final = "memory://contract-archives"
 """A place that the server is told of."""

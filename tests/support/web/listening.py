@@ -19,7 +19,7 @@ from dee_es.client import DeeClient
 from dee_es.web.app import create_app
 from dee_es.web.settings import WebSettings
 from tests.support.engines import open_engine, outreach, publish_basics
-from tests.support.web import SETTINGS
+from tests.support.web.application import SETTINGS
 
 
 @contextmanager

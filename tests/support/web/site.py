@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import httpx
 
-from tests.support.web import MEANT, PASSWORD, Client
-from tests.support.web_world import Page, World
+from tests.support.web.application import MEANT, PASSWORD, Client
+from tests.support.web.world import Page, World
 
 HTML: Final = {"accept": "text/html"}
 HTMX: Final = {"hx-request": "true"}

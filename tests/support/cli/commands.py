@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.cli_server import FIXED, CliServer
+from tests.support.cli.fork_server import FIXED, CliServer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAN = """\
 id: welcome
 name: Welcome

@@ -1,6 +1,7 @@
 """Workers that are killed at a chosen step of a checkpoint, each a process of its own.
 
-    python -m tests.support.checkpoint_process      (then a line "URL FOLDER STEP" for each worker)
+    python -m tests.support.processes.checkpoint
+        (then a line "URL FOLDER STEP" for each worker)
 
 Steps are all that reaches beyond the process: a file made durable or renamed, a call of git, a
 commit to the database, each before and after; whoever gets to step STEP is dead. For each worker a

@@ -1,6 +1,6 @@
 """Runs `dee` in processes that kill themselves (SIGKILL) at a chosen step of giving something out.
 
-    python -m tests.support.export_process      (then a line for each: a JSON object)
+    python -m tests.support.processes.export      (then a line for each: a JSON object)
 
 The object has `arguments`, `environment`, `stdout` (a file) and `step` (0: never). Steps are what
 reaches beyond the process: commits, files opened, written, closed, made durable, renamed, linked
@@ -28,7 +28,7 @@ from dee_es.adapters.storage.postgres.store import PostgresStore
 from dee_es.adapters.storage.sqlite.store import SqliteStore
 from dee_es.cli import main as dee
 from dee_es.engine.exporting import bundle, delivery
-from tests.support.cli_server import prepare
+from tests.support.cli.fork_server import prepare
 
 LATE: Final = (
     "cryptography.hazmat.primitives.asymmetric.ed25519",

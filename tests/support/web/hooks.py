@@ -14,9 +14,9 @@ from dee_es import Engine, EngineConfig, create_plan, steps
 from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.engine.links import Links
 from dee_es.web.hook_settings import HookSettings
+from tests.support.channels.twilio import ACCOUNT, FROM, TOKEN
 from tests.support.engines import EPOCH
-from tests.support.twilio import ACCOUNT, FROM, TOKEN
-from tests.support.web import HOST, SETTINGS, Client, served
+from tests.support.web.application import HOST, SETTINGS, Client, served
 
 KEY = secrets.token_bytes(32)
 WHSEC = "whsec_" + base64.b64encode(KEY).decode()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from dee_es import SuppressionEntry
 from tests.support.engines import EPOCH
-from tests.support.told import Told, plain
+from tests.support.twins.told import Told, plain
 
 NEXT: Final = EPOCH + timedelta(days=1)
 

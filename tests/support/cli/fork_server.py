@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 FIXED: Final = ("PYTHON", "LC_", "LANG")
 """Beginnings of variables that count when Python starts, so that they need a start of their own."""
 _MOST: Final = 1 << 20
@@ -35,7 +35,7 @@ class CliServer:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.cli_server", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.support.cli.fork_server", str(theirs.fileno())],
                 cwd=ROOT, env=dict(environment), pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip

@@ -15,7 +15,7 @@ from dee_es.adapters.keys import (
     open_postgres_keys,
     open_sqlite_keys,
 )
-from tests.support.backends import Backend
+from tests.support.storage.backends import Backend
 from tests.support.system import SeededKeySource
 
 

@@ -21,8 +21,16 @@ from dee_es.adapters.channels.twilio import (
 from dee_es.core.messages.message import message_id
 from dee_es.core.messages.script import check_script
 from dee_es.ports import ChannelResult
-from tests.support.mail import CONTEXT, a_call, key
-from tests.support.twilio import ACCOUNT, FROM, SECRET, TOKEN, Placed, RunningTwilio, running_twilio
+from tests.support.channels.mail import CONTEXT, a_call, key
+from tests.support.channels.twilio import (
+    ACCOUNT,
+    FROM,
+    SECRET,
+    TOKEN,
+    Placed,
+    RunningTwilio,
+    running_twilio,
+)
 
 MENU = check_script(
     {

@@ -1,6 +1,6 @@
 """A week of an engine whose every source of chance is seeded; prints what came of it.
 
-    python -m tests.support.scenario [--twisted]
+    python -m tests.support.processes.scenario [--twisted]
 
 Prints a digest of the whole log as it is stored, then a line for each run. `--twisted` makes the
 machine's own clock and its chance useless first: whoever asks them gets nonsense, the same or not.

@@ -1,6 +1,6 @@
 """A process that looks after a key store and is killed at one step after another.
 
-    python -m tests.support.key_process STRIDE KIND ADDRESS MASTER ACTION FILE
+    python -m tests.support.processes.keys STRIDE KIND ADDRESS MASTER ACTION FILE
 
 Forks a child for each step, or each so manieth: a call that changes something durably, right
 before it and right after it. The child carries the action out and kills itself (SIGKILL) at its

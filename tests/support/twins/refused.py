@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from tests.support.told import Told
+from tests.support.twins.told import Told
 
 NAIVE: Final = datetime(2026, 1, 1)
 BAD_IDS: Final = ("a b", "")

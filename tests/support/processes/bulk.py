@@ -1,6 +1,6 @@
 """A process of its own that enrols contacts, to be raced against others and killed.
 
-    python -m tests.support.bulk_process URL KEYS COUNT BATCH [backwards] [meeting]
+    python -m tests.support.processes.bulk URL KEYS COUNT BATCH [backwards] [meeting]
 
 Prints `ready`, waits for a line, then prints `done N` after each batch and the result at the end.
 Who is `meeting` somebody waits for another line after the first batch, so that no rival has done

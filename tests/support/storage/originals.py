@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tests.support.engines import database_url
-from tests.support.postgres import new_database
+from tests.support.storage.postgres import new_database
 
 Told = TypeVar("Told")
 

@@ -22,7 +22,7 @@ from dee_es.core.views import (
 from dee_es.ports import BuildKey, BuildRow, TableReader, TableTransaction, Views
 from projections.audit_trail import AuditTrail, AuditTrailV2
 from projections.run_list import RunList
-from tests.support.events import run
+from tests.support.storage.events import run
 
 RUNS = RunList.table
 AUDIT = AuditTrail.lines
