@@ -152,7 +152,6 @@ class Dispatcher:
         """Have the outcomes that are known recorded while the caller goes on."""
         self.finish_recording()
         if self._refused:
-            self._refused = False
             self.record_rest()
         known = self._outcomes()
         if not known.units:
@@ -160,8 +159,8 @@ class Dispatcher:
         self._recording = known, self._runs.committer.begin(known.units)
         if any(unit.counters for unit in known.units):
             # What they give back to the policy's counters is to be found by the caller's next look,
-            # however long this takes.
-            self.finish_recording()
+            # however long this takes, and whatever happened to their runs meanwhile.
+            self.record_rest()
 
     def finish_recording(self) -> None:
         """Wait for what was begun; what it could not record is left to `record_rest`."""
@@ -177,6 +176,7 @@ class Dispatcher:
         """Record the outcomes that are known and not recorded yet, whatever happened to their runs
         meanwhile. Raises `StoreUnavailable` while the database is away; nothing is lost by that."""
         self.finish_recording()
+        self._refused = False
         if self._doubted:
             self._leave_doubted()
         for _ in range(ATTEMPTS):

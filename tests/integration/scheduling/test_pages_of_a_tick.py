@@ -14,6 +14,7 @@ import pytest
 
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.events import StepDispatched
 from dee_es.engine import transact
 from dee_es.engine.scheduling import leases
 from dee_es.errors import ChannelFailed, StoreUnavailable
@@ -113,12 +114,24 @@ class Scene:
     def actions(self, run_id: str) -> list[str]:
         return [entry.action for entry in self.engine.get_timeline(run_id)]
 
+    def spent(self) -> list[int]:
+        """What was spent of the budget, as each message's intent says, in order of the log."""
+        store = self.engine._parts.store
+        events = self.engine._journal.open_public(store.read_log(0, 10_000))
+        intents = [each.event for each in events if isinstance(each.event, StepDispatched)]
+        return [intent.reads["budget"] for intent in intents]
+
 
 @pytest.fixture(params=BACKENDS)
 def scene(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]) -> Any:
     made = Scene(database_url(request.param, tmp_path, fresh_postgres), tmp_path)
     with made.engine:
         yield made
+
+
+def budget_of(amount: int) -> dict[str, Any]:
+    """One unit of it for each message."""
+    return {"amount": amount, "currency": "EUR", "costPerSend": {"email": 1}, "per": "total"}
 
 
 def at_the(nth: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -144,11 +157,11 @@ def test_a_limit_is_reached_and_not_passed(scene: Scene) -> None:
     assert_replays(scene.engine)
 
 
-def test_a_page_that_is_decided_anew_keeps_its_place(scene: Scene) -> None:
-    """What a failed send gives back to the budget is there for the next of all that are due."""
-    most = PAGE + 2
-    budget = {"amount": most, "currency": "EUR", "costPerSend": {"email": 1}, "per": "total"}
-    scene.engine.publish_policy({"budget": budget})
+@pytest.mark.parametrize("most", [PAGE, PAGE + 2])
+def test_a_page_that_is_decided_anew_keeps_its_place(scene: Scene, most: int) -> None:
+    """What a failed send gives back to the budget is there for the next of all that are due, also
+    if it had been refused for what was spent before."""
+    scene.engine.publish_policy({"budget": budget_of(most)})
     runs = scene.enroll()
 
     def fail() -> None:
@@ -158,6 +171,49 @@ def test_a_page_that_is_decided_anew_keeps_its_place(scene: Scene) -> None:
     scene.during = fail
     scene.engine.tick()
     assert scene.sent == runs[: most + 1]
+    assert scene.spent() == [
+        index // PAGE * PAGE - (index >= PAGE) for index in range(most + 1)
+    ]
+
+
+def test_what_is_given_back_by_who_was_paused_meanwhile_is_there_as_well(scene: Scene) -> None:
+    """Its outcome is refused at first, since the run has moved."""
+    scene.engine.publish_policy({"budget": budget_of(PAGE)})
+    runs = scene.enroll()
+
+    def pause_and_fail() -> None:
+        scene.during = lambda: None
+        scene.engine.pause_run(runs[0])
+        raise ChannelFailed("not this one")
+
+    scene.during = pause_and_fail
+    scene.engine.tick()
+    assert scene.sent == runs[: PAGE + 1]
+    assert_replays(scene.engine)
+
+
+def test_what_is_on_its_way_into_the_log_is_counted(scene: Scene) -> None:
+    """Each message says how many went out before its page."""
+    scene.engine.publish_policy({"budget": budget_of(COUNT)})
+    scene.enroll()
+    scene.engine.tick()
+    assert scene.spent() == [index // PAGE * PAGE for index in range(COUNT)]
+
+
+def test_what_did_not_come_about_is_not_counted(scene: Scene) -> None:
+    """Of the second page one unsubscribes: the third was decided as if all of it were sent."""
+    scene.engine.publish_policy({"limits": {"perDay": {"channel": {"email": 2 * PAGE}}}})
+    runs = scene.enroll()
+    late = runs[PAGE + 1]
+
+    def unsubscribe() -> None:
+        scene.during = lambda: None
+        scene.engine.suppress(contact_id=scene.engine.get_run(late).contact_id, reason="asked")
+
+    scene.during = unsubscribe
+    scene.engine.tick()
+    assert scene.sent == [run for run in runs if run != late][: 2 * PAGE]
+    assert_replays(scene.engine)
 
 
 def test_nobody_is_sent_to_who_unsubscribed_while_the_page_before_was_sent(scene: Scene) -> None:
