@@ -106,14 +106,19 @@ def test_a_tick_does_all_the_others_and_then_tells(damaged: Damaged) -> None:
     assert damaged.stood() == {"pause"}
 
 
-def test_the_way_to_a_later_tick_leads_past_it(damaged: Damaged) -> None:
+def test_the_way_to_a_later_tick_leads_past_it(
+    damaged: Damaged, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried once on the whole way, however many ticks that has."""
     with pytest.raises(damaged.error, match=damaged.bad.id):
         damaged.engine.run_until(4 * DAY)
     assert damaged.engine.now().tick == 4 * DAY
     assert damaged.stood() == {"rest"}
+    assert [each.message for each in caplog.records] == ["run_held_up"]
     with pytest.raises(damaged.error, match=damaged.bad.id):
         damaged.engine.run_until_idle()
     assert {damaged.engine.get_run(run.id).outcome for run in damaged.good} == {"silent"}
+    assert [each.message for each in caplog.records] == ["run_held_up"] * 2
 
 
 def test_a_worker_works_on_and_tells_once(

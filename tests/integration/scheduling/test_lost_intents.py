@@ -69,6 +69,11 @@ def after(commit: Callable[[], Any]) -> None:
     commit()
 
 
+def away(*_: Any, **__: Any) -> Any:
+    """What the database says to everything that is asked of it."""
+    raise StoreUnavailable("it is still away")
+
+
 def assert_each_arrived_once(engine: Engine, channel: MemoryChannel, runs: list[str]) -> None:
     assert sorted(action.run_id for action in channel.actions) == runs
     statuses = [engine.get_run(run).status.value for run in runs]
@@ -96,6 +101,39 @@ def test_the_next_tick_tries_them_again(
         # Already now, since there may be no later for this process.
         for run in lost:
             assert ("error.retried" in actions(engine, run)) == (fate is after)
+        engine.run_until(120)
+        assert_each_arrived_once(engine, channel, runs)
+
+
+@pytest.mark.parametrize("fate", [before, after])
+def test_so_does_a_run_that_goes_on_alone(
+    url: str, fate: Callable[[Callable[[], Any]], object], tmp_path: Path
+) -> None:
+    channel = MemoryChannel()
+    engine, runs = started(url, channel, tmp_path)
+    with engine:
+        Losing(engine, 1, fate)
+        with pytest.raises(StoreUnavailable):
+            engine.replay(runs[0], dry_run=False)
+        assert not channel.actions
+        assert ("error.retried" in actions(engine, runs[0])) == (fate is after)
+        engine.run_until(120)
+        assert_each_arrived_once(engine, channel, runs)
+
+
+def test_the_next_tick_finds_out_first_what_is_in_the_log(url: str, tmp_path: Path) -> None:
+    """The database was away until the tick before was over. Who is due by an intent of its own is
+    not taken for one whose sender has died."""
+    channel = MemoryChannel()
+    engine, runs = started(url, channel, tmp_path)
+    with engine:
+        store: Any = engine._parts.store
+        decide = store.decide
+        Losing(engine, 1, after)
+        store.decide = away
+        with pytest.raises(StoreUnavailable):
+            engine.tick()
+        store.decide = decide
         engine.run_until(120)
         assert_each_arrived_once(engine, channel, runs)
 
@@ -241,10 +279,6 @@ def test_what_another_one_sent_meanwhile_is_not_taken_for_its_own(url: str, tmp_
     with engine:
         store: Any = engine._parts.store
         decide = store.decide
-
-        def away(*_: Any, **__: Any) -> Any:
-            raise StoreUnavailable("it is still away")
-
         Losing(engine, 1, before)
         store.decide = away
         with pytest.raises(StoreUnavailable):

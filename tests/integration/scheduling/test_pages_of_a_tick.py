@@ -17,7 +17,7 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.events import StepDispatched
 from dee_es.engine import transact
 from dee_es.engine.scheduling import leases
-from dee_es.errors import ChannelFailed, StoreUnavailable
+from dee_es.errors import ChannelFailed, MasterKeyRotated, StoreUnavailable
 from dee_es.ports import Action, ChannelResult, Conflict, Lease, SendContext, beside
 from tests.support.engines import (
     BACKENDS,
@@ -171,9 +171,7 @@ def test_a_page_that_is_decided_anew_keeps_its_place(scene: Scene, most: int) ->
     scene.during = fail
     scene.engine.tick()
     assert scene.sent == runs[: most + 1]
-    assert scene.spent() == [
-        index // PAGE * PAGE - (index >= PAGE) for index in range(most + 1)
-    ]
+    assert scene.spent() == [index // PAGE * PAGE - (index >= PAGE) for index in range(most + 1)]
 
 
 def test_what_is_given_back_by_who_was_paused_meanwhile_is_there_as_well(scene: Scene) -> None:
@@ -246,6 +244,50 @@ def test_what_was_begun_is_sent_if_the_next_page_cannot_be_decided(
     assert_replays(scene.engine)
 
 
+def test_what_went_wrong_first_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next page cannot be decided, and then the one before it is not committed either."""
+    runs, store = scene.enroll(), scene.engine._parts.store
+    commit = store.commit
+
+    def lost(*units: Any, lease: Lease | None, **more: Any) -> Any:
+        if lease is not None:
+            raise StoreUnavailable("the connection was lost")
+        return commit(*units, lease=lease, **more)
+
+    with monkeypatch.context() as patch:
+        at_the(PAGE + 2, patch, MasterKeyRotated("another has it now"))
+        patch.setattr(store, "commit", lost)
+        with pytest.raises(MasterKeyRotated):
+            scene.engine.tick()
+    assert scene.sent == []
+    scene.engine.tick()
+    assert scene.sent == runs
+
+
+def test_what_was_not_begun_waits_if_the_next_page_cannot_be_looked_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that was only decided is in nobody's way, and is decided again by the next tick."""
+    runs, store = scene.enroll(), scene.engine._parts.store
+    due, looks = store.due, []
+
+    def looking(*given: Any) -> Any:
+        looks.append(given)
+        if len(looks) == 2:
+            raise StoreUnavailable("gone for a moment")
+        return due(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "due", looking)
+        with pytest.raises(StoreUnavailable):
+            scene.engine.tick()
+    assert scene.sent == []
+    assert not any("step.dispatched" in scene.actions(run) for run in runs)
+    scene.engine.tick()
+    assert scene.sent == runs
+    assert_replays(scene.engine)
+
+
 def test_whoever_interrupts_it_sends_nothing_more_and_loses_nothing(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +322,44 @@ def test_a_bad_run_holds_up_nobody_beside_it(scene: Scene, monkeypatch: pytest.M
     scene.engine.tick()
     assert scene.sent[-1] == bad
     assert_replays(scene.engine)
+
+
+class Patient(threading.Event):
+    """Stops a worker at its first pause, and notes whether anything of it was under way then."""
+
+    under_way: bool | None = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.under_way = beside.takes_turns()
+        self.set()
+        return super().wait(timeout)
+
+
+def test_a_worker_that_pauses_keeps_no_other_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away while the first page's outcomes are on their way into the log, under the
+    append lock."""
+    runs, store = scene.enroll(), scene.engine._parts.store
+    due, looks = store.due, []
+
+    def looking(*given: Any) -> Any:
+        looks.append(given)
+        if len(looks) == 3:
+            raise StoreUnavailable("gone for a moment")
+        return due(*given)
+
+    stop = Patient()
+    with monkeypatch.context() as patch:
+        # No answer comes before it is waited for.
+        patch.setattr(beside, "go_on", lambda: None)
+        patch.setattr(store, "due", looking)
+        scene.engine.worker(stop)
+    assert scene.sent == runs[:PAGE]
+    assert all("step.executed" in scene.actions(run) for run in runs[:PAGE])
+    assert stop.under_way is False
+    scene.engine.run_until(120)
+    assert sorted(scene.sent) == runs, "each was sent once"
 
 
 class Crossing:
