@@ -147,6 +147,18 @@ def at_the(nth: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> N
     monkeypatch.setattr(transact, "decision", deciding)
 
 
+@pytest.mark.parametrize("count", [PAGE - 1, PAGE])
+def test_a_page_is_worked_on_in_the_order_of_its_run_ids(scene: Scene, count: int) -> None:
+    """However late each of them is: who is due first comes into an earlier page, and no more."""
+    other, first, *others = people(count)
+    early = scene.engine.execute(outreach(), first).id
+    scene.engine.clock.move_to(9)
+    late = [scene.engine.execute(outreach(), each).id for each in (other, *others)]
+    assert early > min(late), "the first that is due is not the first by its id"
+    scene.engine.tick()
+    assert scene.sent == sorted([early, *late])
+
+
 def test_a_limit_is_reached_and_not_passed(scene: Scene) -> None:
     scene.engine.publish_policy({"limits": {"perDay": {"channel": {"email": LIMIT}}}})
     runs = scene.enroll()
