@@ -105,8 +105,9 @@ class Scheduler:
                 raise InvalidInput("tick", f"{tick} has passed; it is now tick {now}")
             if tick > self._clock.scale.last_tick:
                 raise InvalidInput("tick", f"{tick} lies beyond the year 9999")
-            report = self._drive(lambda: self._reach(tick), on_tick)
-            self._await(tick)
+            report = self._drive(lambda: self._reach(tick, stays=True), on_tick)
+            while not self._arrives(tick):
+                pass
             self._passes.tell_held_up()
             return replace(report, tick=self._clock.now())
 
@@ -118,13 +119,19 @@ class Scheduler:
             self._passes.tell_held_up()
             return report
 
-    def _reach(self, limit: int) -> bool:
-        """Go to the next due tick within `limit`; False if there is none."""
-        due = self._next_due()
-        if due is None or due > limit:
-            return False
-        self._await(due)
-        return True
+    def _reach(self, limit: int, stays: bool = False) -> bool:
+        """Go to the next due tick within `limit`; False if there is none. Who `stays` finds that
+        out at `limit`: until then others may make something due."""
+        while True:
+            due = self._next_due()
+            if due is not None and due <= limit:
+                goal = due
+            elif stays:
+                goal = limit
+            else:
+                return False
+            if self._arrives(goal):
+                return goal == due
 
     def _next_due(self) -> int | None:
         """The next tick at which something can be done."""
@@ -151,13 +158,15 @@ class Scheduler:
                 self._clock.refresh()
         return total
 
-    def _await(self, tick: int) -> None:
+    def _arrives(self, tick: int) -> bool:
+        """Whether a tick is reached; a manual clock goes there, and for a system clock it is waited
+        for a moment."""
         if self._clock.move_to(tick) >= tick:
-            return
-        waiting = threading.Event()
-        while self._clock.now() < tick:
-            self._leases.require()
-            waiting.wait(min(self._clock.seconds_until(tick) + 0.001, POLL_S))
+            return True
+        self._leases.require()
+        threading.Event().wait(min(self._clock.seconds_until(tick) + 0.001, POLL_S))
+        # Whoever asks looks first what has become due meanwhile.
+        return False
 
     def work(
         self,
