@@ -33,7 +33,7 @@ _run_id: Final = attrgetter("stream_id")
 class _Pass(Struct):
     """Runs that were decided together, on their way into the log.
 
-    `read` are the policy's counters that the decisions rest on.
+    `read` are the policy's counters that the decisions rest on, if anything else was under way.
     """
 
     tick: int
@@ -210,8 +210,7 @@ class Passes:
             return self._decided(self._read(tick, part), lease, actor)
 
         parts = bisected(chosen, decided, self._put_aside, Exception)
-        read = frozenset[CounterKey]().union(*(part.read for part in parts))
-        return _Pass(tick, lease, [each for part in parts for each in part.decided], read)
+        return _Pass(tick, lease, [each for part in parts for each in part.decided])
 
     def tell_held_up(self) -> None:
         """Raise why the first of the runs that were put aside was, in order of their ids."""

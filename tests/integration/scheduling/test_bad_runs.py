@@ -14,13 +14,13 @@ import pytest
 
 from dee_es import Engine, ExecutionRun
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.core.commands import RecordResult, RunCommand
+from dee_es.core.commands import Advance, RecordResult, RunCommand
 from dee_es.core.evidence import chain
 from dee_es.core.runs.state import RunState
 from dee_es.engine import transact
 from dee_es.engine.log.journal import payload_of
 from dee_es.engine.run_cache import LoadedRun
-from dee_es.engine.scheduling import attempts
+from dee_es.engine.scheduling import attempts, scheduler
 from dee_es.errors import (
     ChannelFailed,
     DeeError,
@@ -138,6 +138,60 @@ def test_a_worker_works_on_and_tells_once(
     assert (told.levelname, told.__dict__["run"]) == ("ERROR", damaged.bad.id)
     assert told.__dict__["error"] == damaged.error.__name__
     assert f"{damaged.bad.id} entry 1" in told.__dict__["problem"]
+
+
+class Undecided:
+    """Has a decision fail for these runs, with words that are nobody else's business."""
+
+    WORDS = "Ada of c1@example.com"
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.runs: set[str] = set()
+        self._decision = transact.decision
+        patch.setattr(transact, "decision", self._decide)
+
+    def _decide(self, materials: Any, state: RunState, command: RunCommand) -> Any:
+        if state.run_id in self.runs and isinstance(command, Advance):
+            raise ValueError(f"{self.WORDS}: {state.run_id}")
+        return self._decision(materials, state, command)
+
+
+def test_of_several_the_first_is_told_by_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    undecided = Undecided(monkeypatch)
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        undecided.runs = {engine.execute(outreach(), person).id for person in PEOPLE}
+        with pytest.raises(ValueError, match=min(undecided.runs)):
+            engine.tick()
+
+
+def test_a_worker_tells_again_of_one_that_was_well_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And of what nobody foresaw no more than its kind, since nobody knows what is in it."""
+    monkeypatch.setattr(scheduler, "POLL_S", 0.001)
+    undecided, stop, ticks = Undecided(monkeypatch), threading.Event(), []
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        bad = engine.execute(outreach(), PEOPLE[1]).id
+        undecided.runs = {bad}
+        then: dict[int, Callable[[], object]] = {
+            2: lambda: engine.pause_run(bad),
+            3: lambda: engine.resume_run(bad),
+            5: stop.set,
+        }
+
+        def on_tick(_: object) -> None:
+            ticks.append(1)
+            then.get(len(ticks), lambda: None)()
+            engine.clock.move_to(len(ticks))
+
+        engine.worker(stop, on_tick)
+    told = [each for each in caplog.records if each.message == "run_held_up"]
+    assert [(each.__dict__["run"], each.__dict__["error"]) for each in told] == [
+        (bad, "ValueError")
+    ] * 2
+    assert not any(Undecided.WORDS in str(each.__dict__) for each in told)
 
 
 def test_a_damaged_definition_holds_up_the_runs_that_decide_by_it(

@@ -17,7 +17,13 @@ from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.events import StepDispatched
 from dee_es.engine import transact
 from dee_es.engine.scheduling import leases
-from dee_es.errors import ChannelFailed, MasterKeyRotated, StoreUnavailable
+from dee_es.errors import (
+    ChannelFailed,
+    ConcurrencyConflict,
+    DeeError,
+    MasterKeyRotated,
+    StoreUnavailable,
+)
 from dee_es.ports import Action, ChannelResult, Conflict, Lease, SendContext, beside
 from tests.support.engines import (
     BACKENDS,
@@ -243,13 +249,15 @@ def test_nobody_is_sent_to_who_unsubscribed_while_the_page_before_was_sent(scene
     assert_replays(scene.engine)
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable, ConcurrencyConflict, MasterKeyRotated])
 def test_what_was_begun_is_sent_if_the_next_page_cannot_be_decided(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, error: type[DeeError]
 ) -> None:
+    """What is wrong with all of them ends the tick, though it be over in a moment."""
     runs = scene.enroll()
     with monkeypatch.context() as patch:
-        at_the(PAGE + 2, patch, StoreUnavailable("gone for a moment"))
-        with pytest.raises(StoreUnavailable):
+        at_the(PAGE + 2, patch, error("gone for a moment"))
+        with pytest.raises(error):
             scene.engine.tick()
     assert scene.sent == runs[:PAGE]
     scene.engine.tick()
