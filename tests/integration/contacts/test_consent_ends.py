@@ -40,3 +40,20 @@ def test_a_consent_counts_no_longer_at_the_tick_at_which_it_ends(
         read = {"policy": 1, "consent.email": "expired", "consent.email.expires": ENDS}
         assert skipped.data["reads"] == read
         assert_replays(engine)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_the_first_consent_that_a_database_holds_counts(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    channel = MemoryChannel()
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"consent": {"required": ["email"]}})
+        asked, other = people(2)
+        engine.grant_consent(asked["id"], "email")
+        run = engine.execute(outreach(), asked).id
+        engine.execute(outreach(), other)
+        engine.tick()
+        assert [action.run_id for action in channel.actions] == [run]
+        assert_replays(engine)
