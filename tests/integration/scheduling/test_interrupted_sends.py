@@ -3,6 +3,7 @@ begun is tried again, and only a send that was under way is unknown."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
+from tests.support.waiting import eventually
 
 COUNT = 5
 
@@ -123,3 +125,14 @@ def test_what_was_done_is_told_though_the_lease_could_not_be_given_back(
         assert engine.tick().delivered == 1
         assert engine.get_run(run.id).status == "waiting"
     assert "lease_not_released" in [each.message for each in caplog.records]
+
+
+def test_nothing_renews_a_lease_that_was_given_back() -> None:
+    def renewing() -> bool:
+        return any(each.name == "dee-lease" for each in threading.enumerate())
+
+    with open_engine(":memory:") as engine:
+        publish_basics(engine)
+        engine.execute(outreach(), people()[0])
+        engine.tick()
+        eventually(lambda: not renewing())

@@ -218,6 +218,39 @@ def test_what_had_not_begun_when_another_took_over_does_not_begin(
         assert_each_arrived_once(engine, channel, runs)
 
 
+def test_a_worker_whose_lease_another_took_records_what_it_knows(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands by, and would be taken for dead with its messages on their way."""
+    monkeypatch.setattr(scheduler, "POLL_S", 0.01)
+    monkeypatch.setattr(leases, "_TRUSTED_S", 0.0)
+    taken: list[Lease] = []
+
+    def answer(_: Action, __: SendContext) -> ChannelResult:
+        if not taken:
+            lease = engine._leases._lease
+            assert lease is not None
+            store.release_lease(lease)
+            taken.append(store.acquire_lease(lease.partition, "another", 60_000))
+        return ChannelResult("delivered", "msg_1")
+
+    channel = MemoryChannel(answer)
+    engine, runs = started(url, channel, tmp_path)
+    with engine:
+        store: Any = engine._parts.store
+        stop = threading.Event()
+        worker = threading.Thread(target=engine.worker, args=(stop,), daemon=True)
+        worker.start()
+        eventually(lambda: "step.executed" in actions(engine, runs[0]))
+        assert not engine._leases.held
+        store.release_lease(taken[0])
+        engine.clock.move_to(120)
+        eventually(lambda: len(channel.actions) == COUNT)
+        stop.set()
+        worker.join(60)
+        assert_each_arrived_once(engine, channel, runs)
+
+
 def test_one_that_was_interrupted_as_well_is_no_worse(url: str, tmp_path: Path) -> None:
     """Ctrl-C in the very moment in which the commit is over."""
 
