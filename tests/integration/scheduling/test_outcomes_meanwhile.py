@@ -60,8 +60,9 @@ def test_one_that_cannot_be_recorded_yet_is_recorded_in_the_next_tick(
 def test_one_that_is_refused_beside_one_that_gives_back_is_not_taken_for_lost(
     kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
 ) -> None:
-    """What is given back to the budget is recorded before the next look. The other run has an
-    intent without an outcome then, and is due, but its sender still knows what came of it."""
+    """What is given back to the budget is recorded before the next look, and so is, once more, what
+    was refused beside it: that run is due, with an intent whose sender still knows what came of
+    it."""
     budget = {"amount": 9, "currency": "EUR", "costPerSend": {"email": 1}, "per": "total"}
 
     def answer(action: Action, _: SendContext) -> ChannelResult:

@@ -249,6 +249,29 @@ def test_nobody_is_sent_to_who_unsubscribed_while_the_page_before_was_sent(scene
     assert_replays(scene.engine)
 
 
+def test_nobody_is_sent_to_who_unsubscribed_while_that_was_looked_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just behind the answer that nothing is known of the contact."""
+    runs, store = scene.enroll(), scene.engine._parts.store
+    contacts = [scene.engine.get_run(run).contact_id for run in runs[:2]]
+    scene.engine.suppress(contact_id=contacts[0], reason="asked before")
+    suppressions = store.suppressions
+
+    def looking(*given: Any) -> Any:
+        patch.undo()
+        found = suppressions(*given)
+        scene.engine.suppress(contact_id=contacts[1], reason="asked meanwhile")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "suppressions", looking)
+        scene.engine.tick()
+    assert sorted(scene.sent) == runs[2:]
+    assert "step.skipped" in scene.actions(runs[1])
+    assert_replays(scene.engine)
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable, ConcurrencyConflict, MasterKeyRotated])
 def test_what_was_begun_is_sent_if_the_next_page_cannot_be_decided(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, error: type[DeeError]
