@@ -252,16 +252,16 @@ def test_nobody_is_sent_to_who_unsubscribed_while_the_page_before_was_sent(scene
 def test_nobody_is_sent_to_who_unsubscribed_while_that_was_looked_up(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Just behind the answer that nothing is known of the contact."""
+    """Just behind the answer that nothing is known of the address; no run is told of it by then."""
     runs, store = scene.enroll(), scene.engine._parts.store
-    contacts = [scene.engine.get_run(run).contact_id for run in runs[:2]]
-    scene.engine.suppress(contact_id=contacts[0], reason="asked before")
+    mailboxes = [f"{scene.engine.get_run(run).contact_id}@example.com" for run in runs[:2]]
+    scene.engine.suppress(email=mailboxes[0], reason="asked before")
     suppressions = store.suppressions
 
     def looking(*given: Any) -> Any:
         patch.undo()
         found = suppressions(*given)
-        scene.engine.suppress(contact_id=contacts[1], reason="asked meanwhile")
+        scene.engine.suppress(email=mailboxes[1], reason="asked meanwhile")
         return found
 
     with monkeypatch.context() as patch:
