@@ -272,6 +272,30 @@ def test_nobody_is_sent_to_who_unsubscribed_while_that_was_looked_up(
     assert_replays(scene.engine)
 
 
+def test_nobody_is_sent_to_who_took_the_consent_back_while_that_was_looked_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.engine.publish_policy({"consent": {"required": ["email"]}})
+    runs, store = scene.enroll()[:2], scene.engine._parts.store
+    contacts = [scene.engine.get_run(run).contact_id for run in runs]
+    for contact in contacts:
+        scene.engine.grant_consent(contact, "email")
+    consents = store.consents
+
+    def looking(*given: Any) -> Any:
+        patch.undo()
+        found = consents(*given)
+        scene.engine.revoke_consent(contacts[1], "email")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "consents", looking)
+        scene.engine.tick()
+    assert scene.sent == runs[:1]
+    assert "step.skipped" in scene.actions(runs[1])
+    assert_replays(scene.engine)
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable, ConcurrencyConflict, MasterKeyRotated])
 def test_what_was_begun_is_sent_if_the_next_page_cannot_be_decided(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, error: type[DeeError]
