@@ -1,4 +1,5 @@
-"""A consent that was given for a time: to the tick, a message leaves by it or does not."""
+"""What the gate is told before a send: a consent that was given for a time, to the tick, the first
+that there is, and all that a version of the policy asks for, about each channel of a plan."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dee_es import create_plan, steps
 from dee_es.adapters.channels.memory import MemoryChannel
 from tests.support.engines import (
     BACKENDS,
@@ -56,4 +58,45 @@ def test_the_first_consent_that_a_database_holds_counts(
         engine.execute(outreach(), other)
         engine.tick()
         assert [action.run_id for action in channel.actions] == [run]
+        assert_replays(engine)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_each_version_of_the_policy_has_read_what_it_needs(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    """Though runs of an older one, which asks for less, went before them."""
+    channel = MemoryChannel()
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel) as engine:
+        publish_basics(engine)
+        engine.publish_policy({"limits": {"perDay": {"contact": 3}}})
+        first, asked, other = people(3)
+        engine.grant_consent(asked["id"], "email")
+        runs = [engine.execute(outreach(), first).id]
+        engine.tick()
+        engine.publish_policy({"consent": {"required": ["email"]}})
+        runs.append(engine.execute(outreach(), asked).id)
+        engine.execute(outreach(), other)
+        engine.tick()
+        assert [action.run_id for action in channel.actions] == runs
+        assert_replays(engine)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_each_channel_of_a_plan_is_asked_about(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    channel = MemoryChannel()
+    both = [steps.send_voice("call", "call"), steps.send_email("mail", "follow", "We missed you")]
+    plan = create_plan(id="both", name="Both", steps=both)
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel) as engine:
+        publish_basics(engine)
+        for person in people(2):
+            engine.execute(plan, {**person, "phone": "+15550001"})
+            engine.suppress(email=person["email"])
+        engine.run_until(10)
+        assert channel.actions == []
+        for run in engine.list_runs().runs:
+            skipped = [e.step_id for e in engine.get_timeline(run.id) if e.action == "step.skipped"]
+            assert skipped == ["call", "mail"]
         assert_replays(engine)

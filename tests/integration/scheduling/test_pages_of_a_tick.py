@@ -165,6 +165,16 @@ def test_a_page_is_worked_on_in_the_order_of_its_run_ids(scene: Scene, count: in
     assert scene.sent == sorted([early, *late])
 
 
+def test_all_that_a_tick_does_is_of_its_tick(scene: Scene) -> None:
+    """However far the clock goes on meanwhile."""
+    runs = scene.enroll()
+    scene.during = lambda: scene.engine.clock.move_to(5)
+    scene.engine.tick()
+    assert scene.sent == runs
+    ticks = {entry.tick for run in runs for entry in scene.engine.get_timeline(run)}
+    assert ticks == {0}
+
+
 def test_a_limit_is_reached_and_not_passed(scene: Scene) -> None:
     scene.engine.publish_policy({"limits": {"perDay": {"channel": {"email": LIMIT}}}})
     runs = scene.enroll()
