@@ -268,7 +268,7 @@ class ApiBase:
         self.audit = Audit(
             trail,
             self._verification,
-            IndexVerification(store, journal),
+            IndexVerification(store, journal, scale),
             anchoring,
             self._archiver,
             parts.archives,
