@@ -157,9 +157,11 @@ class LimitCounts:
     def _look(self, counters: Sequence[CounterKey]) -> Iterator[IndexDifference]:
         """Tell which of them differ at a look that nobody's appends came between."""
         for _ in range(_LOOKS):
-            head = self._store.log_head()
+            before = self._store.log_head().position
             self._catch_up()
             held = self._store.counters(counters)
+            # Asked for afterwards: what an archive forgot meanwhile is of days before.
+            head = self._store.log_head()
             first = self._first_slot(max(self._tick, head.tick))
             counters = [
                 each
@@ -169,7 +171,7 @@ class LimitCounts:
             ]
             if not counters or self.unread is not None:
                 return
-            if self._store.log_head().position == head.position:
+            if head.position == before:
                 yield from (self._difference(each, held.get(each)) for each in counters)
                 return
         self.unread = "kept changing while they were looked at"
