@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.engine.log.settling import ATTEMPTS
-from dee_es.errors import ConcurrencyConflict
-from dee_es.ports import Action, ChannelResult, SendContext
+from dee_es.errors import ConcurrencyConflict, StoreUnavailable
+from dee_es.ports import Action, ChannelResult, Lease, SendContext
 from tests.support.engines import (
     BACKENDS,
     assert_replays,
@@ -86,3 +87,29 @@ def test_one_that_is_refused_beside_one_that_gives_back_is_not_taken_for_lost(
         assert "step.executed" in actions
         assert "error.outcome_unknown" not in actions
         assert_replays(engine)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_outcomes_that_were_not_taken_are_recorded_with_the_next(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    """The database was away for that one moment, and nobody has to hear of it."""
+    channel, away = MemoryChannel(), [True]
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel, page=2) as one:
+        publish_basics(one)
+        runs = sorted(one.execute(outreach(), each).id for each in people(6))
+        store: Any = one._parts.store
+        commit = store.commit
+
+        def committing(*units: Any, lease: Lease | None = None, **more: Any) -> Any:
+            if lease is None and away:
+                away.clear()
+                raise StoreUnavailable("gone for a moment")
+            return commit(*units, lease=lease, **more)
+
+        store.commit = committing
+        one.tick()
+        assert not away
+        assert [action.run_id for action in channel.actions] == runs
+        assert {one.get_run(run).status.value for run in runs} == {"waiting"}
+        assert_replays(one)
