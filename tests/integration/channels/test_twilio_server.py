@@ -84,8 +84,11 @@ def test_what_cannot_be_recorded_is_not_confirmed() -> None:
 
     with serve_callbacks(callbacks, record, on_error=errors.append) as server:
         assert ask(server.port)[0] == 500
+        assert [str(error) for error in errors] == ["away"]
+    # Also if nobody wants to hear of it.
+    with serve_callbacks(callbacks, record) as server:
+        assert ask(server.port) == (500, b"try again later")
     assert callbacks.settled == []
-    assert [str(error) for error in errors] == ["away"]
 
 
 @pytest.mark.parametrize(

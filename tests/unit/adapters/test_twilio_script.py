@@ -264,6 +264,15 @@ def test_a_token_is_good_for_one_secret_and_one_kind() -> None:
     assert unseal(SECRET, "gather", text) is None
 
 
+def test_no_part_of_a_seal_will_do_and_it_is_spelled_in_one_way() -> None:
+    text = seal(SECRET, "status", Token(CALL))
+    body, _, mac = text.partition(".")
+    assert len(mac) == 22, "128 bits"
+    for other in ("", mac[:4], mac[:-2], mac + "AA", mac + ".", "." + mac, mac[::-1]):
+        assert unseal(SECRET, "status", f"{body}.{other}") is None
+    assert unseal(SECRET, "status", f"{body}{mac}") is None
+
+
 @pytest.mark.parametrize("text", ["", ".", "a.b", "é.é", "AAAA", "\x00.\x00", "=.="])
 def test_no_text_that_was_not_sealed_is_a_token(text: str) -> None:
     assert unseal(SECRET, "status", text) is None
