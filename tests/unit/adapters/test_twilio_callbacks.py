@@ -246,6 +246,8 @@ def test_digits_are_kept_until_they_are_recorded(desk: Desk, tmp_path: Path) -> 
     for _ in range(2):  # told, but not recorded: it is told in full again
         reply = caller.ask(CallStatus="completed")
         assert reply.events[0].data["gathered"] == {"a": "7"}
+    caller.callbacks.recorded(caller.ask(CallStatus="ringing"))
+    assert desk.calls.gathered(CALL) == {"a": "7"}
     caller.callbacks.recorded(reply)
     again = caller.ask(CallStatus="completed")
     assert "gathered" not in again.events[0].data
