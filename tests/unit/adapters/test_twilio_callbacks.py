@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 import pytest
 
@@ -311,6 +312,16 @@ def test_what_is_no_answer_is_not_kept(desk: Desk, pressed: str | None) -> None:
     assert desk.calls.gathered(CALL) == {}
 
 
+def test_what_was_pressed_is_told_again_if_it_was_not_heard(desk: Desk) -> None:
+    steps = [{"type": "gather", "name": name, "prompt": "?"} for name in "ab"]
+    caller = Desk(desk.calls, check_script({"greeting": "Hi", "steps": steps}))
+    for reply in (caller.ask("voice"), caller.ask("gather", place=Place((0,)), Digits="1")):
+        (gather,) = ElementTree.fromstring(reply.body.decode()).iter("Gather")  # noqa: S314
+        url, _, fragment = str(gather.get("action")).partition("#")
+        assert f"#{fragment}" == RETRIES
+        assert URLS.read(url) is not None
+
+
 @pytest.mark.parametrize("kind", ["voice", "gather"])
 def test_an_erased_script_ends_the_call(desk: Desk, kind: Kind) -> None:
     reply = Desk(desk.calls, None).ask(kind)
@@ -343,6 +354,32 @@ def test_a_run_can_be_forgotten(desk: Desk) -> None:
     assert desk.calls.find(SID) is None
     assert desk.calls.gathered(CALL) == {}
     assert not desk.calls.is_machine(CALL)
+
+
+def test_each_attempt_has_its_own_call_and_what_is_known_of_it(desk: Desk) -> None:
+    """All attempts to place a call have one key, and one of them alone met a machine."""
+    attempts = [CallRef(CALL.run_id, CALL.step_id, CALL.key, number) for number in (1, 2, 3)]
+    for number, each in enumerate(attempts):
+        assert desk.calls.bind(each, f"CA{number}")
+        desk.calls.gather(each, "a", str(number))
+    desk.calls.note_machine(attempts[1])
+    assert [desk.calls.is_machine(each) for each in attempts] == [False, True, False]
+    assert [desk.calls.sids(each.key, each.attempt) for each in attempts] == [
+        ["CA0"],
+        ["CA1"],
+        ["CA2"],
+    ]
+    desk.calls.settle(CALL.key, 2)
+    assert [desk.calls.gathered(each) for each in attempts] == [{"a": "0"}, {}, {"a": "2"}]
+    assert desk.calls.is_machine(attempts[1]), "its last status may be told again"
+    (event,) = desk.ask(call=attempts[2], CallSid="CA" + "3" * 32, CallStatus="completed").events
+    assert event.data["outcome"] == "answered"
+    other = CallRef("run_2", "call", "k" * 64, 1)
+    assert desk.calls.bind(other, "CA9")
+    desk.calls.gather(other, "a", "9")
+    desk.calls.erase([CALL.run_id])
+    assert desk.calls.gathered(other) == {"a": "9"}
+    assert desk.calls.find("CA9") == other
 
 
 def test_digits_of_a_call_whose_end_is_never_told_are_not_kept_for_ever(
