@@ -383,9 +383,9 @@ def test_each_attempt_has_its_own_call_and_what_is_known_of_it(desk: Desk) -> No
 
 
 def test_digits_of_a_call_whose_end_is_never_told_are_not_kept_for_ever(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that is never restarted forgets them as well."""
+    """A worker that is never restarted forgets them, and one that only ever is does so as well."""
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
     desk.calls.gather(CALL, "pin", "4711")
@@ -397,6 +397,9 @@ def test_digits_of_a_call_whose_end_is_never_told_are_not_kept_for_ever(
     desk.calls.gather(other, "pin", "123")
     assert desk.calls.gathered(CALL) == {}
     assert desk.calls.gathered(other) == {"pin": "123"}
+    now += 2 * DAY_S + 1
+    ProviderCalls(tmp_path / "calls.db").close()
+    assert desk.calls.gathered(other) == {}
 
 
 def test_the_table_outlives_its_process_and_is_for_its_owner_only(tmp_path: Path) -> None:
