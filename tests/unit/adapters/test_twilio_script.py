@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -10,10 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dee_es.adapters.channels.twilio.script import answered, asked_for, finish_key, walk
+from dee_es.adapters.channels.twilio.script import (
+    answered,
+    asked_for,
+    finish_key,
+    script_in,
+    walk,
+)
 from dee_es.adapters.channels.twilio.tokens import CallRef, Place, Token, seal, unseal
 from dee_es.adapters.channels.twilio.twiml import MAX_INLINE, Writer, check_fits, hangup
 from dee_es.adapters.channels.twilio.urls import CallbackUrls
+from dee_es.core import events as e
 from dee_es.core.messages.script import check_script
 from dee_es.errors import InvalidInput
 
@@ -247,6 +255,27 @@ def test_a_message_is_what_nobody_answering_hears_without_the_prompts() -> None:
     )
     assert [step["text"] for _, step in walk(asks, Place()) if step["type"] == "speak"] == ["y"]
     assert [verb.text for verb in tree(Writer().message(asks))] == ["Hello", "y", None]
+
+
+def test_the_script_of_an_attempt_is_the_one_that_it_was_handed() -> None:
+    def handed(attempt: int, key: str, said: str | None) -> e.RecordedEvent:
+        message = None if said is None else e.Message("+15550100", script=script(greeting=said))
+        sent = e.StepDispatched("step:1", "voice", key, attempt, 1, "d", personal=message)
+        meta = e.Meta(0, "cmd", "tick", 0)
+        return e.RecordedEvent(CALL.run_id, attempt, "StepDispatched", attempt, meta, sent)
+
+    waited = e.RecordedEvent(
+        CALL.run_id, 9, "WaitCompleted", 9, e.Meta(0, "cmd", "tick", 0), e.WaitCompleted("w")
+    )
+    history = [
+        waited,
+        handed(1, "another", "Other"),
+        handed(1, CALL.key, "First"),
+        handed(2, CALL.key, "Second"),
+        handed(3, CALL.key, None),
+    ]
+    found = [script_in(history, replace(CALL, attempt=number)) for number in (1, 2, 3, 4)]
+    assert [each and each["greeting"] for each in found] == ["First", "Second", None, None]
 
 
 # --- tokens and URLs ------------------------------------------------------------------------------

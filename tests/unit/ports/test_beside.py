@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -22,6 +23,12 @@ class Line:
 
     def answer(self, text: bytes = b"x") -> None:
         self._far.send(text)
+
+    def fill(self) -> None:
+        """Write until there is no room left."""
+        with suppress(BlockingIOError):
+            while self._near.send(b"x" * 65_536):
+                pass
 
     @property
     def answered(self) -> bool:
@@ -317,6 +324,34 @@ def test_it_works_without_poll(polls: bool, line: Line, monkeypatch: pytest.Monk
     line.answer()
     beside.go_on()
     assert begun.result() == b"x"
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_it_looks_for_what_is_asked_for_alone(
+    polls: bool, line: Line, other: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who cannot write would be woken again and again by what there is to read."""
+    if not polls:
+        monkeypatch.delattr("select.poll")
+    watch = beside._Watch()
+    reading, writing = line._near.fileno(), other._near.fileno()
+    line.fill()
+    for each in (line, other):
+        each.answer()
+    watch.add(Awaited(reading, reads=False, writes=True))
+    assert watch.ready() == []
+    watch.add(Awaited(reading, reads=True, writes=True))
+    watch.add(Awaited(writing, reads=False, writes=True))
+    assert set(watch.ready()) == {reading, writing}
+    assert watch.ready() == [], "each is told of once"
+    watch.add(Awaited(reading, reads=True, writes=False))
+    watch.add(Awaited(writing, reads=False, writes=True))
+    watch.remove(reading)
+    watch.remove(reading)
+    assert watch.ready() == [writing]
+    line._near.recv(100)
+    watch.add(Awaited(reading, reads=True, writes=False))
+    assert watch.ready() == []
 
 
 def test_many_items_are_worked_on_in_parts_with_a_look_between_them(line: Line) -> None:
