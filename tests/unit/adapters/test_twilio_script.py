@@ -19,10 +19,10 @@ from dee_es.adapters.channels.twilio.script import (
     walk,
 )
 from dee_es.adapters.channels.twilio.tokens import CallRef, Place, Token, seal, unseal
-from dee_es.adapters.channels.twilio.twiml import MAX_INLINE, Writer, check_fits, hangup
-from dee_es.adapters.channels.twilio.urls import CallbackUrls
+from dee_es.adapters.channels.twilio.twiml import Writer, check_fits, hangup
+from dee_es.adapters.channels.twilio.urls import RETRIES, CallbackUrls
 from dee_es.core import events as e
-from dee_es.core.messages.script import check_script
+from dee_es.core.messages.script import MAX_NESTING, MAX_STEPS, check_script
 from dee_es.errors import InvalidInput
 
 CALL = CallRef("run_" + "a" * 26, "step:1", "f" * 64, 1)
@@ -114,7 +114,63 @@ def test_long_texts_are_cut_between_words_and_never_inside_of_a_character(word: 
 def test_a_call_goes_inline_if_it_fits_and_asks_nothing() -> None:
     assert Writer().inline(script(speak("Bye"))) is not None
     assert Writer().inline(script(gather("a"))) is None
-    assert Writer().inline(script(speak("&" * (MAX_INLINE // 5)))) is None
+    assert Writer().inline(script(speak("&" * 800))) is None
+    pieces = ["y" * 1_000] * 3
+    room = 4_000 - len(Writer().inline(script(*map(speak, [*pieces, "y"]))) or "")
+    fits = Writer().inline(script(*map(speak, [*pieces, "y" * (1 + room)])))
+    assert fits is not None
+    assert len(fits) == 4_000
+    assert Writer().inline(script(*map(speak, [*pieces, "y" * (2 + room)]))) is None
+
+
+@pytest.mark.parametrize("arm", ["cases", "default"])
+def test_what_a_script_asks_deep_down_is_known(arm: str) -> None:
+    def branch(on: str, *steps: dict[str, Any]) -> dict[str, Any]:
+        arms: dict[str, Any] = {"cases": {"1": []}, "default": []}
+        arms[arm] = {"1": list(steps)} if arm == "cases" else list(steps)
+        return {"type": "branch", "on": on, **arms}
+
+    last = {"type": "branch", "on": "pin", "cases": {"12#": [speak("x")]}}
+    asks = script(
+        gather("wish"),
+        gather("pin", maxDigits=4),
+        gather("other", maxDigits=4),
+        branch("wish", branch("wish", last, gather("deep", maxDigits=32))),
+    )
+    assert asked_for(asks) == {"wish", "pin"}
+    pin, other = asks["steps"][1:3]
+    assert (finish_key(asks, pin), finish_key(asks, other)) == ("", "#")
+    place, _ = answered(asks, Place((1,)), "12#")
+    assert place.gathered == {"pin": "12#"}
+    # As if what is asked first had been answered.
+    inner: dict[str, Any] = {"greeting": "Hi", "steps": asks["steps"][3:]}
+    assert Writer().inline(inner) is None
+    short, long = Place((0,)), {"deep": "0" * 32}
+    assert URLS.longest(CALL, inner) - URLS.longest(CALL, {"greeting": "Hi", "steps": []}) >= (
+        len(URLS.make("gather", CALL, replace(short, gathered=long)))
+        - len(URLS.make("gather", CALL, short))
+        - 2
+    )
+
+
+def test_no_url_is_longer_than_was_thought() -> None:
+    asks = script(gather("a", maxDigits=32), gather("b", maxDigits=7))
+    label = "9" * 32
+    deepest = (MAX_STEPS, label) * MAX_NESTING + (MAX_STEPS,)
+    place = Place(deepest, 5, {"a": label, "b": "1234567"})
+    url = URLS.make("gather", CALL, place)
+    assert len(url + RETRIES) <= URLS.longest(CALL, asks)
+    read = URLS.read(url)
+    assert read is not None
+    assert URLS.token("gather", read[1]) == Token(CALL, place)
+
+
+def test_an_answer_that_no_case_has_takes_the_default() -> None:
+    branch = {"type": "branch", "on": "a", "cases": {"1": [speak("x")]}, "default": [speak("y")]}
+    asks = script(gather("a"), branch)
+    for digits, said in (("1", "x"), ("9", "y"), ("#", "y")):
+        place, _ = answered(asks, Place((0,)), digits)
+        assert [step["text"] for _, step in walk(asks, place)] == [said]
 
 
 def test_more_than_twilio_takes_is_refused() -> None:
@@ -163,7 +219,13 @@ def test_an_answer_not_given_again_is_no_answer() -> None:
     assert place == Place((2,), 1, {})
 
 
-@pytest.mark.parametrize("digits", ["", "12", "a", "1\n", "١", "w"])
+def test_as_many_digits_as_there_may_be_are_an_answer() -> None:
+    asks = script(gather("a", maxDigits=32))
+    assert answered(asks, Place((0,)), "1" * 32) == (Place((1,)), "a")
+    assert answered(asks, Place((0,)), "1" * 33) == (Place((1,)), None)
+
+
+@pytest.mark.parametrize("digits", ["", "12", "a", "A", "1\n", "١", "w"])
 def test_what_cannot_have_been_pressed_counts_as_silence(digits: str) -> None:
     place, name = answered(script(gather("a")), Place((0,)), digits)
     assert (place, name) == (Place((1,)), None)
