@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -70,6 +71,33 @@ def test_a_request_is_handled_and_its_events_recorded_before_the_answer() -> Non
     assert len(callbacks.settled) == 1
 
 
+def test_the_largest_request_is_read_whole() -> None:
+    callbacks = Callbacks()
+    with serve_callbacks(callbacks, print) as server:
+        assert ask(server.port, body=b"x" * 65_536)[0] == 200
+    assert len(callbacks.asked[0][2]) == 65_536
+
+
+def test_nothing_is_said_of_requests_and_nothing_listens_afterwards(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """An address holds what was pressed."""
+
+    def act() -> None:
+        raise OSError("away")
+
+    with serve_callbacks(Callbacks(act), lambda event: None) as server:
+        assert ask(server.port)[0] == 500
+        assert raw(server.port, b"POST /secret HTTP/1.0\r\nContent-Length: x\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", server.port), 20) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(b"POST /secret HTTP/1.0\r\nContent-Length: 9\r\n\r\n")
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ConnectionRefusedError):
+        ask(server.port)
+    assert not server._thread.is_alive()
+
+
 def test_it_listens_on_this_machine_only() -> None:
     with serve_callbacks(Callbacks(), print) as server:
         assert server._server.server_address[0] == "127.0.0.1"
@@ -97,6 +125,7 @@ def test_what_cannot_be_recorded_is_not_confirmed() -> None:
         (b"POST /x HTTP/1.0\r\n\r\n", b"411"),
         (b"POST /x HTTP/1.0\r\nContent-Length: -1\r\n\r\n", b"411"),
         (b"POST /x HTTP/1.0\r\nContent-Length: 1_0\r\n\r\n", b"411"),
+        (b"POST /x HTTP/1.0\r\nContent-Length: \xb2\r\n\r\nab", b"411"),
         (b"POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", b"411"),
         (b"POST /x HTTP/1.0\r\nContent-Length: 65537\r\n\r\n", b"413"),
         (b"POST /x HTTP/1.0\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", b"413"),
