@@ -283,6 +283,8 @@ def test_who_waits_may_look_at_the_clock_whatever_goes_on_beside(line: Line, oth
         beside.wait_for(Awaited(line._near.fileno(), reads=True, writes=False))
         assert not line.answered
     timer.cancel()
+    line.answer()
+    assert beside._here._watch.ready() == [], "nobody waits for that one any more"
     other.answer()
     assert begun.result() == b"x"
 
