@@ -78,7 +78,7 @@ def leaving(
         forms = {general, html.escape(general, quote=False), _as_rendered(general)}
         markup = markup and _replaced(markup, forms, unsubscribe, _as_shown)
     if markup and observed.clicks:
-        markup = _with_clicks(markup, links, sending, unsubscribe)
+        markup = _with_clicks(markup, links, sending)
     if markup and observed.opens:
         markup = _with_pixel(markup, links, sending)
     return replace(message, text=text, html=markup)
@@ -126,14 +126,16 @@ def _with_pixel(markup: str, links: Links, sending: Sending) -> str:
     return markup[:at] + pixel + markup[at:]
 
 
-def _with_clicks(markup: str, links: Links, sending: Sending, unsubscribe: str) -> str:
+def _with_clicks(markup: str, links: Links, sending: Sending) -> str:
     """The markup with its links on to the web signed; nothing else of it changes.
 
-    What was never closed reaches to the end, and is left as it is.
+    What was never closed reaches to the end, and is left as it is. To unsubscribe is no click, by
+    whichever link: one may have come with the contact's attributes.
     """
+    stop = links.general_unsubscribe
 
     def signed(target: str) -> str | None:
-        if target == unsubscribe or _WEB.match(target) is None:
+        if target == stop or target.startswith(f"{stop}/") or _WEB.match(target) is None:
             return None
         try:
             return links.click(

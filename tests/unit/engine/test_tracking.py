@@ -241,6 +241,16 @@ def test_in_html_too_however_it_is_escaped(general: str) -> None:
         assert html(markup, CLICKS, general) == f'<a href="{OWN}">{OWN}</a>'
 
 
+@pytest.mark.parametrize("link", [LINKS.unsubscribe("c1"), LINKS.general_unsubscribe])
+def test_no_link_to_unsubscribe_is_a_click(link: str) -> None:
+    """As one that came with the contact's attributes."""
+    markup = f'<a href="{link}">Stop</a>'
+    assert html(markup, CLICKS) == markup
+    assert html(markup, CLICKS, GENERAL) == markup
+    other = f"{LINKS.general_unsubscribe}d"
+    assert told(html(f'<a href="{other}">x</a>')) == f'<a href="[{other}]">x</a>'
+
+
 @pytest.mark.parametrize(
     "markup",
     [
