@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from dee_es.adapters.channels import smtp
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
+from dee_es.adapters.channels.trust import trusting
 from dee_es.errors import InvalidInput
 from tests.support.channels.mail import CONTEXT, an_email
 from tests.support.channels.smtp import (
@@ -61,6 +63,13 @@ def test_an_unknown_certificate_is_not_trusted(
         assert (result.status, result.ours) == ("failed", True)
         assert result.error == "smtp SSLCertVerificationError"
         assert server.counts["MAIL"] == 0
+
+
+def test_nothing_less_than_a_checked_certificate_will_do(certificate: tuple[Path, Path]) -> None:
+    for ca_file in (None, str(certificate[0])):
+        context = trusting(ca_file, "smtp.ca_file")
+        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 def test_a_certificate_for_another_host_is_not_trusted(connect: Connect, tmp_path: Path) -> None:
@@ -188,10 +197,12 @@ def test_an_address_outside_of_ascii_needs_a_server_that_takes_it(connect: Conne
     [
         {"security": "ssl"},
         {"port": 0},
+        {"port": 65_536},
         {"host": ""},
         {"timeout_s": 0},
         {"connections": 0},
         {"username": "me"},
+        {"password": "s3cret", "security": "tls"},
         {"username": "me", "password": "pässword"},
         {"username": "me", "password": "s3cret"},
     ],

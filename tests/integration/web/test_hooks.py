@@ -417,7 +417,7 @@ def test_callbacks_about_calls_are_those_of_the_worker(engine: Engine, tmp_path:
         assert client.post("/hooks/twilio/else/x", data=form).status_code == 404
         big = client.post(path, content=b"x" * 70_000)
         assert big.status_code == 413
-        # What Twilio asks is answered in its own language; what it puts behind an address is signed.
+        # What Twilio asks is answered in its own language, and what is behind an address is signed.
         asked = urls.make("voice", call) + "?more=%20a"
         path = "/hooks/twilio/" + "/".join(asked.split("/")[-2:])
         spoken = client.post(
