@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from scripts.benchmarks import (
+    counting,
     disk,
     encryption,
     enrollment,
@@ -66,6 +67,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "web": Measurement(serving.measure, "runs", 1_000_000, 3, 3_000, 1),
     "workers": Measurement(sharing.measure, "runs", 8_000, 3, 1_200, 1, ()),
     "memory": Measurement(memory.measure, "contacts", 1_000_000, 1, 10_000, 1),
+    "calls": Measurement(counting.measure, "contacts", 10_000, 1, 2_000, 1, ()),
     "profile": Measurement(profiling.measure, "contacts", 100_000, 1, 2_000, 1, ()),
     "disk": Measurement(disk.measure, "runs", 20_000, 1, 1_000, 1, (1_000, 10_000)),
     "start": Measurement(starting.measure, "processes", 15, 1, 5, 1, ()),

@@ -2,13 +2,17 @@
 
 All three store on the same server, fsync on, and have committed when a call returns; so many runs
 are in the engine's database already.
+
+How `execute` compares with what does less, or another, work of the interpreter's depends on how
+fast that is in comparison with the disk just then. What holds at any hour is how it compares with
+its two halves: `execute` in memory, and SQL by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +25,7 @@ from scripts.benchmarks.calling import Opened, latencies, together
 from scripts.benchmarks.figures import Finding, LeftOut, measured, ratio, spread_of
 from scripts.benchmarks.harness import (
     beside,
+    engine_in_memory,
     engine_on,
     is_sqlite,
     new_database,
@@ -48,6 +53,12 @@ class _Timed:
     rates_together: list[float]
 
 
+_RATES: Final[dict[str, Callable[[_Timed], list[float]]]] = {
+    "one thread": lambda timed: timed.rates,
+    f"{THREADS} threads": lambda timed: timed.rates_together,
+}
+
+
 def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Finding]:
     """`execute`, one after the other and from eight threads, on a database of so many runs."""
     calls = max(200, min(CALLS, runs // 4))
@@ -65,7 +76,8 @@ def measure(url: str, folder: Path, runs: int, repeats: int) -> Iterator[Finding
     elif barred:
         state = _a_state(beside(url, "executes"))
         yield from _stock(url, calls, repeats, ours)
-        yield from _hand_written(url, state, calls, repeats, ours)
+        by_hand = yield from _hand_written(url, state, calls, repeats, ours)
+        yield from _halves(by_hand, calls, repeats, ours)
 
 
 def _timed(opened: Opened, first: int, calls: int, repeats: int) -> _Timed:
@@ -115,18 +127,31 @@ def _stock(url: str, calls: int, repeats: int, ours: _Timed) -> Iterator[Finding
 
 def _hand_written(
     url: str, state: bytes, calls: int, repeats: int, ours: _Timed
-) -> Iterator[Finding]:
+) -> Generator[Finding, None, _Timed]:
     from scripts.benchmarks.peers import hand_written
 
     database = new_database(url, "hand_written")
     hand_written.make_tables(database)
     timed = _timed(lambda _: hand_written.opened(database, state), 0, calls, repeats)
     yield from _told("hand-written SQL", timed, ours)
+    return timed
+
+
+def _halves(by_hand: _Timed, calls: int, repeats: int, ours: _Timed) -> Iterator[Finding]:
+    with engine_in_memory() as engine:
+        in_memory = _timed(partial(_executing, engine), 0, calls, repeats)
+    yield measured("execute in memory, one thread", in_memory.rates, "runs/s")
+    for threads, rates in _RATES.items():
+        halves = [
+            1 / (1 / a + 1 / b) for a, b in zip(rates(in_memory), rates(by_hand), strict=True)
+        ]
+        yield ratio(f"execute to its halves, in memory and by hand, {threads}", rates(ours), halves)
 
 
 def _told(name: str, peer: _Timed, ours: _Timed) -> Iterator[Finding]:
     yield measured(f"{name}, one thread", peer.rates, "runs/s")
     yield spread_of(f"{name}, one thread", peer.times, None, f"{name}, one thread, p99")
     yield measured(f"{name}, {THREADS} threads", peer.rates_together, "runs/s")
-    yield ratio(f"execute to {name}, one thread", ours.rates, peer.rates)
-    yield ratio(f"execute to {name}, {THREADS} threads", ours.rates_together, peer.rates_together)
+    for threads, rates in _RATES.items():
+        compared = ratio(f"execute to {name}, {threads}", rates(ours), rates(peer))
+        yield replace(compared, steady=False)

@@ -10,6 +10,8 @@ from typing import Any
 
 RATIOS = ("times", "%")
 """Units of ratios: what can be compared between machines."""
+COUNTED = "calls"
+"""The unit of what is counted, not timed, and so comes out alike on every machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class Figure:
     def is_ratio(self) -> bool:
         """Whether it can be compared between machines."""
         return self.unit in RATIOS
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it comes out alike whatever the machine does beside it."""
+        return self.unit == COUNTED
 
     def of(self, measurement: str, size: int | None) -> Figure:
         """The same figure with where it comes from."""

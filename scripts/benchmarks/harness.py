@@ -26,6 +26,7 @@ __all__ = [
     "beside",
     "config_of",
     "drop_databases",
+    "engine_in_memory",
     "engine_on",
     "is_sqlite",
     "latency",
@@ -140,9 +141,21 @@ def engine_on(
         new_database(url, name)
     config = config_of(url, folder, name, personal_data=personal_data, create=True)
     with Engine(config, channels=channels) as engine:
-        engine.publish_template("hello", text="Hello {{contact.firstName}}")
-        engine.publish_sender(address="team@example.com")
+        _furnish(engine)
         yield engine
+
+
+@contextmanager
+def engine_in_memory() -> Iterator[Engine]:
+    """An engine on no database, to see what the rest of it takes."""
+    with Engine(EngineConfig(":memory:", clock="manual", epoch=EPOCH)) as engine:
+        _furnish(engine)
+        yield engine
+
+
+def _furnish(engine: Engine) -> None:
+    engine.publish_template("hello", text="Hello {{contact.firstName}}")
+    engine.publish_sender(address="team@example.com")
 
 
 def prepare(url: str, folder: Path, name: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.support.storage.postgres import FreshPostgres
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -37,3 +43,31 @@ def test_database_is_dropped_while_somebody_is_connected(
     connection = psycopg.connect(fresh_postgres())
     left_open.callback(connection.close)
     assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the process is gone, or at least nothing but a number that nobody asked for yet."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
+
+
+def test_a_killed_process_leaves_no_server_and_no_folder() -> None:
+    starts_one = (
+        "import time\n"
+        "from tests.support.storage.postgres import server_folder, start_server\n"
+        "with server_folder() as folder:\n"
+        "    server = start_server(folder)\n"
+        "    print(folder, flush=True)\n"
+        "    time.sleep(3600)\n"
+    )
+    command = [sys.executable, "-c", starts_one]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        server = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+        assert not _has_ended(server)
+        process.kill()
+    eventually(lambda: not folder.exists(), "the folder is still there")
+    eventually(lambda: _has_ended(server), "the server is still there")

@@ -8,13 +8,12 @@ intents are committed are on their way.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,9 @@ class HeldChannel:
 class OwnServer:
     """A PostgreSQL server that can lose its power."""
 
-    def __init__(self) -> None:
-        self.directory = server_folder()
-        self.server = start_server(self.directory)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.server = start_server(directory)
 
     def stop(self) -> None:
         """End it at once, without a checkpoint or a word to its clients."""
@@ -78,14 +77,12 @@ class OwnServer:
     def close(self) -> None:
         """Stop it for good."""
         self.server.cleanup()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @pytest.fixture
 def server() -> Iterator[OwnServer]:
-    own = OwnServer()
-    yield own
-    own.close()
+    with server_folder() as directory, closing(OwnServer(directory)) as own:
+        yield own
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import threading
 import time
@@ -112,8 +111,14 @@ def test_a_url_that_cannot_be_parsed_is_not_repeated() -> None:
     assert caught.value.__cause__ is None
 
 
-def test_a_stopped_server_is_reported_in_bounded_time_and_found_again() -> None:
-    directory = server_folder()
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A folder for a server of the test's own."""
+    with server_folder() as made:
+        yield made
+
+
+def test_a_stopped_server_is_reported_in_bounded_time_and_found_again(directory: Path) -> None:
     server = start_server(directory)
     try:
         store, _ = open_postgres(server.get_uri(), connect_timeout_s=1)
@@ -132,7 +137,6 @@ def test_a_stopped_server_is_reported_in_bounded_time_and_found_again() -> None:
         store.close()
     finally:
         server.cleanup()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _patiently(store: PostgresStore) -> LogHead:
@@ -169,10 +173,9 @@ def test_a_statement_without_end_is_cancelled(url: str) -> None:
 @pytest.mark.parametrize("begun", [False, True], ids=["waited_for", "begun"])
 @pytest.mark.parametrize("streams", [1, 100], ids=["pipelined", "batch"])
 def test_a_server_that_says_nothing_any_more_is_given_up_and_found_again(
-    streams: int, begun: bool
+    directory: Path, streams: int, begun: bool
 ) -> None:
     """As with a disk that hangs: the server is there and takes in what is sent."""
-    directory = server_folder()
     server = start_server(directory)
     units = [unit(run(number)) for number in range(streams)]
     try:
@@ -197,7 +200,6 @@ def test_a_server_that_says_nothing_any_more_is_given_up_and_found_again(
         store.close()
     finally:
         server.cleanup()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_keys_on_a_server_that_says_nothing_any_more_are_given_up(

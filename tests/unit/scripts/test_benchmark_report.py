@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.benchmarks import baseline
-from scripts.benchmarks.figures import Figure, LeftOut, measured, ratio
+from scripts.benchmarks.figures import COUNTED, RATIOS, Figure, LeftOut, measured, ratio
 from scripts.benchmarks.peers import PeerFailed, best_of, missing, restate_server, run
 
 
@@ -87,11 +87,19 @@ def test_measured_twice_the_better_one_counts() -> None:
     assert [each.value for each in baseline.better_of(first, lower)] == [7.0, 3.0]
 
 
-def test_the_committed_baseline_holds_ratios_alone() -> None:
+@pytest.mark.parametrize("now, drops", [(100.0, 0), (105.0, 0), (106.0, 1), (50.0, 0)])
+def test_what_is_counted_may_grow_by_a_twentieth(tmp_path: Path, now: float, drops: int) -> None:
+    def counted(value: float) -> Figure:
+        return Figure("a run", value, COUNTED, higher_is_better=False, measurement="calls")
+
+    found = baseline.compare(_kept(tmp_path, counted(100.0)), [counted(now)], ["calls"])
+    assert (len(found.drops), found.compared) == (drops, 1)
+
+
+def test_the_committed_baseline_holds_ratios_and_counts_alone() -> None:
     ratios = baseline.load()
-    assert ratios
+    assert {kept["unit"] for kept in ratios.values()} == {*RATIOS, COUNTED}
     for name, kept in ratios.items():
-        assert kept["unit"] in ("times", "%"), name
         assert kept["value"] > 0, name
 
 
