@@ -177,9 +177,44 @@ def test_more_than_twilio_takes_is_refused() -> None:
     check_fits(script(speak("word " * 10_000)), 500)
     with pytest.raises(InvalidInput, match="script: has more"):
         check_fits(script(speak("& " * 10_000)), 500)
+    much = "& " * 10_000
+    for held in (
+        script(greeting=much),
+        script(gather("a", prompt=much)),
+        script(gather("a"), {"type": "branch", "on": "a", "cases": {"1": [speak(much)]}}),
+    ):
+        with pytest.raises(InvalidInput, match="script: has more"):
+            check_fits(held, 500)
     many = script(*(gather(f"{n:0>100}", maxDigits=32) for n in range(20)))
     with pytest.raises(InvalidInput, match="gathers more"):
         check_fits(many, URLS.longest(CALL, many))
+
+
+@pytest.mark.parametrize("word", ["x", "&", "語", "x" * 1_300])
+@pytest.mark.parametrize("steps", [1, 100])
+def test_what_is_taken_fits_into_an_answer(word: str, steps: int) -> None:
+    """The most of a text that is taken, in the longest voice and with the longest address."""
+
+    def asks(words: int) -> dict[str, Any]:
+        each, last = divmod(words, steps)
+        said = [speak(" ".join([word] * (each + (at < last))) or "x") for at in range(steps)]
+        return script(*said, gather("a"))
+
+    def fits(words: int) -> bool:
+        try:
+            check_fits(asks(words), 2_000)
+        except InvalidInput:
+            return False
+        return True
+
+    most, least = 64_000 // len(word), 0
+    while most - least > 1:
+        middle = (most + least) // 2
+        most, least = (most, middle) if fits(middle) else (middle, least)
+    assert least > 0
+    writer = Writer("v" * 64, "l" * 64)
+    document = writer.document(asks(least), Place(), lambda _: "u" * 2_000)
+    assert len(document) <= 64_000
 
 
 # --- the keys that end an entry -------------------------------------------------------------------
