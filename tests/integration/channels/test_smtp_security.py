@@ -54,6 +54,19 @@ def test_tls_and_login(connect: Connect, security: Any, certificate: tuple[Path,
         assert server.counts["accept"] == 3
 
 
+def test_what_the_server_can_do_is_asked_anew_under_tls(
+    connect: Connect, certificate: tuple[Path, Path]
+) -> None:
+    """What was said before may have been put in by somebody on the way."""
+    with running_smtp(security="starttls", certificate=certificate) as server:
+        channel = connect(server, security="starttls", ca_file=server.ca_file)
+        assert channel.send(an_email(1, to="jané@example.com"), CONTEXT).status == "delivered"
+        (got,) = server.taken
+    assert got.tls
+    assert "SMTPUTF8" in got.mail_options
+    assert any(option.startswith("SIZE=") for option in got.mail_options)
+
+
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_an_unknown_certificate_is_not_trusted(
     connect: Connect, security: Any, certificate: tuple[Path, Path]
@@ -84,7 +97,7 @@ def test_a_server_without_starttls_is_not_used_in_plain(connect: Connect) -> Non
     with running_smtp() as server:
         result = connect(server, security="starttls").send(an_email(1), CONTEXT)
         assert (result.status, result.error) == ("failed", "smtp SMTPNotSupportedError")
-        assert result.ours
+        assert (result.ours, result.detail["stage"]) == (True, "starttls")
         assert server.counts["MAIL"] == 0
 
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -173,6 +174,28 @@ def test_more_than_it_can_do_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> 
     assert answers == [(200, b"<Response/>")]
 
 
+def test_a_request_that_gets_no_thread_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(hosting, "_MAX_REQUESTS", 1)
+    monkeypatch.setattr(ThreadingHTTPServer, "process_request", exhausted)
+    with serve_callbacks(Callbacks(), lambda event: None) as server:
+        for _ in range(3):
+            with pytest.raises(ConnectionError):
+                ask(server.port)
+        monkeypatch.undo()
+        assert answered(server.port)
+
+
+def test_nothing_is_left_of_a_request() -> None:
+    before = set(threading.enumerate())
+    with serve_callbacks(Callbacks(), lambda event: None) as server:
+        for _ in range(5):
+            assert ask(server.port)[0] == 200
+        eventually(lambda: set(threading.enumerate()) - before == {server._thread})
+
+
 def test_a_request_under_way_is_finished() -> None:
     busy, go = threading.Event(), threading.Event()
 
@@ -187,5 +210,6 @@ def test_a_request_under_way_is_finished() -> None:
     assert busy.wait(60)
     threading.Timer(0.2, go.set).start()
     server.close()
+    assert go.is_set(), "it waits for what is under way"
     client.join(60)
     assert answers == [(200, b"<Response/>")]

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dee_es.adapters.channels.twilio.script import (
@@ -94,15 +94,20 @@ def test_whatever_is_said_the_document_stays_what_it_is(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip))
+@example("\x01")
+@example(" \x01 a \x02 ")
 def test_any_text_can_be_written(text: str) -> None:
     held = {"greeting": text, "steps": []}
     root = tree(Writer().document(held, Place(), next_url))
     assert {verb.tag for verb in root} <= {"Say", "Hangup"}
+    assert all(verb.text for verb in root if verb.tag == "Say"), "nothing is said with no words in it"
 
 
-@pytest.mark.parametrize("word", ["word", "Grüße&", "日本語", "x" * 5000, "語" * 5000])
+@pytest.mark.parametrize(
+    "word", ["a", "word", "Grüße&", "日本語", "x" * 5000, "語" * 5000, "x" + "語" * 5000]
+)
 def test_long_texts_are_cut_between_words_and_never_inside_of_a_character(word: str) -> None:
-    text = " ".join([word] * (200 if len(word) < 100 else 2))
+    text = " ".join([word] * (700 if len(word) < 100 else 2))
     root = tree(Writer().document(script(speak(text)), Place(), next_url))
     parts = [str(verb.text) for verb in root if verb.tag == "Say"][1:]
     assert max(len(part.encode()) for part in parts) <= 1_200
@@ -175,6 +180,9 @@ def test_an_answer_that_no_case_has_takes_the_default() -> None:
 
 def test_more_than_twilio_takes_is_refused() -> None:
     check_fits(script(speak("word " * 10_000)), 500)
+    check_fits(script(), 2_000)
+    with pytest.raises(InvalidInput, match="gathers more"):
+        check_fits(script(), 2_001)
     with pytest.raises(InvalidInput, match="script: has more"):
         check_fits(script(speak("& " * 10_000)), 500)
     much = "& " * 10_000
