@@ -289,6 +289,39 @@ def test_an_answer_before_it_that_is_none_is_a_failure(connect: Connect, reply: 
         assert connect(port).send(an_email(1), CONTEXT).status == "failed"
 
 
+@pytest.mark.parametrize(
+    "verb, reply",
+    [
+        ("MAIL", "199 wait"),
+        ("MAIL", "354 go on"),
+        ("RCPT", "199 wait"),
+        ("RCPT", "354 go on"),
+        ("DATA", "199 wait"),
+        ("DATA", "250 taken"),
+        ("DATA", "300 go on"),
+    ],
+)
+def test_nothing_follows_an_answer_to_something_else(
+    connect: Connect, verb: str, reply: str
+) -> None:
+    """Whoever answers like that may take each of the next answers for another one's, too."""
+    heard: list[str] = []
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(b"220 here\r\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                heard.append(line[:4].decode())
+                usual = "354 go on" if heard[-1] == "DATA" else "250 fine"
+                said = reply if heard[-1] == verb else usual
+                connection.sendall(said.encode() + b"\r\n")
+
+    with scripted_smtp(behave) as port:
+        result = connect(port).send(an_email(1), CONTEXT)
+    assert (result.status, result.retryable, result.error) == ("failed", True, f"smtp {reply[:3]}")
+    assert heard[-1] == verb
+
+
 def test_a_message_the_server_finds_too_large_is_refused_for_good(connect: Connect) -> None:
     with running_smtp(max_bytes=10_000) as server:
         result = connect(server).send(an_email(1, text="x" * 20_000), CONTEXT)
