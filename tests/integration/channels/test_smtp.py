@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dee_es.adapters.channels import smtp
+from dee_es.adapters.channels.smtp_server import Server
 from dee_es.core.messages.message import message_id
 from dee_es.ports import ChannelResult
 from tests.support.channels.mail import CONTEXT, HEADERS, an_email, context, decoded, key, parts
@@ -24,6 +25,7 @@ from tests.support.channels.smtp import (
     scripted_smtp,
     smtp_channels,
 )
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -152,6 +154,22 @@ def test_a_connection_lost_after_the_dot_is_unknown(connect: Connect) -> None:
         assert channel.send(an_email(2), CONTEXT).status == "delivered"
 
 
+def test_a_dot_of_which_nobody_knows_whether_it_left_is_unknown(
+    server: RunningSmtp, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Server.send
+
+    def broken(self: Server, sent: str | bytes) -> None:
+        send(self, sent)
+        if sent == b".\r\n":
+            raise OSError("the network is down")
+
+    monkeypatch.setattr(Server, "send", broken)
+    result = connect(server).send(an_email(1), CONTEXT)
+    assert (result.status, result.retryable, result.error) == ("unknown", False, "smtp OSError")
+    eventually(lambda: server.counts["accept"] == 1)
+
+
 def test_silence_after_the_dot_is_unknown(connect: Connect) -> None:
     with running_smtp(silent_s=1.5) as server:
         result = connect(server, timeout_s=0.3).send(an_email(1), CONTEXT)
@@ -224,14 +242,17 @@ def test_a_refusal_in_the_middle_of_the_text_holds_the_dot_back(
     connect: Connect, code: int
 ) -> None:
     received: list[bytes] = []
+    closed = threading.Event()
 
     def behave(connection: socket.socket) -> None:
         talk(connection, *UP_TO_DATA[:3], f"354 go on\r\n{code} too much")
         while chunk := connection.recv(65_536):
             received.append(chunk)
+        closed.set()
 
     with scripted_smtp(behave) as port:
         result = connect(port).send(an_email(1), CONTEXT)
+        assert closed.wait(60), "whatever is said next might be taken for text"
     assert (result.status, result.error) == ("failed", f"smtp {code}")
     assert result.retryable is (code < 500)
     assert not b"".join(received).endswith(b"\r\n.\r\n")

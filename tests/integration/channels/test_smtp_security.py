@@ -147,7 +147,11 @@ def test_a_wrong_password_is_not_tried_for_every_message(
 ) -> None:
     def behave(connection: socket.socket) -> None:
         connection.sendall(b"220 hi\r\n")
-        for reply in ("250-hello\r\n250 AUTH PLAIN", "535 not you: jane@example.com", "221 bye"):
+        for reply in (
+            "250-hello\r\n250 AUTH PLAIN",
+            "535 not you: jane@example.com, wr0ng",
+            "221 bye",
+        ):
             connection.recv(65_536)
             connection.sendall(reply.encode() + b"\r\n")
 
@@ -156,7 +160,8 @@ def test_a_wrong_password_is_not_tried_for_every_message(
         first = channel.send(an_email(1), CONTEXT)
         again = channel.send(an_email(2), CONTEXT)
         assert (first.error, again.error, again.ours) == ("smtp 535", "smtp 535", True)
-        assert again.detail == {"stage": "auth"}
+        # A server may repeat what it refuses.
+        assert first.detail == again.detail == {"stage": "auth"}
         monkeypatch.setattr(smtp, "_BARRED_S", 0.0)
         assert channel.send(an_email(3), CONTEXT).ours is False
 
