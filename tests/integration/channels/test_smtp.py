@@ -132,6 +132,13 @@ def test_a_refusal_is_a_failure(connect: Connect, stage: str, code: int) -> None
         assert server.counts["connect"] == (2 if code == 421 else 1)
 
 
+def test_what_a_server_says_is_kept_in_characters_that_can_be(connect: Connect) -> None:
+    said = "450 no\x07\u2028! " + "x" * 600
+    with scripted_smtp(lambda connection: talk(connection, "250 hello", said)) as port:
+        result = connect(port).send(an_email(1), CONTEXT)
+    assert result.detail["reply"] == ("no  ! " + "x" * 600)[:500]
+
+
 @pytest.mark.parametrize("stage", ["greeting", "MAIL", "RCPT", "DATA"])
 def test_a_connection_lost_before_the_text_is_a_failure(connect: Connect, stage: Any) -> None:
     with running_smtp(drop=stage) as server:

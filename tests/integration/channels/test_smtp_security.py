@@ -128,12 +128,35 @@ def test_what_is_a_fault_of_our_own_settings(
     with scripted_smtp(behave) as port:
         result = connect(port).send(an_email(1), CONTEXT)
     assert (result.status, result.ours) == ("failed", ours)
+    assert result.retryable is (greeting, *later)[-1].startswith("4")
 
 
 def test_plain_text_where_tls_is_spoken_is_a_fault_of_our_own(connect: Connect) -> None:
     with running_smtp() as server:
         result = connect(server, security="tls").send(an_email(1), CONTEXT)
         assert (result.status, result.error, result.ours) == ("failed", "smtp SSLError", True)
+
+
+def test_a_handshake_that_was_cut_off_may_work_the_next_time(connect: Connect) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65_536)
+
+    with scripted_smtp(behave) as port:
+        result = connect(port, security="tls").send(an_email(1), CONTEXT)
+    assert (result.status, result.error) == ("failed", "smtp SSLEOFError")
+    assert (result.ours, result.retryable) == (False, True)
+
+
+def test_no_common_way_to_log_in_is_a_fault_of_our_own(connect: Connect) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(b"220 hi\r\n")
+        connection.recv(65_536)
+        connection.sendall(b"250-hello\r\n250 AUTH GSSAPI\r\n")
+        connection.recv(65_536)
+
+    with scripted_smtp(behave) as port:
+        result = connect(port, username="me", password="s3cret").send(an_email(1), CONTEXT)
+    assert (result.status, result.error, result.ours) == ("failed", "smtp SMTPException", True)
 
 
 def test_a_server_without_a_login_is_a_fault_of_our_own(connect: Connect) -> None:
