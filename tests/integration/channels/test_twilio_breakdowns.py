@@ -182,6 +182,10 @@ def test_only_a_name_that_twilio_would_give_is_kept(line: Line) -> None:
     assert line.calls.sids(key(0), 1) == []
     with scripted_smtp(_says(201, b"[" * 60_000)) as port:
         assert line.send(PLAIN, api_url=f"http://127.0.0.1:{port}").status == "pending"
+    chunked = b"HTTP/1.1 201 CREATED\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"
+    end = _after_the_request(lambda connection: connection.sendall(chunked))
+    with scripted_smtp(end) as port:
+        assert line.send(PLAIN, api_url=f"http://127.0.0.1:{port}").status == "pending"
 
 
 def test_an_address_with_a_path_is_asked_there(line: Line) -> None:
