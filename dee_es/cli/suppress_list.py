@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from dee_es.cli.logs import logging_to_stderr
 from dee_es.cli.output import say, write_json
 from dee_es.cli.progress import Progress
 from dee_es.cli.session import Session
@@ -41,6 +42,7 @@ def suppress_list(
         _opened(file) as stream,
         closing(read_entries(stream, file)) as rows,
         Progress("Suppressing") as progress,
+        logging_to_stderr(as_json=False),
     ):
         intake = Intake(rows)
         size = os.fstat(stream.fileno()).st_size

@@ -64,6 +64,11 @@ def idempotency_key(run: str, step_id: str, tick: int) -> str:
     return _digest(run, step_id, str(tick)).hex()
 
 
+def outcome_id(key: str, attempt: int) -> str:
+    """The command id under which it is recorded what became of an attempt with this key."""
+    return f"{key[:32]}.{attempt}"
+
+
 def slice_of(contact_id: str) -> int:
     """The slice, 0 to 1023, in which all runs of this contact live."""
     return int.from_bytes(hashlib.sha256(contact_id.encode()).digest()[:4], "big") % SLICES

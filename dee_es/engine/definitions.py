@@ -37,13 +37,14 @@ SENDER_ID: Final = "default"
 POLICY_ID: Final = "default"
 _KNOWN_PLANS: Final = 64
 
-_PUBLISHED: Final[dict[str, type[e.Published]]] = {
+PUBLISHED: Final[dict[str, type[e.Published]]] = {
     "plan": e.PlanPublished,
     "template": e.TemplatePublished,
     "script": e.ScriptPublished,
     "sender": e.SenderPublished,
     "policy": e.PolicyPublished,
 }
+"""What each kind of definition is published by."""
 
 
 class EqualVersion(NamedTuple):
@@ -85,7 +86,7 @@ class Definitions:
     ) -> int:
         """Publish unless it equals the latest version; returns the version that holds it."""
         stream = definition_stream(kind, check_id(f"{kind} id", definition_id))
-        event = _PUBLISHED[kind](dict(definition), dict(metadata or {}))
+        event = PUBLISHED[kind](dict(definition), dict(metadata or {}))
 
         def look() -> Standing[int] | Wanted[int]:
             rows, given = self._store.read_stream(stream), meta()

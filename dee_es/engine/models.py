@@ -316,7 +316,8 @@ class LogVerdict:
 class IndexDifference:
     """What of which stream (or of the log) the tables beside the log have otherwise than the log.
 
-    Subjects of suppressions are keyed digests of addresses, or contact ids, as everywhere.
+    Subjects of suppressions and of counters are keyed digests of addresses and domains, or contact
+    ids, as everywhere.
     """
 
     stream: str

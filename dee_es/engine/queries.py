@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from dee_es.core.clock import TimeScale, require_utc
@@ -113,6 +114,17 @@ class Queries:
             if len(page) < _PAGE:
                 return found
             before = page[-1].ordinal
+
+    def rows_of(self, contact_ids: Sequence[str]) -> list[RunRow]:
+        """Every row of many contacts, asked for some hundreds at a time."""
+        found: list[RunRow] = []
+        for first in range(0, len(contact_ids), _PAGE):
+            some = contact_ids[first : first + _PAGE]
+            found += self._level(partial(self._of, contact_ids=some)).rows
+        return found
+
+    def _of(self, build: Build, contact_ids: Sequence[str]) -> RunPageRows:
+        return self._views.runs_of(build.table, contact_ids)
 
     def _rows(self, chosen: RunFilter, limit: int, offset: int, before: int | None) -> RunPageRows:
         return self._level(

@@ -201,6 +201,11 @@ class EventStore(IdempotencyStore, Protocol):
         """What the counters stand at; those that nothing was added to are absent."""
         ...
 
+    def counter_page(self, after: CounterKey, limit: int) -> list[CounterKey]:
+        """All counters that have a row, by slot, then name, behind this one; nothing is taken for
+        granted about the columns."""
+        ...
+
     def prune_counters(self, before_slot: int) -> int:
         """Forget the counters of all slots before this one, slot 0 excepted; returns how many.
 

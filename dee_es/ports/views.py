@@ -285,6 +285,10 @@ class Views(Protocol):
         total does not depend on it. The build is that of the table's name, version and number."""
         ...
 
+    def runs_of(self, table: Table[RunRow], contact_ids: Sequence[str]) -> RunPageRows:
+        """All runs of these contacts, newest first; the rest as in `list_runs`."""
+        ...
+
     def count_runs(
         self, table: Table[RunRow], chosen: RunFilter, statuses: Sequence[str]
     ) -> RunCounts:

@@ -45,6 +45,21 @@ def test_keys_and_numbers_of_any_shape(store: EventStore) -> None:
     assert store.counters(wanted) == dict.fromkeys(wanted, 2**52)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_all_counters_are_gone_through_in_order(store: EventStore, limit: int) -> None:
+    given = [("mail", -3), ("A", 0), ("a", 0), ("b", 0), ("é", 0), ("A", 1), ("mail", 2**40)]
+    uses = [use(key, slot=slot) for key, slot in reversed(given)]
+    store.commit([index_unit(counters=tuple(uses))])
+    found, last = [], ("", -(2**62))
+    while page := store.counter_page(last, limit):
+        assert len(page) <= limit
+        found += page
+        last = page[-1]
+    assert found == given
+    assert store.counter_page(("a", 0), 2) == given[3:5]
+    assert store.counter_page(("", 1), 1) == [("A", 1)]
+
+
 def test_adding_nothing_leaves_nothing(store: EventStore) -> None:
     assert store.commit([index_unit(counters=(use("mail", 0, add=0),))]) == [committed_at(0)]
     assert store.counters([MAIL]) == {}

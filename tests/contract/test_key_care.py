@@ -737,6 +737,9 @@ def test_a_disk_that_takes_its_time_does_not_end_a_backup(
         "UPDATE key_meta SET value = x'00' WHERE name = 'backup'",
         "UPDATE key_meta SET value = 1000000000000 WHERE name = 'secret'",
         "UPDATE key_meta SET value = 'x' WHERE name = 'generation'",
+        "UPDATE key_meta SET value = 9e999 WHERE name = 'generation'",
+        "DROP TABLE keys",
+        "DROP TABLE keys; CREATE VIEW keys AS SELECT randomblob(16) AS key_id, NULL AS wrapped",
     ],
 )
 def test_a_backup_that_lost_or_changed_rows_brings_nothing_back(
@@ -747,7 +750,7 @@ def test_a_backup_that_lost_or_changed_rows_brings_nothing_back(
     keys.backup(str(path), 1)
     before = keys._table.fetch(ids)
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(damage)
+        connection.executescript(damage)
     with pytest.raises((IntegrityViolation, InvalidInput)) as refused:
         keys.restore(str(path), lambda: [ids[:1]])
     assert str(path) in str(refused.value)
@@ -780,6 +783,48 @@ def test_a_backup_of_a_former_version_has_no_digest_and_will_do(
         label = b'{"format":"dee-keys/1","taken_ms":1,"of":"x"}'
         connection.execute("UPDATE key_meta SET value = ? WHERE name = 'backup'", (label,))
     assert keys.restore(str(path), lambda: [NOBODY]).present >= len(ids)
+
+
+def test_a_plain_copy_that_lost_a_row_is_refused(tmp_path: Path) -> None:
+    """It has no digest of its rows; that its pages do not add up is seen all the same."""
+    master = new_master_key()
+    copy = tmp_path / "copy.db"
+    with closing(open_sqlite_keys(tmp_path / "keys.db", master)) as keys:
+        ids = keys.new_keys(10)
+        with (
+            closing(sqlite3.connect(tmp_path / "keys.db")) as connection,
+            closing(sqlite3.connect(copy)) as other,
+        ):
+            connection.backup(other)
+        content = bytearray(copy.read_bytes())
+        page = content.index(max(ids)) // 4096 * 4096
+        # Two bytes of a page's head say how many rows it has.
+        content[page + 4] -= 1
+        copy.write_bytes(content)
+        before = keys._table.fetch(ids)
+        with pytest.raises(IntegrityViolation, match="is damaged"):
+            keys.restore(str(copy), lambda: [ids[:1]])
+        assert keys._table.fetch(ids) == before
+
+
+def test_a_plain_copy_has_tables_and_nothing_that_looks_like_them(tmp_path: Path) -> None:
+    """What is read twice has to be the same both times."""
+    with closing(open_sqlite_keys(tmp_path / "keys.db", new_master_key())) as keys:
+        ids = keys.new_keys(10)
+        copy = tmp_path / "copy.db"
+        with (
+            closing(sqlite3.connect(tmp_path / "keys.db")) as connection,
+            closing(sqlite3.connect(copy)) as other,
+        ):
+            connection.backup(other)
+            other.executescript(
+                "ALTER TABLE keys RENAME TO held;"
+                "CREATE VIEW keys AS SELECT key_id, CASE WHEN random() % 2 THEN wrapped END AS "
+                "wrapped FROM held"
+            )
+        with pytest.raises(InvalidInput, match="is no backup of keys"):
+            keys.restore(str(copy), list)
+        assert None not in keys._table.fetch(ids).values()
 
 
 def test_a_key_store_that_was_moved_away_takes_nothing_more(

@@ -99,6 +99,18 @@ def test_counts_by_status_under_every_other_filter(views: Views, rows: list[RunR
             assert (sum(found.values()), head, build) == (listed.total, listed.head, listed.build)
 
 
+@pytest.mark.parametrize("many", [0, 1, 40, 10_000])
+def test_all_runs_of_many_contacts(views: Views, rows: list[RunRow], many: int) -> None:
+    known = sorted({row.contact_id for row in rows})
+    asked = ["none", *random.Random(3).sample(known, min(many, len(known)))]
+    found = views.runs_of(RUNS, asked)
+    wanted = [row for row in reversed(rows) if row.contact_id in asked]
+    assert (found.rows, found.total) == (wanted, len(wanted))
+    assert (len(found.rows) > 0) == (many > 0)
+    whole = views.list_runs(RUNS, RunFilter(), limit=1)
+    assert (found.head, found.build) == (whole.head, whole.build)
+
+
 def test_a_plan_without_a_name_has_no_runs(views: Views, rows: list[RunRow]) -> None:
     """Counts of all plans stand under an empty name."""
     nameless = RunFilter(plan_id="")

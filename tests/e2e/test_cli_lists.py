@@ -12,6 +12,7 @@ import pytest
 
 from dee_es import Engine, EngineConfig
 from tests.support.cli.commands import Dee
+from tests.support.evidence.overwriting import overwrite
 from tests.support.waiting import eventually
 
 LIST = """\
@@ -77,6 +78,23 @@ def test_how_far_a_list_reaches_can_be_said(dee: Dee) -> None:
     assert (
         "0 created, 1 skipped (1 suppressed)" in dee("enroll", "plan.yaml", "contacts.csv").stdout
     )
+
+
+def test_a_run_that_cannot_be_read_is_told_beside_a_list(dee: Dee) -> None:
+    contacts = dee.contacts("c-1,c1@example.com,A", "c-2,c2@example.com,B")
+    dee("enroll", "plan.yaml", contacts, "--var", "place=here")
+    (run,) = dee.json("runs", "list", "--contact", "c-1")["runs"]
+    (dee.folder / "ids.txt").write_text("c-1\nc-2\n", encoding="utf-8")
+    url = f"sqlite:///{dee.folder / 'dee.db'}"
+    with Engine(EngineConfig(url, create=False)) as engine:
+        overwrite(engine, url, run["id"], 1, b"DEE2")
+    done = dee("contact", "suppress", "--from", "ids.txt")
+    assert "2 added" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert f" warning addresses_not_listed run={run['id']} error={run['id']} entry 1 " in line
+    later = dee.contacts("c-3,C2@example.com,B")
+    refused = dee("enroll", "plan.yaml", later, "--var", "place=here")
+    assert "0 created, 1 skipped (1 suppressed)" in refused.stdout
 
 
 @pytest.mark.parametrize(

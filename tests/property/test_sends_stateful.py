@@ -576,6 +576,7 @@ class Sends(RuleBasedStateMachine):
         try:
             if engines and self.replayed_at_the_end:
                 assert_replays(engines[0])
+                assert engines[0].audit.verify_indexes().differences == ()
                 assert_funnels_add_up(engines[0], PLANS)
         finally:
             for engine in engines:

@@ -64,7 +64,7 @@ _PUT_RIGHT: Final = (
     "somebody wrote to these tables past dee-es: stop the workers, find out who it was, and have "
     "`dee audit verify` say whether the log is whole; then restore a copy of the database from "
     "before, or, where the log is right, give the suppression or consent again, and pause and "
-    "resume the run"
+    "resume the run; what is counted for a day is asked for on that day alone"
 )
 _CSV: Final = (
     "id", "position", "stream", "version", "tick", "timestamp", "action", "runId", "planId",
@@ -242,7 +242,7 @@ def context(session: Session, run_id: str, step_id: str, visit: int | None, as_j
     "--indexes",
     is_flag=True,
     help="Compare instead what is decided by beside the log with what the log says: when runs are "
-    "due, suppressions, consents, keys, ids of channel events. Counters of limits are left out.",
+    "due, suppressions, consents, keys, ids of channel events, counters of limits and budgets.",
 )
 @json_option
 @pass_session

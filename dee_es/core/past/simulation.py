@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.gate import Snapshot
+from dee_es.core.ids import outcome_id
 from dee_es.core.past.recorded_commands import (
     RESULT,
     TICK,
@@ -172,7 +173,7 @@ class Simulation:
         intent = self.state.intent
         assert intent is not None
         known = self._answers.get(intent.step_id)
-        meta = e.Meta(self.state.last_tick, f"{intent.key[:32]}.{intent.attempt}", RESULT, 0)
+        meta = e.Meta(self.state.last_tick, outcome_id(intent.key, intent.attempt), RESULT, 0)
         if known:
             told = known.pop(0)
             answer = c.RecordResult(

@@ -23,6 +23,7 @@ from dee_es.engine.auditing.trail import Trail
 from dee_es.engine.auditing.verification import Verification
 from dee_es.engine.contacts.channel_events import ChannelEvents
 from dee_es.engine.contacts.identity import Identification, Identities
+from dee_es.engine.contacts.run_addresses import RunAddresses
 from dee_es.engine.contacts.streams import ContactStreams
 from dee_es.engine.contacts.suppressed_runs import SuppressedRuns
 from dee_es.engine.contacts.suppression_import import SuppressionImport
@@ -155,7 +156,13 @@ class ApiBase:
         self._contacts = ContactStreams(store, journal, committer, self.clock)
         self._suppressed_runs = SuppressedRuns(self._runs, self._queries)
         self._suppression_import = SuppressionImport(
-            store, journal, self._contacts, self._suppressed_runs, committer, self.clock
+            store,
+            journal,
+            self._contacts,
+            self._suppressed_runs,
+            RunAddresses(store, journal, self._queries, self._identities),
+            committer,
+            self.clock,
         )
         self._enrollment = Enrollment(self._runs, self._identities, self._contacts, parts.keys)
         self._lifecycle = Lifecycle(self._runs, self._queries)
@@ -268,7 +275,7 @@ class ApiBase:
         self.audit = Audit(
             trail,
             self._verification,
-            IndexVerification(store, journal),
+            IndexVerification(store, journal, scale),
             anchoring,
             self._archiver,
             parts.archives,

@@ -124,9 +124,10 @@ class ContactsApi(ApiBase):
 
         `level`, `scope` (the channel or plan of these levels) and `reason` are for entries that do
         not say. Nobody on the list needs to be a contact yet: whoever is enrolled later with an
-        address on it is refused, and who was enrolled before is skipped at the next send; open runs
-        of a contact that is listed by its id are told at once, as by `suppress`. An entry that
-        cannot be used is counted, told to `on_error`, and never stops the rest.
+        address on it is refused, and who was enrolled before is skipped at the next send. An entry
+        that gives an id lists the addresses of the contact's runs as well, and open ones are told
+        at once, as by `suppress`; a run that cannot be read is told in the process's log. An entry
+        that cannot be used is counted, told to `on_error`, and never stops the rest.
 
         A crash loses at most the batch in flight, and the same call again adds only what is
         missing. With `dry_run` nothing is written; 100 bytes are kept of each new address.
@@ -176,8 +177,8 @@ class ContactsApi(ApiBase):
         """An entry that was checked, with what the list is to know it by."""
         subjects = self._identities.listed_as(who, given.email, given.phone)
         level = checked_level(given.level)
-        tells = given.contact_id is not None and level != "channel"
-        return Listing(who, subjects, level, given.scope or "", given.reason, tells)
+        by_id = given.contact_id is not None
+        return Listing(who, subjects, level, given.scope or "", given.reason, by_id)
 
     def grant_consent(
         self,

@@ -1,10 +1,11 @@
 """Verification of the indexes: whether what decisions read beside the log is what the log says.
 
 The gate and the scheduler decide by small tables that are written in the transaction of each
-append: heads of streams, suppressions, consents, keys and event ids. Whoever changes one of them
-changes what is decided, and no chain of checksums shows it. So the log is read once more, some
-entries at a time, and each stream that begins among them is folded and compared; then the tables of
-suppressions, consents, keys and event ids are gone through for rows of which the log knows nothing.
+append: heads of streams, suppressions, consents, keys, event ids and counters of limits. Whoever
+changes one of them changes what is decided, and no chain of checksums shows it. So the log is read
+once more, some entries at a time, and each stream that begins among them is folded and compared;
+then the tables of suppressions, consents, keys, event ids and counters are gone through for rows of
+which the log knows nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
+from dee_es.core.clock import TimeScale
 from dee_es.core.events import LogImported
 from dee_es.core.evidence.chain import Entry
 from dee_es.core.evidence.chunk_check import MOST_PROBLEMS, printable
@@ -21,6 +23,7 @@ from dee_es.core.registry import CREATING
 from dee_es.engine.auditing.event_ids import EventIds
 from dee_es.engine.auditing.extra_keys import ExtraKeys
 from dee_es.engine.auditing.index_rows import CONTACTS, IndexRows
+from dee_es.engine.auditing.limit_counts import THE_LOG, LimitCounts
 from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.journal import Journal
@@ -32,21 +35,21 @@ PAGE: Final = 500
 """Entries of the log, and rows of a table, that are looked at together."""
 _LOOKS: Final = 10
 """How often a contact is looked at to which something is appended each time."""
-_LOG: Final = "the log"
 _UNKNOWN_ID: Final = ("not known", "known")
 
 
 class IndexVerification:
     """Compares the write side's tables with the log; needs no keys, and writes nothing."""
 
-    def __init__(self, store: EventStore, journal: Journal) -> None:
+    def __init__(self, store: EventStore, journal: Journal, scale: TimeScale) -> None:
         self._store = store
         self._journal = journal
+        self._scale = scale
 
     @seldom_collected()
     def verify(self, on_progress: OnVerified | None = None) -> IndexVerdict:
         """See `Audit.verify_indexes`."""
-        course = _Course(self._store, self._journal)
+        course = _Course(self._store, self._journal, self._scale)
         end = self._store.log_head()
         for after in range(0, end.position, PAGE):
             if course.full or not course.take(after, min(after + PAGE, end.position)):
@@ -70,13 +73,14 @@ class IndexVerification:
 class _Course:
     """What is known of the log up to a position, and how the tables differ from it."""
 
-    def __init__(self, store: EventStore, journal: Journal) -> None:
+    def __init__(self, store: EventStore, journal: Journal, scale: TimeScale) -> None:
         self._store = store
         self._journal = journal
         self._rows = IndexRows(store, journal)
         # Before the log's end is noted: all that is there by then the log has to tell.
         self._event_ids = EventIds(store, PAGE)
         self._extra_keys = ExtraKeys(store, PAGE)
+        self._counts = LimitCounts(store, journal, scale, PAGE)
         self._imported: dict[str, int] = {}
         self._tick = 0
         self.position = 0
@@ -120,9 +124,11 @@ class _Course:
                 # Whoever has to act on it says so, and so does the verification of the log.
                 self._event_ids.miss_one()
                 self._extra_keys.miss_one()
+                self._counts.miss_one()
                 continue
             self._event_ids.tell(recorded.event)
             self._extra_keys.tell(row.stream_id, recorded.event)
+            self._counts.tell(recorded)
             self._tick = max(self._tick, recorded.meta.tick)
             if isinstance(recorded.event, LogImported):
                 until = row.position + recorded.event.entries
@@ -179,20 +185,24 @@ class _Course:
         if self._tick > now.tick:
             told.append(("tick", self._tick, now.tick))
         differing = [
-            IndexDifference(_LOG, f"log_head {name}", str(log), printable(table))
+            IndexDifference(THE_LOG, f"log_head {name}", str(log), printable(table))
             for name, log, table in told
             if log != table
         ]
-        self._tell({_LOG: differing})
+        self._tell({THE_LOG: differing})
 
     def look_for_others(self) -> None:
         """Compare the contacts of all rows about suppression and consent: some may have no stream,
         or none that names the subject. Of ids of channel events, and of keys, tell those that no
-        entry has or is about."""
+        entry has or is about; of counters those that the sends do not add up to."""
         for each in islice(self._event_ids.others(), MOST_PROBLEMS):
-            self._tell({_LOG: [IndexDifference(_LOG, f"channel event {each}", *_UNKNOWN_ID)]})
+            self._tell({THE_LOG: [IndexDifference(THE_LOG, f"channel event {each}", *_UNKNOWN_ID)]})
         for extra in islice(self._extra_keys.others(), MOST_PROBLEMS):
             self._tell({extra.stream: [extra]})
+        for count in islice(self._counts.others(self._tick), MOST_PROBLEMS):
+            self._tell({THE_LOG: [count]})
+        if self._counts.unread is not None:
+            self._rows.unread["the counters of limits"] = self._counts.unread
         last: Suppression | None = None
         while not self.full and (listed := self._store.suppression_page(last, PAGE)):
             last = listed[-1]

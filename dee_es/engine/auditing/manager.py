@@ -148,14 +148,18 @@ class Audit:
         """Compare what decisions read beside the log with what the log itself says: of each run's
         head when it is due, whether it has ended, its slice and number; of each contact its
         suppressions, consents, key and the ids of its channel events; keys and event ids of which
-        the log has nothing; the end of the log.
+        the log has nothing; the counters of limits and budgets; the end of the log.
 
         Exact while others write, and in flat memory but for some 100 bytes for each key and event
-        id; `on_progress` is told the position reached. Not compared: epochs, a tick that is later
-        than the log's, and the counters of limits, in which sends are counted whose runs have left
-        the log for an archive. Where an entry cannot be read, keys and event ids of which nothing
-        is known are not told. It takes the log for what was written: `verify_log` says whether it
-        is.
+        id, and some hundreds for each counter that is compared: of the UTC days from the one before
+        the clock's on, and of all time. Days before are asked for by nobody, and archiving forgets
+        them. A counter to which archived sends may have been added, of a day on which an archived
+        run could have sent or of all time, is told only if it is too low for the sends in the log.
+
+        `on_progress` is told the position reached. Not compared: epochs, and a tick that is later
+        than the log's. Where an entry cannot be read, counters are not compared, and keys and event
+        ids of which nothing is known are not told. It takes the log for what was written:
+        `verify_log` says whether it is.
         """
         return self._indexes.verify(on_progress)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from dee_es.core.commands import ReceiveEvent
 from dee_es.core.events import Meta
 from dee_es.core.runs.channel_events import SUPPRESSED
-from dee_es.core.views import RunFilter, RunStatus
+from dee_es.core.views import RunRow, RunStatus
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Decided, Runs
@@ -25,6 +27,13 @@ TOGETHER: Final = 3
 they are told afterwards: nobody is contacted for longer because a run is busy."""
 
 
+class Asked(Struct, frozen=True):
+    """Whose open runs are to be told, of one plan or, if it is empty, of all."""
+
+    contact_id: str
+    plan_id: str
+
+
 class SuppressedRuns:
     """Tells runs of suppressions; one that was told is not told again."""
 
@@ -33,27 +42,57 @@ class SuppressedRuns:
         self._queries = queries
 
     def decide(self, contact_id: str, plan_id: str, meta: Meta) -> list[Decided]:
-        """What tells the contact's open runs, of one plan or, if it is empty, of all; those that
-        cannot be read, or be told under this command's id, are left out: `tell` says why."""
-        loaded = self._runs.load_readable(self._open(contact_id, plan_id), _left_out)
-        found = (self._decided(run, meta) for run in loaded.values())
-        return [decided for decided in found if decided is not None]
+        """What tells the contact's open runs; those that cannot be read, or be told under this
+        command's id, are left out: `tell` says why."""
+        (decided,) = self.decide_each([(Asked(contact_id, plan_id), meta)])
+        return decided
+
+    def decide_each(self, asked: Sequence[tuple[Asked, Meta]]) -> list[list[Decided]]:
+        """The same for many contacts, whose runs are looked up at once."""
+        runs = self._open([each for each, _ in asked])
+        wanted = dict.fromkeys(run_id for own in runs for run_id in own)
+        loaded = self._runs.load_readable(list(wanted), _left_out) if wanted else {}
+        return [
+            [
+                decided
+                for run_id in own
+                if run_id in loaded
+                if (decided := self._decided(loaded[run_id], meta)) is not None
+            ]
+            for own, (_, meta) in zip(runs, asked, strict=True)
+        ]
 
     def tell(self, contact_id: str, plan_id: str, meta: Callable[[], Meta]) -> Sequence[DeeError]:
         """Tell those that were not told yet, each in a commit of its own; returns why others could
         not be told."""
+        return self.tell_each([(Asked(contact_id, plan_id), meta)])
+
+    def tell_each(self, asked: Sequence[tuple[Asked, Callable[[], Meta]]]) -> Sequence[DeeError]:
+        """The same for many contacts, whose runs are looked up at once."""
         failed = []
-        for run_id in self._open(contact_id, plan_id):
-            try:
-                self._runs.change(run_id, _told, meta)
-            except DeeError as error:
-                failed.append(error)
+        runs = self._open([each for each, _ in asked])
+        for own, (_, meta) in zip(runs, asked, strict=True):
+            for run_id in own:
+                try:
+                    self._runs.change(run_id, _told, meta)
+                except DeeError as error:
+                    failed.append(error)
         return failed
 
-    def _open(self, contact_id: str, plan_id: str) -> list[str]:
-        chosen = RunFilter(contact_id=contact_id, plan_id=plan_id or None)
-        rows = self._queries.all_rows(chosen)
-        return [row.run_id for row in rows if not RunStatus(row.status).ended]
+    def _open(self, asked: Sequence[Asked]) -> list[list[str]]:
+        """The open runs of each."""
+        rows: dict[str, list[RunRow]] = {}
+        for row in self._queries.rows_of(list({each.contact_id: None for each in asked})):
+            if not RunStatus(row.status).ended:
+                rows.setdefault(row.contact_id, []).append(row)
+        return [
+            [
+                row.run_id
+                for row in rows.get(each.contact_id, ())
+                if each.plan_id in ("", row.plan_id)
+            ]
+            for each in asked
+        ]
 
     def _decided(self, run: LoadedRun, meta: Meta) -> Decided | None:
         command = _told(meta)

@@ -13,8 +13,9 @@ from dee_es.core import events as e
 from dee_es.core.contact_state import Listed
 from dee_es.core.ids import contact_stream
 from dee_es.engine.contacts.index import on_the_list
+from dee_es.engine.contacts.run_addresses import RunAddresses
 from dee_es.engine.contacts.streams import ContactStreams
-from dee_es.engine.contacts.suppressed_runs import TOGETHER, SuppressedRuns, appends_of
+from dee_es.engine.contacts.suppressed_runs import TOGETHER, Asked, SuppressedRuns, appends_of
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal
 from dee_es.engine.log.settling import ATTEMPTS
@@ -31,9 +32,14 @@ class Listing(Struct, frozen=True):
     level: e.Level
     scope: str
     reason: str | None
-    tells: bool = False
-    """Whether open runs of the contact are told: it was meant by its id, and not by an address that
-    a list may have millions of."""
+    by_id: bool = False
+    """Whether the contact was meant by its id, and not by an address that a list may have millions
+    of: then the addresses of its runs are listed as well, and open ones are told."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether open runs of the contact are told."""
+        return self.by_id and self.level != "channel"
 
     @property
     def plan_id(self) -> str:
@@ -62,6 +68,7 @@ class SuppressionImport:
         journal: Journal,
         contacts: ContactStreams,
         suppressed_runs: SuppressedRuns,
+        addresses: RunAddresses,
         committer: Committer,
         clock: EngineClock,
     ) -> None:
@@ -69,6 +76,7 @@ class SuppressionImport:
         self._journal = journal
         self._contacts = contacts
         self._suppressed_runs = suppressed_runs
+        self._addresses = addresses
         self._committer = committer
         self._clock = clock
 
@@ -77,6 +85,7 @@ class SuppressionImport:
 
         `seen` is what earlier batches would have listed, as digests of 16 bytes; it is added to.
         """
+        entries = self._in_full(entries)
         listed, streams = self._read(entries)
         missing = 0
         for entry in entries:
@@ -95,6 +104,7 @@ class SuppressionImport:
         commit failed of which the log knows nothing.
         """
         since = self._store.log_head().ordinal
+        entries = self._in_full(entries)
         added, left, refused = 0, list(entries), 0
         lost: tuple[StoreUnavailable, dict[int, _Wanted]] | None = None
         while left:
@@ -125,9 +135,23 @@ class SuppressionImport:
                     raise ConcurrencyConflict("others keep changing these contacts; try again")
                 self._clock.refresh()
             left = [now[place] for place in again] + later
-        if refused >= TOGETHER or self._store.log_head().ordinal != since:
+        if refused >= TOGETHER or self._began_since(since):
             self._tell_others(entries, meta)
         return added
+
+    def _in_full(self, entries: Sequence[Listing]) -> list[Listing]:
+        """The entries, those by id with the addresses of the runs of their contacts."""
+        meant = {entry.contact_id: None for entry in entries if entry.by_id}
+        known = self._addresses.of(list(meant)) if meant else {}
+        return [
+            replace(entry, subjects=tuple(sorted({*entry.subjects, *known[entry.contact_id]})))
+            if entry.by_id and entry.contact_id in known
+            else entry
+            for entry in entries
+        ]
+
+    def _began_since(self, ordinal: int) -> bool:
+        return self._store.log_head().ordinal != ordinal
 
     def _wanted(
         self, entries: Sequence[Listing], meta: e.Meta, *, together: bool
@@ -135,11 +159,11 @@ class SuppressionImport:
         """What to commit for the entries, by their place, that are not on the list yet, or whose
         contact has open runs that were not told; `together` unless these keep changing."""
         listed, streams = self._read(entries)
+        runs = self._told(entries, meta) if together else {}
         wanted = {}
         for place, entry in enumerate(entries):
-            given = _meta_of(entry, meta)
+            given, told = _meta_of(entry, meta), runs.get(place, ())
             events = self._events(entry, listed, streams)
-            told = self._told(entry, given) if together and entry.tells else ()
             unit = Unit((), min_tick=given.tick)
             if events:
                 stream = contact_stream(entry.contact_id)
@@ -149,15 +173,21 @@ class SuppressionImport:
                 wanted[place] = _Wanted(unit, bool(events))
         return wanted
 
-    def _told(self, entry: Listing, meta: e.Meta) -> tuple[StreamAppend, ...]:
-        return appends_of(self._suppressed_runs.decide(entry.contact_id, entry.plan_id, meta))
+    def _told(
+        self, entries: Sequence[Listing], meta: e.Meta
+    ) -> dict[int, tuple[StreamAppend, ...]]:
+        """What tells the open runs that entries are about, by the place of the entry."""
+        places = [place for place, entry in enumerate(entries) if entry.tells]
+        asked = [(_asked(entries[place]), _meta_of(entries[place], meta)) for place in places]
+        decided = self._suppressed_runs.decide_each(asked)
+        return {place: appends_of(each) for place, each in zip(places, decided, strict=True)}
 
     def _tell_others(self, entries: Iterable[Listing], meta: Callable[[], e.Meta]) -> None:
         """Tell runs that began meanwhile, or kept changing. One that cannot be read is left to
         the scheduler, which holds it up and says so: it holds no list up."""
-        for entry in entries:
-            if entry.tells:
-                self._suppressed_runs.tell(entry.contact_id, entry.plan_id, _later(entry, meta))
+        self._suppressed_runs.tell_each(
+            [(_asked(entry), _later(entry, meta)) for entry in entries if entry.tells]
+        )
 
     def _read(
         self, entries: Sequence[Listing]
@@ -193,6 +223,10 @@ class SuppressionImport:
 def _listing(wanted: Mapping[int, _Wanted]) -> Set[int]:
     """The places of entries that are not on the list yet."""
     return {place for place, each in wanted.items() if each.lists}
+
+
+def _asked(entry: Listing) -> Asked:
+    return Asked(entry.contact_id, entry.plan_id)
 
 
 def _meta_of(entry: Listing, meta: e.Meta) -> e.Meta:

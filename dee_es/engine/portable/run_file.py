@@ -23,6 +23,7 @@ import msgspec
 from dee_es.core.evidence import chain
 from dee_es.core.ids import is_run
 from dee_es.core.registry import REGISTRY
+from dee_es.core.values import check_id
 from dee_es.engine.log.journal import KEY_ID_BYTES
 from dee_es.errors import InvalidInput, UnknownEventVersion
 from dee_es.ports import StoredRow
@@ -136,8 +137,15 @@ def _bytes(text: Any, where: str) -> bytes:
         raise InvalidInput(where, "is not base64") from None
 
 
+def _stream_id(given: Any, where: str) -> str:
+    stream_id: str = _typed(given, "id", str)
+    _, kinds, name = stream_id.partition(":")
+    check_id(f"{where}.id", name if kinds else stream_id)
+    return stream_id
+
+
 def _stream(given: Any, where: str) -> tuple[StoredRow, ...]:
-    stream_id = _typed(given, "id", str)
+    stream_id = _stream_id(given, where)
     rows: list[StoredRow] = []
     previous = chain.GENESIS
     for place, event in enumerate(_typed(given, "events", list), start=1):

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+import msgspec
+
+from dee_es.core import codec
 from dee_es.core import events as e
 from dee_es.core.clock import LAST_DAY, TimeScale
-from dee_es.core.ids import definition_stream, slice_of
+from dee_es.core.ids import definition_stream, run_id, slice_of
 from dee_es.core.runs.run import fold
-from dee_es.engine.definitions import POLICY_ID, SENDER_ID
+from dee_es.core.values import check_payload_size, check_value
+from dee_es.engine.definitions import POLICY_ID, PUBLISHED, SENDER_ID
 from dee_es.engine.log.committing import Committer
-from dee_es.engine.log.journal import Journal, checksum_of, key_id_of
+from dee_es.engine.log.journal import Journal, checksum_of, key_id_of, payload_of
 from dee_es.engine.log.settling import Standing, Wanted, settle
 from dee_es.engine.log.system_log import SystemLog
 from dee_es.engine.portable.run_file import FORMAT, RunFile, continues
@@ -133,7 +137,13 @@ class RunTransfer:
         if not isinstance(start, e.Start):
             raise InvalidInput("streams", "the run does not begin with its enrolment")
         for rows in file.streams:
-            self._require_dated(self._journal.open_public(rows))
+            self._require_kept(rows)
+        if file.run_id != run_id(start.plan_id, start.contact_id, start.enrollment):
+            raise InvalidInput(
+                "runId",
+                f"is not that of run {start.enrollment} of plan {start.plan_id!r} for contact "
+                f"{start.contact_id!r}",
+            )
         try:
             fold(history)
         except (AssertionError, KeyError) as error:
@@ -156,13 +166,20 @@ class RunTransfer:
             )
         return start.contact_id
 
-    def _require_dated(self, history: Sequence[e.RecordedEvent]) -> None:
-        # Time here goes on from the latest tick in the log, and never back.
-        for recorded in history:
+    def _require_kept(self, rows: Sequence[StoredRow]) -> None:
+        """Refuse what is refused at every other door, and definitions of another kind."""
+        kind = PUBLISHED.get(rows[0].stream_id.partition(":")[0])
+        for row, recorded in zip(rows, self._journal.open_public(rows), strict=True):
+            where = f"{row.stream_id}, entry {row.version}"
+            if kind is not None and not isinstance(recorded.event, kind):
+                raise InvalidInput(where, f"is no {kind.__name__}")
             meta = recorded.meta
+            # Time here goes on from the latest tick in the log, and never back.
             if not (self._scale.dated(meta.tick) and 0 <= meta.recorded_at <= _LAST_MS):
-                where = f"{recorded.stream_id}, entry {recorded.version}"
                 raise InvalidInput(where, "has a time that no calendar has")
+            public, _ = codec.split(payload_of(row), row)
+            check_payload_size(where, len(public))
+            check_value(where, _json(public, where))
 
     def _append(self, rows: Sequence[StoredRow]) -> StreamAppend | None:
         """What of a stream is not there yet; None if all of it is."""
@@ -221,6 +238,14 @@ def _imported(file: RunFile, appends: Sequence[StreamAppend], digest: str) -> e.
         digest=digest,
         personal_data=any(key is not None for key in file.keys.values()),
     )
+
+
+def _json(public: bytes, where: str) -> object:
+    """All of it, and not only what this code reads of it."""
+    try:
+        return msgspec.json.decode(public)
+    except codec.DECODING_ERRORS:
+        raise InvalidInput(where, "holds something that is not JSON") from None
 
 
 def _is_run(rows: Sequence[StoredRow]) -> bool:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.ids import CounterKey
+from dee_es.core.ids import CounterKey, outcome_id
 from dee_es.core.runs.state import Intent
 from dee_es.engine.bisecting import bisected
 from dee_es.engine.links import Links
@@ -294,7 +294,7 @@ class Dispatcher:
     def _command(self, outcome: _Outcome) -> c.RecordResult:
         intent, result = outcome.intent, outcome.result
         # It carries the tick of the dispatch, or of what has happened to the run since.
-        command_id = f"{intent.key[:32]}.{intent.attempt}"
+        command_id = outcome_id(intent.key, intent.attempt)
         meta = self._runs.meta("result", command_id, tick=outcome.run.state.last_tick)
         return c.RecordResult(
             meta,

@@ -1,17 +1,22 @@
-"""A suppression by id holds for every record of the person: it lists the addresses of its runs."""
+"""A suppression by id holds for every record of the person: it lists the addresses of its runs,
+one by one and from a list alike."""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dee_es import Contact, Engine
+from dee_es import Contact, Engine, SuppressionEntry
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.core.ids import contact_stream
+from dee_es.engine.models import ImportResult
 from dee_es.errors import ContactSuppressed, IntegrityViolation
+from dee_es.ports import EventStore, Views
 from tests.support.engines import (
     BACKENDS,
     calling,
@@ -136,3 +141,133 @@ def test_a_run_that_cannot_be_read_is_told_when_all_else_is_listed(
         engine.suppress("a")
     with pytest.raises(ContactSuppressed):
         engine.execute(outreach(), Contact(id="later", email=EMAIL, firstName="L"))
+
+
+# --- from a list ----------------------------------------------------------------------------------
+
+LIST = [SuppressionEntry("a")]
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        {},
+        {"level": "global"},
+        {"level": "channel", "scope": "email"},
+        {"level": "plan", "scope": "outreach"},
+    ],
+)
+def test_a_list_of_ids_covers_another_record_of_the_person(
+    engine: Engine, channel: MemoryChannel, reach: dict[str, Any]
+) -> None:
+    engine.execute(outreach(), A)
+    engine.execute(outreach(), B)
+    for dry in (True, False):
+        given = engine.import_suppressions(LIST, reason="a list", dry_run=dry, **reach)
+        assert given == ImportResult(added=1)
+    for dry in (True, False):
+        again = engine.import_suppressions(LIST, reason="again", dry_run=dry, **reach)
+        assert again == ImportResult(already=1), "it is on the list in full"
+    engine.run_until_idle()
+    assert channel.sent == []
+    with pytest.raises(ContactSuppressed):
+        engine.execute(outreach(), Contact(id="later", email=EMAIL, firstName="L"))
+    assert engine.audit.verify_indexes().valid
+
+
+def test_a_list_of_ids_lists_what_suppress_does(engine: Engine) -> None:
+    """Of runs that ended, too; and what the list itself names."""
+    for who in ("a", "b"):
+        run = engine.execute(outreach(), Contact(id=who, email=f"{who}@x.org", firstName="N"))
+        engine.cancel_run(run.id, "over")
+        engine.execute(calling(), Contact(id=who, email=f"new.{who}@x.org", phone=PHONE))
+    engine.suppress("a", phone="+15550100", level="regulatory")
+    engine.import_suppressions([SuppressionEntry("b", phone="+15550100")])
+    listed = [
+        set(getattr(engine._journal.open(rows)[-1].event, "subjects", ()))
+        for rows in (
+            engine._parts.store.read_stream(contact_stream("a")),
+            engine._parts.store.read_stream(contact_stream("b")),
+        )
+    ]
+    own = [{each for each in some if each.startswith(("id:", "email:"))} for some in listed]
+    assert len(own[0] & own[1]) == 0
+    assert [len(each) for each in own] == [3, 3]
+    assert listed[0] - own[0] == listed[1] - own[1]
+    for number, address in enumerate(("b@x.org", "NEW.b@x.org")):
+        with pytest.raises(ContactSuppressed):
+            engine.execute(outreach(), Contact(id=f"d{number}", email=address, firstName="D"))
+
+
+def test_a_list_again_lists_the_addresses_of_runs_that_came_before_this_did(
+    engine: Engine,
+) -> None:
+    """Whoever was listed by the id alone, by an older version or before there were runs."""
+    engine.import_suppressions(LIST, level="plan", scope="calling")
+    engine.execute(outreach(), A)
+    assert engine.import_suppressions(LIST, "plan", "calling", dry_run=True).added == 1
+    assert engine.import_suppressions(LIST, level="plan", scope="calling").added == 1
+    with pytest.raises(ContactSuppressed):
+        engine.execute(calling(), Contact(id="later", email=EMAIL, firstName="L"))
+    assert engine.unsuppress("a", level="plan", plan_id="calling"), "lifted by id, all of it"
+    engine.execute(calling(), Contact(id="later", email=EMAIL, firstName="L"))
+
+
+def test_a_list_of_addresses_names_what_it_says_and_no_more(engine: Engine) -> None:
+    engine.execute(outreach(), Contact(id="a", email=EMAIL, phone=PHONE, firstName="A"))
+    engine.import_suppressions([SuppressionEntry(email=EMAIL)])
+    engine.execute(calling(), Contact(id="later", phone=PHONE, firstName="L"))
+
+
+def test_on_a_list_too_the_erased_have_no_addresses_any_more(engine: Engine) -> None:
+    engine.execute(outreach(), A)
+    engine.erase_contact("a", "asked")
+    assert engine.import_suppressions(LIST, level="global").added == 1
+    (*_, last) = engine._journal.open(engine._parts.store.read_stream(contact_stream("a")))
+    assert getattr(last.event, "subjects", ()) == ("id:a",)
+
+
+def test_a_run_that_cannot_be_read_is_told_in_the_log_and_holds_no_list_up(
+    engine: Engine, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.execute(outreach(), A)
+    broken = engine.execute(calling(), Contact(id="a", phone=PHONE, firstName="A")).id
+    overwrite(engine, url, broken, 1, b"DEE2")
+    engine._runs.forget()
+    with caplog.at_level(logging.WARNING, "dee_es"):
+        assert engine.import_suppressions([*LIST, SuppressionEntry("b")]).added == 2
+    (told,) = [each for each in caplog.records if each.msg == "addresses_not_listed"]
+    assert told.__dict__["run"] == broken
+    assert broken in told.__dict__["error"]
+    with pytest.raises(ContactSuppressed):
+        engine.execute(outreach(), Contact(id="later", email=EMAIL, firstName="L"))
+
+
+def test_a_long_list_of_ids_is_looked_up_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, known or not."""
+    known = [{"id": f"k{n}", "email": f"k{n}@x.org", "firstName": "K"} for n in range(60)]
+    engine.bulk_execute(outreach(), known)
+    asked: Counter[str] = Counter()
+
+    def counting(part: object, name: str) -> Callable[..., Any]:
+        ask = getattr(part, name)
+        return lambda *given, **more: asked.update([name]) or ask(*given, **more)
+
+    for kind, part in ((EventStore, engine._parts.store), (Views, engine._parts.views)):
+        for name in dir(kind):
+            if not name.startswith("_") and callable(getattr(part, name)):
+                monkeypatch.setattr(part, name, counting(part, name))
+    listed = [SuppressionEntry(each["id"]) for each in known]
+    listed += [SuppressionEntry(f"u{n}") for n in range(60)]
+    assert engine.import_suppressions(listed).added == 120
+    first, _ = asked.total(), asked.clear()
+    assert first < 20, asked
+    assert engine.import_suppressions(listed).already == 120
+    assert asked.total() < 20, asked
+    # While others enroll, too: then runs that began meanwhile are looked for.
+    monkeypatch.setattr(engine._suppression_import, "_began_since", lambda _: True)
+    asked.clear()
+    assert engine.import_suppressions(listed, level="global").added == 120
+    assert asked.total() < 200, asked

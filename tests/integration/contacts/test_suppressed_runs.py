@@ -238,7 +238,7 @@ def test_a_batch_of_a_list_and_all_its_runs_are_one_transaction(
 def test_a_list_again_tells_runs_that_were_not_told(engine: Engine) -> None:
     """As those of a list that was taken in before lists told any."""
     run = waiting(engine)
-    with mock.patch.object(engine._suppressed_runs, "decide", return_value=[]):
+    with mock.patch.object(engine._suppressed_runs, "_decided", return_value=None):
         assert engine.import_suppressions(LEAVING).added == 3
     assert engine.get_run(run.id) == run
     assert engine.import_suppressions(LEAVING).already == 3

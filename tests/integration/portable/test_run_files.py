@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.core import codec
-from dee_es.core.evidence import chain
 from dee_es.errors import DeeError, InvalidInput, RunNotFound
 from tests.support.engines import (
     BACKENDS,
@@ -28,6 +26,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
+from tests.support.runs.forging import Change, changed, forged
 
 JANE = {"id": "c-1", "email": "jane@example.com", "firstName": "Jane"}
 
@@ -237,12 +236,6 @@ def test_a_run_that_was_archived_here_is_not_taken_in_beside_its_archive(scratch
     assert scratch.health().position == before
 
 
-def changed(content: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    document = json.loads(content)
-    change(document)
-    return json.dumps(document).encode()
-
-
 def flip(document: dict[str, Any]) -> None:
     event = document["streams"][-1]["events"][2]
     state = bytearray(base64.b64decode(event["state"]))
@@ -250,7 +243,7 @@ def flip(document: dict[str, Any]) -> None:
     event["state"] = base64.b64encode(bytes(state)).decode()
 
 
-TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+TAMPERED: dict[str, tuple[Change, str]] = {
     "a byte of an event": (flip, "entry 3: the checksum does not match"),
     "an event gone": (lambda d: d["streams"][-1]["events"].pop(3), "entry 4"),
     "the first gone": (lambda d: d["streams"][-1]["events"].pop(0), "entry 1"),
@@ -285,7 +278,7 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 @pytest.mark.parametrize("change, said", TAMPERED.values(), ids=TAMPERED)
 def test_what_was_changed_is_refused_and_nothing_is_written(
-    exported: tuple[Engine, str, bytes], change: Callable[[dict[str, Any]], object], said: str
+    exported: tuple[Engine, str, bytes], change: Change, said: str
 ) -> None:
     _, _, content = exported
     with open_engine(":memory:") as scratch:
@@ -294,24 +287,6 @@ def test_what_was_changed_is_refused_and_nothing_is_written(
             scratch.import_run(changed(content, change))
         assert said in str(caught.value)
         assert scratch.health().position == before
-
-
-def forged(content: bytes, stream: str, change: Callable[[dict[str, Any]], object]) -> bytes:
-    """The file with the last event of a stream changed and its chain made anew."""
-
-    def change_last(document: dict[str, Any]) -> None:
-        (found,) = (each for each in document["streams"] if each["id"] == stream)
-        last = found["events"][-1]
-        state = chain.unseal(base64.b64decode(last["state"]), stream)
-        public, hidden = codec.split(state.payload, stream)
-        payload = json.loads(public)
-        change(payload)
-        payload_again = codec.join(json.dumps(payload).encode(), hidden)
-        name, version = last["name"], last["version"]
-        _, again = chain.seal(stream, version, name, state.previous, payload_again)
-        last["state"] = base64.b64encode(again).decode()
-
-    return changed(content, change_last)
 
 
 @pytest.mark.parametrize("field, value", [("tick", 2**60), ("recorded_at", 2**60)])
@@ -327,6 +302,91 @@ def test_a_time_that_no_calendar_has_is_refused(
                 scratch.import_run(wrong)
         assert scratch.now().tick == 0
         assert scratch.import_run(content) == run
+
+
+DEEP = json.loads("[" * 99 + "]" * 99)
+POISON: dict[str, tuple[str, int, Change, str]] = {
+    "a number": ("run", 0, lambda p: p["data"].update(start_tick=2**63), "integer beyond"),
+    "a far number": (
+        "run", 0, lambda p: p["data"].update(steps_remaining=10**30), "integer beyond",
+    ),
+    "a fraction": ("run", 1, lambda p: p["data"].update(more=float("1e400")), "payload"),
+    "a contact": ("run", 0, lambda p: p["data"].update(contact_id="c\0-1"), "NUL"),
+    "an actor": ("run", -1, lambda p: p["meta"].update(actor="a\0nn"), "NUL"),
+    "a reason": ("run", 2, lambda p: p["meta"].update(reason="x" * 300_000), "bytes are more than"),
+    "what nobody reads": ("run", 2, lambda p: p["data"].update(more="\udcec"), "not JSON"),
+    "a template": (
+        "template:intro", 1, lambda p: p["data"]["definition"].update(text="a\0b"), "NUL",
+    ),
+    "its depth": (
+        "template:intro", 0, lambda p: p["data"]["definition"].update(x=DEEP), "deeper",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream, place, change, said", POISON.values(), ids=POISON)
+def test_what_no_reader_could_keep_is_refused(
+    exported: tuple[Engine, str, bytes],
+    scratch: Engine,
+    stream: str,
+    place: int,
+    change: Change,
+    said: str,
+) -> None:
+    """As at every other door: a chain that was made anew says nothing of what is in it."""
+    _, run, content = exported
+    stream = run if stream == "run" else stream
+    before = scratch.health().position
+    with pytest.raises(DeeError, match=said) as refused:
+        scratch.import_run(forged(content, stream, change, place))
+    assert stream in str(refused.value)
+    assert scratch.health().position == before
+    assert scratch.import_run(content) == run
+
+
+@pytest.mark.parametrize("name", ["PolicyPublished", "RunCompleted", "ClockStarted"])
+def test_a_definition_of_another_kind_is_refused(
+    exported: tuple[Engine, str, bytes], name: str
+) -> None:
+    _, _, content = exported
+    clock = {"epoch_ms": 0, "resolution_ms": 1, "kind": "manual"}
+
+    def change(payload: dict[str, Any]) -> None:
+        payload["name"] = name
+        if name == "ClockStarted":
+            payload.update(data=clock, schema=2)
+
+    with open_engine(":memory:") as scratch:
+        before = scratch.health().position
+        with pytest.raises(InvalidInput, match="plan:outreach, entry 1: is no PlanPublished"):
+            scratch.import_run(forged(content, "plan:outreach", change))
+        assert scratch.health().position == before
+
+
+def test_a_run_under_the_id_of_another_is_refused(exported: tuple[Engine, str, bytes]) -> None:
+    """There it would stand in the way of an enrolment for ever."""
+    _, run, content = exported
+
+    def change(payload: dict[str, Any]) -> None:
+        payload["data"]["contact_id"] = "c-2"
+
+    with open_engine(":memory:") as scratch:
+        before = scratch.health().position
+        with pytest.raises(InvalidInput, match=r"runId: .* contact 'c-2'"):
+            scratch.import_run(forged(content, run, change, 0))
+        assert scratch.health().position == before
+
+
+@pytest.mark.parametrize("name", ["plan:", "plan:a\0b", "template:a b", "plan:" + "x" * 200])
+def test_a_definition_without_an_id_is_refused(
+    exported: tuple[Engine, str, bytes], name: str
+) -> None:
+    _, _, content = exported
+    wrong = changed(content, lambda document: document["streams"][0].update(id=name))
+    with open_engine(":memory:") as scratch:
+        with pytest.raises(InvalidInput, match=r"^streams\[0\]\.id: ") as refused:
+            scratch.import_run(wrong)
+        assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize("text", [None, 5])

@@ -297,6 +297,12 @@ class MemoryStore(MemoryIdempotency):
             counts = self._database.counts
             return {counter: counts[counter] for counter in wanted if counter in counts}
 
+    def counter_page(self, after: CounterKey, limit: int) -> list[CounterKey]:
+        """See `EventStore.counter_page`."""
+        with self._database.reading():
+            behind = (each for each in self._database.counts if each[::-1] > after[::-1])
+            return sorted(behind, key=lambda each: each[::-1])[:limit]
+
     def prune_counters(self, before_slot: int) -> int:
         """See `EventStore.prune_counters`."""
         with self._database.writing():

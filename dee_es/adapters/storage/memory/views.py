@@ -271,6 +271,12 @@ class MemoryViews:
             matching = [row for row in matching if row.ordinal < before_ordinal]
         return RunPageRows(matching[offset : offset + limit], total, head, build)
 
+    def runs_of(self, table: Table[RunRow], contact_ids: Sequence[str]) -> RunPageRows:
+        """See `Views.runs_of`."""
+        found, wanted = self.list_runs(table, RunFilter(), limit=_ALL), frozenset(contact_ids)
+        rows = [row for row in found.rows if row.contact_id in wanted]
+        return found._replace(rows=rows, total=len(rows))
+
     def count_runs(
         self, table: Table[RunRow], chosen: RunFilter, statuses: Sequence[str]
     ) -> RunCounts:

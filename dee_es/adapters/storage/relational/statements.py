@@ -175,6 +175,9 @@ ORDER BY contact_id, channel LIMIT ?
 """
 # Every pair of a slot and a key: as a rule all keys of a commit are of one slot.
 READ_COUNTERS: Final = "SELECT key, slot, n FROM counters WHERE slot IN ?? AND key IN ??"
+COUNTER_PAGE: Final = """
+SELECT key, slot FROM counters WHERE (slot, key) > (?, ?) ORDER BY slot, key LIMIT ?
+"""
 # A piece at a time, so that nobody waits long for the append lock.
 PRUNE_COUNTERS: Final = """
 DELETE FROM counters WHERE (slot, key) IN (

@@ -334,6 +334,11 @@ class RelationalStore(RelationalIdempotency):
         keys = list({key: None for key, _ in wanted})
         return as_asked(wanted, counts_of(self._query(sql.READ_COUNTERS, (slots, keys))))
 
+    def counter_page(self, after: CounterKey, limit: int) -> list[CounterKey]:
+        """See `EventStore.counter_page`."""
+        key, slot = after
+        return [(key, slot) for key, slot in self._query(sql.COUNTER_PAGE, (slot, key, limit))]
+
     def known_event_ids(self, event_ids: Sequence[str]) -> set[str]:
         """See `EventStore.known_event_ids`."""
         return {row[0] for row in self._of(sql.READ_EVENT_IDS, event_ids)}

@@ -39,6 +39,7 @@ _DROP: Final = "DROP TABLE IF EXISTS {table}"
 _NOTHING: Final = "SELECT 1 FROM {table} LIMIT 0"
 _SIZE: Final = "SELECT count(*) FROM {table}"
 _RUN: Final = "SELECT {columns} FROM {table} WHERE run_id = ?"
+_OF_CONTACTS: Final = "SELECT {columns} FROM {table} WHERE contact_id IN ??"
 _BY_COLUMN: Final = "SELECT {columns} FROM {table} WHERE {column} = ? ORDER BY {column}, {key}"
 _COUNTS: Final = "SELECT {columns} FROM {table} WHERE {column} = ? AND n <> 0"
 # Asks for the next value again and again: as many look-ups as there are values.
@@ -152,6 +153,20 @@ class RelationalViews:
             ((head, *build),) = asked.fetchall()
             known = BuildRow(*build) if build[0] is not None else None
             return RunPageRows(rows, total(), head, known)
+
+    def runs_of(self, table: Table[RunRow], contact_ids: Sequence[str]) -> RunPageRows:
+        """See `Views.runs_of`."""
+        relation = rows_relation(table)
+        statement = _OF_CONTACTS.format(columns=relation.listed, table=quoted(relation.name))
+        with self.database.snapshot() as session:
+            asked = session.ask(sql.HEAD_AND_BUILD, (table.name, table.version, table.build))
+            found = session.ask(statement, (list(contact_ids),))
+            rows: list[RunRow] = RowReader(table).rows(found.fetchall())
+            ((head, *build),) = asked.fetchall()
+            known = BuildRow(*build) if build[0] is not None else None
+        # Not by the database: in that order its planner could go through all runs there are.
+        rows.sort(key=lambda row: row.ordinal, reverse=True)
+        return RunPageRows(rows, len(rows), head, known)
 
     def count_runs(
         self, table: Table[RunRow], chosen: RunFilter, statuses: Sequence[str]
