@@ -194,7 +194,8 @@ def test_a_request_that_gets_no_thread_takes_no_place(monkeypatch: pytest.Monkey
         assert answered(server.port)
 
 
-def test_nothing_is_left_of_a_request() -> None:
+def test_nothing_is_left_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "_DEADLINE_S", 10_000)
     before = set(threading.enumerate())
     with serve_callbacks(Callbacks(), lambda event: None) as server:
         for _ in range(5):
