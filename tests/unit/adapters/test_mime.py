@@ -221,6 +221,17 @@ def test_the_encoding_follows_from_the_text(text: str, encoding: str) -> None:
     assert body(text)["Content-Transfer-Encoding"] == encoding
 
 
+def test_a_text_that_is_mostly_readable_stays_so_line_by_line() -> None:
+    mail = body("Grüße, dear readers,\n=1 \n\nJane Doe")
+    assert lines_of(mail) == [
+        "Gr=C3=BC=C3=9Fe, dear readers,",
+        "=3D1=20",
+        "",
+        "Jane Doe",
+        "",
+    ]
+
+
 def test_a_text_that_holds_the_boundary_ends_no_part() -> None:
     boundary = f"--=_dee_{key(1)[:32]}"
     text, html = f"before\n{boundary}\nafter\n{boundary}--\n", f"<p>\n{boundary}--\n</p>\n"
