@@ -19,7 +19,7 @@ from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
 from dee_es.config import EmailChannel
 from dee_es.core.messages.message import message_id
-from dee_es.ports import Channel, ChannelResult
+from dee_es.ports import Channel, ChannelResult, Sent
 from tests.support.channels.mail import CONTEXT, INJECTIONS, SCRIPT, a_call, an_email, key
 from tests.support.channels.smtp import running_smtp
 
@@ -149,6 +149,20 @@ def test_outbox_names_files_by_time_run_step_and_key(tmp_path: Path) -> None:
         f"out/2025-03-01/093000-{run}-a_b-{key(1)[:16]}-2.eml",
         f"out/2025-03-01/093000-{run}-intro-{key(2)[:16]}-1.eml",
     }
+
+
+def test_outbox_knows_the_files_of_what_was_sent(tmp_path: Path) -> None:
+    channel = OutboxChannel(tmp_path / "out")
+    for action in (an_email(1, step_id="a:b"), an_email(1, attempt=2), a_call(2)):
+        before = set(files(tmp_path))
+        channel.send(action, CONTEXT)
+        sent = Sent(
+            action.run_id, action.step_id, action.channel, action.key, action.attempt,
+            CONTEXT.time_ms,
+        )  # fmt: skip
+        assert channel.files_of(sent) == [str(each) for each in set(files(tmp_path)) - before]
+    for folder in (tmp_path / "out", tmp_path / "out" / "2025-03-01"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_outbox_writes_a_call_as_json(tmp_path: Path) -> None:

@@ -355,9 +355,8 @@ def _unfit(cause: BaseException) -> bool:
 
 
 def _stuffed(content: bytes) -> bytes:
-    """The text as DATA wants it: a dot at the start of a line is doubled."""
-    stuffed = content.replace(b"\n.", b"\n..")
-    return b"." + stuffed if stuffed.startswith(b".") else stuffed
+    """The text as DATA wants it: a dot at the start of a line is doubled; the first is a header."""
+    return content.replace(b"\n.", b"\n..")
 
 
 def _detail(stage: str, words: bytes | str) -> dict[str, str]:

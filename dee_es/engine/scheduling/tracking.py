@@ -34,8 +34,13 @@ _ATTRIBUTE = re.compile(
 )
 _BODY_END = re.compile(r"</body\s*>", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
-# A URL that goes on is another one; a full stop or the like behind it is not a part of it.
-_ENDS: Final = r"(?![\w~/?#=&%$@+*-]|[.,:;!']\w)"
+# A URL that goes on is another one. What ends a sentence or an emphasis is no part of it, nor are
+# letters that no URL has: some languages put no space between words.
+_BEGINS: Final = r"(?<![A-Za-z0-9%/&?-])"
+_GOES_ON = re.compile(r"[*_~-]*[A-Za-z0-9/#=&%$@+]|[.,:;!']\w|\?[\w/=&%$@+*~.-]", re.ASCII)
+_REFERENCE = re.compile(r"&#?\w+;", re.ASCII)
+_AHEAD: Final = 40
+"""Characters that tell whether a URL goes on, with room for the longest character reference."""
 
 
 class Sending(Struct, frozen=True):
@@ -69,11 +74,11 @@ def leaving(
     unsubscribe = unsubscribe_link(links, sending)
     text, markup = message.text, message.html
     if general is not None:
-        text = text and _replaced(text, {general}, unsubscribe)
+        text = text and _replaced(text, {general}, unsubscribe, str)
         forms = {general, html.escape(general, quote=False), _as_rendered(general)}
-        markup = markup and _replaced(markup, forms, unsubscribe)
+        markup = markup and _replaced(markup, forms, unsubscribe, _as_shown)
     if markup and observed.clicks:
-        markup = _with_clicks(markup, links, sending, unsubscribe)
+        markup = _with_clicks(markup, links, sending)
     if markup and observed.opens:
         markup = _with_pixel(markup, links, sending)
     return replace(message, text=text, html=markup)
@@ -84,10 +89,22 @@ def unsubscribe_link(links: Links, sending: Sending) -> str:
     return links.unsubscribe(sending.contact_id, run_id=sending.run_id, step_id=sending.step_id)
 
 
-def _replaced(text: str, forms: set[str], link: str) -> str:
+def _replaced(text: str, forms: set[str], link: str, shown: Callable[[str], str]) -> str:
+    """The text with a URL replaced, in whichever form it stands there; what comes behind it is
+    looked at as it is `shown`."""
+
+    def own(found: re.Match[str]) -> str:
+        behind = shown(text[found.end() : found.end() + _AHEAD])
+        return link if _GOES_ON.match(behind) is None else found[0]
+
     # The longest first: one may begin like another.
     known = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-    return re.sub(rf"(?<![\w%/&?-])(?:{known}){_ENDS}", lambda _: link, text)
+    return re.sub(rf"{_BEGINS}(?:{known})", own, text)
+
+
+def _as_shown(markup: str) -> str:
+    """The text between tags as browsers show it, where its character references are complete."""
+    return _REFERENCE.sub(lambda found: html.unescape(found[0]), markup)
 
 
 def _as_rendered(url: str) -> str:
@@ -109,14 +126,16 @@ def _with_pixel(markup: str, links: Links, sending: Sending) -> str:
     return markup[:at] + pixel + markup[at:]
 
 
-def _with_clicks(markup: str, links: Links, sending: Sending, unsubscribe: str) -> str:
+def _with_clicks(markup: str, links: Links, sending: Sending) -> str:
     """The markup with its links on to the web signed; nothing else of it changes.
 
-    What was never closed reaches to the end, and is left as it is.
+    What was never closed reaches to the end, and is left as it is. To unsubscribe is no click, by
+    whichever link: one may have come with the contact's attributes.
     """
+    stop = links.general_unsubscribe
 
     def signed(target: str) -> str | None:
-        if target == unsubscribe or _WEB.match(target) is None:
+        if target == stop or target.startswith(f"{stop}/") or _WEB.match(target) is None:
             return None
         try:
             return links.click(
@@ -146,7 +165,8 @@ def _with_clicks(markup: str, links: Links, sending: Sending, unsubscribe: str) 
 
 def _end_of(opening: re.Match[str], markup: str) -> int | None:
     if opening["comment"] is not None:
-        end = markup.find("-->", opening.end())
+        # Browsers end a comment that has nothing in it at once: `<!-->`.
+        end = markup.find("-->", opening.start() + 2)
         return None if end < 0 else end + 3
     if opening["link"] is not None:
         tag = _TAG.match(markup, opening.start())

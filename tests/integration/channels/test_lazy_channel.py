@@ -11,7 +11,8 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.lazy import LazyChannel
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.errors import InvalidInput
+from dee_es.errors import DeeError, InvalidInput, StoreUnavailable
+from tests.support.channels.mail import CONTEXT, a_call
 from tests.support.channels.twilio import ACCOUNT, FROM, SECRET, TOKEN
 from tests.support.engines import EPOCH, calling, publish_basics
 
@@ -74,6 +75,19 @@ def test_a_setting_that_cannot_work_is_named_as_it_was_given(
         engine.worker(stop)
     assert caught.value.field == f"twilio_{setting}"
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error, ours",
+    [(InvalidInput("setting", "is missing"), True), (StoreUnavailable("busy"), False)],
+)
+def test_what_cannot_be_built_now_may_be_later(error: DeeError, ours: bool) -> None:
+    def build() -> MemoryChannel:
+        raise error
+
+    result = LazyChannel("late", ("voice",), build).send(a_call(0), CONTEXT)
+    assert (result.status, result.retryable, result.ours) == ("failed", True, ours)
+    assert result.error == str(error)
 
 
 def test_it_is_built_once_by_whoever_comes_first() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dee_es.adapters.channels import smtp
+from dee_es.adapters.channels.smtp_server import Server
 from dee_es.core.messages.message import message_id
 from dee_es.ports import ChannelResult
 from tests.support.channels.mail import CONTEXT, HEADERS, an_email, context, decoded, key, parts
@@ -24,6 +25,7 @@ from tests.support.channels.smtp import (
     scripted_smtp,
     smtp_channels,
 )
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -126,6 +128,15 @@ def test_a_refusal_is_a_failure(connect: Connect, stage: str, code: int) -> None
         server.replies.clear()
         assert channel.send(an_email(2), CONTEXT).status == "delivered"
         assert len(server.taken) == 1
+        # With 421 the server hangs up; all else was said about the message.
+        assert server.counts["connect"] == (2 if code == 421 else 1)
+
+
+def test_what_a_server_says_is_kept_in_characters_that_can_be(connect: Connect) -> None:
+    said = "450 no\x07\u2028! " + "x" * 600
+    with scripted_smtp(lambda connection: talk(connection, "250 hello", said)) as port:
+        result = connect(port).send(an_email(1), CONTEXT)
+    assert result.detail["reply"] == ("no  ! " + "x" * 600)[:500]
 
 
 @pytest.mark.parametrize("stage", ["greeting", "MAIL", "RCPT", "DATA"])
@@ -148,6 +159,22 @@ def test_a_connection_lost_after_the_dot_is_unknown(connect: Connect) -> None:
         assert server.counts["MAIL"] == server.counts["accept"] == 1
         server.drop = None
         assert channel.send(an_email(2), CONTEXT).status == "delivered"
+
+
+def test_a_dot_of_which_nobody_knows_whether_it_left_is_unknown(
+    server: RunningSmtp, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Server.send
+
+    def broken(self: Server, sent: str | bytes) -> None:
+        send(self, sent)
+        if sent == b".\r\n":
+            raise OSError("the network is down")
+
+    monkeypatch.setattr(Server, "send", broken)
+    result = connect(server).send(an_email(1), CONTEXT)
+    assert (result.status, result.retryable, result.error) == ("unknown", False, "smtp OSError")
+    eventually(lambda: server.counts["accept"] == 1)
 
 
 def test_silence_after_the_dot_is_unknown(connect: Connect) -> None:
@@ -222,14 +249,17 @@ def test_a_refusal_in_the_middle_of_the_text_holds_the_dot_back(
     connect: Connect, code: int
 ) -> None:
     received: list[bytes] = []
+    closed = threading.Event()
 
     def behave(connection: socket.socket) -> None:
         talk(connection, *UP_TO_DATA[:3], f"354 go on\r\n{code} too much")
         while chunk := connection.recv(65_536):
             received.append(chunk)
+        closed.set()
 
     with scripted_smtp(behave) as port:
         result = connect(port).send(an_email(1), CONTEXT)
+        assert closed.wait(60), "whatever is said next might be taken for text"
     assert (result.status, result.error) == ("failed", f"smtp {code}")
     assert result.retryable is (code < 500)
     assert not b"".join(received).endswith(b"\r\n.\r\n")
@@ -285,6 +315,39 @@ def test_an_answer_to_the_dot_that_is_none_is_unknown(connect: Connect, reply: s
 def test_an_answer_before_it_that_is_none_is_a_failure(connect: Connect, reply: str) -> None:
     with scripted_smtp(lambda connection: talk(connection, "250 hello", reply)) as port:
         assert connect(port).send(an_email(1), CONTEXT).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "verb, reply",
+    [
+        ("MAIL", "199 wait"),
+        ("MAIL", "354 go on"),
+        ("RCPT", "199 wait"),
+        ("RCPT", "354 go on"),
+        ("DATA", "199 wait"),
+        ("DATA", "250 taken"),
+        ("DATA", "300 go on"),
+    ],
+)
+def test_nothing_follows_an_answer_to_something_else(
+    connect: Connect, verb: str, reply: str
+) -> None:
+    """Whoever answers like that may take each of the next answers for another one's, too."""
+    heard: list[str] = []
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(b"220 here\r\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                heard.append(line[:4].decode())
+                usual = "354 go on" if heard[-1] == "DATA" else "250 fine"
+                said = reply if heard[-1] == verb else usual
+                connection.sendall(said.encode() + b"\r\n")
+
+    with scripted_smtp(behave) as port:
+        result = connect(port).send(an_email(1), CONTEXT)
+    assert (result.status, result.retryable, result.error) == ("failed", True, f"smtp {reply[:3]}")
+    assert heard[-1] == verb
 
 
 def test_a_message_the_server_finds_too_large_is_refused_for_good(connect: Connect) -> None:

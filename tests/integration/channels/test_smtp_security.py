@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from dee_es.adapters.channels import smtp
 from dee_es.adapters.channels.smtp import SmtpChannel, SmtpSettings
+from dee_es.adapters.channels.trust import trusting
 from dee_es.errors import InvalidInput
 from tests.support.channels.mail import CONTEXT, an_email
 from tests.support.channels.smtp import (
@@ -52,6 +54,19 @@ def test_tls_and_login(connect: Connect, security: Any, certificate: tuple[Path,
         assert server.counts["accept"] == 3
 
 
+def test_what_the_server_can_do_is_asked_anew_under_tls(
+    connect: Connect, certificate: tuple[Path, Path]
+) -> None:
+    """What was said before may have been put in by somebody on the way."""
+    with running_smtp(security="starttls", certificate=certificate) as server:
+        channel = connect(server, security="starttls", ca_file=server.ca_file)
+        assert channel.send(an_email(1, to="jané@example.com"), CONTEXT).status == "delivered"
+        (got,) = server.taken
+    assert got.tls
+    assert "SMTPUTF8" in got.mail_options
+    assert any(option.startswith("SIZE=") for option in got.mail_options)
+
+
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_an_unknown_certificate_is_not_trusted(
     connect: Connect, security: Any, certificate: tuple[Path, Path]
@@ -61,6 +76,13 @@ def test_an_unknown_certificate_is_not_trusted(
         assert (result.status, result.ours) == ("failed", True)
         assert result.error == "smtp SSLCertVerificationError"
         assert server.counts["MAIL"] == 0
+
+
+def test_nothing_less_than_a_checked_certificate_will_do(certificate: tuple[Path, Path]) -> None:
+    for ca_file in (None, str(certificate[0])):
+        context = trusting(ca_file, "smtp.ca_file")
+        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 def test_a_certificate_for_another_host_is_not_trusted(connect: Connect, tmp_path: Path) -> None:
@@ -75,7 +97,7 @@ def test_a_server_without_starttls_is_not_used_in_plain(connect: Connect) -> Non
     with running_smtp() as server:
         result = connect(server, security="starttls").send(an_email(1), CONTEXT)
         assert (result.status, result.error) == ("failed", "smtp SMTPNotSupportedError")
-        assert result.ours
+        assert (result.ours, result.detail["stage"]) == (True, "starttls")
         assert server.counts["MAIL"] == 0
 
 
@@ -106,12 +128,35 @@ def test_what_is_a_fault_of_our_own_settings(
     with scripted_smtp(behave) as port:
         result = connect(port).send(an_email(1), CONTEXT)
     assert (result.status, result.ours) == ("failed", ours)
+    assert result.retryable is (greeting, *later)[-1].startswith("4")
 
 
 def test_plain_text_where_tls_is_spoken_is_a_fault_of_our_own(connect: Connect) -> None:
     with running_smtp() as server:
         result = connect(server, security="tls").send(an_email(1), CONTEXT)
         assert (result.status, result.error, result.ours) == ("failed", "smtp SSLError", True)
+
+
+def test_a_handshake_that_was_cut_off_may_work_the_next_time(connect: Connect) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65_536)
+
+    with scripted_smtp(behave) as port:
+        result = connect(port, security="tls").send(an_email(1), CONTEXT)
+    assert (result.status, result.error) == ("failed", "smtp SSLEOFError")
+    assert (result.ours, result.retryable) == (False, True)
+
+
+def test_no_common_way_to_log_in_is_a_fault_of_our_own(connect: Connect) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(b"220 hi\r\n")
+        connection.recv(65_536)
+        connection.sendall(b"250-hello\r\n250 AUTH GSSAPI\r\n")
+        connection.recv(65_536)
+
+    with scripted_smtp(behave) as port:
+        result = connect(port, username="me", password="s3cret").send(an_email(1), CONTEXT)
+    assert (result.status, result.error, result.ours) == ("failed", "smtp SMTPException", True)
 
 
 def test_a_server_without_a_login_is_a_fault_of_our_own(connect: Connect) -> None:
@@ -125,7 +170,11 @@ def test_a_wrong_password_is_not_tried_for_every_message(
 ) -> None:
     def behave(connection: socket.socket) -> None:
         connection.sendall(b"220 hi\r\n")
-        for reply in ("250-hello\r\n250 AUTH PLAIN", "535 not you: jane@example.com", "221 bye"):
+        for reply in (
+            "250-hello\r\n250 AUTH PLAIN",
+            "535 not you: jane@example.com, wr0ng",
+            "221 bye",
+        ):
             connection.recv(65_536)
             connection.sendall(reply.encode() + b"\r\n")
 
@@ -134,7 +183,8 @@ def test_a_wrong_password_is_not_tried_for_every_message(
         first = channel.send(an_email(1), CONTEXT)
         again = channel.send(an_email(2), CONTEXT)
         assert (first.error, again.error, again.ours) == ("smtp 535", "smtp 535", True)
-        assert again.detail == {"stage": "auth"}
+        # A server may repeat what it refuses.
+        assert first.detail == again.detail == {"stage": "auth"}
         monkeypatch.setattr(smtp, "_BARRED_S", 0.0)
         assert channel.send(an_email(3), CONTEXT).ours is False
 
@@ -172,7 +222,7 @@ def test_an_address_outside_of_ascii_needs_a_server_that_takes_it(connect: Conne
         assert connect(server).send(action, CONTEXT).status == "delivered"
         (got,) = server.taken
         assert got.recipients == ("jané@exämple.com",)
-        assert "SMTPUTF8" in got.mail_options
+        assert {"SMTPUTF8", "BODY=8BITMIME"} <= set(got.mail_options)
         assert "To: jané@exämple.com\r\n".encode() in got.content
     with running_smtp(smtputf8=False) as server:
         channel = connect(server)
@@ -188,10 +238,12 @@ def test_an_address_outside_of_ascii_needs_a_server_that_takes_it(connect: Conne
     [
         {"security": "ssl"},
         {"port": 0},
+        {"port": 65_536},
         {"host": ""},
         {"timeout_s": 0},
         {"connections": 0},
         {"username": "me"},
+        {"password": "s3cret", "security": "tls"},
         {"username": "me", "password": "pässword"},
         {"username": "me", "password": "s3cret"},
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dee_es.adapters.channels.twilio.urls import RETRIES
 from dee_es.core.messages.script import check_script
 from tests.support.channels.line import HEARD_BY_MACHINE, MENU, PLAIN, Line, reference, running_line
 from tests.support.channels.mail import CONTEXT, a_call, key
@@ -188,7 +189,8 @@ def test_an_erased_script_ends_the_call(line: Line) -> None:
 
 
 def test_the_request_has_the_steps_settings(line: Line) -> None:
-    placed = line.call({**MENU, "callerId": "+1 (555) 0111-111", "maxDuration": 90}, ring_s=25)
+    script = {**MENU, "callerId": "+1 (555) 0111-111", "maxDuration": 90}
+    placed = line.call(script, ring_s=25, max_duration_s=600)
     assert placed.one("To") == "+15550100"
     assert placed.one("From") == "+15550111111"
     assert (placed.one("TimeLimit"), placed.one("Timeout")) == ("90", "25")
@@ -202,6 +204,9 @@ def test_the_request_has_the_channels_settings(line: Line) -> None:
     assert line.events[-1].type == "call.recorded"
     assert line.events[-1].data["duration_s"] == 7
     assert "RE1" not in repr([event.data for event in line.events])
+    # Each is to be told again if it was not heard.
+    for name in ("Url", "StatusCallback", "RecordingStatusCallback"):
+        assert str(placed.one(name)).endswith(RETRIES)
 
 
 # --- callbacks in every state ---------------------------------------------------------------------

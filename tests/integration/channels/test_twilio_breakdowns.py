@@ -18,7 +18,7 @@ from dee_es.adapters.channels.twilio import ChannelEvent, TwilioCallbacks, scrip
 from dee_es.core.messages.message import message_id
 from dee_es.ports import ChannelResult
 from tests.support.channels.line import HEARD_BY_MACHINE, MENU, PLAIN, Line, reference, running_line
-from tests.support.channels.mail import CONTEXT, a_call, key
+from tests.support.channels.mail import CONTEXT, a_call, an_email, key
 from tests.support.channels.smtp import make_certificate, scripted_smtp
 from tests.support.channels.twilio import ACCOUNT, SECRET, TOKEN, Person, running_twilio
 from tests.support.engines import open_engine
@@ -133,6 +133,90 @@ def test_whatever_happens_after_the_request_is_unknown(
     with scripted_smtp(_after_the_request(end)) as port:
         got = line.send(PLAIN, api_url=f"http://127.0.0.1:{port}")
     assert (got.status, got.retryable, got.message_id) == ("unknown", False, None)
+
+
+def _says(status: int, content: object) -> Callable[[socket.socket], None]:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    return _after_the_request(lambda connection: connection.sendall(head + body))
+
+
+@pytest.mark.parametrize(
+    "status, result, retryable, ours",
+    [
+        (400, "failed", False, False),
+        (403, "failed", False, False),
+        (404, "failed", False, True),
+        (408, "failed", False, False),
+        (429, "failed", True, False),
+        (499, "failed", False, False),
+        (500, "unknown", False, False),
+        (599, "unknown", False, False),
+        (202, "unknown", False, False),
+    ],
+)
+def test_the_status_alone_decides(
+    line: Line, status: int, result: str, retryable: bool, ours: bool
+) -> None:
+    """Whatever else is said; a call may be asked for again only where there cannot be one."""
+    with scripted_smtp(_says(status, {"sid": "CA" + "1" * 32, "code": "20001: no"})) as port:
+        got = line.send(PLAIN, api_url=f"http://127.0.0.1:{port}")
+    assert (got.status, got.retryable, got.ours) == (result, retryable, ours)
+    assert (got.error, got.message_id) == (f"twilio {status}", None)
+    assert line.calls.sids(key(0), 1) == []
+
+
+def test_what_twilio_says_is_kept_in_characters_that_can_be(line: Line) -> None:
+    said = "no\x00\r\n\u2028\ud800 " + "x" * 600
+    with scripted_smtp(_says(400, {"message": said})) as port:
+        got = line.send(PLAIN, api_url=f"http://127.0.0.1:{port}")
+    reply = got.detail["reply"]
+    assert reply == ("no    ? " + "x" * 600)[:500]
+    assert reply.isprintable()
+
+
+def test_only_a_name_that_twilio_would_give_is_kept(line: Line) -> None:
+    for sid in ("CA", "RE" + "1" * 32, "CA" + "1" * 33):
+        with scripted_smtp(_says(201, {"sid": sid})) as port:
+            assert line.send(PLAIN, api_url=f"http://127.0.0.1:{port}").status == "pending"
+    assert line.calls.sids(key(0), 1) == []
+    with scripted_smtp(_says(201, b"[" * 60_000)) as port:
+        assert line.send(PLAIN, api_url=f"http://127.0.0.1:{port}").status == "pending"
+    chunked = b"HTTP/1.1 201 CREATED\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"
+    end = _after_the_request(lambda connection: connection.sendall(chunked))
+    with scripted_smtp(end) as port:
+        assert line.send(PLAIN, api_url=f"http://127.0.0.1:{port}").status == "pending"
+
+
+def test_an_address_with_a_path_is_asked_there(line: Line) -> None:
+    got = line.send(PLAIN, api_url=f"{line.twilio.url}/elsewhere/")
+    assert (got.error, got.ours) == ("twilio 404 code 20404", True)
+    asked: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536))
+
+    with scripted_smtp(behave) as port:
+        line.send(PLAIN, api_url=f"http://127.0.0.1:{port}/elsewhere/")
+    assert asked[0].startswith(f"POST /elsewhere/2010-04-01/Accounts/{ACCOUNT}/Calls.json".encode())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_never_was_a_connection_may_pass(line: Line, scheme: str) -> None:
+    """A name that cannot be one, and a server that does not speak TLS."""
+    port = line.twilio.url.rpartition(":")[2]
+    url = f"https://127.0.0.1:{port}" if scheme == "https" else f"https://{'a' * 64}.example"
+    got = line.send(PLAIN, api_url=url)
+    assert (got.status, got.retryable, got.ours) == ("failed", True, False)
+    assert got.detail == {"stage": "connect"}
+    assert line.twilio.requests == 0
+
+
+def test_only_calls_are_placed(line: Line) -> None:
+    got = line.configure().send(an_email(0), CONTEXT)
+    assert (got.status, got.retryable) == ("failed", False)
+    assert got.error.startswith("invalid channel")
+    assert line.twilio.requests == 0
 
 
 def test_silence_after_the_request_is_unknown(line: Line) -> None:

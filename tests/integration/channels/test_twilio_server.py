@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -70,6 +72,39 @@ def test_a_request_is_handled_and_its_events_recorded_before_the_answer() -> Non
     assert len(callbacks.settled) == 1
 
 
+def test_the_largest_request_is_read_whole() -> None:
+    callbacks = Callbacks()
+    with serve_callbacks(callbacks, print) as server:
+        assert ask(server.port, body=b"x" * 65_536)[0] == 200
+    assert len(callbacks.asked[0][2]) == 65_536
+
+
+def test_nothing_is_said_of_requests_and_nothing_listens_afterwards(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """An address holds what was pressed."""
+    before = set(threading.enumerate())
+
+    def under_way() -> set[threading.Thread]:
+        return set(threading.enumerate()) - before - {server._thread}
+
+    def act() -> None:
+        raise OSError("away")
+
+    with serve_callbacks(Callbacks(act), lambda event: None) as server:
+        assert ask(server.port)[0] == 500
+        assert raw(server.port, b"POST /secret HTTP/1.0\r\nContent-Length: x\r\n\r\n")
+        eventually(lambda: not under_way())
+        with socket.create_connection(("127.0.0.1", server.port), 20) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(b"POST /secret HTTP/1.0\r\nContent-Length: 9\r\n\r\n")
+            eventually(lambda: bool(under_way()))
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ConnectionRefusedError):
+        ask(server.port)
+    assert not server._thread.is_alive()
+
+
 def test_it_listens_on_this_machine_only() -> None:
     with serve_callbacks(Callbacks(), print) as server:
         assert server._server.server_address[0] == "127.0.0.1"
@@ -84,8 +119,11 @@ def test_what_cannot_be_recorded_is_not_confirmed() -> None:
 
     with serve_callbacks(callbacks, record, on_error=errors.append) as server:
         assert ask(server.port)[0] == 500
+        assert [str(error) for error in errors] == ["away"]
+    # Also if nobody wants to hear of it.
+    with serve_callbacks(callbacks, record) as server:
+        assert ask(server.port) == (500, b"try again later")
     assert callbacks.settled == []
-    assert [str(error) for error in errors] == ["away"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +132,7 @@ def test_what_cannot_be_recorded_is_not_confirmed() -> None:
         (b"POST /x HTTP/1.0\r\n\r\n", b"411"),
         (b"POST /x HTTP/1.0\r\nContent-Length: -1\r\n\r\n", b"411"),
         (b"POST /x HTTP/1.0\r\nContent-Length: 1_0\r\n\r\n", b"411"),
+        (b"POST /x HTTP/1.0\r\nContent-Length: \xb2\r\n\r\nab", b"411"),
         (b"POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", b"411"),
         (b"POST /x HTTP/1.0\r\nContent-Length: 65537\r\n\r\n", b"413"),
         (b"POST /x HTTP/1.0\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", b"413"),
@@ -141,6 +180,29 @@ def test_more_than_it_can_do_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> 
     assert answers == [(200, b"<Response/>")]
 
 
+def test_a_request_that_gets_no_thread_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(hosting, "_MAX_REQUESTS", 1)
+    monkeypatch.setattr(ThreadingHTTPServer, "process_request", exhausted)
+    with serve_callbacks(Callbacks(), lambda event: None) as server:
+        for _ in range(3):
+            with pytest.raises(ConnectionError):
+                ask(server.port)
+        monkeypatch.undo()
+        assert answered(server.port)
+
+
+def test_nothing_is_left_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "_DEADLINE_S", 10_000)
+    before = set(threading.enumerate())
+    with serve_callbacks(Callbacks(), lambda event: None) as server:
+        for _ in range(5):
+            assert ask(server.port)[0] == 200
+        eventually(lambda: set(threading.enumerate()) - before == {server._thread})
+
+
 def test_a_request_under_way_is_finished() -> None:
     busy, go = threading.Event(), threading.Event()
 
@@ -155,5 +217,6 @@ def test_a_request_under_way_is_finished() -> None:
     assert busy.wait(60)
     threading.Timer(0.2, go.set).start()
     server.close()
+    assert go.is_set(), "it waits for what is under way"
     client.join(60)
     assert answers == [(200, b"<Response/>")]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dee_es.web.hook_settings import HookSettings, webhook_keys
 from dee_es.web.hooks.email import MOST_BYTES
 from dee_es.web.hooks.signatures import sign
 from tests.support.channels.twilio import ACCOUNT, TOKEN
+from tests.support.engines import EPOCH
 from tests.support.web.application import SETTINGS, Client, served, sign_in, with_users
 from tests.support.web.hooks import (
     CALL_SECRET,
@@ -91,11 +93,13 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
 
 def test_events_are_taken_in_with_their_meaning(engine: Engine, client: Client) -> None:
     run_id = enroll(engine)
+    engine.run_until(100)
+    replied_at = (EPOCH + timedelta(seconds=40)).isoformat()
     answer = tell(
         client,
         event(type="email.delivered", runId=run_id, stepId="hello"),
         event(type="email.clicked", url="https://example.com/", messageId="msg_9"),
-        event(type="email.replied", autoReply=True, occurredAt="2026-01-01T00:00:00Z"),
+        event(type="email.replied", autoReply=True, occurredAt=replied_at),
         event(type="email.bounced", bounce="soft", contactId=None, runId=run_id, stepId="hello"),
         event(type="email.opened", contactId="nobody-yet"),
     )
@@ -109,6 +113,18 @@ def test_events_are_taken_in_with_their_meaning(engine: Engine, client: Client) 
         ("email.bounced", "soft"),
     ]
     assert engine.get_run(run_id).status == "waiting"
+    clicked, replied = received(engine)[1:3]
+    told = clicked["personal"]["data"]
+    assert (told["url"], told["message_id"]) == ("https://example.com/", "msg_9")
+    assert (clicked["occurred_tick"], replied["occurred_tick"]) == (100, 40)
+
+
+def test_every_message_counts_for_itself(engine: Engine, client: Client) -> None:
+    """Two messages may say the same of one contact, and each may say it twice."""
+    for number in range(20):
+        told = tell(client, event(), event(), id=f"msg_{number}").json()
+        assert (told["accepted"], told["known"]) == (2, 0)
+    assert len(received(engine)) == 40
 
 
 @pytest.mark.parametrize(
@@ -199,6 +215,39 @@ def test_forged_and_altered_messages_are_refused_and_change_nothing(
     assert "c1" not in answer.text
     assert engine.metrics().position == before
     assert engine.get_run(run_id).status == "waiting"
+
+
+@pytest.mark.parametrize(
+    "id, stamp",
+    [
+        ("", str(int(NOW))),
+        ("a.b", str(int(NOW))),
+        ("a b", str(int(NOW))),
+        ("x" * 129, str(int(NOW))),
+        ("msg_1", ""),
+        ("msg_1", "now"),
+        ("msg_1", f"{NOW}"),
+        ("msg_1", f"+{NOW:.0f}"),
+        ("msg_1", f" {NOW:.0f}"),
+        ("msg_1", "9" * 13),
+        (f"msg_1.{NOW:.0f}", ""),
+    ],
+)
+def test_a_signature_does_not_make_up_for_an_id_or_a_time_that_is_none(
+    engine: Engine, client: Client, id: str, stamp: str
+) -> None:
+    """What is signed is id, time and body with dots between them, and must be read in one way."""
+    before = engine.metrics().position
+    body = json.dumps({"events": [event()]}).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": sign(KEY, id, stamp, body),
+    }
+    answer = client.post("/hooks/email", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (401, "SignatureRefused")
+    assert engine.metrics().position == before
 
 
 def test_headers_given_twice_are_refused(client: Client) -> None:
@@ -368,6 +417,17 @@ def test_callbacks_about_calls_are_those_of_the_worker(engine: Engine, tmp_path:
         assert client.post("/hooks/twilio/else/x", data=form).status_code == 404
         big = client.post(path, content=b"x" * 70_000)
         assert big.status_code == 413
+        # What Twilio asks is answered in its own language, and what is behind an address is signed.
+        asked = urls.make("voice", call) + "?more=%20a"
+        path = "/hooks/twilio/" + "/".join(asked.split("/")[-2:])
+        spoken = client.post(
+            path, data=form, headers={"X-Twilio-Signature": twilio_sign(TOKEN, asked, form.items())}
+        )
+        assert (spoken.status_code, spoken.headers["content-type"]) == (
+            200,
+            "text/xml; charset=utf-8",
+        )
+        assert spoken.text.endswith("<Response><Hangup /></Response>")
     assert [each["type"] for each in received(engine)] == ["call.ringing"]
     assert errors == []
 

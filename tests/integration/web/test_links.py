@@ -171,6 +171,15 @@ def test_the_form_is_what_the_standard_says(
     assert len(received(engine)) == (status == 200)
 
 
+def test_the_address_that_is_nobody_s_own_says_so(client: Client) -> None:
+    page = client.get("/hooks/unsubscribe")
+    assert page.status_code == 404
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "not complete" in page.text
+    assert "<form" not in page.text
+    assert client.post("/hooks/unsubscribe", data=ONE_CLICK).status_code == 405
+
+
 def test_links_of_others_unsubscribe_nobody(engine: Engine, client: Client) -> None:
     enroll(engine)
     before = engine.metrics().position
@@ -207,6 +216,33 @@ def test_who_was_taken_off_the_list_is_heard_again(engine: Engine, client: Clien
     assert engine.contact_at("c1").suppressions == ("global",)
     client.post(path, data=ONE_CLICK)
     assert len(received(engine)) == 2
+    # Whoever complained since then is as far off the list as can be.
+    engine.unsuppress("c1", reason="asked to be written to again")
+    engine.ingest_event("email.complained", "c1")
+    assert engine.contact_at("c1").suppressions == ("regulatory",)
+    assert client.post(path, data=ONE_CLICK).status_code == 200
+    assert [each["type"] for each in received(engine)][2:] == ["email.complained"]
+
+
+def test_a_link_with_the_run_of_another_unsubscribes_its_contact_alone(
+    engine: Engine, client: Client
+) -> None:
+    """As after a run was carried elsewhere: the contact is what counts."""
+    run_id = enroll(engine)
+    links = Links(PUBLIC, LINK_SECRET)
+    mixed = Link("c9", run_id, "hello")
+    for _ in range(2):
+        answer = client.post(
+            f"/hooks/unsubscribe/{links.seal('unsubscribe', mixed)}", data=ONE_CLICK
+        )
+        assert answer.status_code == 200
+    assert client.get(f"/hooks/open/{links.seal('open', mixed)}.gif").status_code == 200
+    assert engine.contact_at("c9").suppressions == ("global",)
+    assert engine.contact_at("c1").suppressions == ()
+    assert engine.get_run(run_id).status == "waiting"
+    (told,) = received(engine, "c9")
+    assert (told["type"], told["step_id"]) == ("email.unsubscribed", "hello")
+    assert "run_id" not in told
 
 
 def test_a_link_outlives_its_run_and_its_contact(engine: Engine, client: Client) -> None:
@@ -240,6 +276,7 @@ def test_an_image_tells_once_that_a_message_was_opened(engine: Engine, client: C
         assert len(answer.content) < 50
     (told,) = received(engine)
     assert (told["type"], told["run_id"], told["step_id"]) == ("email.opened", run_id, "hello")
+    assert told["personal"]["data"] == {"message_id": "msg_1"}
     other = path.replace(".gif", "")[:-1] + ".gif"
     refused = client.get(other)
     assert refused.status_code == 404

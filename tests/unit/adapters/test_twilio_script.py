@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dee_es.adapters.channels.twilio.script import answered, asked_for, finish_key, walk
+from dee_es.adapters.channels.twilio.script import (
+    answered,
+    asked_for,
+    finish_key,
+    script_in,
+    walk,
+)
 from dee_es.adapters.channels.twilio.tokens import CallRef, Place, Token, seal, unseal
-from dee_es.adapters.channels.twilio.twiml import MAX_INLINE, Writer, check_fits, hangup
-from dee_es.adapters.channels.twilio.urls import CallbackUrls
-from dee_es.core.messages.script import check_script
+from dee_es.adapters.channels.twilio.twiml import Writer, check_fits, hangup
+from dee_es.adapters.channels.twilio.urls import RETRIES, CallbackUrls
+from dee_es.core import events as e
+from dee_es.core.messages.script import MAX_NESTING, MAX_STEPS, check_script
 from dee_es.errors import InvalidInput
 
 CALL = CallRef("run_" + "a" * 26, "step:1", "f" * 64, 1)
@@ -86,15 +94,20 @@ def test_whatever_is_said_the_document_stays_what_it_is(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip))
+@example("\x01")
+@example(" \x01 a \x02 ")
 def test_any_text_can_be_written(text: str) -> None:
     held = {"greeting": text, "steps": []}
     root = tree(Writer().document(held, Place(), next_url))
     assert {verb.tag for verb in root} <= {"Say", "Hangup"}
+    assert all(verb.text for verb in root if verb.tag == "Say"), "there are words in all of it"
 
 
-@pytest.mark.parametrize("word", ["word", "Grüße&", "日本語", "x" * 5000, "語" * 5000])
+@pytest.mark.parametrize(
+    "word", ["a", "word", "Grüße&", "日本語", "x" * 5000, "語" * 5000, "x" + "語" * 5000]
+)
 def test_long_texts_are_cut_between_words_and_never_inside_of_a_character(word: str) -> None:
-    text = " ".join([word] * (200 if len(word) < 100 else 2))
+    text = " ".join([word] * (700 if len(word) < 100 else 2))
     root = tree(Writer().document(script(speak(text)), Place(), next_url))
     parts = [str(verb.text) for verb in root if verb.tag == "Say"][1:]
     assert max(len(part.encode()) for part in parts) <= 1_200
@@ -106,16 +119,110 @@ def test_long_texts_are_cut_between_words_and_never_inside_of_a_character(word: 
 def test_a_call_goes_inline_if_it_fits_and_asks_nothing() -> None:
     assert Writer().inline(script(speak("Bye"))) is not None
     assert Writer().inline(script(gather("a"))) is None
-    assert Writer().inline(script(speak("&" * (MAX_INLINE // 5)))) is None
+    assert Writer().inline(script(speak("&" * 800))) is None
+    pieces = ["y" * 1_000] * 3
+    room = 4_000 - len(Writer().inline(script(*map(speak, [*pieces, "y"]))) or "")
+    fits = Writer().inline(script(*map(speak, [*pieces, "y" * (1 + room)])))
+    assert fits is not None
+    assert len(fits) == 4_000
+    assert Writer().inline(script(*map(speak, [*pieces, "y" * (2 + room)]))) is None
+
+
+@pytest.mark.parametrize("arm", ["cases", "default"])
+def test_what_a_script_asks_deep_down_is_known(arm: str) -> None:
+    def branch(on: str, *steps: dict[str, Any]) -> dict[str, Any]:
+        arms: dict[str, Any] = {"cases": {"1": []}, "default": []}
+        arms[arm] = {"1": list(steps)} if arm == "cases" else list(steps)
+        return {"type": "branch", "on": on, **arms}
+
+    last = {"type": "branch", "on": "pin", "cases": {"12#": [speak("x")]}}
+    asks = script(
+        gather("wish"),
+        gather("pin", maxDigits=4),
+        gather("other", maxDigits=4),
+        branch("wish", branch("wish", last, gather("deep", maxDigits=32))),
+    )
+    assert asked_for(asks) == {"wish", "pin"}
+    pin, other = asks["steps"][1:3]
+    assert (finish_key(asks, pin), finish_key(asks, other)) == ("", "#")
+    place, _ = answered(asks, Place((1,)), "12#")
+    assert place.gathered == {"pin": "12#"}
+    # As if what is asked first had been answered.
+    inner: dict[str, Any] = {"greeting": "Hi", "steps": asks["steps"][3:]}
+    assert Writer().inline(inner) is None
+    short, long = Place((0,)), {"deep": "0" * 32}
+    assert URLS.longest(CALL, inner) - URLS.longest(CALL, {"greeting": "Hi", "steps": []}) >= (
+        len(URLS.make("gather", CALL, replace(short, gathered=long)))
+        - len(URLS.make("gather", CALL, short))
+        - 2
+    )
+
+
+def test_no_url_is_longer_than_was_thought() -> None:
+    asks = script(gather("a", maxDigits=32), gather("b", maxDigits=7))
+    label = "9" * 32
+    deepest = (MAX_STEPS, label) * MAX_NESTING + (MAX_STEPS,)
+    place = Place(deepest, 5, {"a": label, "b": "1234567"})
+    url = URLS.make("gather", CALL, place)
+    assert len(url + RETRIES) <= URLS.longest(CALL, asks)
+    read = URLS.read(url)
+    assert read is not None
+    assert URLS.token("gather", read[1]) == Token(CALL, place)
+
+
+def test_an_answer_that_no_case_has_takes_the_default() -> None:
+    branch = {"type": "branch", "on": "a", "cases": {"1": [speak("x")]}, "default": [speak("y")]}
+    asks = script(gather("a"), branch)
+    for digits, said in (("1", "x"), ("9", "y"), ("#", "y")):
+        place, _ = answered(asks, Place((0,)), digits)
+        assert [step["text"] for _, step in walk(asks, place)] == [said]
 
 
 def test_more_than_twilio_takes_is_refused() -> None:
     check_fits(script(speak("word " * 10_000)), 500)
+    check_fits(script(), 2_000)
+    with pytest.raises(InvalidInput, match="gathers more"):
+        check_fits(script(), 2_001)
     with pytest.raises(InvalidInput, match="script: has more"):
         check_fits(script(speak("& " * 10_000)), 500)
+    much = "& " * 10_000
+    for held in (
+        script(greeting=much),
+        script(gather("a", prompt=much)),
+        script(gather("a"), {"type": "branch", "on": "a", "cases": {"1": [speak(much)]}}),
+    ):
+        with pytest.raises(InvalidInput, match="script: has more"):
+            check_fits(held, 500)
     many = script(*(gather(f"{n:0>100}", maxDigits=32) for n in range(20)))
     with pytest.raises(InvalidInput, match="gathers more"):
         check_fits(many, URLS.longest(CALL, many))
+
+
+@pytest.mark.parametrize("word", ["x", "&", "語", "x" * 1_300])
+@pytest.mark.parametrize("steps", [1, 100])
+def test_what_is_taken_fits_into_an_answer(word: str, steps: int) -> None:
+    """The most of a text that is taken, in the longest voice and with the longest address."""
+
+    def asks(words: int) -> dict[str, Any]:
+        each, last = divmod(words, steps)
+        said = [speak(" ".join([word] * (each + (at < last))) or "x") for at in range(steps)]
+        return script(*said, gather("a"))
+
+    def fits(words: int) -> bool:
+        try:
+            check_fits(asks(words), 2_000)
+        except InvalidInput:
+            return False
+        return True
+
+    most, least = 64_000 // len(word), 0
+    while most - least > 1:
+        middle = (most + least) // 2
+        most, least = (most, middle) if fits(middle) else (middle, least)
+    assert least > 0
+    writer = Writer("v" * 64, "l" * 64)
+    document = writer.document(asks(least), Place(), lambda _: "u" * 2_000)
+    assert len(document) <= 64_000
 
 
 # --- the keys that end an entry -------------------------------------------------------------------
@@ -155,7 +262,13 @@ def test_an_answer_not_given_again_is_no_answer() -> None:
     assert place == Place((2,), 1, {})
 
 
-@pytest.mark.parametrize("digits", ["", "12", "a", "1\n", "١", "w"])
+def test_as_many_digits_as_there_may_be_are_an_answer() -> None:
+    asks = script(gather("a", maxDigits=32))
+    assert answered(asks, Place((0,)), "1" * 32) == (Place((1,)), "a")
+    assert answered(asks, Place((0,)), "1" * 33) == (Place((1,)), None)
+
+
+@pytest.mark.parametrize("digits", ["", "12", "a", "A", "1\n", "١", "w"])
 def test_what_cannot_have_been_pressed_counts_as_silence(digits: str) -> None:
     place, name = answered(script(gather("a")), Place((0,)), digits)
     assert (place, name) == (Place((1,)), None)
@@ -249,6 +362,27 @@ def test_a_message_is_what_nobody_answering_hears_without_the_prompts() -> None:
     assert [verb.text for verb in tree(Writer().message(asks))] == ["Hello", "y", None]
 
 
+def test_the_script_of_an_attempt_is_the_one_that_it_was_handed() -> None:
+    def handed(attempt: int, key: str, said: str | None) -> e.RecordedEvent:
+        message = None if said is None else e.Message("+15550100", script=script(greeting=said))
+        sent = e.StepDispatched("step:1", "voice", key, attempt, 1, "d", personal=message)
+        meta = e.Meta(0, "cmd", "tick", 0)
+        return e.RecordedEvent(CALL.run_id, attempt, "StepDispatched", attempt, meta, sent)
+
+    waited = e.RecordedEvent(
+        CALL.run_id, 9, "WaitCompleted", 9, e.Meta(0, "cmd", "tick", 0), e.WaitCompleted("w")
+    )
+    history = [
+        waited,
+        handed(1, "another", "Other"),
+        handed(1, CALL.key, "First"),
+        handed(2, CALL.key, "Second"),
+        handed(3, CALL.key, None),
+    ]
+    found = [script_in(history, replace(CALL, attempt=number)) for number in (1, 2, 3, 4)]
+    assert [each and each["greeting"] for each in found] == ["First", "Second", None, None]
+
+
 # --- tokens and URLs ------------------------------------------------------------------------------
 
 
@@ -262,6 +396,15 @@ def test_a_token_is_good_for_one_secret_and_one_kind() -> None:
     text = seal(SECRET, "status", Token(CALL))
     assert unseal(SECRET + ".", "status", text) is None
     assert unseal(SECRET, "gather", text) is None
+
+
+def test_no_part_of_a_seal_will_do_and_it_is_spelled_in_one_way() -> None:
+    text = seal(SECRET, "status", Token(CALL))
+    body, _, mac = text.partition(".")
+    assert len(mac) == 22, "128 bits"
+    for other in ("", mac[:4], mac[:-2], mac + "AA", f"....{mac}", mac[::-1]):
+        assert unseal(SECRET, "status", f"{body}.{other}") is None
+    assert unseal(SECRET, "status", f"{body}{mac}") is None
 
 
 @pytest.mark.parametrize("text", ["", ".", "a.b", "é.é", "AAAA", "\x00.\x00", "=.="])

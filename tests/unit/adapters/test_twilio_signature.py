@@ -60,8 +60,16 @@ def test_spellings_of_one_url(ours: str, theirs: str) -> None:
     assert is_signed("12345", ours, [], b"", sign("12345", theirs), "#rc=4")
 
 
-def test_another_port_is_another_url() -> None:
-    assert not is_signed("t", "https://a.example:8443/x", [], b"", sign("t", "https://a.example/x"))
+@pytest.mark.parametrize("url", ["https://a.example:8443/x", "http://a.example:443/x"])
+def test_another_port_is_another_url(url: str) -> None:
+    assert is_signed("t", url, [], b"", sign("t", url))
+    bare = url.replace(":8443", "").replace(":443", "")
+    assert not is_signed("t", url, [], b"", sign("t", bare))
+    assert not is_signed("t", bare, [], b"", sign("t", url))
+
+
+def test_a_name_that_twilio_was_given_in_capitals_stays_so() -> None:
+    assert is_signed("t", "https://A.example/x", [], b"", sign("t", "https://A.example/x"))
 
 
 def test_a_name_given_twice_counts_once_for_each_value() -> None:
@@ -71,6 +79,9 @@ def test_a_name_given_twice_counts_once_for_each_value() -> None:
 
 def test_a_body_that_is_no_form_is_covered_by_its_digest() -> None:
     body = b'{"a": 1}'
-    url = f"https://a.example/x?bodySHA256={hashlib.sha256(body).hexdigest()}"
-    assert is_signed("t", url, [("ignored", "x")], body, sign("t", url))
-    assert not is_signed("t", url, [], body + b" ", sign("t", url))
+    digest = hashlib.sha256(body).hexdigest()
+    for written in (digest, digest.upper()):
+        url = f"https://a.example/x?bodySHA256={written}"
+        assert is_signed("t", url, [("ignored", "x")], body, sign("t", url))
+        assert not is_signed("t", url, [], body + b" ", sign("t", url))
+        assert not is_signed("t", url, [], body, sign("t", "https://a.example/x"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from html import escape
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,10 @@ PAGE = "https://example.com/a?b=1"
             '<a href="[https://e.com/?a=1&b==]">x</a>',
         ),
         ('<a href="HTTP://e.com/">x</a>', '<a href="[http://e.com/]">x</a>'),
+        (f'<a/href="{PAGE}">x</a>', f'<a/href="[{PAGE}]">x</a>'),
+        (f'<a class="b"href="{PAGE}">x</a>', f'<a class="b"href="[{PAGE}]">x</a>'),
+        (f'<title-bar><a href="{PAGE}">x</a>', f'<title-bar><a href="[{PAGE}]">x</a>'),
+        (f'<!--><a href="{PAGE}">x</a>', f'<!--><a href="[{PAGE}]">x</a>'),
         (
             f'<a href="{PAGE}" href="https://other.example/">x</a>',
             f'<a href="[{PAGE}]" href="https://other.example/">x</a>',
@@ -87,6 +92,10 @@ def test_links_on_to_the_web_are_signed(markup: str, left: str) -> None:
         '<a href="">x</a>',
         "<a href>x</a>",
         "<a name='https://example.com/'>x</a>",
+        "<a href href='https://example.com/'>x</a>",
+        "<a href='#top' href='https://example.com/'>x</a>",
+        "<a =href='https://example.com/'>x</a>",
+        "<a href='mailto:a@b.example?body=https://example.com/'>x</a>",
         "<a title=\"href='https://example.com/'\">x</a>",
         '<a data-href="https://example.com/">x</a>',
         '<a href="https://user@example.com/">x</a>',
@@ -101,6 +110,8 @@ def test_links_on_to_the_web_are_signed(markup: str, left: str) -> None:
         '<style>a{b:"<a href=https://example.com/>"}</style>',
         "<script>'<a href=\"https://example.com/\">'</script>",
         "<title><a href='https://example.com/'></title>",
+        "<textarea><a href='https://example.com/'></textarea>",
+        "<xmp><a href='https://example.com/'></xmp>",
         '<!-- never closed <a href="https://example.com/">x</a>',
         '<a href="https://example.com/',
         '<a title=\'never closed href="https://example.com/">x</a>',
@@ -158,6 +169,7 @@ def test_an_image_comes_last(before: str, after: str) -> None:
     link = LINKS.read("open", found[1])
     assert link is not None
     assert (link.contact_id, link.run_id, link.step_id) == ("c1", "run_1", "hello")
+    assert link.message_id == "msg_" + "k" * 32
 
 
 def test_nothing_is_observed_unless_somebody_asks() -> None:
@@ -179,26 +191,97 @@ def test_nothing_is_observed_unless_somebody_asks() -> None:
 # --- unsubscribing --------------------------------------------------------------------------------
 
 
+def text(said: str, general: str = GENERAL) -> str | None:
+    message = Message("c1@example.com", "Hello", said, None)
+    return leaving(message, LINKS, SENDING, NOTHING, general).text
+
+
 def test_the_general_address_becomes_the_contact_s_own() -> None:
-    text = f"Stop: {GENERAL}.\n({GENERAL})\n{GENERAL}"
-    message = Message("c1@example.com", "Hello", text, None)
-    assert leaving(message, LINKS, SENDING, NOTHING, GENERAL).text == text.replace(GENERAL, OWN)
+    said = f"Stop: {GENERAL}.\n({GENERAL})\n{GENERAL}"
+    assert text(said) == said.replace(GENERAL, OWN)
+    message = Message("c1@example.com", "Hello", said, None)
     assert leaving(message, LINKS, SENDING, NOTHING, None) == message
 
 
 @pytest.mark.parametrize(
-    "form",
-    [GENERAL, GENERAL.replace("&", "&amp;"), "https://example.com/u?a&#x3D;1&amp;b&#x3D;2"],
+    "said",
+    [
+        "Enough? {}? Well.",
+        "Enough of {}?",
+        "<{}>",
+        "*{}*, _{}_, ~{}~ or **{}**",
+        "{}!\n{}, {}; {}: '{}'",
+        "{}...",
+        "配信停止は{}から。",
+        "Abbestellen:\u00a0{}\u00a0",
+        "“{}”",
+        "stop={}",
+    ],
 )
-def test_in_html_too_however_it_is_escaped(form: str) -> None:
-    markup = f"<a href='{form}'>{form}</a>"
-    assert html(markup, NOTHING, GENERAL) == f"<a href='{OWN}'>{OWN}</a>"
-    # It is the contact's right, and nobody's click.
-    assert html(markup, Observed(clicks=True), GENERAL) == f"<a href='{OWN}'>{OWN}</a>"
+def test_it_is_known_whatever_stands_around_it(said: str) -> None:
+    assert text(said.replace("{}", GENERAL)) == said.replace("{}", OWN)
+    assert html(said.replace("{}", GENERAL), NOTHING, GENERAL) == said.replace("{}", OWN)
 
 
-@pytest.mark.parametrize("more", ["nder", "/policy", "?x=1", "#a", "%20", ".html", "-2"])
+@pytest.mark.parametrize(
+    "general",
+    [
+        GENERAL,
+        "https://example.com/u",
+        "https://example.com/o'neill?a=`b`",
+        "https://example.com/u?&",
+    ],
+)
+def test_in_html_too_however_it_is_escaped(general: str) -> None:
+    rendered = escape(general).replace("=", "&#x3D;").replace("`", "&#x60;")
+    for form in (general, escape(general, quote=False), rendered):
+        markup = f'<a href="{form}">{form}</a>'
+        assert html(markup, NOTHING, general) == f'<a href="{OWN}">{OWN}</a>'
+        # It is the contact's right, and nobody's click.
+        assert html(markup, CLICKS, general) == f'<a href="{OWN}">{OWN}</a>'
+
+
+@pytest.mark.parametrize("link", [LINKS.unsubscribe("c1"), LINKS.general_unsubscribe])
+def test_no_link_to_unsubscribe_is_a_click(link: str) -> None:
+    """As one that came with the contact's attributes."""
+    markup = f'<a href="{link}">Stop</a>'
+    assert html(markup, CLICKS) == markup
+    assert html(markup, CLICKS, GENERAL) == markup
+    other = f"{LINKS.general_unsubscribe}d"
+    assert told(html(f'<a href="{other}">x</a>')) == f'<a href="[{other}]">x</a>'
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "&lt;{}&gt;",
+        "&quot;{}&quot;",
+        "{}&nbsp;",
+        "{}&#160;or",
+        "{}&#xa0;or",
+        "{}&mdash;now",
+        "{}<br>",
+    ],
+)
+def test_what_is_escaped_behind_it_is_no_part_of_it(markup: str) -> None:
+    assert html(markup.format(GENERAL), NOTHING, GENERAL) == markup.format(OWN)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "nder", "/", "/policy", "?x=1", "?%20", "?-", "#a", "%20", ".html", "-2", "_b", "~c", "*d",
+        "--e", "&x=1", "=", "@b", "$", "+1", ",1", ";v", ":8", "!a",
+    ],
+)  # fmt: skip
 def test_an_address_that_goes_on_is_another_one(more: str) -> None:
-    text = f"https://example.com/u{more}"
-    message = Message("c1@example.com", "Hello", text, None)
-    assert leaving(message, LINKS, SENDING, NOTHING, "https://example.com/u").text == text
+    said = f"https://example.com/u{more}"
+    assert text(said, "https://example.com/u") == said
+    for markup in (said, escape(said), escape(said).replace("=", "&#x3D;")):
+        assert html(markup, NOTHING, "https://example.com/u") == markup
+
+
+@pytest.mark.parametrize("before", ["x", "9", "/", "?", "&", "%", "view-source-"])
+def test_an_address_that_began_before_is_another_one(before: str) -> None:
+    said = f"https://other.example/{before}https://example.com/u"
+    assert text(said, "https://example.com/u") == said

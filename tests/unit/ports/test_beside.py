@@ -6,8 +6,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
+from greenlet import getcurrent, greenlet
 
 from dee_es.ports import beside
 from dee_es.ports.beside import Awaited
@@ -22,6 +24,12 @@ class Line:
 
     def answer(self, text: bytes = b"x") -> None:
         self._far.send(text)
+
+    def fill(self) -> None:
+        """Write until there is no room left."""
+        with suppress(BlockingIOError):
+            while self._near.send(b"x" * 65_536):
+                pass
 
     @property
     def answered(self) -> bool:
@@ -95,6 +103,38 @@ def test_what_is_in_a_hurry_is_seen_through_at_the_next_look(line: Line, other: 
     timer.join()
 
 
+def test_a_hurry_does_not_end_with_other_work(line: Line, other: Line) -> None:
+    hurried = beside.begin(lambda: [beside.hurry(), line.ask()])
+    apart = beside.begin(other.ask, apart=True)
+    other.answer()
+    timer = threading.Timer(0.05, line.answer)
+    timer.start()
+    beside.go_on()
+    assert apart.done
+    assert hurried.done
+    timer.join()
+
+
+def test_what_was_begun_looks_after_nothing_but_itself(line: Line) -> None:
+    """It may do what its thread does elsewhere, and waits for nothing there."""
+    begun = beside.begin(line.ask)
+
+    def work() -> list[int]:
+        line.answer()
+        beside.go_on()
+        beside.finish()
+        seen = list(beside.each(list(range(100)), 3))
+        assert not begun.done
+        with pytest.raises(AssertionError, match="begins nothing itself"):
+            beside.begin(lambda: 1)
+        return seen
+
+    apart = beside.begin(work, apart=True)
+    assert apart.done
+    assert apart.result() == list(range(100))
+    assert begun.result() == b"x"
+
+
 def test_a_hurry_ends_with_its_work(line: Line, other: Line) -> None:
     beside.hurry()
     failing = beside.begin(lambda: [beside.hurry(), line.ask(), [][1]])
@@ -128,6 +168,42 @@ def test_what_was_begun_first_is_over_first(line: Line, other: Line) -> None:
     assert order == ["first b'x'", "second b'x'", "third"]
     assert first.done
     assert second.done
+
+
+def test_one_look_lets_all_go_on_that_can(line: Line, other: Line) -> None:
+    order: list[str] = []
+    beside.begin(lambda: order.append(f"first {line.ask()!r}"))
+    beside.begin(lambda: order.append("behind"))
+    beside.begin(lambda: order.append(f"apart {other.ask()!r}"), apart=True)
+    for each in (line, other):
+        each.answer()
+    beside.begin(lambda: order.append("last"))
+    assert order == [], "to begin something is no look"
+    beside.go_on()
+    assert sorted(order) == ["apart b'x'", "behind", "first b'x'", "last"]
+    assert not beside.takes_turns()
+
+
+def test_its_turn_ends_where_it_was_given(line: Line) -> None:
+    """Also where that is not what has begun it: a thread may be in several places at once."""
+    order: list[str] = []
+    begun: list[beside.Begun[bytes]] = []
+
+    def begin() -> None:
+        begun.append(beside.begin(line.ask))
+        parent = getcurrent().parent
+        assert parent is not None
+        parent.switch()
+        order.append("where it was begun")
+
+    place = greenlet(begin)
+    place.switch()
+    line.answer()
+    beside.go_on()
+    order.append("where it was given its turn")
+    assert begun[0].result() == b"x"
+    place.switch()
+    assert order == ["where it was given its turn", "where it was begun"]
 
 
 def test_an_error_is_its_owners_and_stops_nobody(line: Line) -> None:
@@ -207,6 +283,8 @@ def test_who_waits_may_look_at_the_clock_whatever_goes_on_beside(line: Line, oth
         beside.wait_for(Awaited(line._near.fileno(), reads=True, writes=False))
         assert not line.answered
     timer.cancel()
+    line.answer()
+    assert beside._here._watch.ready() == [], "nobody waits for that one any more"
     other.answer()
     assert begun.result() == b"x"
 
@@ -317,6 +395,34 @@ def test_it_works_without_poll(polls: bool, line: Line, monkeypatch: pytest.Monk
     line.answer()
     beside.go_on()
     assert begun.result() == b"x"
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_it_looks_for_what_is_asked_for_alone(
+    polls: bool, line: Line, other: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who cannot write would be woken again and again by what there is to read."""
+    if not polls:
+        monkeypatch.delattr("select.poll")
+    watch = beside._Watch()
+    reading, writing = line._near.fileno(), other._near.fileno()
+    line.fill()
+    for each in (line, other):
+        each.answer()
+    watch.add(Awaited(reading, reads=False, writes=True))
+    assert watch.ready() == []
+    watch.add(Awaited(reading, reads=True, writes=True))
+    watch.add(Awaited(writing, reads=False, writes=True))
+    assert set(watch.ready()) == {reading, writing}
+    assert watch.ready() == [], "each is told of once"
+    watch.add(Awaited(reading, reads=True, writes=False))
+    watch.add(Awaited(writing, reads=False, writes=True))
+    watch.remove(reading)
+    watch.remove(reading)
+    assert watch.ready() == [writing]
+    line._near.recv(100)
+    watch.add(Awaited(reading, reads=True, writes=False))
+    assert watch.ready() == []
 
 
 def test_many_items_are_worked_on_in_parts_with_a_look_between_them(line: Line) -> None:

@@ -118,7 +118,7 @@ class TwilioCallbacks:
         Whatever is not signed by Twilio, for this account and for the call that its URL is about,
         is refused and changes nothing. Of what is raised, `StoreUnavailable` becomes a 503.
         """
-        if method.upper() != "POST":
+        if method != "POST":
             return _refusal(405, "only POST is answered here")
         if len(body) > MAX_BODY:
             return _refusal(413, "the request is too large")
@@ -284,7 +284,7 @@ def _moment(text: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, OverflowError):
         return None
 
 

@@ -77,7 +77,6 @@ class ProviderCalls:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
-        self._closed = False
         with self._bounded():
             # Made before SQLite opens it: the file, and those beside it, are for the owner only.
             with suppress(FileExistsError):
@@ -156,11 +155,9 @@ class ProviderCalls:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the file; a second time changes nothing."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._connection.close()
+            self._connection.close()
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ RETRIES: Final = "#rc=4&rp=ct,rt,5xx"
 """Twilio's connection override, which is no part of a request: try again up to four times when it
 gets no connection, no answer in time, or a 5xx. Without it an event is told once, heard or not."""
 
-_ROUTE = re.compile(r"(?:.*/)?(?P<kind>[a-z]+)/(?P<token>[A-Za-z0-9_.-]{1,4000})\Z", re.DOTALL)
+_ROUTE = re.compile(r"(?:.*/)?(?P<kind>[a-z]+)/(?P<token>[A-Za-z0-9_.-]{1,4000})\Z")
 
 
 class CallbackUrls:
