@@ -19,7 +19,7 @@ class Figure:
     """One measured figure; `spread` is the smallest and largest of its repetitions.
 
     `key` names it whatever the size of the work, by default it is `work`; `size` is that size.
-    A ratio that is not `steady` differs too much between quick runs to be guarded.
+    What is not `steady` differs too much between quick runs to be guarded.
     """
 
     work: str
