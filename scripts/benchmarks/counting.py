@@ -14,19 +14,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import psycopg_pool
 
 import dee_es
 import projections
-from dee_es import Contact, Engine
+from dee_es import Contact, Engine, ExecutionPlan
 from dee_es.adapters import postgres_waits
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.ports import beside
 from scripts.benchmarks.figures import COUNTED, Figure
-from scripts.benchmarks.harness import engine_on, people, person, plan
+from scripts.benchmarks.harness import contact, engine_on, people, plan
 from scripts.benchmarks.running import POLICY
 
 EXECUTED: Final = 100
@@ -65,7 +65,7 @@ def _works(
     What is done for the first time is done before, and not counted.
     """
     first, single = plan("counted"), plan("single")
-    others = [_contact(n) for n in range(1_000_000, 1_000_000 + 2 * EXECUTED)]
+    others = [contact(n) for n in range(1_000_000, 1_000_000 + 2 * EXECUTED)]
     engine.bulk_execute(first, people(1_000), batch_size=1_000)
     _execute(engine, single, others[:EXECUTED])
     engine.run_until_idle()
@@ -97,14 +97,9 @@ def _works(
     )
 
 
-def _execute(engine: Engine, chosen: Any, contacts: list[Contact]) -> None:
-    for contact in contacts:
-        engine.execute(chosen, contact)
-
-
-def _contact(n: int) -> Contact:
-    values: dict[str, Any] = person(n)
-    return Contact(**values)
+def _execute(engine: Engine, chosen: ExecutionPlan, contacts: list[Contact]) -> None:
+    for each in contacts:
+        engine.execute(chosen, each)
 
 
 def _called(work: Callable[[], object]) -> Counter[str]:

@@ -16,22 +16,22 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
-from dee_es import Contact, Engine
+from dee_es import Engine
 from scripts.benchmarks import peers
 from scripts.benchmarks.calling import Opened, latencies, together
 from scripts.benchmarks.figures import Finding, LeftOut, measured, ratio, spread_of
 from scripts.benchmarks.harness import (
     beside,
+    contact,
     engine_in_memory,
     engine_on,
     is_sqlite,
     new_database,
     people,
-    person,
     plan,
     settle,
 )
@@ -98,13 +98,8 @@ def _timed(opened: Opened, first: int, calls: int, repeats: int) -> _Timed:
 @contextmanager
 def _executing(engine: Engine, numbers: range) -> Iterator[Callable[[int], object]]:
     chosen = plan("single")
-    contacts = {n: _contact(n) for n in numbers}
+    contacts = {n: contact(n) for n in numbers}
     yield lambda n: engine.execute(chosen, contacts[n])
-
-
-def _contact(n: int) -> Contact:
-    values: dict[str, Any] = person(n)
-    return Contact(**values)
 
 
 def _a_state(database: str) -> bytes:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import psycopg
 
-from dee_es import Engine, EngineConfig, ExecutionPlan, create_plan, steps
+from dee_es import Contact, Engine, EngineConfig, ExecutionPlan, create_plan, steps
 from dee_es.ports import Channel
 from scripts.benchmarks.figures import Figure, latency, percentile, spread_of
 
@@ -25,6 +25,7 @@ __all__ = [
     "alone",
     "beside",
     "config_of",
+    "contact",
     "drop_databases",
     "engine_in_memory",
     "engine_on",
@@ -224,3 +225,9 @@ def person(n: int) -> dict[str, str]:
         "firstName": f"Name{n}",
         "company": "Example Ltd",
     }
+
+
+def contact(n: int) -> Contact:
+    """The same as `execute` takes it."""
+    values: dict[str, Any] = person(n)
+    return Contact(**values)

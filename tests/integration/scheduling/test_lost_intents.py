@@ -43,6 +43,28 @@ def started(url: str, channel: MemoryChannel, folder: Path) -> tuple[Engine, lis
     return engine, sorted(run.id for run in engine.list_runs(limit=COUNT).runs)
 
 
+class Overtaken(MemoryChannel):
+    """While the first message is sent, another takes over the lease of `leases`."""
+
+    leases: Any
+    store: Any
+
+    def __init__(self) -> None:
+        super().__init__(self._take_over)
+        self._taken: Lease | None = None
+
+    def _take_over(self, _: Action, __: SendContext) -> ChannelResult:
+        if self._taken is None:
+            lease = self.leases._lease
+            assert lease is not None
+            self.store.release_lease(lease)
+            self._taken = self.store.acquire_lease(lease.partition, "another", 60_000)
+        return ChannelResult("delivered", "msg_1")
+
+    def give_back(self) -> None:
+        self.store.release_lease(self._taken)
+
+
 class Losing:
     """Loses what is committed under a lease, the `nth` time, counted from 1; by `fate`, it is
     committed all the same."""
@@ -194,26 +216,16 @@ def test_what_had_not_begun_when_another_took_over_does_not_begin(
     """The lease goes during the first send. The others are known not to have left, and are tried
     again when it is had back."""
     monkeypatch.setattr(leases, "_TRUSTED_S", 0.0)
-    taken: list[Lease] = []
-
-    def answer(_: Action, __: SendContext) -> ChannelResult:
-        if not taken:
-            lease = engine._leases._lease
-            assert lease is not None
-            store.release_lease(lease)
-            taken.append(store.acquire_lease(lease.partition, "another", 60_000))
-        return ChannelResult("delivered", "msg_1")
-
-    channel = MemoryChannel(answer)
+    channel = Overtaken()
     engine, runs = started(url, channel, tmp_path)
     with engine:
-        store: Any = engine._parts.store
+        channel.leases, channel.store = engine._leases, engine._parts.store
         with pytest.raises(ConcurrencyConflict):
             engine.tick()
         assert [action.run_id for action in channel.actions] == runs[:1]
         for run in runs[1:PAGE]:
             assert "error.retried" in actions(engine, run)
-        store.release_lease(taken[0])
+        channel.give_back()
         engine.run_until(120)
         assert_each_arrived_once(engine, channel, runs)
 
@@ -224,26 +236,16 @@ def test_a_worker_whose_lease_another_took_records_what_it_knows(
     """It stands by, and would be taken for dead with its messages on their way."""
     monkeypatch.setattr(scheduler, "POLL_S", 0.01)
     monkeypatch.setattr(leases, "_TRUSTED_S", 0.0)
-    taken: list[Lease] = []
-
-    def answer(_: Action, __: SendContext) -> ChannelResult:
-        if not taken:
-            lease = engine._leases._lease
-            assert lease is not None
-            store.release_lease(lease)
-            taken.append(store.acquire_lease(lease.partition, "another", 60_000))
-        return ChannelResult("delivered", "msg_1")
-
-    channel = MemoryChannel(answer)
+    channel = Overtaken()
     engine, runs = started(url, channel, tmp_path)
     with engine:
-        store: Any = engine._parts.store
+        channel.leases, channel.store = engine._leases, engine._parts.store
         stop = threading.Event()
         worker = threading.Thread(target=engine.worker, args=(stop,), daemon=True)
         worker.start()
         eventually(lambda: "step.executed" in actions(engine, runs[0]))
         assert not engine._leases.held
-        store.release_lease(taken[0])
+        channel.give_back()
         engine.clock.move_to(120)
         eventually(lambda: len(channel.actions) == COUNT)
         stop.set()

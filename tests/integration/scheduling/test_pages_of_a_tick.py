@@ -117,6 +117,15 @@ class Scene:
         self.engine.bulk_execute(outreach(), people(COUNT))
         return sorted(run.id for run in self.engine.list_runs(limit=COUNT).runs)
 
+    def unsubscribes_during_the_first(self, run_id: str) -> None:
+        """While the first message is sent, the contact of this run unsubscribes."""
+
+        def unsubscribe() -> None:
+            self.during = lambda: None
+            self.engine.suppress(contact_id=self.engine.get_run(run_id).contact_id, reason="asked")
+
+        self.during = unsubscribe
+
     def actions(self, run_id: str) -> list[str]:
         return [entry.action for entry in self.engine.get_timeline(run_id)]
 
@@ -231,12 +240,7 @@ def test_what_did_not_come_about_is_not_counted(scene: Scene) -> None:
     scene.engine.publish_policy({"limits": {"perDay": {"channel": {"email": 2 * PAGE}}}})
     runs = scene.enroll()
     late = runs[PAGE + 1]
-
-    def unsubscribe() -> None:
-        scene.during = lambda: None
-        scene.engine.suppress(contact_id=scene.engine.get_run(late).contact_id, reason="asked")
-
-    scene.during = unsubscribe
+    scene.unsubscribes_during_the_first(late)
     scene.engine.tick()
     assert scene.sent == [run for run in runs if run != late][: 2 * PAGE]
     assert_replays(scene.engine)
@@ -246,12 +250,7 @@ def test_nobody_is_sent_to_who_unsubscribed_while_the_page_before_was_sent(scene
     """By then it had been decided to send."""
     runs = scene.enroll()
     late = runs[PAGE + 1]
-
-    def unsubscribe() -> None:
-        scene.during = lambda: None
-        scene.engine.suppress(contact_id=scene.engine.get_run(late).contact_id, reason="asked")
-
-    scene.during = unsubscribe
+    scene.unsubscribes_during_the_first(late)
     scene.engine.tick()
     # In order: whoever came behind the one that was refused is not passed over.
     assert scene.sent == [run for run in runs if run != late]
