@@ -21,7 +21,8 @@ from dee_es.errors import RunArchived
 from tests.support.counts import count
 from tests.support.engines import DAY
 from tests.support.evidence.owned_log import OwnedLog, enroll
-from tests.support.evidence.tampering import CASES, Case, Kind, Row
+from tests.support.evidence.owner import Kind, Row
+from tests.support.evidence.tampering import CASES, Case
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 COLUMNS = ("notification_id", "originator_id", "originator_version", "topic", "state")

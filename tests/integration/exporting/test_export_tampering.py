@@ -10,7 +10,8 @@ import pytest
 from dee_es.errors import DeeError
 from tests.support.evidence.exports import verify_all
 from tests.support.evidence.owned_log import OwnedLog
-from tests.support.evidence.tampering import CASES, Kind
+from tests.support.evidence.owner import Kind
+from tests.support.evidence.tampering import CASES
 
 UNSHOWN = {
     # What the write side and the places keep is not in an export.

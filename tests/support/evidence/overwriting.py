@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dee_es import Engine
-from tests.support.evidence.tampering import Kind, Owner
+from tests.support.evidence.owner import Kind, Owner
 
 
 def overwrite(engine: Engine, url: str, stream: str, version: int, state: bytes) -> None:

@@ -21,7 +21,7 @@ from dee_es import Engine, EngineConfig
 from dee_es.cli import main
 from dee_es.engine.models import LogVerdict
 from tests.support.engines import EPOCH, outreach, publish_basics
-from tests.support.evidence.tampering import Kind, Owner
+from tests.support.evidence.owner import Kind, Owner
 
 _numbers = itertools.count(1)
 _SAVE = """
