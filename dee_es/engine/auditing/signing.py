@@ -94,8 +94,8 @@ class Signing:
                 "checkpoints", "name a place outside the database, as in DEE_CHECKPOINTS=FOLDER"
             )
         for _ in range(attempts):
-            tail = self._log.tail()
-            signer, edge = self._begin(tail)
+            least, tail = self._largest, self._log.tail()
+            signer, edge = self._begin(tail, least)
             outside, _ = self._outside(tail, signer, self._compared)
             head = self._store.log_head().position
             end = head if most is None else min(head, edge.size + most)
@@ -111,7 +111,7 @@ class Signing:
                 edge.size, edge.root.hex(), tuple(each.hex() for each in edge.hashes), note, kept
             )
             if self._record(tail, event, meta()):
-                self._largest = edge.size
+                self._largest = max(self._largest, edge.size)
                 return _shown(event, tail.origin, kept, failed)
         raise ConcurrencyConflict("checkpoints kept being signed elsewhere; try again")
 
@@ -120,10 +120,10 @@ class Signing:
 
         Raises `AnchorUnavailable` and `IntegrityViolation` as `sign` does.
         """
-        tail = self._log.tail()
+        least, tail = self._largest, self._log.tail()
         if tail.checkpoint is None:
             return None
-        self._begin(tail)
+        self._begin(tail, least)
         return self._kept_again(tail.checkpoint, tail.origin)
 
     def standing(self) -> Standing:
@@ -142,12 +142,12 @@ class Signing:
 
         Of what came after the last checkpoint, at most 50,000 entries are read.
         """
-        tail = self._log.tail()
+        least, tail = self._largest, self._log.tail()
         signer = self._log.known_signer(tail.origin)
         if signer is None:
             missing = ("the key that signs checkpoints is not here: they were not looked at",)
             return missing if tail.checkpoint is not None else ()
-        _, edge = self._begin(tail)
+        _, edge = self._begin(tail, least)
         outside, unreached = self._outside(tail, signer, ())
         last = tail.checkpoint
         held = {each.place: each.size for each in outside}
@@ -162,18 +162,18 @@ class Signing:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _begin(self, tail: Tail) -> tuple[Signer, Edge]:
-        """The key, and the edge to go on from."""
+    def _begin(self, tail: Tail, least: int) -> tuple[Signer, Edge]:
+        """The key, and the edge to go on from. `least` is the largest checkpoint that was known
+        before the tail was read: another thread may have signed a larger one by now."""
         last = tail.checkpoint
         size = 0 if last is None else last.size
-        if size < self._largest:
+        if size < least:
             raise IntegrityViolation(
-                f"the log has lost its checkpoint of {self._largest:,} entries; "
-                "run `dee audit verify`"
+                f"the log has lost its checkpoint of {least:,} entries; run `dee audit verify`"
             )
         signer = self._log.signer(tail)
         edge = Edge() if last is None else self._log.trusted(last, tail.origin, signer)
-        self._largest = size
+        self._largest = max(self._largest, size)
         return signer, edge
 
     def _outside(

@@ -15,7 +15,7 @@ from unittest import mock
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import DeeError
-from dee_es.ports import EventStore, Views
+from dee_es.ports import Anchor, EventStore, Views
 from tests.support.engines import open_engine, publish_basics
 
 
@@ -96,33 +96,8 @@ class Two:
 
     @contextmanager
     def meanwhile(self, number: int, act: Callable[[], object]) -> Iterator[Moment]:
-        """Have the other one act before that look-up of `mine`, in order, inside the block."""
-        moment, own, places = Moment(act, self.other), threading.current_thread(), itertools.count()
-        inside = False
-
-        def watched(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-            def asked(*given: Any, **more: Any) -> Any:
-                nonlocal inside
-                # What is asked inside of a transaction is out of the reach of others.
-                if inside or threading.current_thread() is not own:
-                    return real(*given, **more)
-                if next(places) == number:
-                    moment.come(name)
-                inside = True
-                try:
-                    return real(*given, **more)
-                finally:
-                    inside = False
-
-            return asked
-
-        parts = self.mine._parts
-        with ExitStack() as patched:
-            for kind, part in ((EventStore, parts.store), (Views, parts.views)):
-                for name in dir(kind):
-                    real = getattr(part, name, None)
-                    if not name.startswith("_") and callable(real):
-                        patched.enter_context(mock.patch.object(part, name, watched(name, real)))
+        """See `meanwhile`."""
+        with meanwhile(self.mine, self.other, number, act) as moment:
             yield moment
 
     def every_moment(
@@ -141,3 +116,40 @@ class Two:
             if moment.before is None:
                 return
             yield who, moment
+
+
+@contextmanager
+def meanwhile(
+    mine: Engine, other: Engine, number: int, act: Callable[[], object]
+) -> Iterator[Moment]:
+    """Have `other` act before that look-up of `mine`, in order, inside the block: one of the
+    database, or of a place of checkpoints."""
+    moment, own, places = Moment(act, other), threading.current_thread(), itertools.count()
+    inside = False
+
+    def watched(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*given: Any, **more: Any) -> Any:
+            nonlocal inside
+            # What is asked inside of a transaction is out of the reach of others.
+            if inside or threading.current_thread() is not own:
+                return real(*given, **more)
+            if next(places) == number:
+                moment.come(name)
+            inside = True
+            try:
+                return real(*given, **more)
+            finally:
+                inside = False
+
+        return asked
+
+    parts = mine._parts
+    watching: list[tuple[type, object]] = [(EventStore, parts.store), (Views, parts.views)]
+    watching += [(Anchor, anchor) for anchor in parts.anchors]
+    with ExitStack() as patched:
+        for kind, part in watching:
+            for name in dir(kind):
+                real = getattr(part, name, None)
+                if not name.startswith("_") and callable(real):
+                    patched.enter_context(mock.patch.object(part, name, watched(name, real)))
+        yield moment
