@@ -91,14 +91,17 @@ class Verification:
         )
 
     def _as_it_stands(self, run_id: str) -> tuple[list[StoredRow], Head | None]:
-        """A run's entries, up to the one that its head names if it went on between the two looks."""
+        """A run's entries and its head; it may have gone on between the two looks."""
         rows = self._store.read_stream(run_id)
         head = self._store.heads([run_id]).get(run_id)
-        last = rows[-1].version if rows else 0
         # SQLite keeps anything in any column.
-        if last == len(rows) and head is not None and type(head.version) is int:
-            if head.version > last:
-                rows += self._store.read_stream(run_id, last, head.version)
+        if head is None or type(head.version) is not int:
+            return rows, head
+        last = rows[-1].version if rows else 0
+        if last == len(rows) < head.version:
+            more = self._store.read_stream(run_id, last, head.version)
+            # None if they are not there, or all of them have left for an archive by now.
+            rows = rows + more if more else self._store.read_stream(run_id)
         return rows, head
 
     def _tick(self, row: StoredRow) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.keys import open_sqlite_keys
 from dee_es.core.evidence import chain
+from dee_es.errors import RunArchived
 from tests.support.engines import EPOCH, database_url, master_of, outreach, publish_basics
 from tests.support.storage.meanwhile import meanwhile
 
@@ -21,7 +22,7 @@ class Signed:
     """Two engines, as good as two processes, on a log that was signed; `other` adds to it."""
 
     def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
-        self._url, self._folder = url, folder
+        self._url, self.folder = url, folder
         self._numbers = itertools.count()
         self.mine = stack.enter_context(self._opened())
         publish_basics(self.mine)
@@ -29,14 +30,14 @@ class Signed:
         self.other = stack.enter_context(self._opened())
 
     def _opened(self) -> Engine:
-        keys = self._folder / "keys.db"
+        keys = self.folder / "keys.db"
         config = EngineConfig(
             self._url,
             clock="manual",
             epoch=EPOCH,
-            checkpoints=str(self._folder / "places"),
-            audit_key_file=str(self._folder / "audit.key"),
-            outbox=str(self._folder / "outbox"),
+            checkpoints=str(self.folder / "places"),
+            audit_key_file=str(self.folder / "audit.key"),
+            outbox=str(self.folder / "outbox"),
         )
         return Engine(config, keys=open_sqlite_keys(str(keys), master_of(keys)))
 
@@ -110,3 +111,26 @@ def test_a_run_that_goes_on_while_it_is_verified_is_whole(signed: Signed) -> Non
         rows = store.read_stream(run, 0, verdict.entries)
         assert len(rows) == verdict.entries
         assert verdict.head == chain.unseal(rows[-1].state, "").checksum.hex()
+
+
+def test_a_run_that_is_archived_while_it_is_verified_has_left(signed: Signed) -> None:
+    run = ""
+
+    def archive() -> None:
+        signed.other.cancel_run(run, "enough")
+        signed.other.run_until(signed.other.clock.refresh() + 1)
+        signed.other.audit.archive(signed.other.now().now, place=str(signed.folder / "archives"))
+
+    def look() -> str | None:
+        with suppress(RunArchived):
+            return signed.mine.verify_audit_chain(run).problem
+        return None
+
+    for number in itertools.count():
+        run = signed.enroll(signed.mine)
+        with meanwhile(signed.mine, signed.other, number, archive) as moment:
+            problem = look()
+        if moment.before is None:
+            break
+        assert moment.refused is None
+        assert problem is None, moment.before
