@@ -262,14 +262,21 @@ class _Course:
         version, checksum = last
         try:
             # More may have been appended since the end of the log was noted.
-            if head[0] > version:
-                grown = self._store.read_stream(stream, version, version + 1)
-                if grown and grown[0].position > self._end:
-                    return
+            if head[0] > version and self._has_grown(stream, version + 1):
+                return
             fault = _head_fault(head, version, checksum)
         except chain.NOT_TYPED_ERRORS:
             fault = chain.NOT_TYPED
         self._say(f"{printable(stream)} entry {printable(head[0])}: {fault}")
+
+    def _has_grown(self, stream: str, version: int) -> bool:
+        """Whether a stream's entry came behind the end that was noted; it may have left for an
+        archive since."""
+        rows = self._store.read_stream(stream, version - 1, version)
+        stones = [] if rows else self._store.tombstones_of([stream]).get(stream, [])
+        places = [row.position for row in rows]
+        places += [stone.position for stone in stones if stone.version == version]
+        return any(self._end < place <= self._store.log_head().position for place in places)
 
 
 def _last_position(store: EventStore, end: int) -> int:

@@ -113,7 +113,8 @@ def test_a_run_that_goes_on_while_it_is_verified_is_whole(signed: Signed) -> Non
         assert verdict.head == chain.unseal(rows[-1].state, "").checksum.hex()
 
 
-def test_a_run_that_is_archived_while_it_is_verified_has_left(signed: Signed) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_run_that_is_archived_while_it_is_verified_has_left(signed: Signed, whole: bool) -> None:
     run = ""
 
     def archive() -> None:
@@ -121,16 +122,18 @@ def test_a_run_that_is_archived_while_it_is_verified_has_left(signed: Signed) ->
         signed.other.run_until(signed.other.clock.refresh() + 1)
         signed.other.audit.archive(signed.other.now().now, place=str(signed.folder / "archives"))
 
-    def look() -> str | None:
+    def look() -> tuple[str | None, ...]:
+        if whole:
+            return signed.mine.verify_log().problems
         with suppress(RunArchived):
-            return signed.mine.verify_audit_chain(run).problem
-        return None
+            return (signed.mine.verify_audit_chain(run).problem,)
+        return ()
 
     for number in itertools.count():
         run = signed.enroll(signed.mine)
         with meanwhile(signed.mine, signed.other, number, archive) as moment:
-            problem = look()
+            problems = look()
         if moment.before is None:
             break
         assert moment.refused is None
-        assert problem is None, moment.before
+        assert not any(problems), moment.before
