@@ -846,6 +846,15 @@ def test_a_key_store_that_was_moved_away_takes_nothing_more(
         assert keys.reveal(known[0])
 
 
+def test_a_damaged_key_store_says_what_to_do(tmp_path: Path, holder: FileHolder) -> None:
+    path = tmp_path / "keys.db"
+    open_sqlite_keys(path, holder).close()
+    path.write_bytes(b"damaged" + path.read_bytes()[7:])
+    told = "not a database; move it aside, and bring a backup back with `dee keys restore`"
+    with pytest.raises(StoreUnavailable, match=told):
+        open_sqlite_keys(path, holder)
+
+
 @pytest.mark.parametrize("closed", ["the file", "the folder"])
 def test_a_key_store_that_cannot_be_written_is_told_with_what_to_do(closed: str) -> None:
     with TemporaryDirectory() as folder:

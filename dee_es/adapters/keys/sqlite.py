@@ -297,7 +297,11 @@ class SqliteKeyTable:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"{self.where}: {told_of_file(self._path, error)}") from error
+            told = told_of_file(self._path, error)
+            if type(error) is sqlite3.DatabaseError:
+                # What SQLite says of a file that is damaged or none of its own.
+                told += "; move it aside, and bring a backup back with `dee keys restore`"
+            raise StoreUnavailable(f"{self.where}: {told}") from error
         except OSError as error:
             raise StoreUnavailable(f"{self.where}: {error.strerror}") from error
 
