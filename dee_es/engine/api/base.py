@@ -241,7 +241,9 @@ class ApiBase:
 
     def _evidence(self, parts: Parts) -> None:
         store, journal, scale = parts.store, self._journal, parts.scale
-        signing = Signing(store, journal, self._committer, parts.anchors, self._signed_log)
+        signing = Signing(
+            store, journal, self._committer, parts.anchors, self._signed_log, self.clock
+        )
         self._periodic_signing = PeriodicSigning(
             signing, self._runs, parts.ids, self.clock, parts.checkpoint_every
         )

@@ -16,6 +16,7 @@ from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.auditing.signed_log import SignedLog, Tail
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
+from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import AnchorUnavailable, ConcurrencyConflict, IntegrityViolation, InvalidInput
 from dee_es.ports import Anchor, Committed, EventStore, Signer, StreamAppend, Unit
 
@@ -62,12 +63,14 @@ class Signing:
         committer: Committer,
         anchors: Sequence[Anchor],
         log: SignedLog,
+        clock: EngineClock,
     ) -> None:
         self._store = store
         self._journal = journal
         self._committer = committer
         self._anchors = anchors
         self._log = log
+        self._clock = clock
         self._compared: set[str] = set()
         self._largest = 0
 
@@ -86,8 +89,8 @@ class Signing:
         and the next one goes on. If nothing was appended since the last one, that is kept again
         where it is missing. Raises `InvalidInput` if there is no place, or not the key that signed
         before, `AnchorUnavailable` if none could be reached, `ConcurrencyConflict` if another one
-        is recorded meanwhile at each of the attempts, and `IntegrityViolation` if the log is not
-        what was signed before.
+        is recorded meanwhile, or time goes on elsewhere, at each of the attempts, and
+        `IntegrityViolation` if the log is not what was signed before.
         """
         if not self._anchors:
             raise InvalidInput(
@@ -113,6 +116,7 @@ class Signing:
             if self._record(tail, event, meta()):
                 self._largest = max(self._largest, edge.size)
                 return _shown(event, tail.origin, kept, failed)
+            self._clock.refresh()
         raise ConcurrencyConflict("checkpoints kept being signed elsewhere; try again")
 
     def keep_again(self) -> SignedCheckpoint | None:
@@ -230,7 +234,8 @@ class Signing:
             SYSTEM_STREAM, version, checksum_of(tail.newest), [event], meta, None
         )
         append = StreamAppend(SYSTEM_STREAM, version, sealed)
-        return isinstance(self._committer.commit([Unit((append,))])[0], Committed)
+        unit = Unit((append,), min_tick=meta.tick)
+        return isinstance(self._committer.commit([unit])[0], Committed)
 
     def _kept_again(self, last: e.CheckpointSigned, origin: str) -> SignedCheckpoint:
         kept, failed = self._keep(last.size, last.note)

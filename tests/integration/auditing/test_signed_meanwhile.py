@@ -13,6 +13,7 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.keys import open_sqlite_keys
 from dee_es.core.evidence import chain
+from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.errors import RunArchived
 from tests.support.engines import EPOCH, database_url, master_of, outreach, publish_basics
 from tests.support.storage.meanwhile import meanwhile
@@ -137,3 +138,20 @@ def test_a_run_that_is_archived_while_it_is_verified_has_left(signed: Signed, wh
             break
         assert moment.refused is None
         assert not any(problems), moment.before
+
+
+def test_no_checkpoint_is_older_than_what_it_follows(signed: Signed) -> None:
+    """The one who signs may have a clock that is behind that of the others."""
+
+    def move_on() -> None:
+        signed.other.run_until(signed.other.clock.refresh() + 10)
+        signed.other.place_hold(run_id=signed.enroll(signed.other), reason="asked")
+
+    def look() -> int:
+        return signed.mine.audit.checkpoint().size
+
+    for before, _ in signed.at_every_moment(look, move_on):
+        rows = signed.mine._parts.store.read_stream(SYSTEM_STREAM)
+        ticks = [each.meta.tick for each in signed.mine._journal.open_public(rows)]
+        assert ticks == sorted(ticks), before
+    assert signed.mine.verify_log().valid
