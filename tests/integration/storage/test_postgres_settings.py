@@ -17,6 +17,7 @@ from dee_es.adapters.keys.key_table import GenerationMoved
 from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.adapters.storage.postgres import open_postgres
 from dee_es.errors import StoreUnavailable
+from dee_es.ports import Suppression, Unit
 from tests.support.engines import open_engine
 from tests.support.storage.events import run, unit
 from tests.support.storage.postgres import FreshPostgres
@@ -98,6 +99,56 @@ def test_what_is_missing_is_not_taken_for_a_word(fresh_postgres: FreshPostgres) 
     assert [run.outcome for run in engine.list_runs().runs] == ["said"] * 3
     assert engine.projections.verify("run_list").ok
     engine.close()
+
+
+def test_a_limit_of_the_servers_is_told_in_its_words(fresh_postgres: FreshPostgres) -> None:
+    url = _with(fresh_postgres(), "temp_file_limit = '64kB'", "work_mem = '64kB'")
+    store, _ = open_postgres(url)
+    with pytest.raises(StoreUnavailable, match="temporary file size exceeds .temp_file_limit"):
+        store.database.query("SELECT n FROM generate_series(1, 100000) AS n ORDER BY -n")
+    store.close()
+
+
+def test_a_standby_that_could_not_wait_for_a_reader_is_told_as_that(
+    fresh_postgres: FreshPostgres,
+) -> None:
+    """A server answers so when it must remove what a snapshot still needs."""
+    url = fresh_postgres()
+    store, _ = open_postgres(url)
+    with psycopg.connect(url) as admin:
+        admin.execute(
+            "CREATE FUNCTION give_up() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'; END $$"
+        )
+    told = pytest.raises(StoreUnavailable, match=r"a standby.*max_standby_streaming_delay")
+    with told, store.database.snapshot(lasting=True) as session:
+        session.ask("SELECT give_up()").fetchall()
+    assert store.log_head().position == 0
+    store.close()
+
+
+def test_who_was_there_before_a_migration_of_newer_code_is_told_so(
+    fresh_postgres: FreshPostgres,
+) -> None:
+    """What has the database open already goes on, as far as its statements still fit."""
+    url = fresh_postgres()
+    store, _ = open_postgres(url)
+    listed = Unit((), suppress=(Suppression("email:1", "global", "", "c-1"),))
+    assert store.commit([listed])
+    with psycopg.connect(url) as newer:
+        newer.execute("INSERT INTO schema_migrations (number) VALUES (99)")
+        newer.execute("ALTER TABLE suppressions DROP CONSTRAINT suppressions_pkey")
+        newer.execute("ALTER TABLE archives RENAME TO archived")
+        newer.execute("ALTER TABLE heads ADD COLUMN more bigint NOT NULL")
+    for refused in (
+        lambda: store.commit([listed]),
+        lambda: store.commit([unit(run())]),
+        lambda: store.archived(),
+    ):
+        with pytest.raises(StoreUnavailable, match=r"migration 99.*upgrade dee-es"):
+            refused()
+    assert store.log_head().position == 0
+    store.close()
 
 
 @pytest.fixture

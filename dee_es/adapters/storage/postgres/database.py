@@ -27,11 +27,14 @@ from dee_es.adapters.storage.postgres.faults import (
     refusal,
     state_of,
 )
+from dee_es.adapters.storage.postgres.schema import MIGRATIONS
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.postgres.turns import Turns
+from dee_es.adapters.storage.relational.migrations import newer
 from dee_es.adapters.storage.relational.session import Session, quoted
+from dee_es.adapters.storage.relational.statements import READ_MIGRATION
 from dee_es.adapters.storage.rules import claimed
-from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
+from dee_es.errors import DeeError, IntegrityViolation, StoreUnavailable, TableGone
 from dee_es.ports import beside
 
 IdleT = TypeVar("IdleT")
@@ -82,12 +85,15 @@ _SAMPLE: Final = b"SET default_statistics_target = 25"
 
 # Internal errors are what a server says that is only read from, and to who was idle too long.
 _FAULTS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
-_ALTERED: Final = (
+_MISFITS: Final = (
+    psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
     psycopg.errors.UndefinedFunction,
     psycopg.errors.DatatypeMismatch,
+    psycopg.errors.InvalidColumnReference,
+    psycopg.IntegrityError,
 )
-"""What a table answers whose columns somebody has changed."""
+"""What a table answers that is gone, whose columns or keys somebody has changed, or whose rows."""
 _HANDED_ON: Final = (
     psycopg.errors.DuplicatePreparedStatement,
     psycopg.errors.InvalidSqlStatementName,
@@ -334,31 +340,41 @@ class PostgresDatabase(PostgresDatastore):
             raise StoreUnavailable(f"{self._where}: {reason(error, locked)}") from error
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._where}: the connection failed") from error
-        except psycopg.errors.UndefinedTable as error:
-            raise TableGone(
-                f"{self._where}: a table that was to be read is gone; see `dee projections status`"
+        except psycopg.errors.InsufficientPrivilege as error:
+            # That names what was asked for, and never a value.
+            raise StoreUnavailable(
+                f"{self._where}: {error.diag.message_primary}; grant its role what it needs"
             ) from error
         except _HANDED_ON as error:
             raise StoreUnavailable(
                 f"{self._where}: a pooler hands its connections on between transactions; PgBouncer "
                 "needs pool_mode = session here"
             ) from error
-        except _ALTERED as error:
-            raise IntegrityViolation(
-                f"{self._where}: a table is not as it was made ({state_of(error)}); if it is that "
-                "of a projection, rebuild that with --no-compare"
-            ) from error
-        except psycopg.errors.InsufficientPrivilege as error:
-            # That names what was asked for, and never a value.
-            raise StoreUnavailable(
-                f"{self._where}: {error.diag.message_primary}; grant its role what it needs"
-            ) from error
-        except psycopg.IntegrityError as error:
+        except _MISFITS as error:
+            raise self._misfit(error) from error
+
+    def _misfit(self, error: psycopg.Error) -> DeeError:
+        """What to tell of a statement and tables that do not fit each other."""
+        current = 0
+        with contextlib.suppress(psycopg.Error):
+            current = int(self._query_once(READ_MIGRATION, ())[0][0])
+        if current > len(MIGRATIONS):
+            # Who has had the database open since before has been told nothing of it.
+            return newer(current, len(MIGRATIONS))
+        if isinstance(error, psycopg.errors.UndefinedTable):
+            return TableGone(
+                f"{self._where}: a table that was to be read is gone; see `dee projections status`"
+            )
+        if isinstance(error, psycopg.IntegrityError):
             relation = error.diag.table_name or "a table"
-            raise IntegrityViolation(
+            return IntegrityViolation(
                 f"{self._where}: {relation} contradicts the log, nothing was written "
                 f"({state_of(error)})"
-            ) from error
+            )
+        return IntegrityViolation(
+            f"{self._where}: a table is not as it was made ({state_of(error)}); if it is that of "
+            "a projection, rebuild that with --no-compare"
+        )
 
 
 @contextmanager
