@@ -29,6 +29,12 @@ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
 """
 
 
+_END_KEYS = """
+SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'dee-es keys'
+"""
+
+
 def _with(url: str, *settings: str) -> str:
     with psycopg.connect(url, autocommit=True) as admin:
         name = psycopg.sql.Identifier(admin.info.dbname)
@@ -99,6 +105,43 @@ def test_what_is_missing_is_not_taken_for_a_word(fresh_postgres: FreshPostgres) 
     assert [run.outcome for run in engine.list_runs().runs] == ["said"] * 3
     assert engine.projections.verify("run_list").ok
     engine.close()
+
+
+@pytest.mark.parametrize("path", ["other", "nowhere", "''"])
+def test_keys_are_found_whatever_search_path_is_set_later(
+    fresh_postgres: FreshPostgres, path: str
+) -> None:
+    """Also by who has the store open, and has to connect again."""
+    url = fresh_postgres()
+    first = PostgresKeyTable(url)
+    first.opening(lambda: b"secret")
+    with psycopg.connect(_with(url, f"search_path = {path}"), autocommit=True) as admin:
+        admin.execute("CREATE SCHEMA other")
+        admin.execute(_END_KEYS)
+        again = PostgresKeyTable(url)
+        for table in (first, again):
+            assert table.insert([(b"%016d" % id(table), b"wrapped")], 0)
+            assert table.opening(None).secret == b"secret"
+        assert again.counts() == (2, 0)
+        where = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename LIKE 'key%'"
+        assert admin.execute(where).fetchall() == [("public",)]
+    first.close()
+    again.close()
+
+
+def test_keys_are_in_the_schema_that_their_url_names(fresh_postgres: FreshPostgres) -> None:
+    url = fresh_postgres()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute('CREATE SCHEMA "of keys"')
+    PostgresKeyTable(url).close()
+    apart = f"{url}&options=-csearch_path%3D%22of%5C%20keys%22"
+    for _ in range(2):
+        table = PostgresKeyTable(apart)
+        table.opening(lambda: b"another")
+        table.close()
+    led_there = PostgresKeyTable(_with(url, 'search_path = "$user", "of keys"'))
+    assert led_there.opening(None).secret == b"another"
+    led_there.close()
 
 
 def test_a_limit_of_the_servers_is_told_in_its_words(fresh_postgres: FreshPostgres) -> None:
