@@ -147,7 +147,7 @@ def test_keys_are_in_the_schema_that_their_url_names(fresh_postgres: FreshPostgr
 def test_a_limit_of_the_servers_is_told_in_its_words(fresh_postgres: FreshPostgres) -> None:
     url = _with(fresh_postgres(), "temp_file_limit = '64kB'", "work_mem = '64kB'")
     store, _ = open_postgres(url)
-    with pytest.raises(StoreUnavailable, match="temporary file size exceeds .temp_file_limit"):
+    with pytest.raises(StoreUnavailable, match=r"temporary file size exceeds .temp_file_limit"):
         store.database.query("SELECT n FROM generate_series(1, 100000) AS n ORDER BY -n")
     store.close()
 
