@@ -348,7 +348,7 @@ def _describe(url: str) -> tuple[str, bool]:
         # `from None`: libpq quotes what it could not read, a password for example.
         raise InvalidInput("key store URL", "is not a PostgreSQL URL") from None
     host, name = parts.get("host") or "localhost", parts.get("dbname") or ""
-    placed = "search_path" in (parts.get("options") or "")
+    placed = "search_path" in str(parts.get("options") or "")
     return f"key store {name} on PostgreSQL at {host}", placed
 
 
