@@ -152,6 +152,23 @@ def test_a_limit_of_the_servers_is_told_in_its_words(fresh_postgres: FreshPostgr
     store.close()
 
 
+def test_an_event_trigger_that_lets_no_tables_be_made_is_told_of(
+    fresh_postgres: FreshPostgres,
+) -> None:
+    url = fresh_postgres()
+    with open_engine(url) as engine, psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(
+            "CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'not for jane@example.com'; END $$"
+        )
+        admin.execute("CREATE EVENT TRIGGER no_ddl ON ddl_command_start EXECUTE FUNCTION no_ddl()")
+        with pytest.raises(StoreUnavailable, match="a trigger that was added to it") as refused:
+            engine.projections.rebuild("run_list")
+        assert "jane" not in str(refused.value)
+        admin.execute("DROP EVENT TRIGGER no_ddl")
+        assert engine.projections.rebuild("run_list").rows == 0
+
+
 def test_a_standby_that_could_not_wait_for_a_reader_is_told_as_that(
     fresh_postgres: FreshPostgres,
 ) -> None:

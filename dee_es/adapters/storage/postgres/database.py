@@ -350,6 +350,12 @@ class PostgresDatabase(PostgresDatastore):
                 f"{self._where}: a pooler hands its connections on between transactions; PgBouncer "
                 "needs pool_mode = session here"
             ) from error
+        except psycopg.errors.RaiseException as error:
+            # Its text is somebody else's, and may hold values.
+            raise StoreUnavailable(
+                f"{self._where}: a trigger that was added to it refused this; the server's log "
+                "says which"
+            ) from error
         except _MISFITS as error:
             raise self._misfit(error) from error
 
