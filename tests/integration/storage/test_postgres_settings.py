@@ -152,6 +152,24 @@ def test_a_limit_of_the_servers_is_told_in_its_words(fresh_postgres: FreshPostgr
     store.close()
 
 
+def test_a_migration_takes_as_long_as_it_takes(empty_postgres: FreshPostgres) -> None:
+    """What there is may be large: it would be broken off at the same place each time."""
+    url = empty_postgres()
+    with psycopg.connect(url) as admin:
+        admin.execute(
+            "CREATE FUNCTION slow_disk() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " PERFORM pg_sleep(1.5); END $$"
+        )
+        admin.execute(
+            "CREATE EVENT TRIGGER slow_disk ON ddl_command_end WHEN TAG IN ('CREATE FUNCTION')"
+            " EXECUTE FUNCTION slow_disk()"
+        )
+    store, _ = open_postgres(url, connect_timeout_s=1, lock_timeout_s=1, statement_timeout_s=1)
+    assert store.commit([unit(run())])
+    assert store.database.query("SHOW statement_timeout") == [("1s",)]
+    store.close()
+
+
 def test_an_event_trigger_that_lets_no_tables_be_made_is_told_of(
     fresh_postgres: FreshPostgres,
 ) -> None:

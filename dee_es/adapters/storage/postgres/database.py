@@ -21,6 +21,8 @@ from dee_es.adapters.postgres_waits import PatientConnection
 from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
 from dee_es.adapters.storage.postgres.faults import (
     APPENDING,
+    HANDED_ON,
+    MISFITS,
     TABLE_IN_USE,
     is_lost,
     reason,
@@ -46,6 +48,7 @@ _APPEND_LOCK: Final = b"""
 SELECT pg_advisory_xact_lock(4466543286),
     set_config('plan_cache_mode', 'force_generic_plan', true)
 """
+_LOCK_OUT: Final = "SELECT pg_advisory_xact_lock(4466543286)"
 # The same for whoever wants to know whether it was free; OFFSET has it tried but once.
 _TRY_APPEND_LOCK: Final = """
 SELECT free, CASE WHEN NOT free THEN pg_advisory_xact_lock(4466543286) END,
@@ -85,20 +88,6 @@ _SAMPLE: Final = b"SET default_statistics_target = 25"
 
 # Internal errors are what a server says that is only read from, and to who was idle too long.
 _FAULTS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
-_MISFITS: Final = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.DatatypeMismatch,
-    psycopg.errors.InvalidColumnReference,
-    psycopg.IntegrityError,
-)
-"""What a table answers that is gone, whose columns or keys somebody has changed, or whose rows."""
-_HANDED_ON: Final = (
-    psycopg.errors.DuplicatePreparedStatement,
-    psycopg.errors.InvalidSqlStatementName,
-)
-"""What a connection answers on which others prepare statements, too, or take them away."""
 
 
 class _LastUsedFirst(deque[IdleT]):
@@ -217,6 +206,13 @@ class PostgresDatabase(PostgresDatastore):
             with self._rollback(connection), _unhurried(connection), session.open(first):
                 yield session
                 self._require_claims()
+
+    @contextmanager
+    def migrating(self) -> Iterator[Session]:
+        """A transaction that holds the append lock for as long as it takes: tables may be large."""
+        with self.lasting(kept=True) as session:
+            session.ask(_LOCK_OUT)
+            yield session
 
     @contextmanager
     def snapshot(self, lasting: bool = False, lenient: bool = False) -> Iterator[Session]:
@@ -345,7 +341,7 @@ class PostgresDatabase(PostgresDatastore):
             raise StoreUnavailable(
                 f"{self._where}: {error.diag.message_primary}; grant its role what it needs"
             ) from error
-        except _HANDED_ON as error:
+        except HANDED_ON as error:
             raise StoreUnavailable(
                 f"{self._where}: a pooler hands its connections on between transactions; PgBouncer "
                 "needs pool_mode = session here"
@@ -356,7 +352,7 @@ class PostgresDatabase(PostgresDatastore):
                 f"{self._where}: a trigger that was added to it refused this; the server's log "
                 "says which"
             ) from error
-        except _MISFITS as error:
+        except MISFITS as error:
             raise self._misfit(error) from error
 
     def _misfit(self, error: psycopg.Error) -> DeeError:

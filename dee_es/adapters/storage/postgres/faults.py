@@ -16,6 +16,20 @@ TABLE_IN_USE: Final = (
 )
 
 
+MISFITS: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.DatatypeMismatch,
+    psycopg.errors.InvalidColumnReference,
+    psycopg.IntegrityError,
+)
+"""What a table answers that is gone, whose columns or keys somebody has changed, or whose rows."""
+HANDED_ON: Final = (
+    psycopg.errors.DuplicatePreparedStatement,
+    psycopg.errors.InvalidSqlStatementName,
+)
+"""What a connection answers on which others prepare statements, too, or take them away."""
 _TOO_LITTLE: Final = "53"
 """The class of errors of a server that is short of room, memory, connections or a limit."""
 

@@ -99,7 +99,7 @@ class PostgresStore(RelationalStore, PostgresApplicationRecorder):
         self.database.require_utf8()
         if self._is_current():
             return
-        with self.database.appending(makes_tables=True) as session:
+        with self.database.migrating() as session:
             migrate(session, MIGRATIONS)
 
     def _is_current(self) -> bool:
