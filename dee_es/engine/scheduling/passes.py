@@ -276,10 +276,12 @@ class Passes:
             if isinstance(result, Committed)
         ]
         self._runs.remember(each.after for each in done)
-        self._ahead = None
         # Only an intent of this very pass is sent; an older one may be somebody else's.
         sends = _sends(done)
-        outcomes = self._dispatcher.send(sends, ahead.lease) if sends else []
+        # In this order: at each moment one of the two knows that none of them has begun.
+        self._dispatcher.take(sends)
+        self._ahead = None
+        outcomes = self._dispatcher.send(ahead.lease) if sends else []
         count = {
             status: sum(result.status == status for result in outcomes)
             for status in ("delivered", "pending", "failed", "unknown")
