@@ -97,15 +97,6 @@ class Dispatcher:
         self._refused = False
         self._recording: tuple[_Known, Begun[list[Committed | Conflict]]] | None = None
 
-    def abandoned(self, loaded: LoadedRun, lease: Lease) -> bool:
-        """Whether a run's intent has no sender any more: an earlier holder's, which a new lease
-        epoch ends, or one of ours of which nothing is left to be recorded."""
-        intent = loaded.state.intent
-        if intent is None or intent.lease_epoch > lease.epoch:
-            return False
-        ours = self._unrecorded.get(loaded.state.run_id)
-        return ours is None or not _intends(loaded, _attempt_of(ours.intent))
-
     def take(self, runs: Sequence[LoadedRun]) -> None:
         """Take these over, whose intents are committed: whoever interrupts it from here on, what is
         known of each is recorded."""

@@ -247,7 +247,9 @@ class Passes:
         for run in seen.runs:
             state = run.state
             snapshots, guard = next(found) if may_send(state, tick) else ({}, None)
-            abandoned = state.intent is not None and self._dispatcher.abandoned(run, lease)
+            # Its sender has gone: it had an earlier epoch, or was ours, and nothing is left to be
+            # recorded of it.
+            abandoned = state.intent is not None and state.intent.lease_epoch <= lease.epoch
             given.append((run, c.Advance(meta, snapshots, lease.epoch, abandoned)))
             guards.append(guard)
         pairs = zip(self._runs.decide_each(given), guards, strict=True)
