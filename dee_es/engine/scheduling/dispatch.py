@@ -166,7 +166,6 @@ class Dispatcher:
     def begin_recording(self) -> None:
         """Have the outcomes that are known recorded while the caller goes on."""
         self.finish_recording()
-        self._note_sent()
         if self._refused:
             self.record_rest()
         known = self._outcomes()
