@@ -20,7 +20,8 @@ class Scene:
     """A thread with two things to do beside its own: one in turn, with a lock, and one apart."""
 
     def __init__(self) -> None:
-        self.first, self.second, self.apart, self.own = self.lines = (Line(), Line(), Line(), Line())
+        self.lines = [Line() for _ in range(4)]
+        self.first, self.second, self.apart, self.own = self.lines
         self.lock = threading.Lock()
         self.begun: list[beside.Begun[bytes]] = []
         self._later: list[threading.Timer] = []
