@@ -88,6 +88,33 @@ def test_a_database_that_goes_away_at_the_last_attempt_is_told_of(two: Two, many
     assert cancellations(two, run_id) == 0
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_what_the_last_attempt_has_done_is_found_though_its_answer_was_lost(
+    two: Two, many: bool
+) -> None:
+    run_id = enrolled(two)
+    store: Any = two.mine._parts.store
+    decide, left = store.decide, [ATTEMPTS]
+
+    def asked(*given: Any, **more: Any) -> Any:
+        done = decide(*given, **more)
+        left[0] -= 1
+        if left[0] == 0:
+            raise StoreUnavailable("the connection was lost")
+        return done
+
+    store.decide = asked
+    two.change_before_each(run_id, ATTEMPTS - 1)
+    if many:
+        result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+        assert (result.matched, result.cancelled, result.errors) == (1, 1, 0)
+    else:
+        assert two.mine.cancel_run(run_id, "enough").status == "cancelled"
+    assert left == [0]
+    assert cancellations(two, run_id) == 1
+    assert_replays(two.mine)
+
+
 def test_a_command_goes_by_the_clock_that_another_has_moved_meanwhile(two: Two) -> None:
     run_id = enrolled(two)
     with two.meanwhile(0, lambda: two.other.run_until(100)):
