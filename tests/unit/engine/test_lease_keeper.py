@@ -162,6 +162,24 @@ def test_a_block_that_ends_leaves_no_thread_behind(keeper: LeaseKeeper) -> None:
     eventually(lambda: all(each.name != "dee-lease" for each in threading.enumerate()))
 
 
+class Once(threading.Event):
+    """Lets one renewal through that is not told in time to stop."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        late = self.is_set()
+        self.set()
+        return late
+
+
+def test_a_renewal_that_comes_late_takes_nothing_back(store: EventStore) -> None:
+    """It was on its way as the lease was given back."""
+    keeper = LeaseKeeper(store, SeededIds(1), WHOLE)
+    keeper.require()
+    keeper.release()
+    keeper._renew(Once())
+    assert store.acquire_lease(WHOLE, "another", 60_000) is not None
+
+
 def test_while_the_machine_slept_another_one_took_over(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
