@@ -15,7 +15,7 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import open_memory_keys
-from dee_es.engine.scheduling import dispatch, passes
+from dee_es.engine.scheduling import dispatch, leases, passes
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Action, ChannelResult, Lease, SendContext
 from tests.support.counts import count
@@ -157,6 +157,30 @@ def test_who_interrupts_while_the_database_is_away_is_heard() -> None:
             engine.tick()
 
 
+def test_so_is_who_interrupts_while_nothing_can_be_recorded() -> None:
+    """What is known by then is recorded when the database is back."""
+    somebody = Impatient(3)
+    with open_engine(":memory:", channel=somebody.channel) as engine:
+        publish_basics(engine)
+        runs = sorted(engine.execute(outreach(), each).id for each in people())
+        store: Any = engine._parts.store
+        commit = store.commit
+
+        def away(*units: Any, lease: Lease | None, **more: Any) -> Any:
+            if lease is None:
+                raise StoreUnavailable("it is away")
+            return commit(*units, lease=lease, **more)
+
+        store.commit = away
+        with pytest.raises(KeyboardInterrupt):
+            engine.tick()
+        store.commit = commit
+        engine.run_until(120)
+        failed = [run for run in runs if engine.get_run(run).status == "failed"]
+        assert failed == [runs[2]]
+        assert sorted(action.run_id for action in somebody.channel.actions) == runs
+
+
 def test_what_was_done_is_told_though_the_lease_could_not_be_given_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -168,6 +192,33 @@ def test_what_was_done_is_told_though_the_lease_could_not_be_given_back(
         assert engine.tick().delivered == 1
         assert engine.get_run(run.id).status == "waiting"
     assert "lease_not_released" in [each.message for each in caplog.records]
+
+
+def test_a_lease_is_renewed_however_long_a_message_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker would take the sender for dead, and its message for lost."""
+    monkeypatch.setattr(leases, "RENEW_S", 0.01)
+    asked: list[tuple[Any, ...]] = []
+
+    def slow(_: Action, __: SendContext) -> ChannelResult:
+        # Meanwhile the tick's own thread asks for nothing.
+        before = len(asked)
+        eventually(lambda: len(asked) > before)
+        return ChannelResult("delivered", "msg_1")
+
+    with open_engine(":memory:", channel=MemoryChannel(slow)) as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), people()[0])
+        store: Any = engine._parts.store
+        acquire = store.acquire_lease
+
+        def counted(*given: Any) -> Lease | None:
+            asked.append(given)
+            lease: Lease | None = acquire(*given)
+            return lease
+
+        store.acquire_lease = counted
+        engine.tick()
+        assert engine.get_run(run.id).status == "waiting"
 
 
 def test_nothing_renews_a_lease_that_was_given_back() -> None:
