@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -23,7 +24,9 @@ COLOURS = 160
 
 def main() -> None:
     """Make the demo's database, serve it, and take the pictures."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else SCRIPTS / "screenshots_data"
+    parser = argparse.ArgumentParser(prog="scripts/screenshots", description=main.__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=SCRIPTS / "screenshots_data")
+    target: Path = parser.parse_args().folder
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dee-pictures-") as folder:
         demo = [sys.executable, SCRIPTS / "demo_run.py", "--keep", folder]

@@ -14,6 +14,7 @@ from dee_es.errors import StoreUnavailable
 _PAUSE_S: Final = 0.01
 _IO: Final = "disk I/O error"
 _FULL: Final = "database or disk is full"
+_NO_ENTRY: Final = ("unable to open database file", "attempt to write a readonly database")
 
 
 def whole_path(path: str) -> str:
@@ -72,15 +73,36 @@ class OpenedFile:
             )
 
 
-def of_disk(path: str | os.PathLike[str], error: Exception) -> str:
-    """What SQLite says; of what the disk has refused, with the room that there is and what to do.
+def told_of_file(path: str | os.PathLike[str], error: Exception) -> str:
+    """What SQLite says; of what the file system has refused, with the cause and the remedy that it
+    keeps to itself."""
+    told = str(error)
+    if told in (_IO, _FULL):
+        return _of_disk(path, told)
+    return _of_entry(path, told) if told.startswith(_NO_ENTRY) else told
+
+
+def _of_entry(path: str | os.PathLike[str], told: str) -> str:
+    """Why a file cannot be opened, or not be written."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        return f"{told}, since it is a folder: name a file"
+    if not os.path.isdir(folder):
+        return f"{told}, since there is no folder {os.path.dirname(path)}: make it first"
+    if os.access(folder, os.W_OK) and (not os.path.exists(path) or os.access(path, os.W_OK)):
+        return told
+    return (
+        f"{told}, since it or its folder cannot be written, which SQLite needs to read it, too: "
+        "copy it, with the files beside it, to a folder of your own"
+    )
+
+
+def _of_disk(path: str | os.PathLike[str], told: str) -> str:
+    """What is wrong with the disk, with the room that there is.
 
     A full disk is told in two ways: of the file itself as such, and of the small ones that SQLite
     lays beside it, also in order to read it, as an error of the disk.
     """
-    told = str(error)
-    if told not in (_IO, _FULL):
-        return told
     try:
         left = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
         free = f", with {_size(left)} free on its disk"

@@ -18,7 +18,7 @@ from dee_es.adapters.keys.cipher import KEY_ID_BYTES, Wrapper
 from dee_es.adapters.keys.key_table import KeyTable, Row, Snapshot, TableState
 from dee_es.adapters.keys.master import sync_directory
 from dee_es.adapters.keys.sqlite import COUNTS, INSERT, SCHEMA, SET_META, meta, pages, state
-from dee_es.adapters.sqlite_files import of_disk, whole_path
+from dee_es.adapters.sqlite_files import told_of_file, whole_path
 from dee_es.errors import ConcurrencyConflict, IntegrityViolation, InvalidInput, StoreUnavailable
 from dee_es.ports.keys import LastBackup, OnKeys
 
@@ -261,6 +261,6 @@ def _bounded(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"backup {path}: {of_disk(path, error)}") from error
+        raise StoreUnavailable(f"backup {path}: {told_of_file(path, error)}") from error
     except OSError as error:
         raise StoreUnavailable(f"backup {path}: {error.strerror}") from error

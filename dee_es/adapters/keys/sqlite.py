@@ -22,7 +22,7 @@ from dee_es.adapters.keys.key_table import (
     Snapshot,
     TableState,
 )
-from dee_es.adapters.sqlite_files import OpenedFile, of_disk, write_ahead
+from dee_es.adapters.sqlite_files import OpenedFile, told_of_file, write_ahead
 from dee_es.errors import InvalidInput, StoreUnavailable
 
 BUSY_TIMEOUT_S: Final = 10.0
@@ -297,7 +297,11 @@ class SqliteKeyTable:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"{self.where}: {of_disk(self._path, error)}") from error
+            told = told_of_file(self._path, error)
+            if type(error) is sqlite3.DatabaseError:
+                # What SQLite says of a file that is damaged or none of its own.
+                told += "; move it aside, and bring a backup back with `dee keys restore`"
+            raise StoreUnavailable(f"{self.where}: {told}") from error
         except OSError as error:
             raise StoreUnavailable(f"{self.where}: {error.strerror}") from error
 

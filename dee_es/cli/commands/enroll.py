@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
@@ -107,7 +107,7 @@ def enroll(
         source = stack.enter_context(_opened(contacts))
         if errors_file is not None:
             _require_unused(session, errors_file, {"contacts": source.fileno(), "plan": plan})
-        from dee_es.cli.refused_rows import Refusals
+        from dee_es.cli.refused_rows import Refusals, refused_file
         from dee_es.doors.contacts_csv import read_contacts
         from dee_es.doors.enroll_rows import Intake
 
@@ -115,7 +115,9 @@ def enroll(
         rows = stack.enter_context(closing(read_contacts(source, kinds)))
         ready = _ready(engine, plan, variables, dry_run)
         _warn(ready, rows.columns)
-        refusals = Refusals(stack.enter_context(_errors(errors_file)))
+        # Opened before the work begins rather than after it.
+        file = None if errors_file is None else stack.enter_context(refused_file(errors_file))
+        refusals = Refusals(file)
         intake = Intake(engine, rows, dedupe, refusals, batch_size, workers)
         result = _enroll(engine, ready, intake, source, variables, batch_size, workers, dry_run)
     between = rows.columns.delimiter
@@ -276,14 +278,4 @@ def _opened(path: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise InvalidInput(f"contacts file {path}", f"cannot be read: {error.strerror}") from None
     with file:
-        yield file
-
-
-@contextmanager
-def _errors(path: str | None) -> Iterator[TextIO | None]:
-    """The file for refused rows, opened before the work begins rather than after it."""
-    if path is None:
-        yield None
-        return
-    with open(path, "w", encoding="utf-8", newline="") as file:
         yield file

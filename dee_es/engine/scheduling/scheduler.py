@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,12 +12,12 @@ from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.models import TickReport
 from dee_es.engine.scheduling.dispatch import Dispatcher
 from dee_es.engine.scheduling.leases import LeaseKeeper
+from dee_es.engine.scheduling.outages import Outage
 from dee_es.engine.scheduling.passes import Passes
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, StoreUnavailable
 from dee_es.ports import EventStore
 
-_log: Final = logging.getLogger(__name__)
 POLL_S: Final = 0.5
 """How often a worker looks for runs that others made due, in wall seconds."""
 _ANY_TICK: Final = 2**62
@@ -182,7 +181,7 @@ class Scheduler:
         While another worker holds the lease this one stands by. The database may go away and come
         back meanwhile.
         """
-        total = TickReport(self._clock.now())
+        total, outage = TickReport(self._clock.now()), Outage()
         with self._working():
             while not stop.is_set():
                 try:
@@ -198,8 +197,9 @@ class Scheduler:
                             on_tick(total)
                         if between is not None:
                             between()
+                    outage.ends()
                 except StoreUnavailable as error:
-                    _log.warning("database_unavailable", extra={"problem": str(error)})
+                    outage.goes_on(error)
                     self._leases.forget()
                 except ConcurrencyConflict:
                     # The lease went to another worker in the middle of a tick.

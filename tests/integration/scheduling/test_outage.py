@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,11 @@ def people(first: int, number: int) -> list[dict[str, Any]]:
     "concurrent,outlasts", [(4, False), (1, True)], ids=["sent meanwhile", "sent afterwards"]
 )
 def test_the_server_goes_away_between_intent_and_outcome(
-    server: OwnServer, tmp_path: Path, concurrent: int, outlasts: bool
+    server: OwnServer,
+    tmp_path: Path,
+    concurrent: int,
+    outlasts: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     keys = tmp_path / "keys.db"
     channel = HeldChannel()
@@ -162,6 +167,16 @@ def test_the_server_goes_away_between_intent_and_outcome(
             until(lambda: settled(observer))
             assert worker.is_alive()
         check(observer, channel)
+    told = [
+        (each.message, each.__dict__.get("problem"))
+        for each in caplog.records
+        if each.message.startswith("database_")
+    ]
+    if not outlasts:
+        assert told[-1][0] == "database_back"
+        assert "database_unavailable" in [message for message, _ in told]
+    # A worker looks twice a second; it says what it finds when that is news.
+    assert all(before != after for before, after in pairwise(told)), told
 
 
 def enrolled(engine: Engine) -> bool:

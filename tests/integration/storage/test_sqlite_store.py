@@ -8,8 +8,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +21,7 @@ from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
 from tests.support.engines import open_engine, outreach, people, publish_basics
 from tests.support.files import files_open
+from tests.support.processes.rights import somebody_else
 from tests.support.storage.events import committed_at, run, unit
 
 COMMITS = 30
@@ -166,19 +166,6 @@ def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         open_sqlite(str(missing / "dee.db"))
     with pytest.raises(StoreUnavailable, match=r"unable to open .* it is a folder: name a file"):
         open_sqlite(str(tmp_path))
-
-
-@contextmanager
-def somebody_else() -> Iterator[None]:
-    """Whoever runs the tests may not be bound by rights to files: not so within."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setresuid(65_534, 65_534, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)
 
 
 def _commit_another(path: Path) -> None:

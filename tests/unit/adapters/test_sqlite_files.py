@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dee_es.adapters.sqlite_files import of_disk
+from dee_es.adapters.sqlite_files import told_of_file
 
 
 def refusal(path: Path, sql: str) -> sqlite3.Error:
@@ -23,7 +23,7 @@ def refusal(path: Path, sql: str) -> sqlite3.Error:
 
 def test_a_file_that_cannot_grow_is_told_with_the_room_there_is(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    told = of_disk(path, refusal(path, "INSERT INTO t VALUES (zeroblob(100000))"))
+    told = told_of_file(path, refusal(path, "INSERT INTO t VALUES (zeroblob(100000))"))
     assert re.fullmatch(
         r"database or disk is full, with [0-9.,]+ [KMGT]iB free on its disk: make room there, or "
         r"raise the quota, then try again",
@@ -33,9 +33,11 @@ def test_a_file_that_cannot_grow_is_told_with_the_room_there_is(tmp_path: Path) 
 
 def test_anything_else_is_told_as_sqlite_has_it(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    assert of_disk(path, refusal(path, "INSERT INTO u VALUES (1)")) == "no such table: u"
+    assert told_of_file(path, refusal(path, "INSERT INTO u VALUES (1)")) == "no such table: u"
 
 
 def test_where_there_is_no_folder_no_room_is_told(tmp_path: Path) -> None:
     error = refusal(tmp_path / "a.db", "INSERT INTO t VALUES (zeroblob(100000))")
-    assert of_disk(tmp_path / "gone" / "a.db", error).startswith("database or disk is full: make")
+    assert told_of_file(tmp_path / "gone" / "a.db", error).startswith(
+        "database or disk is full: make"
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from dee_es.adapters.channels.twilio.tokens import CallRef
-from dee_es.adapters.sqlite_files import of_disk, write_ahead
+from dee_es.adapters.sqlite_files import told_of_file, write_ahead
 from dee_es.errors import StoreUnavailable
 
 _BUSY_S: Final = 5.0
@@ -166,6 +166,6 @@ class ProviderCalls:
             try:
                 yield
             except (sqlite3.Error, OSError) as error:
-                told = of_disk(self._path, error)
+                told = told_of_file(self._path, error)
                 problem = f"the table of calls {self._path} cannot be used: {told}"
                 raise StoreUnavailable(problem) from None

@@ -19,7 +19,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
-from dee_es.adapters.sqlite_files import OpenedFile, is_busy, make_own, of_disk, write_ahead
+from dee_es.adapters.sqlite_files import OpenedFile, is_busy, make_own, told_of_file, write_ahead
 from dee_es.adapters.storage.relational.session import Answer, Relation, Session, Values, quoted
 from dee_es.adapters.storage.rules import claimed
 from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
@@ -27,7 +27,6 @@ from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
 _READERS: Final = 8
 _UNDECODED: Final = "Could not decode to UTF-8"
 _BUSY: Final = "database is locked"
-_NO_ENTRY: Final = ("unable to open database file", "attempt to write a readonly database")
 _BYTES: Final = """
 SELECT coalesce(sum(pgsize), 0) FROM dbstat
 WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name IN ??)
@@ -179,19 +178,7 @@ def _told(path: str, error: Exception) -> str:
     """What SQLite says, with the cause and the remedy that it keeps to itself."""
     if str(error) == _BUSY:
         return f"{error} by another process, which writes or hangs: let it go on, or end it"
-    if not str(error).startswith(_NO_ENTRY):
-        return of_disk(path, error)
-    folder = os.path.dirname(os.path.realpath(path))
-    if os.path.isdir(path):
-        return f"{error}, since it is a folder: name a file"
-    if not os.path.isdir(folder):
-        return f"{error}, since there is no folder {os.path.dirname(path)}: make it first"
-    if os.access(folder, os.W_OK) and (not os.path.exists(path) or os.access(path, os.W_OK)):
-        return str(error)
-    return (
-        f"{error}, since it or its folder cannot be written, which SQLite needs to read it, too: "
-        "copy it, with the files beside it, to a folder of your own"
-    )
+    return told_of_file(path, error)
 
 
 class _Pool(SQLiteConnectionPool):
