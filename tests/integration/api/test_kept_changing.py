@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dee_es.engine.log.settling import ATTEMPTS
-from dee_es.errors import ConcurrencyConflict, StoreUnavailable
+from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
 from tests.support.engines import assert_replays, outreach, people
 from tests.support.storage.meanwhile import Two
 
@@ -124,3 +124,19 @@ def test_a_command_goes_by_the_clock_that_another_has_moved_meanwhile(two: Two) 
         assert two.mine.bulk_cancel({"plan_id": "outreach"}, "enough").cancelled == 1
     assert two.mine.get_run(other).current_tick == 200
     assert_replays(two.mine)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_tick_goes_by_the_clock_that_another_has_moved(two: Two, alone: bool) -> None:
+    run_id = enrolled(two)
+    two.other.clock.move_to(100)
+    two.mine.replay(run_id, dry_run=False) if alone else two.mine.tick()
+    assert two.sent(run_id) == 1
+    assert two.mine.get_run(run_id).current_tick == 100
+
+
+def test_what_has_passed_by_the_clock_that_another_has_moved_is_refused(two: Two) -> None:
+    two.other.clock.move_to(100)
+    with pytest.raises(InvalidInput, match="99 has passed; it is now tick 100"):
+        two.mine.run_until(99)
+    assert two.mine.run_until(100).tick == 100
