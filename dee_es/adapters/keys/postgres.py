@@ -39,7 +39,7 @@ class PostgresKeyTable:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.where = _describe(url)
+        self.where, self._placed = _describe(url)
         self._lock = Lock()
         self._connection: Connection | None = None
         self._open = True
@@ -254,6 +254,8 @@ class PostgresKeyTable:
         )
         connection.patience_s = sql.PATIENCE_S
         connection.execute(sql.SETTINGS)
+        if not self._placed:
+            connection.execute(sql.PLACE)
         return connection
 
     def _drop(self) -> None:
@@ -338,15 +340,16 @@ def _retired(fingerprint: bytes) -> str:
     return f"retired:{fingerprint.hex()}"
 
 
-def _describe(url: str) -> str:
-    """Name the store without its password."""
+def _describe(url: str) -> tuple[str, bool]:
+    """Name the store without its password, and whether its URL says in which schema it is."""
     try:
         parts = conninfo_to_dict(url)
     except psycopg.Error:
         # `from None`: libpq quotes what it could not read, a password for example.
         raise InvalidInput("key store URL", "is not a PostgreSQL URL") from None
     host, name = parts.get("host") or "localhost", parts.get("dbname") or ""
-    return f"key store {name} on PostgreSQL at {host}"
+    placed = "search_path" in str(parts.get("options") or "")
+    return f"key store {name} on PostgreSQL at {host}", placed
 
 
 def _reason(error: psycopg.Error) -> str:

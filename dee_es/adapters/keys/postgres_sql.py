@@ -22,6 +22,15 @@ SET idle_in_transaction_session_timeout = '10s';
 SELECT set_config('transaction_timeout', '0', false)
     WHERE current_setting('server_version_num')::int >= 170000
 """
+# Where the tables are, whatever search path a role or a database is given one day: another would
+# lead to an empty store beside this one. New ones are made where the path leads.
+PLACE: Final = """
+SELECT set_config('search_path', coalesce(
+    (SELECT CAST(CAST(relnamespace AS regnamespace) AS text) FROM pg_class
+    WHERE oid = coalesce(to_regclass('key_meta'), to_regclass('public.key_meta'))),
+    quote_ident(current_schema()), 'public'
+), false)
+"""
 # Longer than a statement may take, so that the server is the first to say so.
 PATIENCE_S: Final = 15.0
 # A backup waits for the disk it is written to; nobody but the end of a rotation waits for it.

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from dee_es.core.ids import length_prefixed
 from dee_es.engine.models import ChannelEvent
-from dee_es.errors import DeeError, InvalidInput
+from dee_es.errors import DeeError, InvalidInput, MasterKeyRotated, UnknownEventVersion
 from dee_es.web.api.channel_events import Ingested
 from dee_es.web.api.models import EntryFault, Flag, Given, GivenId, UtcTime
 from dee_es.web.hooks.requests import not_set_up, raw_body
@@ -34,6 +34,8 @@ _ONLY: Final = {
     "url": "email.clicked",
 }
 """Fields that belong to one type of event."""
+_FOR_ANOTHER: Final = (MasterKeyRotated, UnknownEventVersion)
+"""What keeps this process from taking an event in, and not the one that takes its place."""
 
 
 class EmailEvent(Given):
@@ -82,11 +84,17 @@ def email_events(request: Request, engine: EngineDep, settings: SettingsDep) -> 
     check_depth(body)
     events = _events(webhook_id, body)
     faults: list[EntryFault] = []
+    left: list[DeeError] = []
 
     def on_error(number: int, error: DeeError) -> None:
         faults.append(EntryFault.of(number, error))
+        if isinstance(error, _FOR_ANOTHER):
+            left.append(error)
 
     found = engine.ingest_events(events, on_error=on_error)
+    if left:
+        # Told again until it is answered otherwise; what was taken in is known by then.
+        raise left[0]
     return Ingested(
         accepted=found.accepted, known=found.known, errors=found.errors, faults=tuple(faults)
     )

@@ -17,6 +17,7 @@ from dee_es.adapters.keys.key_table import GenerationMoved
 from dee_es.adapters.keys.postgres import PostgresKeyTable
 from dee_es.adapters.storage.postgres import open_postgres
 from dee_es.errors import StoreUnavailable
+from dee_es.ports import Suppression, Unit
 from tests.support.engines import open_engine
 from tests.support.storage.events import run, unit
 from tests.support.storage.postgres import FreshPostgres
@@ -25,6 +26,12 @@ from tests.support.waiting import eventually
 _WAITING = """
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+_END_KEYS = """
+SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'dee-es keys'
 """
 
 
@@ -98,6 +105,128 @@ def test_what_is_missing_is_not_taken_for_a_word(fresh_postgres: FreshPostgres) 
     assert [run.outcome for run in engine.list_runs().runs] == ["said"] * 3
     assert engine.projections.verify("run_list").ok
     engine.close()
+
+
+@pytest.mark.parametrize("path", ["other", "nowhere", "''"])
+def test_keys_are_found_whatever_search_path_is_set_later(
+    fresh_postgres: FreshPostgres, path: str
+) -> None:
+    """Also by who has the store open, and has to connect again."""
+    url = fresh_postgres()
+    first = PostgresKeyTable(url)
+    first.opening(lambda: b"secret")
+    with psycopg.connect(_with(url, f"search_path = {path}"), autocommit=True) as admin:
+        admin.execute("CREATE SCHEMA other")
+        admin.execute(_END_KEYS)
+        again = PostgresKeyTable(url)
+        for table in (first, again):
+            assert table.insert([(b"%016d" % id(table), b"wrapped")], 0)
+            assert table.opening(None).secret == b"secret"
+        assert again.counts() == (2, 0)
+        where = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename LIKE 'key%'"
+        assert admin.execute(where).fetchall() == [("public",)]
+    first.close()
+    again.close()
+
+
+def test_keys_are_in_the_schema_that_their_url_names(fresh_postgres: FreshPostgres) -> None:
+    url = fresh_postgres()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute('CREATE SCHEMA "of keys"')
+    PostgresKeyTable(url).close()
+    apart = f"{url}&options=-csearch_path%3D%22of%5C%20keys%22"
+    for _ in range(2):
+        table = PostgresKeyTable(apart)
+        table.opening(lambda: b"another")
+        table.close()
+    led_there = PostgresKeyTable(_with(url, 'search_path = "$user", "of keys"'))
+    assert led_there.opening(None).secret == b"another"
+    led_there.close()
+
+
+def test_a_limit_of_the_servers_is_told_in_its_words(fresh_postgres: FreshPostgres) -> None:
+    url = _with(fresh_postgres(), "temp_file_limit = '64kB'", "work_mem = '64kB'")
+    store, _ = open_postgres(url)
+    with pytest.raises(StoreUnavailable, match=r"temporary file size exceeds .temp_file_limit"):
+        store.database.query("SELECT n FROM generate_series(1, 100000) AS n ORDER BY -n")
+    store.close()
+
+
+def test_a_migration_takes_as_long_as_it_takes(empty_postgres: FreshPostgres) -> None:
+    """What there is may be large: it would be broken off at the same place each time."""
+    url = empty_postgres()
+    with psycopg.connect(url) as admin:
+        admin.execute(
+            "CREATE FUNCTION slow_disk() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " PERFORM pg_sleep(1.5); END $$"
+        )
+        admin.execute(
+            "CREATE EVENT TRIGGER slow_disk ON ddl_command_end WHEN TAG IN ('CREATE FUNCTION')"
+            " EXECUTE FUNCTION slow_disk()"
+        )
+    store, _ = open_postgres(url, connect_timeout_s=1, lock_timeout_s=1, statement_timeout_s=1)
+    assert store.commit([unit(run())])
+    assert store.database.query("SHOW statement_timeout") == [("1s",)]
+    store.close()
+
+
+def test_an_event_trigger_that_lets_no_tables_be_made_is_told_of(
+    fresh_postgres: FreshPostgres,
+) -> None:
+    url = fresh_postgres()
+    with open_engine(url) as engine, psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(
+            "CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'not for jane@example.com'; END $$"
+        )
+        admin.execute("CREATE EVENT TRIGGER no_ddl ON ddl_command_start EXECUTE FUNCTION no_ddl()")
+        with pytest.raises(StoreUnavailable, match="a trigger that was added to it") as refused:
+            engine.projections.rebuild("run_list")
+        assert "jane" not in str(refused.value)
+        admin.execute("DROP EVENT TRIGGER no_ddl")
+        assert engine.projections.rebuild("run_list").rows == 0
+
+
+def test_a_standby_that_could_not_wait_for_a_reader_is_told_as_that(
+    fresh_postgres: FreshPostgres,
+) -> None:
+    """A server answers so when it must remove what a snapshot still needs."""
+    url = fresh_postgres()
+    store, _ = open_postgres(url)
+    with psycopg.connect(url) as admin:
+        admin.execute(
+            "CREATE FUNCTION give_up() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'; END $$"
+        )
+    told = pytest.raises(StoreUnavailable, match=r"a standby.*max_standby_streaming_delay")
+    with told, store.database.snapshot(lasting=True) as session:
+        session.ask("SELECT give_up()").fetchall()
+    assert store.log_head().position == 0
+    store.close()
+
+
+def test_who_was_there_before_a_migration_of_newer_code_is_told_so(
+    fresh_postgres: FreshPostgres,
+) -> None:
+    """What has the database open already goes on, as far as its statements still fit."""
+    url = fresh_postgres()
+    store, _ = open_postgres(url)
+    listed = Unit((), suppress=(Suppression("email:1", "global", "", "c-1"),))
+    assert store.commit([listed])
+    with psycopg.connect(url) as newer:
+        newer.execute("INSERT INTO schema_migrations (number) VALUES (99)")
+        newer.execute("ALTER TABLE suppressions DROP CONSTRAINT suppressions_pkey")
+        newer.execute("ALTER TABLE archives RENAME TO archived")
+        newer.execute("ALTER TABLE heads ADD COLUMN more bigint NOT NULL")
+    for refused in (
+        lambda: store.commit([listed]),
+        lambda: store.commit([unit(run())]),
+        lambda: store.archived(),
+    ):
+        with pytest.raises(StoreUnavailable, match=r"migration 99.*upgrade dee-es"):
+            refused()
+    assert store.log_head().position == 0
+    store.close()
 
 
 @pytest.fixture

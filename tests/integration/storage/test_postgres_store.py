@@ -30,7 +30,7 @@ from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.storage.events import committed_at, run, unit
 from tests.support.storage.postgres import FreshPostgres, server_folder, start_server
 from tests.support.storage.rows import RUNS, add_runs, prepare, run_row
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 
 # It returns when they are gone, and not when they have only been told to go.
 CUT = """
@@ -137,6 +137,44 @@ def test_a_stopped_server_is_reported_in_bounded_time_and_found_again(directory:
         store.close()
     finally:
         server.cleanup()
+
+
+@pytest.mark.parametrize("streams", [1, 100])
+def test_what_was_committed_outlives_its_server_whatever_the_database_sets(
+    directory: Path, streams: int
+) -> None:
+    """A message leaves once its intent is committed: without that it would leave again."""
+    server = start_server(directory)
+    try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+            admin.execute("ALTER DATABASE postgres SET synchronous_commit = off")
+            # The server itself writes what nobody waits for so rarely that it cannot be in time.
+            admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+            admin.execute("SELECT pg_reload_conf()")
+        store, _ = open_postgres(server.get_uri(), connect_timeout_s=1)
+        store.commit([unit(run(number)) for number in range(streams)])
+        postmaster = server.get_pid()
+        assert postmaster is not None
+        os.kill(postmaster, signal.SIGQUIT)
+        eventually(lambda: not (directory / "data" / "postmaster.pid").exists())
+        server.cleanup()
+        server = start_server(directory)
+        assert _patiently(store).position == streams
+        store.close()
+    finally:
+        server.cleanup()
+
+
+def test_what_a_database_sets_beyond_that_is_left(url: str) -> None:
+    """Whoever waits for a standby goes on doing so."""
+    with psycopg.connect(url, autocommit=True) as admin:
+        name = psycopg.sql.Identifier(admin.info.dbname)
+        for value in ("remote_apply", "local"):
+            statement = psycopg.sql.SQL("ALTER DATABASE {} SET synchronous_commit = {}")
+            admin.execute(statement.format(name, psycopg.sql.SQL(value)))
+            store, _ = open_postgres(url)
+            assert store.database.query("SHOW synchronous_commit") == [(value,)]
+            store.close()
 
 
 def _patiently(store: PostgresStore) -> LogHead:

@@ -19,6 +19,8 @@ from dee_es.adapters.channels.twilio import CallRef
 from dee_es.adapters.channels.twilio.signature import sign as twilio_sign
 from dee_es.adapters.channels.twilio.urls import CallbackUrls
 from dee_es.bootstrap import open_call_events
+from dee_es.core.runs import rules
+from dee_es.engine import definitions
 from dee_es.engine.links import Link, Links
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.web.hook_settings import HookSettings, webhook_keys
@@ -322,6 +324,45 @@ def test_one_event_that_cannot_be_used_does_not_stop_the_rest(client: Client) ->
     told = answer.json()
     assert (answer.status_code, told["accepted"], told["errors"]) == (200, 2, 1)
     assert [(each["index"], each["error"]) for each in told["faults"]] == [(1, "RunNotFound")]
+
+
+def test_what_newer_code_alone_can_take_in_is_told_again_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while an old server runs beside a new worker: nobody's unsubscribe is lost on the way."""
+
+    def upgraded(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(definitions, "RULES", rules.RULES + 1)
+        patch.setattr(rules, "RULES", rules.RULES + 1)
+
+    file = f"sqlite:///{tmp_path / 'dee.db'}"
+    gone = [event(type="email.unsubscribed", contactId=each) for each in ("c1", "c2")]
+    with monkeypatch.context() as newer, opened(tmp_path, file) as engine:
+        upgraded(newer)
+        enroll(engine)
+    with opened(tmp_path, file) as engine, hooked(engine) as client:
+        enroll(engine, "c2")
+        answer = tell(client, *gone)
+        assert (answer.status_code, answer.json()["error"]) == (500, "UnknownEventVersion")
+        assert "upgrade dee-es" in answer.json()["detail"]
+        assert [each["type"] for each in received(engine, "c2")] == ["email.unsubscribed"]
+    upgraded(monkeypatch)
+    with opened(tmp_path, file) as engine, hooked(engine) as client:
+        assert tell(client, *gone).json() == {"accepted": 1, "known": 1, "errors": 0, "faults": []}
+        assert [each["type"] for each in received(engine)] == ["email.unsubscribed"]
+
+
+def test_what_comes_to_a_server_with_the_former_master_key_is_told_again(
+    tmp_path: Path,
+) -> None:
+    file = f"sqlite:///{tmp_path / 'dee.db'}"
+    with opened(tmp_path, file) as engine, hooked(engine) as client:
+        with opened(tmp_path, file) as other:
+            other.keys.rotate()
+        answer = tell(client, event(type="email.unsubscribed"))
+        assert (answer.status_code, answer.json()["error"]) == (503, "MasterKeyRotated")
+    with opened(tmp_path, file) as again, hooked(again) as client:
+        assert tell(client, event(type="email.unsubscribed")).json()["accepted"] == 1
 
 
 def test_kinds_and_sizes_of_bodies_are_bounded(client: Client) -> None:

@@ -27,9 +27,9 @@ NOW = 1_800_000_000.0
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
-def config(folder: Path, **more: Any) -> EngineConfig:
+def config(folder: Path, database: str = ":memory:", **more: Any) -> EngineConfig:
     return EngineConfig(
-        ":memory:",
+        database,
         clock="manual",
         epoch=EPOCH,
         outbox=str(folder / "outbox"),
@@ -46,8 +46,8 @@ def config(folder: Path, **more: Any) -> EngineConfig:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Engine]:
-    chosen = config(folder)
+def opened(folder: Path, database: str = ":memory:") -> Iterator[Engine]:
+    chosen = config(folder, database)
     with Engine(chosen, channels={"email": OutboxChannel(chosen.outbox)}) as engine:
         engine.publish_template("intro", text="Hello {{contact.firstName}}")
         engine.publish_sender(address="team@example.com", unsubscribe_url="https://example.com/u")

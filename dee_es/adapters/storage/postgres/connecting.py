@@ -51,7 +51,9 @@ _DUMPERS: Final = (
 )
 
 # Look-ups must go by key even where a plan was made while the tables were empty, so whole-table
-# plans are the last resort on these connections. A batch is joined to its table row by row.
+# plans are the last resort on these connections. A batch is joined to its table row by row. What
+# is committed has to outlive the server, or a message whose intent is gone leaves twice; which
+# standbys are waited for beyond that is the administrator's.
 _SETTINGS: Final = """
 SET search_path = {schema};
 SET lock_timeout = '{lock_ms}ms';
@@ -60,6 +62,8 @@ SET idle_in_transaction_session_timeout = '{idle_ms}ms';
 SELECT set_config('transaction_timeout', '{transaction_ms}ms', false)
     WHERE current_setting('server_version_num')::int >= 170000;
 SET default_transaction_isolation = 'read committed';
+SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off';
 SET array_nulls = on;
 SET client_min_messages = warning;
 SET enable_seqscan = off;

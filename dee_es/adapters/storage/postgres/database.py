@@ -21,17 +21,22 @@ from dee_es.adapters.postgres_waits import PatientConnection
 from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
 from dee_es.adapters.storage.postgres.faults import (
     APPENDING,
+    HANDED_ON,
+    MISFITS,
     TABLE_IN_USE,
     is_lost,
     reason,
     refusal,
     state_of,
 )
+from dee_es.adapters.storage.postgres.schema import MIGRATIONS
 from dee_es.adapters.storage.postgres.session import BEGIN, PostgresSession
 from dee_es.adapters.storage.postgres.turns import Turns
+from dee_es.adapters.storage.relational.migrations import newer
 from dee_es.adapters.storage.relational.session import Session, quoted
+from dee_es.adapters.storage.relational.statements import READ_MIGRATION
 from dee_es.adapters.storage.rules import claimed
-from dee_es.errors import IntegrityViolation, StoreUnavailable, TableGone
+from dee_es.errors import DeeError, IntegrityViolation, StoreUnavailable, TableGone
 from dee_es.ports import beside
 
 IdleT = TypeVar("IdleT")
@@ -43,6 +48,7 @@ _APPEND_LOCK: Final = b"""
 SELECT pg_advisory_xact_lock(4466543286),
     set_config('plan_cache_mode', 'force_generic_plan', true)
 """
+_LOCK_OUT: Final = "SELECT pg_advisory_xact_lock(4466543286)"
 # The same for whoever wants to know whether it was free; OFFSET has it tried but once.
 _TRY_APPEND_LOCK: Final = """
 SELECT free, CASE WHEN NOT free THEN pg_advisory_xact_lock(4466543286) END,
@@ -82,17 +88,6 @@ _SAMPLE: Final = b"SET default_statistics_target = 25"
 
 # Internal errors are what a server says that is only read from, and to who was idle too long.
 _FAULTS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
-_ALTERED: Final = (
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.DatatypeMismatch,
-)
-"""What a table answers whose columns somebody has changed."""
-_HANDED_ON: Final = (
-    psycopg.errors.DuplicatePreparedStatement,
-    psycopg.errors.InvalidSqlStatementName,
-)
-"""What a connection answers on which others prepare statements, too, or take them away."""
 
 
 class _LastUsedFirst(deque[IdleT]):
@@ -211,6 +206,13 @@ class PostgresDatabase(PostgresDatastore):
             with self._rollback(connection), _unhurried(connection), session.open(first):
                 yield session
                 self._require_claims()
+
+    @contextmanager
+    def migrating(self) -> Iterator[Session]:
+        """A transaction that holds the append lock for as long as it takes: tables may be large."""
+        with self.lasting(kept=True) as session:
+            session.ask(_LOCK_OUT)
+            yield session
 
     @contextmanager
     def snapshot(self, lasting: bool = False, lenient: bool = False) -> Iterator[Session]:
@@ -334,31 +336,47 @@ class PostgresDatabase(PostgresDatastore):
             raise StoreUnavailable(f"{self._where}: {reason(error, locked)}") from error
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._where}: the connection failed") from error
-        except psycopg.errors.UndefinedTable as error:
-            raise TableGone(
-                f"{self._where}: a table that was to be read is gone; see `dee projections status`"
-            ) from error
-        except _HANDED_ON as error:
-            raise StoreUnavailable(
-                f"{self._where}: a pooler hands its connections on between transactions; PgBouncer "
-                "needs pool_mode = session here"
-            ) from error
-        except _ALTERED as error:
-            raise IntegrityViolation(
-                f"{self._where}: a table is not as it was made ({state_of(error)}); if it is that "
-                "of a projection, rebuild that with --no-compare"
-            ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             # That names what was asked for, and never a value.
             raise StoreUnavailable(
                 f"{self._where}: {error.diag.message_primary}; grant its role what it needs"
             ) from error
-        except psycopg.IntegrityError as error:
+        except HANDED_ON as error:
+            raise StoreUnavailable(
+                f"{self._where}: a pooler hands its connections on between transactions; PgBouncer "
+                "needs pool_mode = session here"
+            ) from error
+        except psycopg.errors.RaiseException as error:
+            # Its text is somebody else's, and may hold values.
+            raise StoreUnavailable(
+                f"{self._where}: a trigger that was added to it refused this; the server's log "
+                "says which"
+            ) from error
+        except MISFITS as error:
+            raise self._misfit(error) from error
+
+    def _misfit(self, error: psycopg.Error) -> DeeError:
+        """What to tell of a statement and tables that do not fit each other."""
+        current = 0
+        with contextlib.suppress(psycopg.Error):
+            current = int(self._query_once(READ_MIGRATION, ())[0][0])
+        if current > len(MIGRATIONS):
+            # Who has had the database open since before has been told nothing of it.
+            return newer(current, len(MIGRATIONS))
+        if isinstance(error, psycopg.errors.UndefinedTable):
+            return TableGone(
+                f"{self._where}: a table that was to be read is gone; see `dee projections status`"
+            )
+        if isinstance(error, psycopg.IntegrityError):
             relation = error.diag.table_name or "a table"
-            raise IntegrityViolation(
+            return IntegrityViolation(
                 f"{self._where}: {relation} contradicts the log, nothing was written "
                 f"({state_of(error)})"
-            ) from error
+            )
+        return IntegrityViolation(
+            f"{self._where}: a table is not as it was made ({state_of(error)}); if it is that of "
+            "a projection, rebuild that with --no-compare"
+        )
 
 
 @contextmanager

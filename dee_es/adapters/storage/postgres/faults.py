@@ -16,6 +16,24 @@ TABLE_IN_USE: Final = (
 )
 
 
+MISFITS: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.DatatypeMismatch,
+    psycopg.errors.InvalidColumnReference,
+    psycopg.IntegrityError,
+)
+"""What a table answers that is gone, whose columns or keys somebody has changed, or whose rows."""
+HANDED_ON: Final = (
+    psycopg.errors.DuplicatePreparedStatement,
+    psycopg.errors.InvalidSqlStatementName,
+)
+"""What a connection answers on which others prepare statements, too, or take them away."""
+_TOO_LITTLE: Final = "53"
+"""The class of errors of a server that is short of room, memory, connections or a limit."""
+
+
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection is gone: libpq says so without a code, a server that goes down with
     one of class 57P."""
@@ -43,6 +61,15 @@ def reason(error: psycopg.Error, locked: str) -> str:
             )
         case Unanswered():
             return f"{error}; a commit under way may or may not have happened"
+        case psycopg.errors.SerializationFailure():
+            # Nothing else is serialised here: what writes takes the append lock first.
+            return (
+                "its server is a standby that had to go on with what it receives; try again, or "
+                "raise its max_standby_streaming_delay"
+            )
+        case _ if (error.sqlstate or "").startswith(_TOO_LITTLE):
+            # That names a limit or a file, and never a value.
+            return f"the server has too little of something: {error.diag.message_primary}"
         case _ if is_lost(error):
             return (
                 "the server cannot be reached or the connection was lost; a commit under way may "

@@ -25,7 +25,18 @@ from dee_es.adapters.storage.relational.store import RelationalStore
 from dee_es.adapters.storage.relational.views import RelationalViews
 from dee_es.errors import StoreUnavailable
 
-_DIALECT = Dialect(TYPES, TABLE_OPTIONS, LASTING_OPTIONS, shares_entries=True)
+# What its owner may do is told as well: the new table may be somebody else's.
+_RIGHTS = """
+SELECT format(
+    'GRANT %s ON %s TO %s%s', string_agg(privilege_type, ', '), CAST(? AS text),
+    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+)
+FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner)))
+WHERE oid = coalesce(to_regclass(?), to_regclass(?))
+GROUP BY grantee, is_grantable
+"""
+_DIALECT = Dialect(TYPES, TABLE_OPTIONS, LASTING_OPTIONS, shares_entries=True, rights=_RIGHTS)
 _DB_FUNCTIONS = "POSTGRES_ENABLE_DB_FUNCTIONS"
 _HAS_MIGRATIONS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 
@@ -88,7 +99,7 @@ class PostgresStore(RelationalStore, PostgresApplicationRecorder):
         self.database.require_utf8()
         if self._is_current():
             return
-        with self.database.appending(makes_tables=True) as session:
+        with self.database.migrating() as session:
             migrate(session, MIGRATIONS)
 
     def _is_current(self) -> bool:

@@ -20,11 +20,16 @@ def migrate(session: Session, migrations: Sequence[Migration]) -> None:
     session.ask(sql.CREATE_MIGRATIONS)
     current = session.ask(sql.READ_MIGRATION).fetchall()[0][0]
     if current > len(migrations):
-        raise StoreUnavailable(
-            f"the database is at migration {current}, this code knows {len(migrations)}: "
-            "it was opened by a newer version; upgrade dee-es"
-        )
+        raise newer(current, len(migrations))
     for number, statements in enumerate(migrations[current:], start=current + 1):
         for statement in statements:
             session.ask(statement)
         session.ask(sql.SAVE_MIGRATION, (number,))
+
+
+def newer(current: int, known: int) -> StoreUnavailable:
+    """What to tell whose code knows fewer migrations than the database has been through."""
+    return StoreUnavailable(
+        f"the database is at migration {current}, this code knows {known}: it was opened by a "
+        "newer version; upgrade dee-es"
+    )

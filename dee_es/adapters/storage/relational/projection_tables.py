@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -41,13 +41,15 @@ class Dialect:
 
     `options` are those of tables whose rows change, `lasting_options` those of tables whose rows
     stay as they were written. `shares_entries` says that rows of equal keys share the room of an
-    index entry, so that it pays to make keys equal.
+    index entry, so that it pays to make keys equal. `rights` asks for what grants a table to those
+    who may use another one: of a new table, the former one, and one for where that is not there.
     """
 
     types: Mapping[ColumnKind, str]
     options: str = ""
     lasting_options: str = ""
     shares_entries: bool = False
+    rights: str = ""
 
 
 def create_statements(table: Table[Any], dialect: Dialect) -> list[str]:
@@ -222,11 +224,29 @@ class Tables:
 
     def create(self, tables: Iterable[Table[Any]], *, indexes: bool = True) -> None:
         """See `TableTransaction.create`."""
-        for table in tables:
+        made = tuple(tables)
+        for table in made:
             for statement in create_statements(table, self._dialect):
                 self._session.ask(statement)
             for index in table.indexes if indexes else ():
                 self.index(table, index)
+        if self._dialect.rights:
+            self._grant(made)
+
+    def _grant(self, made: Sequence[Table[Any]]) -> None:
+        """Let those use new tables who may use what serves: they are at work, and go on."""
+        # One of a projection's tables has its name.
+        named = {table.name: table for table in made}
+        for row in self.builds():
+            if row.state != "serving" or row.name not in named:
+                continue
+            former = [replace(table, version=row.version, build=row.number) for table in made]
+            main = replace(named[row.name], version=row.version, build=row.number)
+            instead = quoted(rows_relation(main).name)
+            for table, known in zip(relations_of(made), relations_of(former), strict=True):
+                names = (quoted(table.name), quoted(known.name), instead)
+                for (statement,) in self._session.ask(self._dialect.rights, names).fetchall():
+                    self._session.ask(statement)
 
     def index(self, table: Table[Any], index: tuple[str, ...]) -> None:
         """See `TableTransaction.index`."""
