@@ -11,6 +11,7 @@ from dee_es.core.events import Event, Meta
 from dee_es.core.ids import slice_of
 from dee_es.core.past.recorded_commands import begins
 from dee_es.core.runs.advance import Steps
+from dee_es.core.runs.fold import NOT_REMEMBERED
 from dee_es.core.runs.run import decision, evolve, fold
 from dee_es.core.runs.state import RunState
 from dee_es.engine.bisecting import bisected
@@ -155,8 +156,10 @@ class Runs:
         command_id = command.meta.command_id
         if command_id not in loaded.state.command_ids:
             return False
-        rows = self.store.read_stream(loaded.state.run_id)
-        first = first_by(command_id, self.journal.open_public(rows))
+        history = self.journal.open_public(self.store.read_stream(loaded.state.run_id))
+        # A tick may have an id that looks the same, and is remembered by none.
+        callers = [each for each in history if each.meta.command not in NOT_REMEMBERED]
+        first = first_by(command_id, callers)
         if first is not None and not begins(first, command):
             raise reused(first.meta)
         return True

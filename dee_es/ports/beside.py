@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -149,6 +149,23 @@ class Begun(Generic[T]):
         parent.switch()
 
 
+class _Wanted:
+    """A lock that is wanted; once it is taken, `taken` holds anything."""
+
+    __slots__ = ("_lock", "taken")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self.taken: list[bool] = []
+
+    def take(self, timeout_s: float) -> bool:
+        """Whether it is taken, within this time; -1 stands for however long it takes."""
+        if not self.taken:
+            # In one call: whoever is interrupted behind it has it noted that the lock is taken.
+            self.taken.extend(filter(None, map(self._lock.acquire, (True,), (timeout_s,))))
+        return bool(self.taken)
+
+
 class _Strand:
     """What is done one after the other: only the first of it has ever run.
 
@@ -156,22 +173,12 @@ class _Strand:
     if that is a socket.
     """
 
-    __slots__ = ("awaited", "begun", "taken", "until")
+    __slots__ = ("awaited", "begun", "until")
 
     def __init__(self) -> None:
         self.begun: deque[Begun[Any]] = deque()
-        self.awaited: Awaited | threading.Lock | None = None
-        self.taken = False
+        self.awaited: Awaited | _Wanted | None = None
         self.until = 0.0
-
-    def take(self, timeout_s: float) -> bool:
-        """Whether the lock that is waited for is taken, within this time."""
-        lock = self.awaited
-        assert lock is not None
-        assert not isinstance(lock, Awaited)
-        # It is taken at once, or others might always be faster.
-        self.taken = self.taken or lock.acquire(timeout=timeout_s)
-        return self.taken
 
 
 class _Lane(threading.local):
@@ -187,9 +194,11 @@ class _Lane(threading.local):
     def begin(self, begun: Begun[Any], apart: bool) -> None:
         """Take it up, and let it run if nothing comes before it."""
         strand = _Strand() if apart else self._in_order
-        strand.begun.append(begun)
-        if len(strand.begun) == 1:
+        # In this order, or nobody would ever go on with what was interrupted between the two.
+        if strand not in self.strands:
             self.strands.append(strand)
+        strand.begun.append(begun)
+        if strand.begun[0] is begun:
             self._step(strand)
 
     def step(self, timeout_s: float = 0, other: Awaited | None = None) -> bool:
@@ -216,7 +225,8 @@ class _Lane(threading.local):
         waits for a lock, and others for answers, the look is short, since nothing tells that a lock
         is free."""
         waiting: dict[int, _Strand] = {}
-        ready, locked = [], []
+        ready: list[_Strand] = []
+        locked: list[tuple[_Strand, _Wanted]] = []
         for strand in self.strands:
             awaited = strand.awaited
             if isinstance(awaited, Awaited):
@@ -224,12 +234,13 @@ class _Lane(threading.local):
             elif awaited is None:
                 ready.append(strand)
             else:
-                locked.append(strand)
+                locked.append((strand, awaited))
         if ready:
             return ready
         if locked:
             alone = not waiting and other is None and len(locked) == 1
-            ready = [each for each in locked if each.take(timeout_s if alone else 0)]
+            # It is taken at once, or others might always be faster.
+            ready = [each for each, lock in locked if lock.take(timeout_s if alone else 0)]
             timeout_s = 0 if ready or alone else min(timeout_s, _LOCKED_S)
         try:
             if other is not None:
@@ -264,9 +275,9 @@ class _Lane(threading.local):
         if not strand.begun and strand in self.strands:
             self.strands.remove(strand)
 
-    def pause(self, awaited: Awaited | threading.Lock) -> bool:
+    def pause(self, awaited: Awaited | _Wanted) -> None:
         """End the turn of what is running, until a socket is ready or a moment is over, or until a
-        lock is taken; says whether that was."""
+        lock is taken."""
         strand = self.running
         assert strand is not None
         try:
@@ -277,8 +288,6 @@ class _Lane(threading.local):
             strand.begun[0].give_turn()
         finally:
             strand.awaited = None
-        taken, strand.taken = strand.taken, False
-        return taken
 
 
 _here: Final = _Lane()
@@ -355,14 +364,16 @@ def wait_for(awaited: Awaited) -> None:
             return
 
 
-@contextmanager
-def holding(lock: threading.Lock) -> Iterator[None]:
-    """Hold a lock that other threads may have for a while; what was begun lets its thread go on
-    until it is free."""
-    taken = lock.acquire(blocking=_here.running is None)
-    while not taken:
-        taken = _here.pause(lock) or lock.acquire(blocking=False)
+def holding(lock: threading.Lock, work: Callable[[], T]) -> T:
+    """Do this with a lock that other threads may have for a while; what was begun lets its thread
+    go on until it is free. Whoever is interrupted, at whatever moment, leaves the lock free."""
+    wanted = _Wanted(lock)
     try:
-        yield
+        wanted.take(-1 if _here.running is None else 0)
+        while not wanted.taken:
+            _here.pause(wanted)
+        result = work()
     finally:
-        lock.release()
+        if wanted.taken:
+            lock.release()
+    return result

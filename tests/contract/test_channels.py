@@ -223,6 +223,67 @@ def test_outbox_says_what_a_power_cut_would_leave(
     assert OutboxChannel(tmp_path).send(an_email(2), CONTEXT).status == "delivered"
 
 
+def test_outbox_says_delivered_when_all_of_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the content, whole and under no name that anybody looks for, then the name, then that
+    of its day's folder; and who asked for none of this does not wait for the disk."""
+    synced: list[tuple[int, int, int]] = []
+
+    def noting(descriptor: int) -> None:
+        there = os.fstat(descriptor)
+        size = 0 if stat.S_ISDIR(there.st_mode) else there.st_size
+        synced.append((there.st_ino, size, len(list(tmp_path.rglob("*.eml")))))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    for fsync in (False, True):
+        synced.clear()
+        folder = tmp_path / str(fsync)
+        assert OutboxChannel(folder, fsync=fsync).send(an_email(1), CONTEXT).status == "delivered"
+        (file,) = files(folder)
+        own, day, outbox = (each.stat() for each in (file, file.parent, folder))
+        expected = [(own.st_ino, own.st_size, 1), (day.st_ino, 0, 2), (outbox.st_ino, 0, 2)]
+        assert synced == (expected if fsync else [])
+
+
+def unfinished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the first email to this outbox is written to before it has its name."""
+    replace, seen = os.replace, []
+
+    def noting(source: Path, target: Path) -> None:
+        seen.append(source)
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", noting)
+        OutboxChannel(folder).send(an_email(1), CONTEXT)
+    (where,) = seen
+    return where
+
+
+def test_outbox_writes_nothing_through_a_link_that_somebody_laid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to the folder could have a message overwrite any file of its owner."""
+    somebodys = tmp_path / "somebodys"
+    somebodys.write_text("kept")
+    unfinished(tmp_path / "out", monkeypatch).symlink_to(somebodys)
+    result = OutboxChannel(tmp_path / "out").send(an_email(1), CONTEXT)
+    assert (result.status, result.error) == ("failed", "outbox ELOOP")
+    assert somebodys.read_text() == "kept"
+
+
+def test_outbox_takes_over_nothing_of_what_a_crash_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = unfinished(tmp_path / "out", monkeypatch)
+    (file,) = files(tmp_path)
+    content = file.read_bytes()
+    where.write_bytes(b"x" * 2 * len(content))
+    assert OutboxChannel(tmp_path / "out").send(an_email(1), CONTEXT).status == "delivered"
+    assert [each.read_bytes() for each in files(tmp_path)] == [content]
+
+
 def test_outbox_goes_on_when_its_folder_was_tidied_away(tmp_path: Path) -> None:
     channel = OutboxChannel(tmp_path / "out")
     channel.send(an_email(1), CONTEXT)
@@ -231,7 +292,8 @@ def test_outbox_goes_on_when_its_folder_was_tidied_away(tmp_path: Path) -> None:
     (tmp_path / "out" / "2025-03-01").rmdir()
     (tmp_path / "out").rmdir()
     assert channel.send(an_email(2), CONTEXT).status == "delivered"
-    assert len(files(tmp_path)) == 1
+    (file,) = files(tmp_path)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_outbox_refuses_a_key_or_a_time_that_is_none(tmp_path: Path) -> None:

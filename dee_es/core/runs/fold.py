@@ -31,7 +31,7 @@ from dee_es.core.runs.state import Hold, Intent, Lost, RunState
 from dee_es.core.views import RunStatus
 
 # Commands of the scheduler and of channels come by the thousand and are never repeated by a caller.
-_NOT_REMEMBERED: Final = frozenset({"tick", "result"})
+NOT_REMEMBERED: Final = frozenset({"tick", "result"})
 
 
 def evolve(state: RunState | None, recorded: e.RecordedEvent) -> RunState:
@@ -51,7 +51,7 @@ def follow(state: RunState, event: e.Event, meta: e.Meta) -> RunState:
     """The state after one more event, which need not be in the log yet."""
     run = replace(state, version=state.version + 1, last_tick=meta.tick)
     _FOLDS[type(event)](run, event, meta)
-    if meta.command not in _NOT_REMEMBERED and meta.command_id not in run.command_ids:
+    if meta.command not in NOT_REMEMBERED and meta.command_id not in run.command_ids:
         run.command_ids = (*run.command_ids, meta.command_id)
     return run
 
@@ -83,7 +83,7 @@ def _created(recorded: e.RecordedEvent, event: e.Start) -> RunState:
         acts_at=event.start_tick,
         hold="start" if scheduled else "",
         hold_until=event.start_tick,
-        command_ids=() if meta.command in _NOT_REMEMBERED else (meta.command_id,),
+        command_ids=() if meta.command in NOT_REMEMBERED else (meta.command_id,),
     )
 
 

@@ -95,8 +95,9 @@ class Committer:
     def _commit(self, units: Sequence[Unit], lease: Lease | None) -> list[Committed | Conflict]:
         if not units:
             return []
-        with beside.holding(self._writing):
-            return self._store.commit(units, inline=self._inline, lease=lease)
+        return beside.holding(
+            self._writing, lambda: self._store.commit(units, inline=self._inline, lease=lease)
+        )
 
     def decide(self, proposal: Proposal) -> list[Committed | Conflict]:
         """Commit or refuse each unit that is proposed as things stand; see `EventStore.decide`.

@@ -78,5 +78,8 @@ def settle(
             return found.answer(result)
         clock.refresh()
     if lost is not None:
+        found = look()
+        if isinstance(found, Standing):
+            return found.answer
         raise lost
     raise ConcurrencyConflict(f"{what} kept changing under the command; try again")

@@ -22,36 +22,37 @@ MAX_ERROR: Final = 1_000
 MAX_DETAIL: Final = 64 * 1024
 """Largest detail that is kept, in bytes as JSON."""
 _MAX_ID: Final = 200
-_STATUSES: Final = frozenset(get_args(get_type_hints(ChannelResult)["status"]))
+_STATUSES: Final = get_args(get_type_hints(ChannelResult)["status"])
 _UNKEPT: Final = "the channel gave a reason that cannot be kept"
 
 
 def kept(answer: object) -> ChannelResult:
-    """The answer without what the log cannot hold; its status stays.
+    """The answer without what the log cannot hold, in plain text; its status stays.
 
     What is no answer at all says nothing about whether the message left: the outcome is unknown.
     """
-    if not isinstance(answer, ChannelResult) or answer.status not in _STATUSES:
+    given = answer.status if isinstance(answer, ChannelResult) else None
+    status = next((each for each in _STATUSES if each == given), None)
+    if not isinstance(answer, ChannelResult) or status is None:
         return ChannelResult("unknown", error="the channel gave no answer")
-    error = answer.error
-    if error and not _is_text(error, MAX_ERROR):
-        error = _UNKEPT
-    named = answer.message_id is not None and _is_text(answer.message_id, _MAX_ID)
+    error = _text(answer.error or "", MAX_ERROR)
     return ChannelResult(
-        answer.status,
-        answer.message_id if named else None,
-        error,
+        status,
+        _text(answer.message_id, _MAX_ID),
+        _UNKEPT if error is None else error,
         answer.retryable is True,
         _detail(answer.detail),
         answer.ours is True,
     )
 
 
-def _is_text(value: object, longest: int) -> bool:
+def _text(value: object, longest: int) -> str | None:
+    """It as plain text, None if it is none that the log can hold."""
     try:
-        return len(check_text("", value)) <= longest
+        text = check_text("", value)
     except InvalidInput:
-        return False
+        return None
+    return text if len(text) <= longest else None
 
 
 def _detail(given: object) -> Mapping[str, Any]:

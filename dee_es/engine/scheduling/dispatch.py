@@ -59,6 +59,15 @@ class _Outcome(Struct):
     result: ChannelResult
 
 
+class _Sending(Struct, frozen=True):
+    """Runs whose attempts are made: those that have not begun, and what came of the others, each in
+    its place."""
+
+    runs: Sequence[LoadedRun]
+    waiting: deque[tuple[int, LoadedRun]]
+    results: list[ChannelResult | None]
+
+
 class _Known(Struct, frozen=True):
     """What to commit so that outcomes are recorded, and the runs after it."""
 
@@ -82,39 +91,45 @@ class Dispatcher:
         self._leases = leases
         self._limit = max_concurrent_sends
         self._pool: ThreadPoolExecutor | None = None
+        self._sending: _Sending | None = None
         self._unrecorded: dict[str, _Outcome] = {}
         self._doubted: dict[str, _Attempt] = {}
         self._refused = False
         self._recording: tuple[_Known, Begun[list[Committed | Conflict]]] | None = None
 
-    def abandoned(self, loaded: LoadedRun, lease: Lease) -> bool:
-        """Whether a run's intent has no sender any more: an earlier holder's, which a new lease
-        epoch ends, or one of ours of which nothing is left to be recorded."""
-        intent = loaded.state.intent
-        if intent is None or intent.lease_epoch > lease.epoch:
-            return False
-        ours = self._unrecorded.get(loaded.state.run_id)
-        return ours is None or not _intends(loaded, _attempt_of(ours.intent))
+    def take(self, runs: Sequence[LoadedRun]) -> None:
+        """Take these over, whose intents are committed: whoever interrupts it from here on, what is
+        known of each is recorded."""
+        self._sending = _Sending(runs, deque(enumerate(runs)), [None] * len(runs))
 
-    def send(self, runs: Sequence[LoadedRun], lease: Lease) -> list[ChannelResult]:
-        """Make the attempts whose intents these runs hold.
+    def send(self, lease: Lease) -> list[ChannelResult]:
+        """Make the attempts whose intents those runs hold that were taken.
 
         What came of them is still to be recorded, by `begin_recording` or `record_rest`.
         """
-        results: list[ChannelResult | None] = [None] * len(runs)
-        waiting = deque(enumerate(runs))
+        sending = self._sending
+        assert sending is not None, "what is sent was taken over first"
         try:
-            self._attempt_all(waiting, results, lease)
+            self._attempt_all(sending, lease)
         finally:
-            # All are known by now, unless this was interrupted, as by Ctrl-C: then those that had
-            # not begun are told so, and those that were under way are abandoned.
-            # Threads may still take from what is left, so it is empty when that is said.
-            with suppress(IndexError):
-                while True:
-                    place, _ = waiting.popleft()
-                    results[place] = INTERRUPTED
-            self._note(runs, results)
-        return [result for result in results if result is not None]
+            self._note_sent()
+        return [result for result in sending.results if result is not None]
+
+    def _note_sent(self) -> None:
+        """Keep what is known of the attempts until it is recorded; once more does no harm, if this
+        was interrupted."""
+        sending = self._sending
+        if sending is None:
+            return
+        # All are known by now, unless they were interrupted, as by Ctrl-C: then those that had not
+        # begun are told so, and those that were under way are abandoned.
+        # Threads may still take from what is left, so it is empty when that is said.
+        with suppress(IndexError):
+            while True:
+                place, _ = sending.waiting.popleft()
+                sending.results[place] = INTERRUPTED
+        self._note(sending.runs, sending.results)
+        self._sending = None
 
     def _note(self, runs: Sequence[LoadedRun], results: Sequence[ChannelResult | None]) -> None:
         """Keep what is known until it is recorded, in the order of the runs."""
@@ -176,6 +191,7 @@ class Dispatcher:
         """Record the outcomes that are known and not recorded yet, whatever happened to their runs
         meanwhile. Raises `StoreUnavailable` while the database is away; nothing is lost by that."""
         self.finish_recording()
+        self._note_sent()
         self._refused = False
         if self._doubted:
             self._leave_doubted()
@@ -198,13 +214,9 @@ class Dispatcher:
 
     # --- one attempt ------------------------------------------------------------------------------
 
-    def _attempt_all(
-        self,
-        waiting: deque[tuple[int, LoadedRun]],
-        results: list[ChannelResult | None],
-        lease: Lease,
-    ) -> None:
+    def _attempt_all(self, sending: _Sending, lease: Lease) -> None:
         """Make the attempts that are waiting, and put what came of each into its place."""
+        waiting, results = sending.waiting, sending.results
 
         def work() -> None:
             # A thread takes the next run when it is done with one: to hand over each by itself
@@ -288,8 +300,9 @@ class Dispatcher:
         self._settled([outcome for outcome, _ in done])
 
     def _settled(self, outcomes: Sequence[_Outcome]) -> None:
+        """Keep these no longer; once more does no harm, if this was interrupted."""
         for outcome in outcomes:
-            del self._unrecorded[outcome.run.state.run_id]
+            self._unrecorded.pop(outcome.run.state.run_id, None)
 
     def _command(self, outcome: _Outcome) -> c.RecordResult:
         intent, result = outcome.intent, outcome.result

@@ -247,7 +247,9 @@ class Passes:
         for run in seen.runs:
             state = run.state
             snapshots, guard = next(found) if may_send(state, tick) else ({}, None)
-            abandoned = state.intent is not None and self._dispatcher.abandoned(run, lease)
+            # Its sender has gone: it had an earlier epoch, or was ours, and nothing is left to be
+            # recorded of it.
+            abandoned = state.intent is not None and state.intent.lease_epoch <= lease.epoch
             given.append((run, c.Advance(meta, snapshots, lease.epoch, abandoned)))
             guards.append(guard)
         pairs = zip(self._runs.decide_each(given), guards, strict=True)
@@ -276,10 +278,12 @@ class Passes:
             if isinstance(result, Committed)
         ]
         self._runs.remember(each.after for each in done)
-        self._ahead = None
         # Only an intent of this very pass is sent; an older one may be somebody else's.
         sends = _sends(done)
-        outcomes = self._dispatcher.send(sends, ahead.lease) if sends else []
+        # In this order: at each moment one of the two knows that none of them has begun.
+        self._dispatcher.take(sends)
+        self._ahead = None
+        outcomes = self._dispatcher.send(ahead.lease) if sends else []
         count = {
             status: sum(result.status == status for result in outcomes)
             for status in ("delivered", "pending", "failed", "unknown")

@@ -94,6 +94,21 @@ def test_the_id_of_the_enrolment_is_taken_too(engine: Engine) -> None:
     assert engine.execute(outreach(), JANE, command_id="k").id == run
 
 
+@pytest.mark.parametrize("own", ["tick", "result"])
+def test_an_id_that_looks_like_one_of_the_engines_own_is_a_callers_all_the_same(
+    engine: Engine, own: str
+) -> None:
+    run = engine.execute(outreach(), JANE).id
+    engine.tick()
+    rows = engine._parts.store.read_stream(run)
+    metas = [each.meta for each in engine._journal.open_public(rows)]
+    taken = next(meta.command_id for meta in metas if meta.command == own)
+    for _ in range(2):
+        assert engine.cancel_run(run, "why", command_id=taken).status == "cancelled"
+    with refused(engine, "cancel"):
+        engine.pause_run(run, command_id=taken)
+
+
 def test_a_send_is_not_settled_otherwise_under_one_id(engine: Engine) -> None:
     run = engine.execute(outreach(), JANE).id
     engine.tick()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dee_es.engine.log.settling import ATTEMPTS
-from dee_es.errors import ConcurrencyConflict, StoreUnavailable
+from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
 from tests.support.engines import assert_replays, outreach, people
 from tests.support.storage.meanwhile import Two
 
@@ -88,6 +88,33 @@ def test_a_database_that_goes_away_at_the_last_attempt_is_told_of(two: Two, many
     assert cancellations(two, run_id) == 0
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_what_the_last_attempt_has_done_is_found_though_its_answer_was_lost(
+    two: Two, many: bool
+) -> None:
+    run_id = enrolled(two)
+    store: Any = two.mine._parts.store
+    decide, left = store.decide, [ATTEMPTS]
+
+    def asked(*given: Any, **more: Any) -> Any:
+        done = decide(*given, **more)
+        left[0] -= 1
+        if left[0] == 0:
+            raise StoreUnavailable("the connection was lost")
+        return done
+
+    store.decide = asked
+    two.change_before_each(run_id, ATTEMPTS - 1)
+    if many:
+        result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+        assert (result.matched, result.cancelled, result.errors) == (1, 1, 0)
+    else:
+        assert two.mine.cancel_run(run_id, "enough").status == "cancelled"
+    assert left == [0]
+    assert cancellations(two, run_id) == 1
+    assert_replays(two.mine)
+
+
 def test_a_command_goes_by_the_clock_that_another_has_moved_meanwhile(two: Two) -> None:
     run_id = enrolled(two)
     with two.meanwhile(0, lambda: two.other.run_until(100)):
@@ -97,3 +124,19 @@ def test_a_command_goes_by_the_clock_that_another_has_moved_meanwhile(two: Two) 
         assert two.mine.bulk_cancel({"plan_id": "outreach"}, "enough").cancelled == 1
     assert two.mine.get_run(other).current_tick == 200
     assert_replays(two.mine)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_tick_goes_by_the_clock_that_another_has_moved(two: Two, alone: bool) -> None:
+    run_id = enrolled(two)
+    two.other.clock.move_to(100)
+    two.mine.replay(run_id, dry_run=False) if alone else two.mine.tick()
+    assert two.sent(run_id) == 1
+    assert two.mine.get_run(run_id).current_tick == 100
+
+
+def test_what_has_passed_by_the_clock_that_another_has_moved_is_refused(two: Two) -> None:
+    two.other.clock.move_to(100)
+    with pytest.raises(InvalidInput, match="99 has passed; it is now tick 100"):
+        two.mine.run_until(99)
+    assert two.mine.run_until(100).tick == 100

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from dee_es import Contact, Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.channels.twilio import CallRef, ProviderCalls
 from dee_es.core.evidence.signed_note import open_note
+from dee_es.engine import transact
 from dee_es.engine.retention.certificate import file_name
 from dee_es.errors import AlreadyEnrolled, ContactSuppressed, InvalidInput
 from dee_es.ports import ChannelResult
@@ -27,6 +29,7 @@ from tests.support.engines import (
     database_url,
     open_engine,
     outreach,
+    people,
     publish_basics,
 )
 
@@ -405,3 +408,26 @@ def test_what_was_pressed_in_calls_is_forgotten_with_the_contact(tmp_path: Path)
         written = b"".join(path.read_bytes() for path in tmp_path.glob("calls.db*"))
         assert b"73510" not in written
         assert b"73511" in written
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_nothing_is_sent_whose_key_goes_between_the_decision_and_the_log(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a run that began while its contact was being erased."""
+    decision, channel = transact.decision, MemoryChannel()
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel) as engine:
+        publish_basics(engine)
+        runs = {each["id"]: engine.execute(outreach(), each).id for each in people(2)}
+        key = engine._parts.store.contact_keys(["c00"])["c00"]
+
+        def deciding(materials: Any, state: Any, command: Any) -> Any:
+            decided = decision(materials, state, command)
+            if state.contact_id == "c00":
+                engine._parts.keys.destroy(key)
+            return decided
+
+        monkeypatch.setattr(transact, "decision", deciding)
+        engine.tick()
+        assert [action.run_id for action in channel.actions] == [runs["c01"]]
+        assert engine.get_run(runs["c00"]).status_reason == "the contact was erased"

@@ -33,6 +33,7 @@ from tests.integration.auditing.test_tampering import Case
 from tests.support.engines import (
     BACKENDS,
     DAY,
+    assert_replays,
     database_url,
     open_engine,
     outreach,
@@ -260,6 +261,38 @@ def test_what_the_log_cannot_hold_of_an_answer_is_left_out(
             assert steps == ["pause", "intro", "pause", "pause", "pause"]
             assert engine.get_run(runs[1].id).status == "failed"
             assert [e.id for e in engine.list_runs(status="failed").runs] == [runs[1].id]
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_what_a_channel_says_of_a_failure_can_be_read_ever_after(
+    kind: str, tmp_path: Path, fresh_postgres: Fresh
+) -> None:
+    """Also where it gives no reason, or one in a class of its own."""
+
+    class Word(str):
+        pass
+
+    detail = {"reply": "no such mailbox"}
+    answers = [
+        ChannelResult("failed", error=None, detail=detail),  # type: ignore[arg-type]
+        ChannelResult("failed", error=Word("refused"), detail=detail),
+        ChannelResult("failed", error=None, retryable=True, detail=detail),  # type: ignore[arg-type]
+        ChannelResult("delivered", Word("msg_1")),
+        ChannelResult(["delivered"]),  # type: ignore[arg-type]
+    ]
+    channel = MemoryChannel(answers)
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel) as engine:
+        publish_basics(engine)
+        runs = sorted(engine.execute(outreach(), person).id for person in PEOPLE)
+        engine.tick()
+        last = [engine.audit.get_by_run(run)[-1 - (at < 2)] for at, run in enumerate(runs)]
+        said = [entry.output.get("personal") for entry in last[:3]]
+        assert said == [{"data": detail}] * 3
+        assert [entry.output.get("error") for entry in last[:3]] == ["", "refused", ""]
+        statuses = [engine.get_run(run).status.value for run in runs]
+        assert statuses == ["failed", "failed", "waiting", "waiting", "failed"]
+        assert engine.verify_log().valid
+        assert_replays(engine)
 
 
 def test_an_answer_that_is_none_leaves_the_outcome_unknown() -> None:

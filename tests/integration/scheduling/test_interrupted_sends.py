@@ -3,9 +3,11 @@ begun is tried again, and only a send that was under way is unknown."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ import pytest
 from dee_es import Engine, EngineConfig
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys import open_memory_keys
+from dee_es.engine.scheduling import dispatch, leases, passes
 from dee_es.errors import StoreUnavailable
 from dee_es.ports import Action, ChannelResult, Lease, SendContext
+from tests.support.counts import count
 from tests.support.engines import (
     BACKENDS,
     EPOCH,
@@ -24,6 +28,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
+from tests.support.interruption import Interruption
 from tests.support.waiting import eventually
 
 COUNT = 5
@@ -90,6 +95,44 @@ def test_threads_that_send_do_no_more_once_it_is_interrupted() -> None:
         assert sorted(sent) == runs, "each was sent once"
 
 
+def interrupted(engine: Engine, channel: MemoryChannel, file: str, at: int) -> bool:
+    """Three more are enrolled, and the tick that sends to them is interrupted at its `at`-th chance
+    in the code of a file; says whether there was that chance."""
+    some = [{**each, "id": f"{each['id']}-{at}"} for each in people()[:3]]
+    runs = sorted(engine.execute(outreach(), each).id for each in some)
+    interruption, before = Interruption(file, at), len(channel.actions)
+    # Python 3.12 sees only when tracing begins that somebody wants to see opcodes.
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(interruption)
+    try:
+        engine.tick()
+    except KeyboardInterrupt:
+        assert interruption.left <= 0
+    else:
+        assert interruption.left > 0, "it is told"
+    finally:
+        sys.settrace(None)
+    engine.run_until(engine.now().tick + 120)
+    sent = sorted(action.run_id for action in channel.actions[before:])
+    failed = [run for run in runs if engine.get_run(run).status == "failed"]
+    assert len(failed) <= 1, "one is under way at a time"
+    assert sorted({*sent, *failed}) == runs
+    assert len(sent) == len(set(sent)), "none was sent twice"
+    return interruption.left <= 0
+
+
+@pytest.mark.parametrize("where", [dispatch, passes], ids=["dispatch", "passes"])
+def test_at_whatever_moment_no_more_than_one_is_unknown(where: ModuleType) -> None:
+    """Whether a message is known to have left, or not to have begun, hangs on no single step."""
+    at, channel = 1, MemoryChannel()
+    with open_engine(":memory:", channel=channel, page=2) as engine:
+        publish_basics(engine)
+        while interrupted(engine, channel, str(where.__file__), at):
+            at += count(3, 1)
+        assert at > 100
+        assert_replays(engine)
+
+
 def actions(engine: Engine, run_id: str) -> list[str]:
     return [entry.action for entry in engine.get_timeline(run_id)]
 
@@ -114,6 +157,30 @@ def test_who_interrupts_while_the_database_is_away_is_heard() -> None:
             engine.tick()
 
 
+def test_so_is_who_interrupts_while_nothing_can_be_recorded() -> None:
+    """What is known by then is recorded when the database is back."""
+    somebody = Impatient(3)
+    with open_engine(":memory:", channel=somebody.channel) as engine:
+        publish_basics(engine)
+        runs = sorted(engine.execute(outreach(), each).id for each in people())
+        store: Any = engine._parts.store
+        commit = store.commit
+
+        def away(*units: Any, lease: Lease | None, **more: Any) -> Any:
+            if lease is None:
+                raise StoreUnavailable("it is away")
+            return commit(*units, lease=lease, **more)
+
+        store.commit = away
+        with pytest.raises(KeyboardInterrupt):
+            engine.tick()
+        store.commit = commit
+        engine.run_until(120)
+        failed = [run for run in runs if engine.get_run(run).status == "failed"]
+        assert failed == [runs[2]]
+        assert sorted(action.run_id for action in somebody.channel.actions) == runs
+
+
 def test_what_was_done_is_told_though_the_lease_could_not_be_given_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -125,6 +192,33 @@ def test_what_was_done_is_told_though_the_lease_could_not_be_given_back(
         assert engine.tick().delivered == 1
         assert engine.get_run(run.id).status == "waiting"
     assert "lease_not_released" in [each.message for each in caplog.records]
+
+
+def test_a_lease_is_renewed_however_long_a_message_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker would take the sender for dead, and its message for lost."""
+    monkeypatch.setattr(leases, "RENEW_S", 0.01)
+    asked: list[tuple[Any, ...]] = []
+
+    def slow(_: Action, __: SendContext) -> ChannelResult:
+        # Meanwhile the tick's own thread asks for nothing.
+        before = len(asked)
+        eventually(lambda: len(asked) > before)
+        return ChannelResult("delivered", "msg_1")
+
+    with open_engine(":memory:", channel=MemoryChannel(slow)) as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), people()[0])
+        store: Any = engine._parts.store
+        acquire = store.acquire_lease
+
+        def counted(*given: Any) -> Lease | None:
+            asked.append(given)
+            lease: Lease | None = acquire(*given)
+            return lease
+
+        store.acquire_lease = counted
+        engine.tick()
+        assert engine.get_run(run.id).status == "waiting"
 
 
 def test_nothing_renews_a_lease_that_was_given_back() -> None:

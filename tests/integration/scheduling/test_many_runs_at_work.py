@@ -12,6 +12,7 @@ import pytest
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.adapters.keys.memory import MemoryKeyTable
 from dee_es.adapters.storage.memory.store import MemoryStore
+from dee_es.core.ids import slice_of
 from dee_es.engine import run_cache
 from dee_es.ports import Head
 from tests.support.engines import (
@@ -62,6 +63,25 @@ def test_how_many_are_kept_changes_no_byte(
     )
     assert lived(database_url(kind, tmp_path, fresh_postgres)) == expected
     assert len(expected) > 5 * COUNT
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_a_run_stays_in_the_slice_of_its_contact(
+    kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    """However it was read: all runs of a contact are one worker's, who counts what they send."""
+    with open_engine(database_url(kind, tmp_path, fresh_postgres)) as engine:
+        publish_basics(engine)
+        engine.bulk_execute(outreach(), people(8))
+        slices = {run.id: slice_of(run.contact_id) for run in engine.list_runs().runs}
+        engine.run_until(1)
+        for run in slices:
+            engine.pause_run(run)
+        engine._runs.forget()
+        engine.bulk_resume({"plan_id": "outreach"}, "go on")
+        engine.run_until(4 * DAY)
+        heads = engine._parts.store.heads(list(slices))
+        assert {run: head.slice for run, head in heads.items()} == slices
 
 
 def test_keys_that_were_forgotten_meanwhile_are_fetched_together(

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
+from dee_es.core.events import StepDispatched
 from dee_es.engine.log.settling import ATTEMPTS
 from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import Action, ChannelResult, Lease, SendContext
@@ -90,26 +92,84 @@ def test_one_that_is_refused_beside_one_that_gives_back_is_not_taken_for_lost(
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
-def test_outcomes_that_were_not_taken_are_recorded_with_the_next(
+def test_one_that_is_refused_does_not_wait_for_the_end_of_the_tick(
     kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
 ) -> None:
+    """Which may be hours away, and its sender dead by then."""
+    known: list[bool] = []
+
+    def answer(action: Action, _: SendContext) -> ChannelResult:
+        if action.run_id == runs[0]:
+            engine.pause_run(runs[0])
+        if action.run_id == runs[-1]:
+            known.append("step.executed" in [e.action for e in engine.get_timeline(runs[0])])
+        return ChannelResult("delivered", "msg_1")
+
+    channel, url = MemoryChannel(answer), database_url(kind, tmp_path, fresh_postgres)
+    with open_engine(url, channel=channel, page=2) as engine:
+        publish_basics(engine)
+        runs = sorted(engine.execute(outreach(), each).id for each in people(10))
+        engine.tick()
+        assert known == [True]
+        assert_replays(engine)
+
+
+class Forgetful:
+    """Loses the answer to the first commit of outcomes, which the database has `taken` or not."""
+
+    def __init__(self, engine: Engine, taken: bool) -> None:
+        self.lost = False
+        store: Any = engine._parts.store
+        self._taken, self._commit = taken, store.commit
+        store.commit = self._answer
+
+    def _answer(self, *units: Any, lease: Lease | None = None, **more: Any) -> Any:
+        if lease is not None or self.lost:
+            return self._commit(*units, lease=lease, **more)
+        self.lost = True
+        if self._taken:
+            self._commit(*units, lease=lease, **more)
+        raise StoreUnavailable("gone for a moment")
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+@pytest.mark.parametrize("taken", [False, True])
+def test_outcomes_whose_answer_was_lost_are_recorded_once(
+    taken: bool, kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
     """The database was away for that one moment, and nobody has to hear of it."""
-    channel, away = MemoryChannel(), [True]
+    channel = MemoryChannel()
     with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel, page=2) as one:
         publish_basics(one)
         runs = sorted(one.execute(outreach(), each).id for each in people(6))
-        store: Any = one._parts.store
-        commit = store.commit
-
-        def committing(*units: Any, lease: Lease | None = None, **more: Any) -> Any:
-            if lease is None and away:
-                away.clear()
-                raise StoreUnavailable("gone for a moment")
-            return commit(*units, lease=lease, **more)
-
-        store.commit = committing
+        forgetful = Forgetful(one, taken)
         one.tick()
-        assert not away
+        assert forgetful.lost
         assert [action.run_id for action in channel.actions] == runs
-        assert {one.get_run(run).status.value for run in runs} == {"waiting"}
+        for run in runs:
+            actions = [entry.action for entry in one.get_timeline(run)]
+            assert actions.count("step.executed") == 1
+            assert actions[-1] == "wait.started"
+        assert_replays(one)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_a_failed_send_gives_back_is_given_back_once(
+    taken: bool, kind: str, tmp_path: Path, fresh_postgres: Callable[[], str]
+) -> None:
+    """However often its outcome is recorded: of what is in the log already nothing is counted."""
+    budget = {"amount": 9, "currency": "EUR", "costPerSend": {"email": 1}, "per": "total"}
+    channel = MemoryChannel([ChannelResult("failed", error="refused")])
+    with open_engine(database_url(kind, tmp_path, fresh_postgres), channel=channel, page=2) as one:
+        publish_basics(one)
+        one.publish_policy({"budget": budget})
+        for each in people(6):
+            one.execute(outreach(), each)
+        forgetful, store = Forgetful(one, taken), one._parts.store
+        one.tick()
+        assert forgetful.lost
+        events = [each.event for each in one._journal.open_public(store.read_log(0, 1_000))]
+        spent = [each.reads["budget"] for each in events if isinstance(each, StepDispatched)]
+        assert spent == [0, 0, 1, 1, 3, 3]
         assert_replays(one)

@@ -64,10 +64,13 @@ def missed(away: Away, times: int) -> None:
     away.away = False
 
 
-def test_a_look_that_gets_no_answer_ends_no_lease(keeper: LeaseKeeper, away: Away) -> None:
+def test_a_look_that_gets_no_answer_ends_no_lease(
+    keeper: LeaseKeeper, away: Away, caplog: pytest.LogCaptureFixture
+) -> None:
     lease = keeper.require()
     missed(away, 2)
     assert keeper.still(lease)
+    assert "lease_not_renewed" in [each.message for each in caplog.records]
     asked = away.asked
     eventually(lambda: away.asked > asked)
     assert keeper.still(lease), "it was renewed"
@@ -102,7 +105,7 @@ def test_without_an_answer_for_too_long_it_is_relied_on_no_more(
 
 
 def test_a_lease_that_another_one_took_meanwhile_is_gone(
-    keeper: LeaseKeeper, away: Away, store: EventStore
+    keeper: LeaseKeeper, away: Away, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease = keeper.require()
     missed(away, 1)
@@ -110,11 +113,71 @@ def test_a_lease_that_another_one_took_meanwhile_is_gone(
     assert store.acquire_lease(WHOLE, "another", 60_000) is not None
     eventually(lambda: not keeper.held)
     assert not keeper.still(lease)
+    (told,) = [each for each in caplog.records if each.message == "lease_lost"]
+    assert (told.__dict__["partition"], told.__dict__["epoch"]) == (WHOLE, lease.epoch)
+
+
+def test_a_lease_runs_from_the_question_however_late_the_answer(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the database that measures how long nobody was heard of, and that may be loaded."""
+    now, asked, acquire = [0.0], list[float](), store.acquire_lease
+
+    def slowly(*given: Any) -> Lease | None:
+        asked.append(now[0])
+        lease = acquire(*given)
+        now[0] += 5
+        return lease
+
+    monkeypatch.setattr(leases, "_now", lambda: now[0])
+    monkeypatch.setattr(store, "acquire_lease", slowly)
+    keeper = LeaseKeeper(store, SeededIds(1), WHOLE)
+    lease = keeper.require()
+    now[0] = 5.9
+    assert keeper.still(lease)
+    assert asked == [0.0]
+    now[0] = 6.0
+    assert keeper.still(lease)
+    assert asked == [0.0, 6.0], "two seconds before another one may have it"
+
+
+def test_one_that_ran_out_and_was_taken_anew_is_another(
+    store: EventStore, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decided under the former one may have been sent by somebody else since."""
+    monkeypatch.setattr(leases, "RENEW_S", 0.0)
+    keeper = LeaseKeeper(store, SeededIds(1), WHOLE)
+    former = keeper.require()
+    store.release_lease(former)
+    other = store.acquire_lease(WHOLE, "another", 60_000)
+    assert other is not None
+    store.release_lease(other)
+    lease = keeper.require()
+    assert keeper.still(lease)
+    assert not keeper.still(former)
 
 
 def test_a_block_that_ends_leaves_no_thread_behind(keeper: LeaseKeeper) -> None:
     keeper.stop_renewing()
     eventually(lambda: all(each.name != "dee-lease" for each in threading.enumerate()))
+
+
+class Once(threading.Event):
+    """Lets one renewal through that is not told in time to stop."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        late = self.is_set()
+        self.set()
+        return late
+
+
+def test_a_renewal_that_comes_late_takes_nothing_back(store: EventStore) -> None:
+    """It was on its way as the lease was given back."""
+    keeper = LeaseKeeper(store, SeededIds(1), WHOLE)
+    keeper.require()
+    keeper.release()
+    keeper._renew(Once())
+    assert store.acquire_lease(WHOLE, "another", 60_000) is not None
 
 
 def test_while_the_machine_slept_another_one_took_over(

@@ -328,8 +328,7 @@ def test_it_waits_for_a_lock_without_holding_up_its_thread() -> None:
     lock, order = threading.Lock(), []
 
     def work() -> None:
-        with beside.holding(lock):
-            order.append("begun")
+        beside.holding(lock, lambda: order.append("begun"))
 
     with lock:
         begun = beside.begin(work)
@@ -346,8 +345,7 @@ def test_who_wants_its_result_waits_for_the_lock_too(line: Line) -> None:
     lock = threading.Lock()
 
     def work() -> str:
-        with beside.holding(lock):
-            return "done"
+        return beside.holding(lock, lambda: "done")
 
     lock.acquire()
     timer = threading.Timer(0.05, lock.release)
@@ -369,8 +367,7 @@ def test_who_wants_its_result_waits_for_the_lock_too(line: Line) -> None:
 
 def test_a_lock_that_is_free_is_taken_at_once() -> None:
     lock = threading.Lock()
-    with beside.holding(lock):
-        assert lock.locked()
+    assert beside.holding(lock, lock.locked)
     assert not lock.locked()
 
 
@@ -489,8 +486,7 @@ def test_what_is_begun_apart_goes_on_while_others_are_waited_for(line: Line, oth
         lock.release()
 
     def locked() -> str:
-        with beside.holding(lock):
-            return "done"
+        return beside.holding(lock, lambda: "done")
 
     lock.acquire()
     waiting = beside.begin(locked)
@@ -526,8 +522,7 @@ def test_who_is_interrupted_sees_through_what_was_waited_for(
     lock = threading.Lock()
 
     def work() -> bytes:
-        with beside.holding(lock):
-            return line.ask()
+        return beside.holding(lock, line.ask)
 
     def interrupted(_: float) -> list[int]:
         monkeypatch.undo()

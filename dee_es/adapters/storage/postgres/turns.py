@@ -64,7 +64,6 @@ class Turns:
 def _wait(mine: threading.Lock, timeout_s: float) -> None:
     if beside.takes_turns():
         # All that was begun before is over: so this was begun, and lets its thread go on.
-        with beside.holding(mine):
-            return
-    if not mine.acquire(timeout=timeout_s):
+        beside.holding(mine, lambda: None)
+    elif not mine.acquire(timeout=timeout_s):
         raise LockNotAvailable("others of this process had the append lock for too long")
