@@ -4,12 +4,17 @@ Each event is one unit of commit: it is appended to its contact's stream and to 
 or to none of them. The units of a batch share a transaction. They are decided in order, each on
 what those before it leave behind, so that the events of one contact apply in the order in which
 they were given; if one of them is refused by the store, so are those that were built on it.
+
+A run that cannot be read keeps out what its contact is told of, except for what puts the contact on
+the suppression list: nobody is contacted for longer because an entry was changed, or is of newer
+code. That run is not told then; the gate closes its sends all the same.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct, field
 
@@ -19,7 +24,6 @@ from dee_es.core import events as e
 from dee_es.core.contact_state import ContactState
 from dee_es.core.evidence.chain import GENESIS
 from dee_es.core.ids import contact_stream
-from dee_es.core.runs.channel_events import suppression
 from dee_es.core.views import RunFilter, RunRow, RunStatus
 from dee_es.engine.contacts.identity import Identities
 from dee_es.engine.contacts.index import listed_by
@@ -33,6 +37,7 @@ from dee_es.engine.transact import Runs
 from dee_es.errors import ConcurrencyConflict, DeeError, InvalidInput, RunNotFound, StoreUnavailable
 from dee_es.ports import Committed, Conflict, KeyStore, StreamAppend, Suppression, Unit
 
+_log: Final = logging.getLogger(__name__)
 Meta = Callable[[], e.Meta]
 Outcome = Literal["accepted", "known"] | DeeError
 """What became of an event: taken in, known by its id from before, or why it cannot be used."""
@@ -55,9 +60,11 @@ class _Decided(NamedTuple):
 
 
 class _Working(Struct):
-    """Runs and contacts as they stand after the events of a batch that were decided so far."""
+    """Runs and contacts as they stand after the events of a batch that were decided so far; and
+    why other runs cannot be read."""
 
-    runs: dict[str, LoadedRun]
+    runs: dict[str, LoadedRun] = field(default_factory=dict)
+    unread: dict[str, DeeError] = field(default_factory=dict)
     rows: dict[str, list[RunRow]] = field(default_factory=dict)
     streams: dict[str, _Stream] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
@@ -190,7 +197,8 @@ class ChannelEvents:
         """What to commit for which event, in order, and the events that cannot be used."""
         refused: dict[int, DeeError] = {}
         named = {event.run_id for event in waiting.values() if event.run_id is not None}
-        working = _Working(self._runs.load_many(sorted(named)))
+        working = _Working()
+        self._read(sorted(named), working)
         whose: dict[int, str] = {}
         for place, event in waiting.items():
             try:
@@ -214,12 +222,18 @@ class ChannelEvents:
             decided.append(_Decided(place, unit, after))
         return decided, refused
 
+    def _read(self, run_ids: Sequence[str], working: _Working) -> None:
+        working.runs.update(self._runs.load_readable(run_ids, working.unread.__setitem__))
+
     def _contact_of(self, event: Received, working: _Working) -> str:
-        """The contact that the event is about; raises `InvalidInput`, `RunNotFound`."""
+        """The contact that the event is about; raises `InvalidInput`, `RunNotFound`, and why the
+        run that it names cannot be read."""
         if event.run_id is None:
             if event.contact_id is None:
                 raise InvalidInput("contact_id", "is missing; or give a run_id")
             return event.contact_id
+        if event.run_id in working.unread:
+            raise working.unread[event.run_id]
         if event.run_id not in working.runs:
             working.runs[event.run_id] = self._runs.load(event.run_id)
         owner = working.runs[event.run_id].state.contact_id
@@ -230,7 +244,7 @@ class ChannelEvents:
 
     def _load(self, events: Collection[tuple[str, Received]], working: _Working) -> None:
         """Read all that the events are decided on, in few look-ups for them all."""
-        suppressing = {who for who, event in events if suppression(event.type, event.kind)}
+        suppressing = {who for who, event in events if event.suppresses}
         asking = {who for who, event in events if event.run_id is None}
         for who in sorted(asking | suppressing):
             working.rows[who] = self._queries.all_rows(RunFilter(contact_id=who))
@@ -240,7 +254,8 @@ class ChannelEvents:
             for row in rows
             if who in suppressing or not RunStatus(row.status).ended
         ]
-        working.runs.update(self._runs.load_many([run for run in runs if run not in working.runs]))
+        known = working.runs.keys() | working.unread.keys()
+        self._read([run for run in runs if run not in known], working)
         streams = {contact_stream(who): who for who, _ in events}
         for stream, head in self._store.heads(list(streams)).items():
             working.streams[streams[stream]] = _Stream(head.version, head.checksum, None)
@@ -308,7 +323,7 @@ class ChannelEvents:
                 personal=command.detail,
             )
         ]
-        brought = suppression(event.type, event.kind)
+        brought = event.suppression
         if brought is not None:
             assert before.state is not None, "whoever an event suppresses was folded"
             subjects = self._subjects(contact_id, working)
@@ -325,20 +340,33 @@ class ChannelEvents:
         return StreamAppend(name, before.version, sealed), listed_by(events), end
 
     def _subjects(self, contact_id: str, working: _Working) -> tuple[str, ...]:
-        """All that the contact was ever enrolled by."""
-        people = [working.runs[row.run_id].state.contact for row in working.rows[contact_id]]
+        """All that the contact was ever enrolled by, as far as it can be read."""
+        runs = [working.runs.get(row.run_id) for row in working.rows[contact_id]]
+        people = [run.state.contact for run in runs if run is not None]
         return tuple(sorted(self._identities.listed_for(contact_id, people)))
 
 
 def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[LoadedRun]:
-    """The runs that the event is recorded in: the one it names, and those it reaches besides."""
-    named = event.run_id
-    if named is not None and not event.reaches_others:
-        return [working.runs[named]]
-    loaded = [working.runs.get(row.run_id) for row in working.rows[contact_id]]
-    open_ones = [
-        run
-        for run in loaded
-        if run is not None and run.state.run_id != named and not run.state.status.ended
-    ]
-    return open_ones if named is None else [working.runs[named], *open_ones]
+    """The runs that the event is recorded in: the one it names, and those it reaches besides.
+
+    Raises why one of them cannot be read, unless the event suppresses the contact.
+    """
+    reached = [] if event.run_id is None else [event.run_id]
+    if event.reaches_others:
+        rows = working.rows[contact_id]
+        reached += [row.run_id for row in rows if not RunStatus(row.status).ended]
+    runs = []
+    for run_id in dict.fromkeys(reached):
+        if run_id in working.unread:
+            _leave_out(event, run_id, working.unread[run_id])
+            continue
+        run = working.runs.get(run_id)
+        if run is not None and (run_id == event.run_id or not run.state.status.ended):
+            runs.append(run)
+    return runs
+
+
+def _leave_out(event: Received, run_id: str, error: DeeError) -> None:
+    if not event.suppresses:
+        raise error
+    _log.warning("run_not_told", extra={"run": run_id, "problem": str(error)})

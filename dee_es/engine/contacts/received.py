@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from dee_es.core import commands as c
 from dee_es.core import events as e
-from dee_es.core.runs.channel_events import ends_runs, meaning
+from dee_es.core.events import Level
+from dee_es.core.runs.channel_events import ends_runs, meaning, suppression
 
 
 class Received(Struct, frozen=True):
@@ -28,6 +29,16 @@ class Received(Struct, frozen=True):
     def kind(self) -> str | None:
         """What its data mean, as it is recorded."""
         return meaning(self.type, self.data)
+
+    @property
+    def suppression(self) -> tuple[Level, str] | None:
+        """The suppression of its contact that it brings about by itself, level and scope."""
+        return suppression(self.type, self.kind)
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether it puts its contact on the suppression list."""
+        return self.suppression is not None
 
     @property
     def reaches_others(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.links import Link, Purpose
-from dee_es.errors import InvalidInput, RunNotFound
+from dee_es.errors import IntegrityViolation, InvalidInput, RunNotFound, UnknownEventVersion
 from dee_es.web.settings import WebSettings
 
 _TYPES: Final[dict[Purpose, str]] = {
@@ -15,6 +15,8 @@ _TYPES: Final[dict[Purpose, str]] = {
     "open": "email.opened",
     "click": "email.clicked",
 }
+_UNREADABLE: Final = (IntegrityViolation, UnknownEventVersion)
+"""What a run raises of which an entry was changed, or is of newer code."""
 _CLOSED: Final = frozenset({"global", "regulatory"})
 
 
@@ -32,16 +34,25 @@ def unsubscribe(engine: EngineApi, link: Link) -> None:
     event_id = link.event_id("unsubscribe")
     if record(engine, "unsubscribe", link, event_id):
         return
-    standing = engine.contact_at(link.contact_id).suppressions
-    if _CLOSED.isdisjoint(standing):
+    if not _is_closed(engine, link.contact_id):
         record(engine, "unsubscribe", link, f"{event_id}.{secrets.token_hex(4)}")
+
+
+def _is_closed(engine: EngineApi, contact_id: str) -> bool:
+    try:
+        standing = engine.contact_at(contact_id).suppressions
+    except _UNREADABLE:
+        # A run of it cannot be read. To be heard once more does no harm.
+        return False
+    return not _CLOSED.isdisjoint(standing)
 
 
 def record(engine: EngineApi, purpose: Purpose, link: Link, event_id: str) -> bool:
     """Take in the event; false if it was known.
 
-    Who unsubscribes does so although the run has left the log. What else is told of such a run is
-    not recorded: without it, it would be told of the contact's other runs. Raises `DeeError`.
+    Who unsubscribes does so although the run has left the log, or cannot be read. What else is told
+    of such a run is not recorded: without it, it would be told of the contact's other runs. Raises
+    `DeeError`.
     """
     data: dict[str, Any] = {} if link.target is None else {"url": link.target}
     if link.message_id is not None:
@@ -50,7 +61,7 @@ def record(engine: EngineApi, purpose: Purpose, link: Link, event_id: str) -> bo
         return engine.ingest_event(
             _TYPES[purpose], link.contact_id, link.run_id, link.step_id, data, None, event_id
         )
-    except (RunNotFound, InvalidInput):
+    except (RunNotFound, InvalidInput, *_UNREADABLE):
         if link.run_id is None or purpose != "unsubscribe":
             raise
         return engine.ingest_event(

@@ -165,24 +165,65 @@ def test_a_contact_without_runs_gets_one_key(engine: Engine) -> None:
     assert [each.event.personal.data["n"] for each in opened] == [0, 1, 2, 3, 4]  # type: ignore[union-attr]
 
 
-def test_a_stream_that_was_tampered_with_holds_up_nobody_else(engine: Engine) -> None:
-    """The run of one contact cannot be read: its events are refused, the others are taken in."""
-    run = next(run for run in engine.list_runs().runs if run.contact_id == "ben")
+def runs_of(engine: Engine, who: str) -> list[str]:
+    return [run.id for run in engine.list_runs(contact_id=who).runs]
+
+
+def damage(engine: Engine, patch: pytest.MonkeyPatch, run_id: str) -> None:
+    """Let the run's entries be read as if somebody had taken the first one away."""
     store = engine._parts.store
     read = store.read_streams
 
     def damaged(ids: Sequence[str]) -> Any:
         found = read(ids)
-        if run.id in found:
-            found[run.id] = found[run.id][1:]
+        if run_id in found:
+            found[run_id] = found[run_id][1:]
         return found
 
     engine._runs._cache.clear()
-    store.read_streams = damaged  # type: ignore[method-assign]
+    patch.setattr(store, "read_streams", damaged)
+
+
+def test_a_stream_that_was_tampered_with_holds_up_nobody_else(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of one contact cannot be read: its events are refused, the others are taken in."""
+    damage(engine, monkeypatch, runs_of(engine, "ben")[0])
     told: list[int] = []
     events = [of("opened", "ada"), of("opened", "ben"), of("opened", "cyd"), of("clicked", "ada")]
     result = engine.ingest_events(events, on_error=lambda place, _: told.append(place))
     assert (result.accepted, told) == (3, [1])
+
+
+@pytest.mark.parametrize("names_one", [False, True])
+@pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
+def test_an_unsubscribe_is_heard_although_a_run_cannot_be_read(
+    engine: Engine, kind: str, names_one: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged, other = runs_of(engine, "ada")
+    run_id = other if names_one else None
+    with pytest.MonkeyPatch.context() as patch:
+        damage(engine, patch, damaged)
+        event = of(kind, "ada", run_id=run_id, event_id="stop")
+        assert engine.ingest_events([event, event]) == IngestResult(accepted=1, known=1)
+        # What closes nothing waits until it can be told to all runs.
+        replied = engine.ingest_events([of("replied", "ada"), of("replied", "ben")])
+        assert (replied.accepted, replied.errors) == (1, 1)
+    told = [each.__dict__ for each in caplog.records if each.message == "run_not_told"]
+    assert [each["run"] for each in told] == [damaged]
+    assert engine.contact_at("ada").suppressions
+    assert engine.get_run(other).status == "cancelled"
+    assert engine.get_run(damaged).status == "waiting"
+    # Whoever lists the contact once more tells the run.
+    engine.suppress("ada", reason="the run can be read again")
+    assert [e.data["type"] for e in engine.get_logs(damaged) if e.action == "event.received"] == [
+        "contact.suppressed"
+    ]
+    engine.run_until_idle()
+    assert engine.get_run(damaged).status == "completed"
+    sent = [each for each in engine.get_logs(damaged) if each.action == "step.dispatched"]
+    assert len(sent) == 1, "the one of before"
+    assert engine.verify_log().valid
 
 
 def test_a_lost_answer_is_found_in_the_log(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

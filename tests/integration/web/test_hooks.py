@@ -329,27 +329,39 @@ def test_one_event_that_cannot_be_used_does_not_stop_the_rest(client: Client) ->
 def test_what_newer_code_alone_can_take_in_is_told_again_until_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As while an old server runs beside a new worker: nobody's unsubscribe is lost on the way."""
+    """As while an old server runs beside a new worker: nobody's reply is lost on the way, and
+    whoever wants no more is heard at once."""
 
     def upgraded(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(definitions, "RULES", rules.RULES + 1)
         patch.setattr(rules, "RULES", rules.RULES + 1)
 
     file = f"sqlite:///{tmp_path / 'dee.db'}"
-    gone = [event(type="email.unsubscribed", contactId=each) for each in ("c1", "c2")]
+    replies = [event(type="email.replied", contactId=each) for each in ("c1", "c2")]
     with monkeypatch.context() as newer, opened(tmp_path, file) as engine:
         upgraded(newer)
         enroll(engine)
     with opened(tmp_path, file) as engine, hooked(engine) as client:
         enroll(engine, "c2")
-        answer = tell(client, *gone)
+        answer = tell(client, *replies)
         assert (answer.status_code, answer.json()["error"]) == (500, "UnknownEventVersion")
         assert "upgrade dee-es" in answer.json()["detail"]
-        assert [each["type"] for each in received(engine, "c2")] == ["email.unsubscribed"]
+        assert [each["type"] for each in received(engine, "c2")] == ["email.replied"]
+        stop = event(type="email.unsubscribed")
+        assert tell(client, stop, id="msg_2").json()["accepted"] == 1
     upgraded(monkeypatch)
     with opened(tmp_path, file) as engine, hooked(engine) as client:
-        assert tell(client, *gone).json() == {"accepted": 1, "known": 1, "errors": 0, "faults": []}
-        assert [each["type"] for each in received(engine)] == ["email.unsubscribed"]
+        assert tell(client, *replies).json() == {
+            "accepted": 1,
+            "known": 1,
+            "errors": 0,
+            "faults": [],
+        }
+        assert [each["type"] for each in received(engine)] == [
+            "email.unsubscribed",
+            "email.replied",
+        ]
+        assert engine.contact_at("c1").suppressions
 
 
 def test_what_comes_to_a_server_with_the_former_master_key_is_told_again(

@@ -17,6 +17,8 @@ import pytest
 from dee_es import Engine, create_plan, steps
 from dee_es.adapters.channels.outbox import OutboxChannel
 from dee_es.bootstrap import links_of
+from dee_es.core.runs import rules
+from dee_es.engine import definitions
 from dee_es.engine.links import Link, Links
 from dee_es.errors import StoreUnavailable
 from tests.support.web.application import Client
@@ -243,6 +245,29 @@ def test_a_link_with_the_run_of_another_unsubscribes_its_contact_alone(
     (told,) = received(engine, "c9")
     assert (told["type"], told["step_id"]) == ("email.unsubscribed", "hello")
     assert "run_id" not in told
+
+
+def test_a_link_is_heard_although_its_run_is_of_newer_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often, and whatever else of the contact can be read."""
+    file = f"sqlite:///{tmp_path / 'dee.db'}"
+    with monkeypatch.context() as newer, opened(tmp_path, file) as engine:
+        newer.setattr(definitions, "RULES", rules.RULES + 1)
+        newer.setattr(rules, "RULES", rules.RULES + 1)
+        run_id = enroll(engine)
+    path = unsubscribe_url(tmp_path)
+    with opened(tmp_path, file) as engine, hooked(engine) as client:
+        for _ in range(2):
+            answer = client.post(path, data=ONE_CLICK)
+            assert answer.status_code == 200, answer.text
+        told = received(engine)
+        assert {each["type"] for each in told} == {"email.unsubscribed"}
+        assert all("run_id" not in each for each in told)
+    monkeypatch.setattr(rules, "RULES", rules.RULES + 1)
+    with opened(tmp_path, file) as engine:
+        assert engine.contact_at("c1").suppressions == ("global",)
+        assert engine.get_run(run_id).status == "waiting"
 
 
 def test_a_link_outlives_its_run_and_its_contact(engine: Engine, client: Client) -> None:
