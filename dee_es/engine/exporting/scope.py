@@ -16,7 +16,7 @@ from dee_es.core.ids import SYSTEM_STREAM, contact_stream, is_run
 from dee_es.core.values import check_id
 from dee_es.core.views import RunFilter
 from dee_es.engine.log.journal import Journal, payload_of
-from dee_es.engine.log.missing import missing_run
+from dee_es.engine.log.missing import archived_runs, missing_run
 from dee_es.engine.portable.run_transfer import pinned_definitions
 from dee_es.engine.queries import Queries
 from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion
@@ -124,7 +124,17 @@ class Selection:
             stream = contact_stream(scope.contact_id)
             known = self._store.read_stream(stream, 0, 1) or self._runs(scope.contact_id)
             if not known:
-                raise InvalidInput("contact_id", f"nothing is known of {scope.contact_id!r}")
+                raise InvalidInput("contact_id", self._unknown(scope.contact_id))
+
+    def _unknown(self, contact_id: str) -> str:
+        """Why there is nothing to give out of a contact."""
+        archived = archived_runs(self._store, contact_id)
+        if not archived:
+            return f"nothing is known of {contact_id!r}"
+        return (
+            f"all that is known of {contact_id!r} are runs that were archived; "
+            f"`dee archive export RUN` gives out each: {', '.join(sorted(archived))}"
+        )
 
     def entries(self, scope: Scope, on_read: OnRead) -> Iterator[list[StoredRow]]:
         """The entries of the scope, in log order and in pages."""

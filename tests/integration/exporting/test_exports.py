@@ -391,7 +391,7 @@ def test_an_archived_run_is_proved_around_by_its_tombstones(
     engine.audit.checkpoint()
     kept = engine.execute(engine.get_plan("outreach"), {"id": "new", "email": "n@example.com",
                                                         "firstName": "N"}).id  # fmt: skip
-    old = sqlite_log.run()
+    old, only = sqlite_log.run(), sqlite_log.run("c1")
     done = engine.audit.archive(
         engine.now().now, place=str(sqlite_log.folder / "archives"), reason="old"
     )
@@ -399,6 +399,8 @@ def test_an_archived_run_is_proved_around_by_its_tombstones(
     engine.audit.checkpoint()
     with pytest.raises(RunNotFound, match="archive"):
         engine.audit.export(old)
+    with pytest.raises(InvalidInput, match=f"archived; `dee archive export RUN` .* each: {only}$"):
+        engine.audit.export(contact_id="c1")
     path = sqlite_log.exported("kept.jsonl", run_id=kept)
     assert lines(path)[-1]["problems"] == []
     code, said = verify(path, "--key", sqlite_log.key)
