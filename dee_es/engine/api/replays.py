@@ -101,7 +101,8 @@ class ReplaysApi(ApiBase):
         `on_progress` is told the sum so far after every page, `on_divergence` the first difference
         of each run that has one. `workers` processes share the work on a database that others can
         open; a script that asks for several needs the usual `if __name__ == "__main__":`. A run
-        that cannot be read is counted and does not stop the rest.
+        that cannot be read is counted and does not stop the rest; one that is archived meanwhile is
+        left out.
         """
         check_count("workers", workers)
         chosen = self._queries.filter(
@@ -112,7 +113,8 @@ class ReplaysApi(ApiBase):
             started_before=started_before,
         )
         total = ReplaySummary()
-        for page in self._replayed_pages(self._replays.pages(chosen), workers):
+        for each in self._replayed_pages(self._replays.pages(chosen), workers):
+            page = each.in_the_log()
             total.add(page.summary)
             for divergence in page.divergences:
                 if on_divergence is not None:

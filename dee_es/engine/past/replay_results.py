@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
 from dee_es.engine.models import Answer
+from dee_es.errors import RunArchived
+
+_ARCHIVED: Final = RunArchived.__name__
 
 
 class ReplayedStep(Answer):
@@ -96,6 +99,18 @@ class ReplayedPage:
 
     summary: ReplaySummary = field(default_factory=ReplaySummary)
     divergences: list[Divergence] = field(default_factory=list)
+
+    def in_the_log(self) -> ReplayedPage:
+        """The page without runs that left the log for an archive after they were listed."""
+        kept = [each for each in self.divergences if each.cause != _ARCHIVED]
+        gone = len(self.divergences) - len(kept)
+        summary = replace(
+            self.summary,
+            runs=self.summary.runs - gone,
+            unreadable=self.summary.unreadable - gone,
+            causes=self.summary.causes - Counter({_ARCHIVED: gone}),
+        )
+        return ReplayedPage(summary, kept)
 
 
 OnReplayed = Callable[[ReplaySummary], object]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from dee_es import Contact, Engine, EngineConfig, steps
 from dee_es.adapters.channels.memory import MemoryChannel
-from dee_es.engine.past.replay_results import Divergence
+from dee_es.engine.past.replay_results import Divergence, ReplaySummary
 from dee_es.errors import (
     IntegrityViolation,
     InvalidInput,
@@ -31,6 +32,7 @@ from tests.support.engines import (
 )
 from tests.support.evidence.overwriting import overwrite
 from tests.support.processes.scenario import POLICY
+from tests.support.storage.meanwhile import Two
 
 
 @pytest.fixture(params=BACKENDS)
@@ -269,6 +271,32 @@ def test_a_run_of_which_the_log_has_nothing_is_never_identical(
             never: "RunNotFound",
             gone: "RunArchived",
         }
+
+
+def test_a_run_that_is_archived_while_all_are_replayed_is_left_out(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        two, replayed = Two(tmp_path, stack), dict[str, ReplaySummary]()
+        two.mine.execute(outreach(), jane())
+
+        def end(who: str) -> None:
+            run = two.mine.execute(outreach(), {"id": who, "email": f"{who}@example.com"})
+            two.mine.cancel_run(run.id, "enough")
+            two.mine.run_until(two.mine.now().tick + DAY)
+
+        def replay(who: str) -> None:
+            replayed[who] = two.mine.replay_all(status=["active", "waiting", "cancelled"])
+
+        def archive(_: str) -> None:
+            two.other.clock.refresh()
+            two.other.audit.archive(two.other.now().now, place=str(tmp_path / "archives"))
+
+        for who, moment in two.every_moment(end, replay, archive):
+            assert moment.refused is None
+            told = replayed[who]
+            assert told.ok, (moment.before, told)
+            assert told.runs == told.identical
+            assert told.causes == {}
+        assert not two.mine.replay_page(["run_" + "a" * 26]).summary.ok
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
