@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dis
+import sys
+from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
@@ -37,3 +39,21 @@ class Interruption:
                 if self.left == 0:
                     raise KeyboardInterrupt
         return self
+
+
+def interrupted(file: str, at: int, work: Callable[[], object]) -> bool:
+    """Do this, interrupted at its `at`-th chance in the code of a file; says whether there was that
+    chance. Whoever is interrupted is told."""
+    interruption = Interruption(file, at)
+    # Python 3.12 sees only when tracing begins that somebody wants to see opcodes.
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(interruption)
+    try:
+        work()
+    except KeyboardInterrupt:
+        assert interruption.left <= 0
+    else:
+        assert interruption.left > 0, "it is told"
+    finally:
+        sys.settrace(None)
+    return interruption.left <= 0

@@ -3,7 +3,6 @@ begun is tried again, and only a send that was under way is unknown."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from tests.support.engines import (
     outreach,
     publish_basics,
 )
-from tests.support.interruption import Interruption
+from tests.support.interruption import interrupted
 from tests.support.waiting import eventually
 
 COUNT = 5
@@ -95,30 +94,20 @@ def test_threads_that_send_do_no_more_once_it_is_interrupted() -> None:
         assert sorted(sent) == runs, "each was sent once"
 
 
-def interrupted(engine: Engine, channel: MemoryChannel, file: str, at: int) -> bool:
+def tick_interrupted(engine: Engine, channel: MemoryChannel, file: str, at: int) -> bool:
     """Three more are enrolled, and the tick that sends to them is interrupted at its `at`-th chance
     in the code of a file; says whether there was that chance."""
     some = [{**each, "id": f"{each['id']}-{at}"} for each in people()[:3]]
     runs = sorted(engine.execute(outreach(), each).id for each in some)
-    interruption, before = Interruption(file, at), len(channel.actions)
-    # Python 3.12 sees only when tracing begins that somebody wants to see opcodes.
-    sys._getframe().f_trace_opcodes = True
-    sys.settrace(interruption)
-    try:
-        engine.tick()
-    except KeyboardInterrupt:
-        assert interruption.left <= 0
-    else:
-        assert interruption.left > 0, "it is told"
-    finally:
-        sys.settrace(None)
+    before = len(channel.actions)
+    was = interrupted(file, at, engine.tick)
     engine.run_until(engine.now().tick + 120)
     sent = sorted(action.run_id for action in channel.actions[before:])
     failed = [run for run in runs if engine.get_run(run).status == "failed"]
     assert len(failed) <= 1, "one is under way at a time"
     assert sorted({*sent, *failed}) == runs
     assert len(sent) == len(set(sent)), "none was sent twice"
-    return interruption.left <= 0
+    return was
 
 
 @pytest.mark.parametrize("where", [dispatch, passes], ids=["dispatch", "passes"])
@@ -127,7 +116,7 @@ def test_at_whatever_moment_no_more_than_one_is_unknown(where: ModuleType) -> No
     at, channel = 1, MemoryChannel()
     with open_engine(":memory:", channel=channel, page=2) as engine:
         publish_basics(engine)
-        while interrupted(engine, channel, str(where.__file__), at):
+        while tick_interrupted(engine, channel, str(where.__file__), at):
             at += count(3, 1)
         assert at > 100
         assert_replays(engine)

@@ -3,7 +3,6 @@ latest, and nothing of it is left."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import Final
 import pytest
 
 from dee_es.ports import beside
-from tests.support.interruption import Interruption
+from tests.support.interruption import interrupted
 from tests.unit.ports.test_beside import Line
 
 
@@ -77,18 +76,7 @@ def _interrupted(way: str, at: int) -> bool:
     before, does = WAYS[way]
     before(scene)
     scene.go_on()
-    interruption = Interruption(beside.__file__, at)
-    # Python 3.12 sees only when tracing begins that somebody wants to see opcodes.
-    sys._getframe().f_trace_opcodes = True
-    sys.settrace(interruption)
-    try:
-        does(scene)
-    except KeyboardInterrupt:
-        assert interruption.left <= 0
-    else:
-        assert interruption.left > 0, "it is told"
-    finally:
-        sys.settrace(None)
+    was = interrupted(beside.__file__, at, lambda: does(scene))
     outcomes = [each.exception() for each in scene.begun]
     assert sum(isinstance(each, KeyboardInterrupt) for each in outcomes) <= 1
     assert all(each is None or isinstance(each, KeyboardInterrupt) for each in outcomes)
@@ -100,7 +88,7 @@ def _interrupted(way: str, at: int) -> bool:
     scene.close()
     beside._here._watch.ready()
     assert beside._here._watch.ready() == [], "it would never sleep again"
-    return interruption.left <= 0
+    return was
 
 
 @pytest.mark.parametrize("way", WAYS)
