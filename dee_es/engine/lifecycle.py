@@ -122,20 +122,21 @@ class Lifecycle:
 
         Raises `StoreUnavailable` if it failed, and nothing of it is in the log.
         """
-        left, lost = list(numbered), None
+        left = list(numbered)
         for _ in range(ATTEMPTS):
-            given, before = meta(), result.changed
+            given = meta()
             decided = self._decided(left, numbered, make, given, result)
             left = [each.after.state.run_id for each in decided]
-            if lost is not None and left and result.changed == before:
-                raise lost
-            lost = None
             units = [Unit(each.unit.appends, min_tick=given.tick) for each in decided]
             try:
                 outcomes = self._runs.committer.commit(units) if units else []
-            except StoreUnavailable as error:
+            except StoreUnavailable:
                 # The commit may have happened although its answer was lost; the log knows.
-                lost = error
+                before = result.changed
+                again = self._decided(left, numbered, make, meta(), result)
+                left = [each.after.state.run_id for each in again]
+                if left and result.changed == before:
+                    raise
                 continue
             settled = [(each.after, done) for each, done in zip(decided, outcomes, strict=True)]
             changed = [after for after, outcome in settled if isinstance(outcome, Committed)]
@@ -145,12 +146,6 @@ class Lifecycle:
             if not left:
                 return
             self._runs.clock.refresh()
-        if lost is not None:
-            before = result.changed
-            decided = self._decided(left, numbered, make, meta(), result)
-            left = [each.after.state.run_id for each in decided]
-            if left and result.changed == before:
-                raise lost
         result.errors += len(left)
 
     def _decided(

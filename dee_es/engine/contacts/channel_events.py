@@ -357,16 +357,12 @@ def _concerned(event: Received, contact_id: str, working: _Working) -> Iterable[
         reached += [row.run_id for row in rows if not RunStatus(row.status).ended]
     runs = []
     for run_id in dict.fromkeys(reached):
-        if run_id in working.unread:
-            _leave_out(event, run_id, working.unread[run_id])
+        if (error := working.unread.get(run_id)) is not None:
+            if not event.suppresses:
+                raise error
+            _log.warning("run_not_told", extra={"run": run_id, "problem": str(error)})
             continue
         run = working.runs.get(run_id)
         if run is not None and (run_id == event.run_id or not run.state.status.ended):
             runs.append(run)
     return runs
-
-
-def _leave_out(event: Received, run_id: str, error: DeeError) -> None:
-    if not event.suppresses:
-        raise error
-    _log.warning("run_not_told", extra={"run": run_id, "problem": str(error)})

@@ -61,25 +61,19 @@ def settle(
     committed again. Raises what `look` raises, `ConcurrencyConflict` if `what` kept changing at all
     attempts, and `StoreUnavailable` if a commit failed of which the log knows nothing.
     """
-    lost: StoreUnavailable | None = None
     for _ in range(attempts):
         found = look()
         if isinstance(found, Standing):
             return found.answer
-        if lost is not None:
-            raise lost
         try:
             result = committer.commit([found.unit])[0]
-        except StoreUnavailable as error:
+        except StoreUnavailable:
             # The commit may have happened although its answer was lost; the log knows.
-            lost = error
-            continue
+            again = look()
+            if isinstance(again, Standing):
+                return again.answer
+            raise
         if isinstance(result, Committed):
             return found.answer(result)
         clock.refresh()
-    if lost is not None:
-        found = look()
-        if isinstance(found, Standing):
-            return found.answer
-        raise lost
     raise ConcurrencyConflict(f"{what} kept changing under the command; try again")

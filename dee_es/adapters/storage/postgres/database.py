@@ -48,7 +48,8 @@ _APPEND_LOCK: Final = b"""
 SELECT pg_advisory_xact_lock(4466543286),
     set_config('plan_cache_mode', 'force_generic_plan', true)
 """
-_LOCK_OUT: Final = "SELECT pg_advisory_xact_lock(4466543286)"
+# The same for a migration, which makes the tables that others look things up in.
+_KEEP_OTHERS_OUT: Final = "SELECT pg_advisory_xact_lock(4466543286)"
 # The same for whoever wants to know whether it was free; OFFSET has it tried but once.
 _TRY_APPEND_LOCK: Final = """
 SELECT free, CASE WHEN NOT free THEN pg_advisory_xact_lock(4466543286) END,
@@ -211,7 +212,7 @@ class PostgresDatabase(PostgresDatastore):
     def migrating(self) -> Iterator[Session]:
         """A transaction that holds the append lock for as long as it takes: tables may be large."""
         with self.lasting(kept=True) as session:
-            session.ask(_LOCK_OUT)
+            session.ask(_KEEP_OTHERS_OUT)
             yield session
 
     @contextmanager

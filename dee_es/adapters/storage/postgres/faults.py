@@ -14,8 +14,6 @@ TABLE_IN_USE: Final = (
     "another session has a table in a transaction that did not end within the lock timeout; end "
     "that (pg_stat_activity shows it), and try again"
 )
-
-
 MISFITS: Final = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
