@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -38,7 +37,6 @@ from dee_es.errors import (
 )
 from tests.support.files import files_open
 from tests.support.processes.keys import small_pages
-from tests.support.processes.rights import somebody_else
 from tests.support.storage.events import run
 from tests.support.storage.keys import KeyPlace
 from tests.support.storage.postgres import FreshPostgres
@@ -827,46 +825,6 @@ def test_a_plain_copy_has_tables_and_nothing_that_looks_like_them(tmp_path: Path
         with pytest.raises(InvalidInput, match="is no backup of keys"):
             keys.restore(str(copy), list)
         assert None not in keys._table.fetch(ids).values()
-
-
-def test_a_key_store_that_was_moved_away_takes_nothing_more(
-    tmp_path: Path, holder: FileHolder
-) -> None:
-    path = tmp_path / "keys.db"
-    with closing(open_sqlite_keys(path, holder)) as keys:
-        known = keys.new_keys(1)
-        path.rename(tmp_path / "aside.db")
-        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-            keys.new_keys(1_000)
-        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-            keys.preload([b"\0" * 16])
-        assert not path.exists(), "no other file was made in its place"
-        (tmp_path / "aside.db").rename(path)
-        keys.new_keys(1_000)
-        assert keys.reveal(known[0])
-
-
-def test_a_damaged_key_store_says_what_to_do(tmp_path: Path, holder: FileHolder) -> None:
-    path = tmp_path / "keys.db"
-    open_sqlite_keys(path, holder).close()
-    path.write_bytes(b"damaged" + path.read_bytes()[7:])
-    told = "not a database; move it aside, and bring a backup back with `dee keys restore`"
-    with pytest.raises(StoreUnavailable, match=told):
-        open_sqlite_keys(path, holder)
-
-
-@pytest.mark.parametrize("closed", ["the file", "the folder"])
-def test_a_key_store_that_cannot_be_written_is_told_with_what_to_do(closed: str) -> None:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "keys.db"
-        master = new_master_key()
-        open_sqlite_keys(path, master).close()
-        path.chmod(0o444 if closed == "the file" else 0o666)
-        path.parent.chmod(0o555 if closed == "the folder" else 0o777)
-        told = r"^key store .*keys\.db: .*: copy it, with the files beside it, to a folder"
-        with somebody_else(), pytest.raises(StoreUnavailable, match=told):
-            open_sqlite_keys(path, master)
-        path.parent.chmod(0o755)
 
 
 def test_a_key_that_comes_without_its_bytes_is_never_a_key_for_a_moment(

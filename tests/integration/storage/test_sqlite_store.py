@@ -20,8 +20,7 @@ from dee_es.adapters.storage.sqlite import SqliteStore, database, open_sqlite
 from dee_es.errors import InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Conflict
 from tests.support.engines import open_engine, outreach, people, publish_basics
-from tests.support.files import files_open
-from tests.support.processes.rights import somebody_else
+from tests.support.files import files_open, somebody_else
 from tests.support.storage.events import committed_at, run, unit
 
 COMMITS = 30
