@@ -10,7 +10,7 @@ from dee_es.core import commands as c
 from dee_es.core import events as e
 from dee_es.core.runs.state import RunState
 from dee_es.core.views import RunFilter
-from dee_es.engine.log.settling import ATTEMPTS
+from dee_es.engine.log.settling import ATTEMPTS, in_parts
 from dee_es.engine.models import BulkChange, OnChange
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
@@ -122,31 +122,45 @@ class Lifecycle:
 
         Raises `StoreUnavailable` if it failed, and nothing of it is in the log.
         """
-        left = list(numbered)
-        for _ in range(ATTEMPTS):
-            given = meta()
-            decided = self._decided(left, numbered, make, given, result)
-            left = [each.after.state.run_id for each in decided]
-            units = [Unit(each.unit.appends, min_tick=given.tick) for each in decided]
-            try:
-                outcomes = self._runs.committer.commit(units) if units else []
-            except StoreUnavailable:
-                # The commit may have happened although its answer was lost; the log knows.
-                before = result.changed
-                again = self._decided(left, numbered, make, meta(), result)
-                left = [each.after.state.run_id for each in again]
-                if left and result.changed == before:
-                    raise
-                continue
-            settled = [(each.after, done) for each, done in zip(decided, outcomes, strict=True)]
-            changed = [after for after, outcome in settled if isinstance(outcome, Committed)]
-            self._runs.remember(changed)
-            result.changed += len(changed)
-            left = [run.state.run_id for run, outcome in settled if isinstance(outcome, Conflict)]
+        left: Sequence[str] = list(numbered)
+        for refused in range(ATTEMPTS):
+            again: list[str] = []
+            for part in in_parts(left, refused):
+                again += self._change_part(part, numbered, make, meta, result)
+                if again:
+                    self._runs.clock.refresh()
+            left = again
             if not left:
                 return
-            self._runs.clock.refresh()
         result.errors += len(left)
+
+    def _change_part(
+        self,
+        run_ids: Sequence[str],
+        numbered: Mapping[str, int],
+        make: MakeCommand,
+        meta: Meta,
+        result: BulkChange,
+    ) -> list[str]:
+        """Change some runs in one transaction; returns those that have moved meanwhile."""
+        given = meta()
+        decided = self._decided(run_ids, numbered, make, given, result)
+        units = [Unit(each.unit.appends, min_tick=given.tick) for each in decided]
+        try:
+            outcomes = self._runs.committer.commit(units) if units else []
+        except StoreUnavailable:
+            # The commit may have happened although its answer was lost; the log knows.
+            before = result.changed
+            asked = [each.after.state.run_id for each in decided]
+            again = self._decided(asked, numbered, make, meta(), result)
+            if again and result.changed == before:
+                raise
+            return [each.after.state.run_id for each in again]
+        settled = [(each.after, done) for each, done in zip(decided, outcomes, strict=True)]
+        changed = [after for after, outcome in settled if isinstance(outcome, Committed)]
+        self._runs.remember(changed)
+        result.changed += len(changed)
+        return [run.state.run_id for run, outcome in settled if isinstance(outcome, Conflict)]
 
     def _decided(
         self,

@@ -30,7 +30,7 @@ from dee_es.engine.contacts.index import listed_by
 from dee_es.engine.contacts.latecomers import Latecomers, Taken
 from dee_es.engine.contacts.received import Received
 from dee_es.engine.log.journal import checksum_of
-from dee_es.engine.log.settling import ATTEMPTS, reused
+from dee_es.engine.log.settling import ATTEMPTS, in_parts, reused
 from dee_es.engine.queries import Queries
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
@@ -91,10 +91,16 @@ class ChannelEvents:
         """
         outcomes: dict[int, Outcome] = {}
         waiting = dict(enumerate(events))
-        for _ in range(ATTEMPTS):
-            self._set_known_aside(waiting, outcomes)
-            if waiting:
-                self._round(waiting, outcomes, meta())
+        for refused in range(ATTEMPTS):
+            for part in in_parts(list(waiting), refused):
+                now = {place: waiting[place] for place in part}
+                self._set_known_aside(now, outcomes)
+                if now:
+                    self._round(now, outcomes, meta())
+                if now:
+                    # Those of one contact apply in their order: nothing goes ahead of it.
+                    break
+            waiting = {place: event for place, event in waiting.items() if place not in outcomes}
             if not waiting:
                 return [outcomes[place] for place in range(len(events))]
             self._runs.clock.refresh()

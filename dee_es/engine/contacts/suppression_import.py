@@ -18,7 +18,7 @@ from dee_es.engine.contacts.streams import ContactStreams
 from dee_es.engine.contacts.suppressed_runs import TOGETHER, Asked, SuppressedRuns, appends_of
 from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal
-from dee_es.engine.log.settling import ATTEMPTS
+from dee_es.engine.log.settling import ATTEMPTS, at_once
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import ConcurrencyConflict, StoreUnavailable
 from dee_es.ports import Committed, EventStore, StoredRow, StreamAppend, Suppression, Unit
@@ -99,7 +99,8 @@ class SuppressionImport:
         """Put a batch on the list in one transaction, with what tells the contacts' open runs;
         returns how many were not on it yet.
 
-        Entries about one contact follow each other in transactions of their own. Raises
+        Entries about one contact follow each other in transactions of their own, and so do parts of
+        a batch that takes so long to be decided that time goes on meanwhile. Raises
         `ConcurrencyConflict` if others keep changing the same contacts, and `StoreUnavailable` if a
         commit failed of which the log knows nothing.
         """
@@ -109,6 +110,8 @@ class SuppressionImport:
         lost: tuple[StoreUnavailable, dict[int, _Wanted]] | None = None
         while left:
             now, later = _first_of_each(left)
+            most = at_once(len(entries), refused)
+            now, later = now[:most], [*now[most:], *later]
             wanted = self._wanted(now, meta(), together=refused < TOGETHER)
             if lost is not None:
                 error, asked = lost

@@ -29,7 +29,7 @@ from dee_es.engine.enrolling.parts import (
 from dee_es.engine.enrolling.pipeline import Pipeline
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.committing import Proposal
-from dee_es.engine.log.settling import ATTEMPTS
+from dee_es.engine.log.settling import ATTEMPTS, in_parts
 from dee_es.engine.models import MAX_REFUSALS, BulkResult, OnProgress, OnRefusal, Refusal
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.transact import Runs
@@ -287,12 +287,16 @@ class Enrollment:
             for person, refusal in refusals
             if refusal.reason == "suppressed"
         }
-        for _ in range(ATTEMPTS if suppressed else 0):
-            units = self._contacts.refusals(list(suppressed.items()), order.plan.id, order.meta())
-            if not units:
+        for refused in range(ATTEMPTS if suppressed else 0):
+            missing = False
+            for part in in_parts(list(suppressed.items()), refused):
+                units = self._contacts.refusals(part, order.plan.id, order.meta())
+                if units:
+                    missing = True
+                    self._runs.committer.commit(units)
+                    self._runs.clock.refresh()
+            if not missing:
                 return
-            self._runs.committer.commit(units)
-            self._runs.clock.refresh()
 
 
 class _Tally:

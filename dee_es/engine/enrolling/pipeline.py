@@ -14,7 +14,7 @@ from dee_es.core.contact import Person
 from dee_es.engine.enrolling.admission import Admission, Batch, Order
 from dee_es.engine.enrolling.parts import Part, PartDone, contacts_of
 from dee_es.engine.interpreter import seldom_collected
-from dee_es.engine.log.settling import ATTEMPTS
+from dee_es.engine.log.settling import ATTEMPTS, in_parts
 from dee_es.engine.models import Refusal
 from dee_es.engine.transact import Runs
 from dee_es.errors import StoreUnavailable
@@ -113,25 +113,32 @@ class Pipeline:
             results = committing.result()
         except StoreUnavailable:
             results = self._after_lost_answer(batch)
-        created = 0
-        for attempt in range(ATTEMPTS + 1):
-            self._record(self._order, batch.refusals)
-            refusals += [refusal for _, refusal in batch.refusals]
-            again = [
-                person
-                for person, result in zip(batch.people, results, strict=True)
-                if isinstance(result, Conflict)
-            ]
-            created += len(batch.taken_over) + len(results) - len(again)
-            if not again:
-                break
-            if attempt < ATTEMPTS:
+        created, left = self._counted(batch, results, refusals)
+        for refused in range(1, ATTEMPTS + 1):
+            again: list[Person] = []
+            for part in in_parts(left, refused):
                 self._runs.clock.refresh()
-                batch = self._admission.prepare(self._order, again)
+                batch = self._admission.prepare(self._order, part)
                 results = self._runs.committer.commit(batch.units) if batch.starts else []
-            else:
-                refusals += [Refusal(person.id, "invalid", _MOVED) for person in again]
+                more, moved = self._counted(batch, results, refusals)
+                created, again = created + more, again + moved
+            left = again
+        refusals += [Refusal(person.id, "invalid", _MOVED) for person in left]
         return PartDone(created, tuple(refusals))
+
+    def _counted(
+        self, batch: Batch, results: Sequence[Committed | Conflict], refusals: list[Refusal]
+    ) -> tuple[int, list[Person]]:
+        """How many of a batch were enrolled, and those whose circumstances have moved; notes who
+        was refused."""
+        self._record(self._order, batch.refusals)
+        refusals += [refusal for _, refusal in batch.refusals]
+        moved = [
+            person
+            for person, result in zip(batch.people, results, strict=True)
+            if isinstance(result, Conflict)
+        ]
+        return len(batch.taken_over) + len(results) - len(moved), moved
 
     def _after_lost_answer(self, batch: Batch) -> list[Committed | Conflict]:
         """What became of a commit whose answer was lost: all of it, or nothing of it.

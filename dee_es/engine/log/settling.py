@@ -6,7 +6,7 @@ came of it: a command is recorded under its id, so a look finds what it has done
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -18,6 +18,7 @@ from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
 from dee_es.ports import Committed, Unit
 
 AnswerT = TypeVar("AnswerT")
+T = TypeVar("T")
 
 ATTEMPTS: Final = 10
 """How often a command is decided anew before its caller hears of the conflict."""
@@ -34,6 +35,22 @@ class Wanted(Struct, Generic[AnswerT], frozen=True):
 
     unit: Unit
     answer: Callable[[Committed], AnswerT]
+
+
+def at_once(count: int, refused: int) -> int:
+    """How many of `count` to try together that were refused so often: all, half, a quarter of them.
+
+    What takes longer than a tick to be decided is refused for as long as others record something in
+    every tick; fewer are decided sooner.
+    """
+    return max(1, count >> refused)
+
+
+def in_parts(what: Sequence[T], refused: int) -> Iterator[Sequence[T]]:
+    """What was refused so often, in parts that are to be tried together."""
+    size = at_once(len(what), refused)
+    for begin in range(0, len(what), size):
+        yield what[begin : begin + size]
 
 
 def first_by(command_id: str, history: Iterable[e.RecordedEvent]) -> e.RecordedEvent | None:

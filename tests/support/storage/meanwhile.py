@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -15,7 +15,7 @@ from unittest import mock
 from dee_es import Engine
 from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.errors import DeeError
-from dee_es.ports import Anchor, EventStore, Views
+from dee_es.ports import Anchor, EventStore, Unit, Views
 from tests.support.engines import open_engine, publish_basics
 
 
@@ -93,6 +93,19 @@ class Two:
             return asked
 
         store.commit, store.decide = behind_a_change(store.commit), behind_a_change(store.decide)
+
+    def move_the_clock_before_each(self, more_than: int) -> None:
+        """Have the other one's clock go on by a tick just before each commit of `mine` of more
+        than so many units: deciding them has taken long."""
+        store: Any = self.mine._parts.store
+        commit = store.commit
+
+        def behind_a_tick(units: Sequence[Unit], **more: Any) -> Any:
+            if len(units) > more_than:
+                self.other.clock.move_to(self.other.clock.refresh() + 1)
+            return commit(units, **more)
+
+        store.commit = behind_a_tick
 
     @contextmanager
     def meanwhile(self, number: int, act: Callable[[], object]) -> Iterator[Moment]:
