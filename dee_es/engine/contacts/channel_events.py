@@ -104,8 +104,9 @@ class ChannelEvents:
             if not waiting:
                 return [outcomes[place] for place in range(len(events))]
             self._runs.clock.refresh()
-        who = next(iter(waiting.values())).contact_id
-        raise ConcurrencyConflict(f"contact {who!r} kept changing; try again")
+        first = next(iter(waiting.values()))
+        what = f"run {first.run_id}" if first.run_id else f"contact {first.contact_id!r}"
+        raise ConcurrencyConflict(f"{what} kept changing; try again")
 
     def was_taken_by(self, contact_id: str, event: Received, command_id: str) -> bool:
         """Whether it was this very command that took in the event, which is known; raises

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dee_es.engine.log.settling import ATTEMPTS
+from dee_es.engine.models import ChannelEvent
 from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
 from tests.support.engines import assert_replays, outreach, people
 from tests.support.storage.meanwhile import Two
@@ -140,3 +141,16 @@ def test_what_has_passed_by_the_clock_that_another_has_moved_is_refused(two: Two
     with pytest.raises(InvalidInput, match="99 has passed; it is now tick 100"):
         two.mine.run_until(99)
     assert two.mine.run_until(100).tick == 100
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+def test_who_reports_an_event_that_never_gets_through_is_told_of_what(
+    two: Two, by_run: bool
+) -> None:
+    run_id = enrolled(two)
+    two.change_before_each(run_id, ATTEMPTS)
+    opened = ChannelEvent("email.opened", None if by_run else "c00", run_id if by_run else None)
+    said = f"run {run_id} kept changing" if by_run else "contact 'c00' kept changing"
+    with pytest.raises(ConcurrencyConflict, match=said):
+        two.mine.ingest_events([opened])
+    assert two.mine.ingest_events([opened]).accepted == 1
