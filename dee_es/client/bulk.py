@@ -102,7 +102,11 @@ class BulkClient:
         command_id: str | None = None,
         **keywords: Any,
     ) -> BulkChange:
-        """Cancel all runs that match the filters of `list_runs`, given as a map or as keywords."""
+        """Cancel all runs that match the filters of `list_runs`, given as a map or as keywords.
+
+        If the server is started anew meanwhile, this and the changes below go on and count those
+        runs that were left to do.
+        """
         check_flag("dry_run", dry_run)
         chosen = filters_given(filters, keywords)
         return self._bulk("cancel", chosen, reason, dry_run, on_progress, command_id)
