@@ -105,6 +105,13 @@ class Keys:
         """Whether this database encrypts what is personal; decided when it was made."""
         return self._keys.encrypts
 
+    def check(self) -> None:
+        """Ask the key store whether it still takes this process's master key.
+
+        Raises `MasterKeyRotated` if it was replaced, and `StoreUnavailable`.
+        """
+        self._keys.check()
+
     def status(self, on_progress: OnChecked | None = None) -> KeyStatus:
         """How the key store stands, and whether it fits the log; goes through all contacts."""
         erased, undestroyed = 0, _Sample()

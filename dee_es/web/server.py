@@ -14,11 +14,11 @@ from typing import Final
 import uvicorn
 
 from dee_es.engine.facade import EngineApi
-from dee_es.errors import InvalidInput
+from dee_es.errors import InvalidInput, MasterKeyRotated
 from dee_es.web.app import create_app
 from dee_es.web.connections import BoundedConnection
 from dee_es.web.settings import WebSettings
-from dee_es.web.upkeep import kept_level
+from dee_es.web.upkeep import kept_level, master_key_watched
 
 _BACKLOG: Final = 128
 _AT_ONCE: Final = 256
@@ -32,7 +32,8 @@ def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], ob
 
     Requests under way are finished, jobs end after their batch; meanwhile projections are kept
     level with the log. Port 0 is any free one. Raises `InvalidInput` if the address cannot be had
-    or would not be safe.
+    or would not be safe, and `MasterKeyRotated`, after what is under way, once the master key was
+    replaced.
     """
     with _listening(settings) as listener:
         port = int(listener.getsockname()[1])
@@ -50,11 +51,20 @@ def serve(engine: EngineApi, settings: WebSettings, on_ready: Callable[[str], ob
             limit_concurrency=_AT_ONCE,
             timeout_graceful_shutdown=_LAST_SECONDS,
         )
+        server = _Server(config, lambda: on_ready(address(settings.host, port)))
+        rotated: list[MasterKeyRotated] = []
+
+        def end(error: MasterKeyRotated) -> None:
+            rotated.append(error)
+            server.should_exit = True
+
         try:
-            with kept_level(engine):
-                _Server(config, lambda: on_ready(address(settings.host, port))).run([listener])
+            with kept_level(engine), master_key_watched(engine, end):
+                server.run([listener])
         finally:
             app.close()
+        if rotated:
+            raise rotated[0]
 
 
 def address(host: str, port: int) -> str:

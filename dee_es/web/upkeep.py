@@ -1,19 +1,21 @@
-"""What the server does beside answering: projections are brought level before somebody waits."""
+"""What the server does beside answering: projections are brought level before somebody waits, and
+a master key that was replaced is noticed though nobody asks for anything."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from dee_es.engine.facade import EngineApi
-from dee_es.errors import DeeError
+from dee_es.errors import DeeError, MasterKeyRotated
 
 _log: Final = logging.getLogger("dee_es.web")
 _THROTTLE: Final = 0.3
 """Share of the time to work while projections are behind."""
+_KEY_EVERY_S: Final = 1.0
 
 
 @contextmanager
@@ -35,6 +37,34 @@ def kept_level(engine: EngineApi, throttle: float = _THROTTLE) -> Iterator[None]
     finally:
         stop.set()
         keeping.join()
+
+
+@contextmanager
+def master_key_watched(
+    engine: EngineApi, on_rotated: Callable[[MasterKeyRotated], object]
+) -> Iterator[None]:
+    """Tell, once, if the master key is replaced inside the block: whoever holds the former one can
+    take nothing in any more, nor read what is personal."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_KEY_EVERY_S):
+            try:
+                engine.keys.check()
+            except MasterKeyRotated as error:
+                on_rotated(error)
+                return
+            except DeeError:
+                # Whoever asks for something is told; it may be back in a moment.
+                continue
+
+    watching = threading.Thread(target=watch, name="dee-master-key")
+    watching.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watching.join()
 
 
 def _troubled(name: str, error: DeeError) -> None:

@@ -134,6 +134,21 @@ def test_a_rotation_to_the_master_key_itself_is_none(dee: Dee) -> None:
     assert dee.json("keys", "status")["rotations"] == 0
 
 
+def test_a_server_with_the_former_master_key_stops_with_a_clear_error(dee: Dee) -> None:
+    """Also one that nobody asks for anything: whoever looks after it starts it anew."""
+    with dee.start("serve", "--port", "0") as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("serving on ")
+            dee("keys", "rotate")
+            _, said = server.communicate(timeout=30)
+        finally:
+            server.kill()
+    assert server.returncode == 1
+    assert "the master key was rotated; restart with the new one" in said
+    assert "Traceback" not in said
+
+
 def test_a_worker_with_the_former_master_key_stops_with_a_clear_error(dee: Dee) -> None:
     contacts = dee.contacts(*(f"w-{n},w{n}@example.com,W" for n in range(30)))
     dee("enroll", "plan.yaml", contacts, "--var", "place=Vienna")
