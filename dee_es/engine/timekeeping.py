@@ -44,8 +44,8 @@ class EngineClock:
         return self._tick
 
     def level(self) -> None:
-        """Be level with the server's clock, whatever has become of that since it was last looked
-        at. Called where a command begins: it may hold locks later, and ask for nothing then.
+        """Look at the server's clock, unless that was done within the last minute. Called where a
+        command begins: later it may hold locks, and ask for nothing.
 
         Raises `StoreUnavailable`.
         """
