@@ -15,7 +15,9 @@ from dee_es.errors import AnchorUnavailable
 
 
 def git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
+    # Who runs the tests need not be anybody to git.
+    somebody = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com")
+    command = ["git", *somebody, "-C", str(folder), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
