@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 from typing import Literal
 
@@ -15,7 +16,7 @@ class EngineClock:
     """Gives the present tick.
 
     A system clock follows wall time, but never falls behind the highest tick ever stored. A manual
-    clock stands still until it is moved.
+    clock stands still until it is moved. Safe to share between threads.
     """
 
     def __init__(
@@ -30,24 +31,30 @@ class EngineClock:
         self._store = store
         self._wall = wall
         self._tick = store.log_head().tick
+        self._lock = threading.Lock()
 
     def now(self) -> int:
         """The present tick."""
         if self.kind == "system":
             elapsed = self._wall.now_ms() - int(self.scale.epoch.timestamp() * _MS_PER_SECOND)
-            self._tick = max(self._tick, elapsed // self.scale.resolution_ms)
+            self._reach(elapsed // self.scale.resolution_ms)
         return self._tick
 
     def refresh(self) -> int:
         """Take notice of ticks that other processes have stored; returns the present one."""
-        self._tick = max(self._tick, self._store.log_head().tick)
+        self._reach(self._store.log_head().tick)
         return self.now()
 
     def move_to(self, tick: int) -> int:
         """Move a manual clock forward, durably; a lower tick changes nothing."""
         if self.kind == "manual" and tick > self._tick:
-            self._tick = self._store.advance_clock(tick)
+            self._reach(self._store.advance_clock(tick))
         return self.now()
+
+    def _reach(self, tick: int) -> None:
+        """Go forward to a tick that was just read; another thread may be beyond it by now."""
+        with self._lock:
+            self._tick = max(self._tick, tick)
 
     def seconds_until(self, tick: int) -> float:
         """Wall seconds until `tick` begins, by the system clock; 0 if it has begun."""

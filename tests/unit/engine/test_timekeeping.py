@@ -1,0 +1,55 @@
+"""The engine's clock where several threads read and move it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dee_es.adapters.storage.memory import open_memory
+from dee_es.core.clock import TimeScale
+from dee_es.engine.timekeeping import EngineClock
+from dee_es.ports import EventStore
+from tests.support.engines import EPOCH
+from tests.support.system import FixedWallClock
+
+
+@pytest.fixture
+def store() -> EventStore:
+    store, _ = open_memory()
+    return store
+
+
+@pytest.fixture
+def clock(store: EventStore) -> EngineClock:
+    return EngineClock(store, FixedWallClock(), TimeScale(EPOCH, 1_000), "manual")
+
+
+def once_behind(store: EventStore, name: str, act: Callable[[], object]) -> None:
+    """Have another thread act once, just behind a call of the store whose answer is on its way."""
+    real: Callable[..., Any] = getattr(store, name)
+
+    def asked(*given: Any) -> Any:
+        setattr(store, name, real)
+        answer = real(*given)
+        act()
+        return answer
+
+    setattr(store, name, asked)
+
+
+def test_who_reads_the_log_takes_back_nothing_that_another_thread_reached_meanwhile(
+    store: EventStore, clock: EngineClock
+) -> None:
+    once_behind(store, "log_head", lambda: clock.move_to(10))
+    assert clock.refresh() == 10
+    assert clock.now() == 10
+
+
+def test_who_moves_it_takes_back_nothing_that_another_thread_reached_meanwhile(
+    store: EventStore, clock: EngineClock
+) -> None:
+    once_behind(store, "advance_clock", lambda: clock.move_to(20))
+    assert clock.move_to(10) == 20
+    assert clock.now() == 20
