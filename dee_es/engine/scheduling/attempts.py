@@ -56,7 +56,9 @@ class Attempts:
             return ChannelResult("failed", error="the contact was erased")
         channel = self._channels.get(intent.channel)
         if channel is None:
-            return ChannelResult("failed", error=f"no channel serves {intent.channel!r}")
+            # The fault of whoever put this engine together, as a missing setting is.
+            error = f"no channel serves {intent.channel!r}"
+            return ChannelResult("failed", error=error, ours=True)
         try:
             action = self._action(run, intent, intent.message)
             context = self._context(run, action)
