@@ -104,6 +104,11 @@ def test_what_an_id_asked_is_known_for_a_day(requests: Idempotency, clock: Fixed
     assert requests.same("r", TWO) is True
 
 
+def test_what_an_attempt_under_way_asks_is_the_same_or_another(requests: Idempotency) -> None:
+    begun(requests)
+    assert (requests.same("r", ONE), requests.same("r", TWO)) == (True, False)
+
+
 @pytest.mark.parametrize(
     "ask",
     [

@@ -14,6 +14,8 @@ from dee_es.ports import EventStore
 from tests.support.engines import EPOCH
 from tests.support.system import FixedWallClock
 
+AT_EPOCH = int(EPOCH.timestamp() * 1_000)
+
 
 @pytest.fixture
 def store() -> EventStore:
@@ -53,3 +55,27 @@ def test_who_moves_it_takes_back_nothing_that_another_thread_reached_meanwhile(
     once_behind(store, "advance_clock", lambda: clock.move_to(20))
     assert clock.move_to(10) == 20
     assert clock.now() == 20
+
+
+def test_a_system_clock_reaches_a_tick_when_the_last_millisecond_before_it_is_over(
+    store: EventStore,
+) -> None:
+    wall = FixedWallClock(AT_EPOCH)
+    clock = EngineClock(store, wall, TimeScale(EPOCH, 1_000), "system")
+    wall.advance(2_999)
+    assert (clock.now(), clock.seconds_until(3), clock.behind_s()) == (2, 0.001, 0)
+    wall.advance(1)
+    assert (clock.now(), clock.seconds_until(3), clock.seconds_until(2)) == (3, 0, 0)
+    assert clock.move_to(5) == 3, "nobody moves it by hand"
+    wall.advance(-2_000)
+    assert (clock.now(), clock.behind_s()) == (3, 2), "it stands until the wall has caught up"
+    store.advance_clock(9)
+    assert (clock.now(), clock.refresh(), clock.behind_s()) == (3, 9, 8)
+
+
+def test_a_new_one_goes_on_where_the_log_is(store: EventStore) -> None:
+    store.advance_clock(7)
+    wall = FixedWallClock(AT_EPOCH)
+    assert EngineClock(store, wall, TimeScale(EPOCH, 1_000), "system").now() == 7
+    manual = EngineClock(store, wall, TimeScale(EPOCH, 1_000), "manual")
+    assert (manual.now(), manual.behind_s()) == (7, 0)
