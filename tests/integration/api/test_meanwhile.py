@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from dee_es.errors import (
     HoldInForce,
     InvalidInput,
     RunArchived,
+    StoreUnavailable,
 )
 from tests.support.engines import DAY, assert_replays, outreach
 from tests.support.storage.meanwhile import Moment, Two
@@ -36,6 +38,9 @@ def two(tmp_path: Path) -> Iterator[Two]:
 
 def person(who: str) -> Contact:
     return Contact(id=who, email=f"{who}@example.com", firstName="N")
+
+
+REACHED = (PLAN.id, "late", "later")
 
 
 def run_of(who: str, number: int = 1) -> str:
@@ -319,6 +324,28 @@ def test_an_event_reaches_a_run_that_begins_meanwhile(two: Two, named: bool) -> 
     assert {True, False} == set(refused)
     assert two.mine.verify_log().valid
     assert_replays(two.mine)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_event_reaches_a_run_that_begins_meanwhile_although_its_answer_was_lost(
+    two: Two, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, late = two.mine.execute(PLAN, person("c")), outreach("late")
+    store = two.mine._parts.store
+    real = store.decide
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "decide", real)
+        two.other.execute(late, person("c"))
+        real(*given, **more)
+        two.other.execute(outreach("later"), person("c"))
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "decide", lost)
+    two.mine.ingest_event("email.replied", "c", run_id=first.id if named else None)
+    assert len(two.mine.list_runs(contact_id="c").runs) == 3
+    told = [two.names(run_id(plan, "c", 1)).count("ChannelEventReceived") for plan in REACHED]
+    assert told == [1, 0 if named else 1, 0]
 
 
 def test_an_event_is_in_no_run_that_began_after_it(two: Two) -> None:
