@@ -15,6 +15,7 @@ import pytest
 
 from dee_es import Contact
 from dee_es.core.ids import contact_stream, run_id
+from dee_es.engine.models import ChannelEvent
 from dee_es.errors import (
     AlreadyEnrolled,
     ConcurrencyConflict,
@@ -346,6 +347,44 @@ def test_an_event_reaches_a_run_that_begins_meanwhile_although_its_answer_was_lo
     assert len(two.mine.list_runs(contact_id="c").runs) == 3
     told = [two.names(run_id(plan, "c", 1)).count("ChannelEventReceived") for plan in REACHED]
     assert told == [1, 0 if named else 1, 0]
+
+
+def test_of_many_events_whose_answer_was_lost_those_that_were_refused_are_taken_in(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = two.mine._parts.store
+    real = store.commit
+    for who in ("a", "b"):
+        two.mine.execute(PLAN, person(who))
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "commit", real)
+        two.other.ingest_event("email.opened", "b")
+        real(*given, **more)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "commit", lost)
+    told = two.mine.ingest_events([ChannelEvent("email.replied", who) for who in ("a", "b")])
+    assert (told.accepted, told.known, told.errors) == (2, 0, 0)
+    assert two.names(contact_stream("a")) == ["ChannelEventReceived"]
+    assert two.names(contact_stream("b")) == ["ChannelEventReceived"] * 2
+
+
+def test_events_that_cannot_be_decided_while_the_database_is_away_are_given_again(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for who in ("a", "b"):
+        two.mine.execute(PLAN, person(who))
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("away")
+
+    events = [ChannelEvent("email.replied", who) for who in ("a", "b")]
+    with monkeypatch.context() as outage:
+        outage.setattr(two.mine._parts.store, "heads", away)
+        with pytest.raises(StoreUnavailable, match="away"):
+            two.mine.ingest_events(events)
+    assert two.mine.ingest_events(events).accepted == 2
 
 
 def test_an_event_is_in_no_run_that_began_after_it(two: Two) -> None:
