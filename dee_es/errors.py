@@ -95,6 +95,12 @@ class ContactSuppressed(DeeError):
     """The contact is suppressed, so it cannot be enrolled."""
 
 
+class PartlySuppressed(DeeError):
+    """The contact is on the suppression list, but one of its runs cannot be read: that was not told
+    (what it would send is refused all the same), and an address that it alone knows is not listed.
+    """
+
+
 class EmptyFilter(DeeError):
     """A bulk command was given no filter at all, which would hit every run."""
 
@@ -143,6 +149,10 @@ class UnknownEventVersion(DeeError):
 
 class ChannelFailed(DeeError):
     """A channel cannot be used as configured."""
+
+
+UNREADABLE: Final = (IntegrityViolation, UnknownEventVersion)
+"""What a run raises of which an entry was changed, or is of newer code."""
 
 
 class ProjectionStuck(DeeError):

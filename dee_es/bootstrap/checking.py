@@ -31,6 +31,6 @@ def share_checks(
 
 def _checker(config: EngineConfig) -> Work[Chunk, ChunkReport]:
     """What a process that verifies for another one does with a chunk."""
-    _, store, _ = open_store(config)
+    store = open_store(config).store
     atexit.register(store.close)
     return ChunkReader(store).check

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from dee_es.config import EngineConfig
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.errors import IntegrityViolation, InvalidInput, StoreUnavailable
-from dee_es.ports import EventStore, StoredRow, Views
+from dee_es.ports import EventStore, ServerClock, StoredRow, Views
 
 SQLITE: Final = "sqlite:///"
 POSTGRES: Final = ("postgresql://", "postgres://")
@@ -20,17 +22,31 @@ def sqlite_path(url: str) -> Path | None:
     return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
 
 
-def open_store(config: EngineConfig) -> tuple[str, EventStore, Views]:
-    """Kind, store and views of the database; raises `InvalidInput` and `StoreUnavailable`."""
+class OpenStore(Struct, frozen=True):
+    """An open database: its kind, what it holds, and the clock of its server, if it has one."""
+
+    kind: str
+    store: EventStore
+    views: Views
+    clock: ServerClock | None = None
+
+
+def open_store(config: EngineConfig) -> OpenStore:
+    """Open the database; raises `InvalidInput` and `StoreUnavailable`."""
     url = config.database
     if url == MEMORY:
         from dee_es.adapters.storage.memory import open_memory
 
-        return "memory", *open_memory()
+        return OpenStore("memory", *open_memory())
     if url.startswith(POSTGRES):
-        from dee_es.adapters.storage.postgres import open_postgres
+        from dee_es.adapters.storage.postgres import PostgresClock, open_postgres
 
-        return "postgresql", *open_postgres(url)
+        postgres, views = open_postgres(url)
+        try:
+            return OpenStore("postgresql", postgres, views, PostgresClock(postgres.database))
+        except BaseException:
+            postgres.close()
+            raise
     path = sqlite_path(url)
     if path is None or not path.name or str(path) == MEMORY:
         raise bad_url()
@@ -38,7 +54,7 @@ def open_store(config: EngineConfig) -> tuple[str, EventStore, Views]:
         raise StoreUnavailable(f"there is no database at {path}; make one with `dee init`")
     from dee_es.adapters.storage.sqlite import open_sqlite
 
-    return "sqlite", *open_sqlite(str(path))
+    return OpenStore("sqlite", *open_sqlite(str(path)))
 
 
 def bad_url() -> InvalidInput:
@@ -64,7 +80,7 @@ def is_initialised(config: EngineConfig) -> bool:
     path = sqlite_path(config.database)
     if path is not None and not path.exists():
         return False
-    _, store, _ = open_store(config)
+    store = open_store(config).store
     try:
         return bool(first_entry(store))
     finally:

@@ -41,6 +41,7 @@ from dee_es.ports import (
     EventStore,
     IdSource,
     ManagedKeyStore,
+    ServerClock,
     SignerSource,
     StreamAppend,
     Unit,
@@ -78,11 +79,11 @@ class Engine(EngineApi):
         signers: SignerSource | None = None,
     ) -> None:
         config = _config(database)
-        wall, ids = wall or SystemWallClock(), ids or RandomIds()
+        ids = ids or RandomIds()
         with ExitStack() as undo:
             opened = _open(config, keys, wall, ids, undo)
             chosen = channels_of(config) if channels is None else channels
-            parts = _parts(config, opened, chosen, wall, ids, signers or signers_of(config))
+            parts = _parts(config, opened, chosen, ids, signers or signers_of(config))
             super().__init__(parts)
             # Others can open the same database only if all of it comes from the settings.
             self._shareable = config if keys is None and config.database != MEMORY else None
@@ -158,24 +159,29 @@ def check_policy_here(definition: object) -> dict[str, Any]:
 
 
 class _Opened(NamedTuple):
-    """A database that is open, with its contacts' keys and the clock that it was made with."""
+    """A database that is open, with its contacts' keys, the clock that it was made with and where
+    that gets its time from: `server`, unless that is None."""
 
     backend: str
     store: EventStore
     views: Views
     keys: ManagedKeyStore
     clock: ClockStarted
+    wall: WallClock
+    server: ServerClock | None
 
 
 def _open(
     config: EngineConfig,
     keys: ManagedKeyStore | None,
-    wall: WallClock,
+    wall: WallClock | None,
     ids: IdSource,
     undo: ExitStack,
 ) -> _Opened:
     """Open the database of the settings, made now if it is empty; `undo` closes it again."""
-    backend, store, views = open_store(config)
+    database = open_store(config)
+    store, server = database.store, database.clock if wall is None else None
+    wall = wall or server or SystemWallClock()
     undo.callback(store.close)
     # Before the keys, which an empty database does not have either.
     new = not first_entry(store)
@@ -188,19 +194,18 @@ def _open(
         opened_keys.bind(config.personal_data)
     started = _clock_of(store, Journal(opened_keys), config, wall, ids, actor_of(config))
     opened_keys.bind(started.personal_data)
-    return _Opened(backend, store, views, opened_keys, started)
+    return _Opened(database.kind, store, database.views, opened_keys, started, wall, server)
 
 
 def _parts(
     config: EngineConfig,
     opened: _Opened,
     channels: Mapping[str, Channel],
-    wall: WallClock,
     ids: IdSource,
     signers: SignerSource,
 ) -> Parts:
     """What the engine on an open database is made of."""
-    backend, store, views, keys, clock = opened
+    backend, store, views, keys, clock, wall, server = opened
     epoch = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=clock.epoch_ms)
     return Parts(
         backend=backend,
@@ -210,6 +215,7 @@ def _parts(
         key_care=keys,
         channels=channels,
         wall=wall,
+        server_clock=server,
         ids=ids,
         scale=TimeScale(epoch, clock.resolution_ms),
         clock=clock.kind,

@@ -24,6 +24,7 @@ from dee_es.engine.models import (
     OnProgress,
     OnRefusal,
     Refusal,
+    UnchangedRun,
 )
 from dee_es.engine.run_filters import IN_JSON, checked_status, named
 from dee_es.errors import DeeError, EmptyFilter
@@ -304,4 +305,5 @@ def _filter(name: str, value: Any) -> Any:
 def _changed(found: Mapping[str, Any]) -> BulkChange:
     cancelled = found.get("cancelled")
     changed = found.get("changed") if cancelled is None else cancelled
-    return BulkChange(found["matched"], int(changed or 0), found["errors"])
+    unchanged = read_all(UnchangedRun, found.get("unchanged", []))
+    return BulkChange(found["matched"], int(changed or 0), found["errors"], unchanged)

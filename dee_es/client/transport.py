@@ -59,6 +59,7 @@ _ERRORS: Final[dict[str, type[DeeError]]] = {
         e.KeyDestroyed,
         e.MasterKeyRotated,
         e.OutputExists,
+        e.PartlySuppressed,
         e.PlanNotFound,
         e.ProjectionStuck,
         e.ProjectionUnavailable,

@@ -146,7 +146,8 @@ class Lifecycle:
             if not left:
                 return
             self._runs.clock.refresh()
-        result.errors += len(left)
+        for run_id in left:
+            result.leave(run_id, f"run {run_id} kept changing under the command; try again")
 
     def _decided(
         self,
@@ -158,22 +159,18 @@ class Lifecycle:
     ) -> list[Decided]:
         """What the command leads to for each of the runs; counts those that it has changed before,
         and those that it cannot change. Raises `InvalidInput` if its id is another's."""
-
-        def unreadable(*_: object) -> None:
-            result.errors += 1
-
         found = []
-        for run in self._runs.load_readable(run_ids, unreadable).values():
+        for run in self._runs.load_readable(run_ids, result.leave).values():
             try:
                 command = make(given, run.state, numbered[run.state.run_id])
                 if self._runs.has_done(run, command):
                     result.changed += 1
                     continue
                 decided = self._runs.decide(run, command)
-            except (InvalidTransition, PlanNotFound):
+            except (InvalidTransition, PlanNotFound) as error:
                 # Its status changed between the listing and now, without our doing; or it is to be
                 # retried, and what became of its send is not known, nor its plan here.
-                result.errors += 1
+                result.leave(run.state.run_id, error)
                 continue
             assert decided is not None, "a command of a person is always an event"
             found.append(decided)

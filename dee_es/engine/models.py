@@ -92,13 +92,29 @@ class BulkResult:
         return self.created + self.skipped + self.errors
 
 
+MAX_UNCHANGED: Final = 100
+"""Runs that a `BulkChange` keeps the reasons of; `errors` counts all."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnchangedRun:
+    """A run that matched and could not be changed, and why."""
+
+    run_id: str
+    detail: str
+
+
 @dataclass(slots=True)
 class BulkChange:
-    """What became of the runs that matched; `errors` counts those that could not be changed."""
+    """What became of the runs that matched; `errors` counts those that could not be changed.
+
+    `unchanged` holds the first 100 of these.
+    """
 
     matched: int = 0
     changed: int = 0
     errors: int = 0
+    unchanged: list[UnchangedRun] = field(default_factory=list)
 
     @property
     def cancelled(self) -> int:
@@ -109,6 +125,12 @@ class BulkChange:
     def done(self) -> int:
         """Runs dealt with so far."""
         return self.changed + self.errors
+
+    def leave(self, run_id: str, why: object) -> None:
+        """Count a run that could not be changed."""
+        self.errors += 1
+        if len(self.unchanged) < MAX_UNCHANGED:
+            self.unchanged.append(UnchangedRun(run_id, str(why)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from dee_es.core.clock import LogicalClock, TimeScale
-from dee_es.ports import EventStore, WallClock
+from dee_es.ports import EventStore, ServerClock, WallClock
 
-_MS_PER_SECOND = 1000
+_MS_PER_SECOND: Final = 1000
+_LEVEL_S: Final = 60.0
+"""How long a server's clock is taken to go as this machine's does."""
 
 
 class EngineClock:
     """Gives the present tick.
 
     A system clock follows wall time, but never falls behind the highest tick ever stored. A manual
-    clock stands still until it is moved. Safe to share between threads.
+    clock stands still until it is moved. `server` is what tells wall time, if it is not this
+    machine. Safe to share between threads.
     """
 
     def __init__(
@@ -25,11 +28,13 @@ class EngineClock:
         wall: WallClock,
         scale: TimeScale,
         kind: Literal["system", "manual"],
+        server: ServerClock | None = None,
     ) -> None:
         self.scale = scale
         self.kind = kind
         self._store = store
         self._wall = wall
+        self._server = server
         self._tick = store.log_head().tick
         self._lock = threading.Lock()
 
@@ -40,8 +45,20 @@ class EngineClock:
             self._reach(elapsed // self.scale.resolution_ms)
         return self._tick
 
+    def level(self) -> None:
+        """Look at the server's clock, unless that was done within the last minute. Called where a
+        command begins: later it may hold locks, and ask for nothing.
+
+        Raises `StoreUnavailable`.
+        """
+        if self._server is not None:
+            self._server.sync(_LEVEL_S)
+
     def refresh(self) -> int:
-        """Take notice of ticks that other processes have stored; returns the present one."""
+        """Take notice of ticks that other processes have stored, and of the server's clock; returns
+        the present one. Raises `StoreUnavailable`."""
+        if self._server is not None and self.kind == "system":
+            self._server.sync()
         self._reach(self._store.log_head().tick)
         return self.now()
 

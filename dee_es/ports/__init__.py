@@ -64,6 +64,7 @@ from dee_es.ports.store import (
 )
 from dee_es.ports.surroundings import (
     IdSource,
+    ServerClock,
     WallClock,
     ZoneSource,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "SealedEvent",
     "SendContext",
     "Sent",
+    "ServerClock",
     "Signer",
     "SignerSource",
     "Situation",

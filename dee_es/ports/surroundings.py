@@ -18,6 +18,15 @@ class WallClock(Protocol):
         ...
 
 
+class ServerClock(WallClock, Protocol):
+    """Wall time as the server of a database tells it: one clock for all who have that open,
+    whatever their own machines say. Between two looks at it, time goes on as it does here."""
+
+    def sync(self, unless_within_s: float = 0.0) -> None:
+        """Look at it, unless that was done within these seconds; raises `StoreUnavailable`."""
+        ...
+
+
 ZoneSource: TypeAlias = "Callable[[str, int, int], ZoneRules | None]"
 """The rules of a named time zone for a span of ms since 1970 UTC; None for an unknown zone."""
 

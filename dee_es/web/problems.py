@@ -34,6 +34,7 @@ STATUSES: Final[tuple[tuple[type[e.DeeError], int, str], ...]] = (
     (e.InvalidTransition, 409, "The run cannot change like that"),
     (e.AlreadyEnrolled, 409, "The contact is enrolled already"),
     (e.ContactSuppressed, 409, "The contact is suppressed"),
+    (e.PartlySuppressed, 500, "The contact is listed, but a run of it cannot be read"),
     (e.HoldInForce, 409, "A legal hold is in force"),
     (e.OutputExists, 409, "The file is there already"),
     (e.ConcurrencyConflict, 409, "Somebody else was faster"),

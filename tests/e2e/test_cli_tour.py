@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +239,7 @@ def test_bulk_cancel(dee: Dee) -> None:
     dee("enroll", "plan.yaml", dee.contacts("c-1,,A", "c-2,,B", "c-3,,C"))
     cancel = ("runs", "bulk-cancel", "--plan", "welcome", "--reason", "no longer wanted")
     assert dee.json(*cancel, "--dry-run") == {
-        "matched": 3, "cancelled": 0, "errors": 0, "dryRun": True
+        "matched": 3, "cancelled": 0, "errors": 0, "dryRun": True, "unchanged": []
     }  # fmt: skip
     assert "--yes" in dee.fault(*cancel, code=2)
     assert "filter" in dee.fault("runs", "bulk-cancel", "--reason", "x", "--yes", code=2)
@@ -247,11 +249,36 @@ def test_bulk_cancel(dee: Dee) -> None:
     assert dee("runs", "bulk-pause", *some, "--keep", "remaining").stdout == "1 of 1 run paused\n"
     assert dee.json("runs", "list", "--status", "paused")["total"] == 1
     assert dee.json("runs", "bulk-resume", *some, "--per-tick", "5") == {
-        "matched": 1, "resumed": 1, "errors": 0, "dryRun": False
+        "matched": 1, "resumed": 1, "errors": 0, "dryRun": False, "unchanged": []
     }  # fmt: skip
     code, shown = dee.on_terminal(*cancel, keys="y\n")
     assert (code, "3 of 3 runs cancelled" in shown) == (0, True)
     assert dee(*cancel, "--yes").stdout == "0 of 0 runs cancelled\n"
+
+
+def test_runs_that_cannot_be_changed_are_named(dee: Dee) -> None:
+    dee("enroll", "plan.yaml", dee.contacts(*(f"c-{n},,A" for n in range(13))))
+    (good, *bad) = [run["id"] for run in dee.json("runs", "list")["runs"]]
+    with closing(sqlite3.connect(dee.folder / "dee.db")) as raw, raw:
+        triggers = raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in triggers:
+            raw.execute(f"DROP TRIGGER {name}")
+        raw.execute(
+            "UPDATE stored_events SET topic = 'RunPaused' WHERE topic = 'RunStarted' "
+            "AND originator_id <> ?",
+            (good,),
+        )
+    cancel = ("runs", "bulk-cancel", "--plan", "welcome", "--reason", "no longer wanted", "--yes")
+    done = dee(*cancel, code=1)
+    first, *named, last = done.stdout.splitlines()
+    assert first == "1 of 13 runs cancelled; 12 runs could not be"
+    told = [line.strip().partition(": ") for line in named]
+    assert [run for run, _, _ in told] == bad[:10]
+    assert all(f"{run} entry 1" in detail for run, _, detail in told)
+    assert last == "  and 2 other runs"
+    found = dee.json_of(1, *cancel)
+    assert (found["matched"], found["cancelled"], found["errors"]) == (12, 0, 12)
+    assert [run["runId"] for run in found["unchanged"]] == bad
 
 
 def test_bulk_retry(dee: Dee) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.storage.postgres import FreshPostgres
+from tests.support.storage.postgres import FreshPostgres, server_folder
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,27 @@ def left_open() -> Iterator[ExitStack]:
 def test_server_is_postgresql_18(postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         assert connection.info.server_version // 10_000 == 18
+
+
+def test_a_lock_of_another_user_of_the_machine_keeps_nobody_out(tmp_path: Path) -> None:
+    """A folder stands for it, which nobody can open as a file: to root, all files are open."""
+    with server_folder() as folder:
+        (folder / ".lockfile").mkdir()
+        start = (
+            "import sys; from pathlib import Path\n"
+            "from tests.support.storage.postgres import start_server\n"
+            "server = start_server(Path(sys.argv[1])); print(server.get_uri()); server.cleanup()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", start, folder],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(folder)},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+    assert done.stderr == ""
+    assert done.stdout.startswith("postgresql://")
 
 
 def test_each_call_gives_another_empty_database(fresh_postgres: FreshPostgres) -> None:

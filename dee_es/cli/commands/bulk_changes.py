@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dee_es.bootstrap import Engine
     from dee_es.engine.models import BulkChange
 
+_NAMED: Final = 10
+"""Runs that could not be changed of which the reasons are told; `--json` tells more."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Change = Callable[..., "BulkChange"]
 """A bulk method of the engine; takes filters, `dry_run` and `on_progress`."""
@@ -156,14 +158,25 @@ def _carry_out(
             result = _changed(change, filters, result.matched, done)
     if as_json:
         counts = {"matched": result.matched, done: result.changed, "errors": result.errors}
-        write_json({**counts, "dryRun": dry_run})
+        unchanged = [{"runId": run.run_id, "detail": run.detail} for run in result.unchanged]
+        write_json({**counts, "dryRun": dry_run, "unchanged": unchanged})
     elif dry_run:
         say(f"{counted(result.matched, 'run')} would be {done}")
     else:
         missed = f"; {counted(result.errors, 'run')} could not be{left}" if result.errors else ""
         say(f"{result.changed:,} of {counted(result.matched, 'run')} {done}{missed}")
+        _say_why(result)
     if result.errors:
         raise click.exceptions.Exit(1)
+
+
+def _say_why(result: BulkChange) -> None:
+    """Name the first of the runs that could not be changed."""
+    named = result.unchanged[:_NAMED]
+    for run in named:
+        say(f"  {run.run_id}: {run.detail}")
+    if result.errors > len(named):
+        say(f"  and {counted(result.errors - len(named), 'other run')}")
 
 
 def _changed(change: _Change, filters: dict[str, Any], matched: int, done: str) -> BulkChange:

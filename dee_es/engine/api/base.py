@@ -71,6 +71,7 @@ from dee_es.ports import (
     KeyMaintenance,
     KeyStore,
     PlaceSource,
+    ServerClock,
     SignerSource,
     Views,
     WallClock,
@@ -117,6 +118,7 @@ class Parts(Struct, frozen=True):
     share_checks: ShareChecks | None = None
     checkpoint_every: Every = field(default_factory=Every)
     links: Links | None = None
+    server_clock: ServerClock | None = None
     forget_runs: ForgetRuns | None = None
 
 
@@ -128,7 +130,9 @@ class ApiBase:
         self._ids = parts.ids
         self.links = parts.links
         """Makes signed links for messages; None without the settings for them."""
-        self.clock = EngineClock(parts.store, parts.wall, parts.scale, parts.clock)
+        self.clock = EngineClock(
+            parts.store, parts.wall, parts.scale, parts.clock, parts.server_clock
+        )
         self._journal = Journal(parts.keys)
         self._projector = Projector(
             parts.views, self._journal, parts.inline, parts.lazy, parts.wall
@@ -329,6 +333,7 @@ class ApiBase:
         )
         acts = self._acting(actor)
         why = None if reason is None else check_text("reason", reason)
+        self.clock.level()
         return lambda: self._runs.meta(command, chosen, actor=acts, reason=why)
 
 

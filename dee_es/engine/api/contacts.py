@@ -26,7 +26,7 @@ from dee_es.engine.api.base import ApiBase, checked_many, checked_reason
 from dee_es.engine.contacts.suppression_import import Listing
 from dee_es.engine.models import ImportResult, OnEntryError, OnImport, SuppressionEntry
 from dee_es.engine.retention.erasure import Erased
-from dee_es.errors import DeeError, InvalidInput
+from dee_es.errors import UNREADABLE, DeeError, InvalidInput, PartlySuppressed
 
 MAX_BATCH: Final = 10_000
 
@@ -56,7 +56,7 @@ class ContactsApi(ApiBase):
 
         Once this has returned, only messages whose intents were committed before may still leave.
         False if all of that was on the list already. If a run of the contact cannot be read, all
-        else is listed, and then that is raised.
+        else is listed, and then `PartlySuppressed` is raised.
         """
         reach, scope = _scope(level, channel, plan_id)
         who = self._identified(contact_id, email, phone)
@@ -69,8 +69,15 @@ class ContactsApi(ApiBase):
         changed = self._contacts.suppress(who, named, known, reach, scope, meta, tell)
         if runs is not None:
             unread += runs.tell(who, scope, meta)
+        for error in unread:
+            if not isinstance(error, UNREADABLE):
+                raise error
         if unread:
-            raise unread[0]
+            raise PartlySuppressed(
+                f"contact {who!r} is on the suppression list, but a run of it cannot be read: it "
+                "was not told, and an address that it alone knows is not on the list; "
+                f"{unread[0]}"
+            ) from unread[0]
         return changed
 
     def _known_as(self, contact_id: str, unread: list[DeeError]) -> Set[str]:

@@ -15,10 +15,10 @@ from dee_es.engine.auditing.signed_log import SignedLog
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.missing import missing_run
 from dee_es.errors import (
+    UNREADABLE,
     AnchorUnavailable,
     IntegrityViolation,
     InvalidInput,
-    UnknownEventVersion,
 )
 from dee_es.ports import (
     Anchor,
@@ -107,7 +107,7 @@ class Anchoring:
                 continue
             try:
                 event = self._journal.open_one(row).event
-            except (IntegrityViolation, UnknownEventVersion):
+            except UNREADABLE:
                 continue  # its chain is broken, which verification says
             assert isinstance(event, e.CheckpointSigned), "named so"
             problems += _add(roots, event.note, str(row), origin, signer, event.size)

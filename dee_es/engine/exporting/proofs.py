@@ -16,7 +16,7 @@ from dee_es.core.evidence.signed_note import VerifierKey
 from dee_es.core.ids import SYSTEM_STREAM
 from dee_es.engine.exporting.scope import OnRead
 from dee_es.engine.log.journal import Journal, checksum_of
-from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion
+from dee_es.errors import UNREADABLE, IntegrityViolation, InvalidInput
 from dee_es.ports import EventStore, SignerSource, StoredRow
 
 _PAGE: Final = 5_000
@@ -52,7 +52,7 @@ def look_up(store: EventStore, journal: Journal, signers: SignerSource, through:
     found: list[e.CheckpointSigned] = []
     for row in rows:
         if row.name == "CheckpointSigned" and row.position <= through:
-            with suppress(IntegrityViolation, UnknownEventVersion):
+            with suppress(*UNREADABLE):
                 event = journal.open_one(row).event
                 assert isinstance(event, e.CheckpointSigned), "named so"
                 found.append(event)

@@ -19,7 +19,7 @@ from dee_es.engine.log.journal import Journal, payload_of
 from dee_es.engine.log.missing import archived_runs, missing_run
 from dee_es.engine.portable.run_transfer import pinned_definitions
 from dee_es.engine.queries import Queries
-from dee_es.errors import IntegrityViolation, InvalidInput, UnknownEventVersion
+from dee_es.errors import UNREADABLE, IntegrityViolation, InvalidInput
 from dee_es.ports import EventStore, StoredRow
 
 PAGE: Final = 2_000
@@ -230,6 +230,6 @@ class Selection:
         """What of the rows can be read; a damaged entry explains nothing."""
         found: list[e.RecordedEvent] = []
         for row in rows:
-            with suppress(IntegrityViolation, UnknownEventVersion):
+            with suppress(*UNREADABLE):
                 found += self._journal.open_public([row])
         return found

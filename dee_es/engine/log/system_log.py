@@ -12,7 +12,7 @@ from dee_es.engine.log.committing import Committer
 from dee_es.engine.log.journal import Journal, checksum_of
 from dee_es.engine.log.settling import Standing, Wanted, first_by, reused, settle
 from dee_es.engine.timekeeping import EngineClock
-from dee_es.errors import IntegrityViolation, UnknownEventVersion
+from dee_es.errors import UNREADABLE
 from dee_es.ports import EventStore, StreamAppend, Unit
 
 AnswerT = TypeVar("AnswerT")
@@ -53,7 +53,7 @@ class SystemLog:
             given = meta()
             for row in self._store.read_stream(SYSTEM_STREAM, max(0, head.version - _RECENT)):
                 # A damaged entry is none of this command's: a damaged log can still be exported.
-                with suppress(IntegrityViolation, UnknownEventVersion):
+                with suppress(*UNREADABLE):
                     known = self._journal.open_one(row)
                     same = _digest(known.event) == _digest(event)
                     if known.meta.command_id == given.command_id and same:

@@ -297,6 +297,7 @@ def _changed(kind: str, result: BulkChange, *, dry_run: bool) -> dict[str, Any]:
         name: result.changed,
         "errors": result.errors,
         "dryRun": dry_run,
+        "unchanged": [{"runId": run.run_id, "detail": run.detail} for run in result.unchanged],
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dee_es.engine.facade import EngineApi
 from dee_es.engine.links import Link, Purpose
-from dee_es.errors import IntegrityViolation, InvalidInput, RunNotFound, UnknownEventVersion
+from dee_es.errors import UNREADABLE, InvalidInput, RunNotFound
 from dee_es.web.settings import WebSettings
 
 _TYPES: Final[dict[Purpose, str]] = {
@@ -15,8 +15,6 @@ _TYPES: Final[dict[Purpose, str]] = {
     "open": "email.opened",
     "click": "email.clicked",
 }
-_UNREADABLE: Final = (IntegrityViolation, UnknownEventVersion)
-"""What a run raises of which an entry was changed, or is of newer code."""
 _CLOSED: Final = frozenset({"global", "regulatory"})
 
 
@@ -41,7 +39,7 @@ def unsubscribe(engine: EngineApi, link: Link) -> None:
 def _is_closed(engine: EngineApi, contact_id: str) -> bool:
     try:
         standing = engine.contact_at(contact_id).suppressions
-    except _UNREADABLE:
+    except UNREADABLE:
         # A run of it cannot be read. To be heard once more does no harm.
         return False
     return not _CLOSED.isdisjoint(standing)
@@ -61,7 +59,7 @@ def record(engine: EngineApi, purpose: Purpose, link: Link, event_id: str) -> bo
         return engine.ingest_event(
             _TYPES[purpose], link.contact_id, link.run_id, link.step_id, data, None, event_id
         )
-    except (RunNotFound, InvalidInput, *_UNREADABLE):
+    except (RunNotFound, InvalidInput, *UNREADABLE):
         if link.run_id is None or purpose != "unsubscribe":
             raise
         return engine.ingest_event(

@@ -64,6 +64,8 @@ def test_what_failed_goes_on_under_what_is_published_now_and_nothing_is_sent_twi
         # Whose send may have arrived waits for somebody who knows.
         (left,) = engine.list_runs("failed").runs
         assert left.contact_id == "l"
+        assert [run.run_id for run in done.unchanged] == [left.id]
+        assert "outcome of its last send is unknown" in done.unchanged[0].detail
         assert engine.bulk_retry(filters, "it is over", command_id="again").changed == 0
         engine.run_until(engine.now().tick + 5)
         assert len(channel.actions) == 8 + 7

@@ -64,6 +64,9 @@ def test_among_many_the_one_that_never_gets_through_is_counted(two: Two) -> None
     two.change_before_each(run_id, ATTEMPTS)
     result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
     assert (result.matched, result.cancelled, result.errors) == (2, 1, 1)
+    (left,) = result.unchanged
+    assert left.run_id == run_id
+    assert left.detail == f"run {run_id} kept changing under the command; try again"
     assert (cancellations(two, run_id), cancellations(two, other)) == (0, 1)
 
 

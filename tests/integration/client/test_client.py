@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from dee_es import Engine, create_plan, steps
+from dee_es.adapters.channels.memory import MemoryChannel
 from dee_es.client import ApiRefused, DeeClient
 from dee_es.client.reading import read
 from dee_es.client.transport import error_of
@@ -28,6 +29,7 @@ from dee_es.errors import (
     RunNotFound,
     StoreUnavailable,
 )
+from dee_es.ports import ChannelResult
 from tests.support.engines import open_engine, outreach, publish_basics
 from tests.support.web.application import with_users
 from tests.support.web.listening import listening
@@ -164,6 +166,20 @@ def test_many_runs(pair: tuple[Engine, DeeClient]) -> None:
     assert engine.list_runs(plan_id="five", status="cancelled").total == 1_200
     with pytest.raises(EmptyFilter):
         client.bulk_cancel({}, "all")
+
+
+def test_runs_that_cannot_be_changed_are_named() -> None:
+    unknown = MemoryChannel(lambda *_: ChannelResult("unknown", error="connection lost"))
+    with open_engine(":memory:", channel=unknown) as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), PERSON)
+        engine.tick()
+        with listening(engine) as url, DeeClient(url) as client:
+            found = client.bulk_retry({"plan_id": "outreach"}, "it is over")
+        assert found == engine.bulk_retry({"plan_id": "outreach"}, "it is over")
+    assert (found.matched, found.changed, found.errors) == (1, 0, 1)
+    assert [each.run_id for each in found.unchanged] == [run.id]
+    assert "outcome of its last send is unknown" in found.unchanged[0].detail
 
 
 def test_a_call_is_made_once_under_its_id(pair: tuple[Engine, DeeClient]) -> None:

@@ -217,6 +217,9 @@ def test_a_damaged_definition_holds_up_the_runs_that_decide_by_it(
 def test_a_bulk_command_counts_it_and_reaches_all_the_others(damaged: Damaged) -> None:
     done = damaged.engine.bulk_cancel({"plan_id": "outreach"}, "no longer wanted")
     assert (done.matched, done.cancelled, done.errors) == (5, 4, 1)
+    (left,) = done.unchanged
+    assert left.run_id == damaged.bad.id
+    assert damaged.bad.id in left.detail
     assert {damaged.engine.get_run(run.id).status.value for run in damaged.good} == {"cancelled"}
 
 

@@ -146,14 +146,15 @@ def test_many_runs_are_changed(client: Client, engine: Engine) -> None:
     ended(client, upload(client, rows(30)))
     given = {"filters": {"planId": "outreach", "status": ["active"]}, "reason": "Plan deprecated"}
     counted = client.post(f"{API}/runs/bulk-pause", json={**given, "dryRun": True})
-    assert counted.json() == {"matched": 30, "changed": 0, "errors": 0, "dryRun": True}
+    none = {"errors": 0, "unchanged": []}
+    assert counted.json() == {"matched": 30, "changed": 0, "dryRun": True, **none}
     job = ended(client, client.post(f"{API}/runs/bulk-pause", json=given))
-    assert job["result"] == {"matched": 30, "changed": 30, "errors": 0, "dryRun": False}
+    assert job["result"] == {"matched": 30, "changed": 30, "dryRun": False, **none}
     resume = {"filters": {"status": "paused"}, "reason": "go on", "perTick": 7}
     job = ended(client, client.post(f"{API}/runs/bulk-resume", json=resume))
     assert job["result"]["changed"] == 30
     job = ended(client, client.post(f"{API}/runs/bulk-cancel", json=given))
-    assert job["result"] == {"matched": 30, "cancelled": 30, "errors": 0, "dryRun": False}
+    assert job["result"] == {"matched": 30, "cancelled": 30, "dryRun": False, **none}
     assert engine.list_runs("cancelled").total == 30
     actors = {each.actor for each in engine.audit.query(actions=["run.cancelled"]).entries}
     assert actors == {"robin"}

