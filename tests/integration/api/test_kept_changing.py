@@ -132,6 +132,43 @@ def test_a_command_goes_by_the_clock_that_another_has_moved_meanwhile(two: Two) 
     assert_replays(two.mine)
 
 
+def test_of_many_whose_answer_was_lost_those_that_had_moved_are_changed_as_well(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still, moved = (two.mine.execute(outreach(), each).id for each in people(2))
+    store = two.mine._parts.store
+    real = store.commit
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "commit", real)
+        two.other.pause_run(moved)
+        real(*given, **more)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "commit", lost)
+    result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+    assert (result.matched, result.cancelled, result.errors) == (2, 2, 0)
+    assert [cancellations(two, each) for each in (still, moved)] == [1, 1]
+
+
+def test_a_lost_answer_is_not_told_where_nothing_is_left_to_be_done(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = enrolled(two)
+    store = two.mine._parts.store
+    real = store.decide
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "decide", real)
+        two.other.cancel_run(run_id, "somebody was faster")
+        real(*given, **more)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "decide", lost)
+    result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+    assert (result.matched, result.cancelled, result.errors) == (1, 0, 1)
+
+
 MANY: dict[str, Callable[[Engine], object]] = {
     "ingest_events": lambda mine: mine.ingest_events(
         [ChannelEvent("email.opened", each["id"]) for each in people(2)]
