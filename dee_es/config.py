@@ -36,7 +36,9 @@ _KINDS: Final[dict[str, tuple[type, str]]] = {
     "datetime": (datetime, "a time"),
 }
 """What settings are that are no texts, by their annotation: its class, and its name for people."""
-_SECRET: Final = re.compile(r"((?:^|&)[a-z_]*(?:password|secret)=)[^&]*", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"((?:^|&)(?:[a-z_]*(?:password|secret)|scram_(?:client|server)_key)=)[^&]*", re.IGNORECASE
+)
 _IN_FILES: Final = ("", "file", "local", "sqlite")
 """Schemes of what is in files here, whose names may hold an @ and hold no password."""
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}

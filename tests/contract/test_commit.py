@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dee_es.core.events import PlanPublished, RunScheduled, WaitCompleted
+from dee_es.core.evidence import chain
 from dee_es.errors import StoreUnavailable
-from dee_es.ports import Committed, Conflict, EventStore, Head, LogHead, Unit
+from dee_es.ports import Committed, Conflict, EventStore, Head, LogHead, StreamAppend, Unit
 from tests.support.storage.events import (
     append,
     committed_at,
@@ -67,6 +68,18 @@ def test_another_version_than_expected_is_a_conflict(store: EventStore, expected
     ]
     assert store.heads([run()]) == before
     assert store.log_head() == LogHead(2, 1, 0, 0)
+
+
+def test_the_same_version_of_another_history_is_a_conflict(store: EventStore) -> None:
+    """A standby that took over has lost what was recorded last, and others have gone on from there:
+    what was decided before follows on nothing that is in the log any more."""
+    lost, kept = sealed(run(), tick=1), sealed(run(), tick=2)
+    store.commit([Unit((StreamAppend(run(), 0, (kept,), slice=0),))])
+    late = unit(run(), 1, previous=lost.checksum)
+    twice = Unit((append(run(), 1, previous=kept.checksum), append(run(), 2, previous=b"?" * 32)))
+    assert store.commit([late, twice]) == [Conflict("version", run())] * 2
+    assert store.log_head().position == 1
+    assert store.commit([unit(run(), 1, previous=kept.checksum)]) == [committed_at(2)]
 
 
 def test_a_refused_unit_leaves_no_trace_and_disturbs_no_other(store: EventStore) -> None:
@@ -134,7 +147,7 @@ def test_an_append_without_events_only_checks_the_version(store: EventStore) -> 
 
 def test_events_that_are_not_numbered_on_are_a_bug_and_write_nothing(store: EventStore) -> None:
     gap = append(run(), 0, 1)
-    gap = type(gap)(run(), 0, (sealed(run(), 2),))
+    gap = type(gap)(run(), 0, (sealed(run(), 2, previous=chain.GENESIS),))
     with pytest.raises(ValueError, match=run()):
         store.commit([unit(run(2)), Unit((gap,))])
     assert store.log_head().position == 0

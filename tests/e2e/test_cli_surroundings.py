@@ -242,6 +242,8 @@ def test_a_password_in_a_wrong_url_is_not_shown(dee: Dee) -> None:
          "postgresql://u@db/x?password=***&sslmode=require"),
         ("postgresql:///x?user=u&password=hid&sslpassword=den",
          "postgresql:///x?user=u&password=***&sslpassword=***"),
+        ("postgresql:///x?scram_client_key=hid&scram_server_key=den&oauth_client_secret=hid",
+         "postgresql:///x?scram_client_key=***&scram_server_key=***&oauth_client_secret=***"),
         ("postgresql:///x?host=/run/pg&sslkey=/etc/k", "postgresql:///x?host=/run/pg&sslkey=/etc/k"),
         ("postgresql://u:hid/den@db/x", "postgresql://***"),
         ("postgresql://u:hid#den@db/x", "postgresql://***"),

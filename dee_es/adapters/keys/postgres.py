@@ -26,6 +26,16 @@ from dee_es.adapters.keys.key_table import (
     Snapshot,
     TableState,
 )
+from dee_es.adapters.postgres_connections import (
+    HANDED_ON,
+    LEFT_OPEN,
+    OURS,
+    is_direct,
+    is_handed_on,
+    named,
+    refusal,
+    seconds_for,
+)
 from dee_es.adapters.postgres_waits import PatientConnection, Unanswered
 from dee_es.errors import InvalidInput, StoreUnavailable
 
@@ -38,13 +48,23 @@ class PostgresKeyTable:
     the server has dropped it."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self.where, self._placed = _describe(url)
+        given = _parsed(url)
+        self.where = _describe(given)
+        self._placed = "search_path" in str(given.get("options") or "")
+        each_s, _ = seconds_for(given, sql.CONNECT_S)
+        self._connect_with = {
+            **sql.CONNECT,
+            **LEFT_OPEN,
+            **given,
+            **OURS,
+            "connect_timeout": each_s,
+        }
         self._lock = Lock()
         self._connection: Connection | None = None
         self._open = True
         try:
             self._run(_prepare)
+            self._require_session()
         except BaseException:
             self.close()
             raise
@@ -248,9 +268,23 @@ class PostgresKeyTable:
         with self._connection.transaction():
             return work(self._connection)
 
+    def _require_session(self) -> None:
+        """Raises `StoreUnavailable` if what is set for the connection counts for others."""
+        with self._lock, self._bounded():
+            mine = self._connection
+            if mine is None or is_direct(mine):
+                return
+            try:
+                second = self._connect()
+            except psycopg.OperationalError:
+                return  # of a pooler that has no other, nobody else can have had this one
+            with second as other:
+                if is_handed_on(mine, other):
+                    raise StoreUnavailable(f"{self.where}: {HANDED_ON}")
+
     def _connect(self) -> Connection:
         connection: PatientConnection[tuple[Any, ...]] = PatientConnection.connect(
-            self._url, autocommit=True, **sql.CONNECT
+            **self._connect_with, autocommit=True
         )
         connection.patience_s = sql.PATIENCE_S
         connection.execute(sql.SETTINGS)
@@ -340,18 +374,22 @@ def _retired(fingerprint: bytes) -> str:
     return f"retired:{fingerprint.hex()}"
 
 
-def _describe(url: str) -> tuple[str, bool]:
-    """Name the store without its password, and whether its URL says in which schema it is."""
+def _parsed(url: str) -> dict[str, Any]:
     try:
-        parts = conninfo_to_dict(url)
+        return conninfo_to_dict(url)
     except psycopg.Error:
         # `from None`: libpq quotes what it could not read, a password for example.
         raise InvalidInput("key store URL", "is not a PostgreSQL URL") from None
-    host, name = parts.get("host") or "localhost", parts.get("dbname") or ""
-    placed = "search_path" in str(parts.get("options") or "")
-    return f"key store {name} on PostgreSQL at {host}", placed
+
+
+def _describe(given: Mapping[str, Any]) -> str:
+    """Name the store without its password."""
+    if given.get("service"):
+        return f"key store on PostgreSQL, {named(given)}"
+    host, name = given.get("host") or "localhost", given.get("dbname") or ""
+    return f"key store {name} on PostgreSQL at {host}"
 
 
 def _reason(error: psycopg.Error) -> str:
     # The first line only: PostgreSQL puts values of the row into the details.
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return refusal(error)

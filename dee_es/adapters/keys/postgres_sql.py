@@ -35,14 +35,13 @@ SELECT set_config('search_path', coalesce(
 PATIENCE_S: Final = 15.0
 # A backup waits for the disk it is written to; nobody but the end of a rotation waits for it.
 PATIENT: Final = "SET idle_in_transaction_session_timeout = '10min'"
+CONNECT_S: Final = 5.0
 CONNECT: Final[dict[str, Any]] = {
-    "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "application_name": "dee-es keys",
-    "client_encoding": "UTF8",
 }
 
 # Of the meta table, `store` holds the secret and counts destroyed keys, `generation` counts in its

@@ -1,14 +1,16 @@
-"""Rules that every backend applies to what it has read under its lock: who gets a lease, and which
-unit is over a limit. They stand in one place, so that the backends cannot drift apart."""
+"""Rules that every backend applies to what it has read under its lock: what may be appended, who
+gets a lease, and which unit is over a limit. They stand in one place, so that the backends cannot
+drift apart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from dee_es.core.evidence import chain
 from dee_es.core.ids import CounterKey
 from dee_es.errors import ConcurrencyConflict, InvalidInput
-from dee_es.ports import CounterUse, Lease, LeaseRow
+from dee_es.ports import CounterUse, Head, Lease, LeaseRow, StreamAppend
 
 NOBODY: Final = ""
 """Owner of a released lease, whose row stays so that epochs go on growing."""
@@ -29,6 +31,36 @@ def claimed(name: str) -> ConcurrencyConflict:
         f"{name} is being rebuilt already, or verified, or runs are being archived; wait for that "
         "to end"
     )
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+End = tuple[int, bytes]
+"""A stream's version, and the checksum of its last event."""
+
+
+def end_of(head: Head | None) -> End:
+    """Where a stream ends, whether there is any of it or not."""
+    return (0, chain.GENESIS) if head is None else (head.version, head.checksum)
+
+
+def follows(append: StreamAppend, end: End) -> bool:
+    """Whether what is appended was made for a stream that ends there.
+
+    The version alone does not tell: a standby that took over without the last commits, or a copy
+    that was put back, has other events under numbers that were known before.
+    """
+    version, checksum = end
+    if append.expected_version != version:
+        return False
+    return not append.events or chain.previous_of(append.events[0].state) == checksum
+
+
+def end_behind(append: StreamAppend, end: End) -> End:
+    """Where a stream ends that has this appended at `end`."""
+    if not append.events:
+        return end
+    return append.expected_version + len(append.events), append.events[-1].checksum
 
 
 # --- leases ---------------------------------------------------------------------------------------

@@ -86,6 +86,11 @@ def unseal(state: bytes, where: object) -> SealedState:
     )
 
 
+def previous_of(state: bytes) -> bytes:
+    """The previous checksum in a stored state that was sealed here."""
+    return state[len(FORMAT) : len(FORMAT) + CHECKSUM_BYTES]
+
+
 def is_malformed(state: bytes) -> bool:
     """Whether a stored state cannot be taken apart."""
     return len(state) < HEADER_BYTES or state[: len(FORMAT)] != FORMAT

@@ -143,7 +143,9 @@ def test_a_handshake_that_was_cut_off_may_work_the_next_time(connect: Connect) -
 
     with scripted_smtp(behave) as port:
         result = connect(port, security="tls").send(an_email(1), CONTEXT)
-    assert (result.status, result.error) == ("failed", "smtp SSLEOFError")
+    # Which of the two depends on the patch release of Python.
+    assert result.error in ("smtp SSLEOFError", "smtp SSLZeroReturnError")
+    assert result.status == "failed"
     assert (result.ours, result.retryable) == (False, True)
 
 

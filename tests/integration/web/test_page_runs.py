@@ -173,7 +173,8 @@ def test_many_runs_are_changed_after_a_preview_and_a_typed_number(acting: Site) 
     assert "Say why" in acting.send(path, 409, confirm=str(total), reason=" ").text
     assert engine.metrics().position == before
     job = job_of(acting, acting.send(path, confirm=str(total), reason="on call"))
-    assert job["result"] == {"matched": 3, "changed": 3, "errors": 0, "dryRun": False}
+    none = {"errors": 0, "unchanged": []}
+    assert job["result"] == {"matched": 3, "changed": 3, "dryRun": False, **none}
     assert engine.list_runs("paused").total == 4
     entries = engine.audit.query(actions=["run.paused"], text="on call").entries
     assert {(entry.actor, entry.reason) for entry in entries} == {("robin", "on call")}

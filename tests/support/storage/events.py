@@ -20,6 +20,8 @@ from dee_es.ports import (
 )
 
 COMMAND_ID = "cmd_test"
+_latest: dict[tuple[str, int], bytes] = {}
+"""The checksums of what was made last for a place of a stream, on which the next event follows."""
 
 
 def run(number: int = 1, plan_id: str = "plan") -> str:
@@ -42,15 +44,19 @@ def sealed(
     event: Event | None = None,
     *,
     tick: int = 0,
-    previous: bytes = chain.GENESIS,
+    previous: bytes | None = None,
     name: str | None = None,
 ) -> SealedEvent:
-    """One event, encoded and chained; `name` stores it under another name than its own."""
+    """One event, encoded and chained to what was made for the version before it, unless told
+    otherwise; `name` stores it under another name than its own."""
     event = event or default_event(stream_id, version)
+    if previous is None:
+        previous = _latest.get((stream_id, version - 1), chain.GENESIS)
     meta = Meta(tick, COMMAND_ID, "test", 0)
     own, public, personal = codec.encode(event, meta)
     name = name or own
     checksum, state = chain.seal(stream_id, version, name, previous, codec.join(public, personal))
+    _latest[stream_id, version] = checksum
     return SealedEvent(stream_id, version, name, meta, event, state, checksum)
 
 
@@ -63,7 +69,7 @@ def append(
     due_tick: int | None = None,
     ended: bool = False,
     slice: int | None = None,
-    previous: bytes = chain.GENESIS,
+    previous: bytes | None = None,
 ) -> StreamAppend:
     """An append of these events, or of so many default ones; runs are in slice 0 unless told."""
     given: list[Event | None] = [None] * events if isinstance(events, int) else list(events)

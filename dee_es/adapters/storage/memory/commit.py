@@ -12,7 +12,15 @@ from dee_es.adapters.storage.memory.database import (
     MemoryDatabase,
     SuppressionRow,
 )
-from dee_es.adapters.storage.rules import CONTACT_SUBJECT, over_limit, totals
+from dee_es.adapters.storage.rules import (
+    CONTACT_SUBJECT,
+    End,
+    end_behind,
+    end_of,
+    follows,
+    over_limit,
+    totals,
+)
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import is_run
 from dee_es.core.registry import CREATING
@@ -61,13 +69,13 @@ class Commit:
     def _conflict(self, unit: Unit) -> Conflict | None:
         """What refuses the unit, looked for in the order in which `Conflict` lists the kinds."""
         database = self._database
-        versions: dict[str, int] = {}
+        ends: dict[str, End] = {}
         for append in unit.appends:
             head = database.heads.get(append.stream_id)
-            stored = versions.get(append.stream_id, head.version if head else 0)
-            if stored != append.expected_version:
+            end = ends.get(append.stream_id, end_of(head))
+            if not follows(append, end):
                 return Conflict("version", append.stream_id)
-            versions[append.stream_id] = stored + len(append.events)
+            ends[append.stream_id] = end_behind(append, end)
         if unit.min_tick is not None and database.tick > unit.min_tick:
             return Conflict("clock", unit.appends[0].stream_id if unit.appends else "")
         return self._index_conflict(unit)

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import psycopg
 from msgspec import Struct
+from psycopg.rows import DictRow
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg.types.string import BytesBinaryDumper, StrBinaryDumper
 
+from dee_es.adapters.postgres_connections import refusal
 from dee_es.adapters.postgres_waits import PatientConnection
 from dee_es.adapters.storage.postgres.arrays import (
     Blobs,
@@ -82,6 +84,30 @@ class Bounds(Struct, frozen=True):
     statement_timeout_s: float = 30.0
     pool_size: int = 2
     max_overflow: int = 14
+
+
+class Telling:
+    """Keeps why a pool's last try to connect failed: the pool itself tells its log alone."""
+
+    refused: str | None = None
+
+    def connection_class(self) -> type[PatientConnection[DictRow]]:
+        """What such a pool has as its connections."""
+        telling = self
+
+        class Told(PatientConnection[DictRow]):
+            @classmethod
+            def connect(cls, *args: Any, **options: Any) -> Any:
+                """See `psycopg.Connection.connect`."""
+                try:
+                    made = super().connect(*args, **options)
+                except psycopg.OperationalError as error:
+                    telling.refused = refusal(error)
+                    raise
+                telling.refused = None
+                return made
+
+        return Told
 
 
 def set_up(bounds: Bounds, search_path: str) -> Callable[[psycopg.Connection[Any]], None]:

@@ -17,16 +17,26 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from dee_es.adapters.postgres_connections import (
+    HANDED_ON,
+    LEFT_OPEN,
+    OURS,
+    is_direct,
+    is_handed_on,
+    named,
+    refusal,
+    seconds_for,
+)
 from dee_es.adapters.postgres_waits import PatientConnection
-from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, set_up
+from dee_es.adapters.storage.postgres.connecting import KEEPALIVE, Bounds, Telling, set_up
 from dee_es.adapters.storage.postgres.faults import (
     APPENDING,
-    HANDED_ON,
+    BUSY,
+    LENT,
     MISFITS,
     TABLE_IN_USE,
     is_lost,
     reason,
-    refusal,
     state_of,
 )
 from dee_es.adapters.storage.postgres.schema import MIGRATIONS
@@ -81,8 +91,8 @@ SELECT CAST(coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS bigin
 FROM unnest(CAST(? AS text[])) AS name
 """
 
-_HASTY_S: Final = 2
-"""Seconds to find out why there is no connection; libpq takes no less."""
+_BEYOND_S: Final = 0.5
+"""How long a connection is waited for when it is as good as known why there is none."""
 
 # A quarter of the usual sample tells frequent values from rare ones; autovacuum takes its own.
 _SAMPLE: Final = b"SET default_statistics_target = 25"
@@ -122,7 +132,7 @@ class PostgresDatabase(PostgresDatastore):
         except psycopg.ProgrammingError:
             # libpq's own message repeats the URL, password included.
             raise StoreUnavailable("the PostgreSQL URL cannot be parsed; check it") from None
-        self._where = f"PostgreSQL database {given.get('dbname') or 'default'!s}"
+        self._where = f"PostgreSQL {named(given)}"
         super().__init__(
             dbname="",
             host="",
@@ -136,15 +146,20 @@ class PostgresDatabase(PostgresDatastore):
             originator_id_type="text",
         )
         # All of the URL counts, TLS settings too, not only the five parts the library knows.
+        each_s, all_s = seconds_for(given, bounds.connect_timeout_s)
         self._connect_with = self.pool.kwargs = {
             "row_factory": psycopg.rows.dict_row,
-            "connect_timeout": max(2, round(bounds.connect_timeout_s)),
             **KEEPALIVE,
+            **LEFT_OPEN,
             **given,
-            # Whatever the server, the database or the environment would have a client speak.
-            "client_encoding": "UTF8",
+            **OURS,
+            "connect_timeout": each_s,
         }
-        self.pool.connection_class = PatientConnection[DictRow]
+        self._connect_s = all_s + _BEYOND_S
+        # Whoever wants a connection has one tried for anew: the pool's own pauses double each time.
+        self.pool.reconnect_timeout = bounds.connect_timeout_s
+        self._telling = Telling()
+        self.pool.connection_class = self._telling.connection_class()
         # A pool that keeps them elsewhere one day goes back to turns.
         self.pool._pool = _LastUsedFirst(self.pool._pool)
 
@@ -153,30 +168,25 @@ class PostgresDatabase(PostgresDatastore):
         return set_up(self._bounds, self._search_path)
 
     def require_utf8(self) -> None:
-        """Raises `StoreUnavailable` if the database cannot hold every text there is, or why none
-        of its connections can be had: what is asked first is where settings turn out to be wrong.
-        """
-        try:
-            with self._unavailable(), self._connection() as connection:
-                encoding = connection.info.parameter_status("server_encoding")
-        except StoreUnavailable as error:
-            if isinstance(error.__cause__, PoolTimeout) and (refusal := self._refusal()):
-                raise StoreUnavailable(f"{self._where}: {refusal}") from error
-            raise
+        """Raises `StoreUnavailable` if the database cannot hold every text there is."""
+        with self._unavailable(), self._connection() as connection:
+            encoding = connection.info.parameter_status("server_encoding")
         if encoding not in (None, "UTF8"):
             raise StoreUnavailable(
                 f"{self._where} has the encoding {encoding}, which cannot hold every text; make "
                 "one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
             )
 
-    def _refusal(self) -> str | None:
-        """What a connection is refused for, which the pool keeps to its log; None if it is not."""
-        hasty = {**self._connect_with, "connect_timeout": _HASTY_S}
-        try:
-            PatientConnection[DictRow].connect(**hasty).close()
-        except psycopg.OperationalError as error:
-            return refusal(error)
-        return None
+    def require_sessions(self) -> None:
+        """Raises `StoreUnavailable` if what is set for a connection counts for others: locks and
+        limits would be somebody else's, without any error."""
+        with self._unavailable(), self._connection() as one:
+            if is_direct(one):
+                return
+            # A pooler that has no more than one is told of when more are wanted.
+            with contextlib.suppress(PoolTimeout), self._connection() as other:
+                if is_handed_on(one, other):
+                    raise StoreUnavailable(f"{self._where}: {HANDED_ON}")
 
     def register_type_adapters(self) -> None:
         """Nothing to register: the library's composite type is not used."""
@@ -306,7 +316,7 @@ class PostgresDatabase(PostgresDatastore):
         """One of the pool's that is not known to be lost: as far as can be told without asking."""
         self.pool.open()
         for looks_left in range(_LOST_CONNECTIONS, -1, -1):
-            with self.pool.connection(self._bounds.connect_timeout_s) as connection:
+            with self.pool.connection(self._connect_s) as connection:
                 assert isinstance(connection, PatientConnection), "the pool makes no others"
                 if not (looks_left and connection.told_unasked()):
                     yield connection
@@ -333,6 +343,8 @@ class PostgresDatabase(PostgresDatastore):
             yield
         except PoolClosed as error:
             raise StoreUnavailable(f"{self._where}: the store is closed") from error
+        except PoolTimeout as error:
+            raise StoreUnavailable(f"{self._where}: {self._telling.refused or BUSY}") from error
         except _FAULTS as error:
             raise StoreUnavailable(f"{self._where}: {reason(error, locked)}") from error
         except (OperationalError, InterfaceError) as error:
@@ -342,11 +354,8 @@ class PostgresDatabase(PostgresDatastore):
             raise StoreUnavailable(
                 f"{self._where}: {error.diag.message_primary}; grant its role what it needs"
             ) from error
-        except HANDED_ON as error:
-            raise StoreUnavailable(
-                f"{self._where}: a pooler hands its connections on between transactions; PgBouncer "
-                "needs pool_mode = session here"
-            ) from error
+        except LENT as error:
+            raise StoreUnavailable(f"{self._where}: {HANDED_ON}") from error
         except psycopg.errors.RaiseException as error:
             # Its text is somebody else's, and may hold values.
             raise StoreUnavailable(

@@ -23,11 +23,12 @@ MISFITS: Final = (
     psycopg.IntegrityError,
 )
 """What a table answers that is gone, whose columns or keys somebody has changed, or whose rows."""
-HANDED_ON: Final = (
+LENT: Final = (
     psycopg.errors.DuplicatePreparedStatement,
     psycopg.errors.InvalidSqlStatementName,
 )
 """What a connection answers on which others prepare statements, too, or take them away."""
+BUSY: Final = "no connection was free within the connect timeout, or the server cannot be reached"
 _TOO_LITTLE: Final = "53"
 """The class of errors of a server that is short of room, memory, connections or a limit."""
 
@@ -53,10 +54,9 @@ def reason(error: psycopg.Error, locked: str) -> str:
                 "it can only be read from here: its server is a standby, or the server, database "
                 "or role has default_transaction_read_only = on"
             )
-        case PoolTimeout():
-            return (
-                "no connection was free within the connect timeout, or the server cannot be reached"
-            )
+        case psycopg.errors.ProtocolViolation():
+            # That is how a pooler refuses; it says what it does not do, and never a value.
+            return f"the server or a pooler before it refused: {error.diag.message_primary}"
         case Unanswered():
             return f"{error}; a commit under way may or may not have happened"
         case psycopg.errors.SerializationFailure():
@@ -75,11 +75,6 @@ def reason(error: psycopg.Error, locked: str) -> str:
             )
         case _:
             return f"the server refused ({state_of(error)})"
-
-
-def refusal(error: psycopg.OperationalError) -> str:
-    """Why there is no connection: the first line, with server, user and database, no password."""
-    return str(error).partition("\n")[0]
 
 
 def state_of(error: psycopg.Error) -> str:

@@ -97,6 +97,7 @@ class PostgresStore(RelationalStore, PostgresApplicationRecorder):
         One that is up to date is only looked at: a role that may not create tables can work there.
         """
         self.database.require_utf8()
+        self.database.require_sessions()
         if self._is_current():
             return
         with self.database.migrating() as session:

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dee_es.adapters.storage.relational.session import Values
-from dee_es.adapters.storage.rules import CONTACT_SUBJECT, over_limit, totals
+from dee_es.adapters.storage.rules import (
+    CONTACT_SUBJECT,
+    End,
+    end_behind,
+    end_of,
+    follows,
+    over_limit,
+    totals,
+)
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import CounterKey, is_run
 from dee_es.core.registry import CREATING
@@ -111,17 +119,16 @@ class Decider:
         return Conflict("limit", full) if full is not None else None
 
     def _moved(self, appends: Sequence[StreamAppend]) -> str | None:
-        """The first stream that is not at the version expected; a unit may append to one twice."""
-        ahead: dict[str, int] = {}
+        """The first stream that is not at what was expected; a unit may append to one twice."""
+        ahead: dict[str, End] = {}
         for append in appends:
             stream_id = append.stream_id
-            version = ahead.get(stream_id)
-            if version is None:
-                head = self._known.heads.get(stream_id)
-                version = head.version if head is not None else 0
-            if version != append.expected_version:
+            end = ahead.get(stream_id)
+            if end is None:
+                end = end_of(self._known.heads.get(stream_id))
+            if not follows(append, end):
                 return stream_id
-            ahead[stream_id] = version + len(append.events)
+            ahead[stream_id] = end_behind(append, end)
         return None
 
     def _key_differs(self, pairs: Sequence[tuple[str, bytes]]) -> str | None:
