@@ -71,6 +71,8 @@ def test_a_system_clock_reaches_a_tick_when_the_last_millisecond_before_it_is_ov
     assert (clock.now(), clock.behind_s()) == (3, 2), "it stands until the wall has caught up"
     store.advance_clock(9)
     assert (clock.now(), clock.refresh(), clock.behind_s()) == (3, 9, 8)
+    wall.advance(20_000)
+    assert clock.refresh() == 21
 
 
 def test_a_new_one_goes_on_where_the_log_is(store: EventStore) -> None:
