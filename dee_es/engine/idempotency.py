@@ -100,4 +100,7 @@ class Idempotency:
             if self._pruned and now - self._pruned < _PRUNE_EVERY_S:
                 return
             self._pruned = now
-        self._store.prune_requests(_PRUNED_AT_ONCE)
+        if self._store.prune_requests(_PRUNED_AT_ONCE) == _PRUNED_AT_ONCE:
+            # More may be left, as where many requests come in: the next one goes on.
+            with self._lock:
+                self._pruned = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 from typing import Final, Literal
 
@@ -18,7 +19,7 @@ class EngineClock:
 
     A system clock follows wall time, but never falls behind the highest tick ever stored. A manual
     clock stands still until it is moved. `server` is what tells wall time, if it is not this
-    machine.
+    machine. Safe to share between threads.
     """
 
     def __init__(
@@ -35,12 +36,13 @@ class EngineClock:
         self._wall = wall
         self._server = server
         self._tick = store.log_head().tick
+        self._lock = threading.Lock()
 
     def now(self) -> int:
         """The present tick."""
         if self.kind == "system":
             elapsed = self._wall.now_ms() - int(self.scale.epoch.timestamp() * _MS_PER_SECOND)
-            self._tick = max(self._tick, elapsed // self.scale.resolution_ms)
+            self._reach(elapsed // self.scale.resolution_ms)
         return self._tick
 
     def level(self) -> None:
@@ -57,14 +59,19 @@ class EngineClock:
         the present one. Raises `StoreUnavailable`."""
         if self._server is not None and self.kind == "system":
             self._server.sync()
-        self._tick = max(self._tick, self._store.log_head().tick)
+        self._reach(self._store.log_head().tick)
         return self.now()
 
     def move_to(self, tick: int) -> int:
         """Move a manual clock forward, durably; a lower tick changes nothing."""
         if self.kind == "manual" and tick > self._tick:
-            self._tick = self._store.advance_clock(tick)
+            self._reach(self._store.advance_clock(tick))
         return self.now()
+
+    def _reach(self, tick: int) -> None:
+        """Go forward to a tick that was just read; another thread may be beyond it by now."""
+        with self._lock:
+            self._tick = max(self._tick, tick)
 
     def seconds_until(self, tick: int) -> float:
         """Wall seconds until `tick` begins, by the system clock; 0 if it has begun."""

@@ -77,7 +77,8 @@ class Channel(Protocol):
         ...
 
     def send(self, action: Action, context: SendContext) -> ChannelResult:
-        """Make the attempt. An exception means that the outcome is unknown."""
+        """Make the attempt. An exception means that the outcome is unknown, unless it is
+        `ChannelFailed`: then the attempt did not begin."""
         ...
 
     def close(self) -> None:

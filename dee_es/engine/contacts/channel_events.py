@@ -192,9 +192,17 @@ class ChannelEvents:
             if not known:
                 raise
             return [
-                Committed(0) if known.issuperset(unit.event_ids) else Conflict("version", "")
+                self._found(unit) if known.issuperset(unit.event_ids) else Conflict("version", "")
                 for unit in units
             ]
+
+    def _found(self, unit: Unit) -> Committed | Conflict:
+        """Where the log has a unit whose answer was lost: runs that began before it are told."""
+        own = unit.appends[0]
+        before = own.expected_version
+        rows = self._store.read_stream(own.stream_id, before, before + 1)
+        # Of another contact, somebody else may have told under the same id.
+        return Committed(rows[0].position) if rows else Conflict("event_id", unit.event_ids[0])
 
     # --- one round --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dee_es.engine.links import Links
 from dee_es.engine.run_cache import LoadedRun
 from dee_es.engine.scheduling.answers import kept
 from dee_es.engine.scheduling.tracking import Observed, Sending, leaving, unsubscribe_link
-from dee_es.errors import ChannelFailed, InvalidInput, StoreUnavailable
+from dee_es.errors import ChannelFailed, StoreUnavailable
 from dee_es.ports import Action, Channel, ChannelResult, SendContext
 
 _log: Final = logging.getLogger(__name__)
@@ -56,7 +56,9 @@ class Attempts:
             return ChannelResult("failed", error="the contact was erased")
         channel = self._channels.get(intent.channel)
         if channel is None:
-            return ChannelResult("failed", error=f"no channel serves {intent.channel!r}")
+            # The fault of whoever put this engine together, as a missing setting is.
+            error = f"no channel serves {intent.channel!r}"
+            return ChannelResult("failed", error=error, ours=True)
         try:
             action = self._action(run, intent, intent.message)
             context = self._context(run, action)
@@ -67,7 +69,7 @@ class Attempts:
             return ChannelResult("failed", error=text, retryable=passing)
         try:
             return channel.send(action, context)
-        except (ChannelFailed, InvalidInput) as error:
+        except ChannelFailed as error:
             # The channel says that it could not even begin.
             return ChannelResult("failed", error=str(error))
         except Exception as error:

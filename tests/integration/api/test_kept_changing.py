@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dee_es import Engine
 from dee_es.engine.log.settling import ATTEMPTS
-from dee_es.engine.models import ChannelEvent
+from dee_es.engine.models import ChannelEvent, SuppressionEntry
 from dee_es.errors import ConcurrencyConflict, InvalidInput, StoreUnavailable
-from tests.support.engines import assert_replays, outreach, people
+from tests.support.engines import EPOCH, assert_replays, outreach, people
 from tests.support.storage.meanwhile import Two
 
 
@@ -128,6 +130,71 @@ def test_a_command_goes_by_the_clock_that_another_has_moved_meanwhile(two: Two) 
         assert two.mine.bulk_cancel({"plan_id": "outreach"}, "enough").cancelled == 1
     assert two.mine.get_run(other).current_tick == 200
     assert_replays(two.mine)
+
+
+def test_of_many_whose_answer_was_lost_those_that_had_moved_are_changed_as_well(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still, moved = (two.mine.execute(outreach(), each).id for each in people(2))
+    store = two.mine._parts.store
+    real = store.commit
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "commit", real)
+        two.other.pause_run(moved)
+        real(*given, **more)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "commit", lost)
+    result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+    assert (result.matched, result.cancelled, result.errors) == (2, 2, 0)
+    assert [cancellations(two, each) for each in (still, moved)] == [1, 1]
+
+
+def test_a_lost_answer_is_not_told_where_nothing_is_left_to_be_done(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = enrolled(two)
+    store = two.mine._parts.store
+    real = store.decide
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "decide", real)
+        two.other.cancel_run(run_id, "somebody was faster")
+        real(*given, **more)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "decide", lost)
+    result = two.mine.bulk_cancel({"plan_id": "outreach"}, "enough")
+    assert (result.matched, result.cancelled, result.errors) == (1, 0, 1)
+
+
+MANY: dict[str, Callable[[Engine], object]] = {
+    "ingest_events": lambda mine: mine.ingest_events(
+        [ChannelEvent("email.opened", each["id"]) for each in people(2)]
+    ),
+    "import_suppressions": lambda mine: mine.import_suppressions(
+        [SuppressionEntry(email=each["email"]) for each in people(2)], reason="a list"
+    ),
+    "archive": lambda mine: mine.audit.archive(EPOCH + timedelta(seconds=1), place="memory://a"),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_many_changes_go_by_the_clock_that_another_has_moved(two: Two, name: str) -> None:
+    for each in people(2):
+        two.mine.execute(outreach(), each)
+    ended = two.mine.execute(outreach(), people(3)[2]).id
+    two.mine.cancel_run(ended, "enough")
+    if name == "archive":
+        two.mine.run_until(1)
+    before = two.mine._parts.store.log_head().position
+    two.other.clock.move_to(100)
+    MANY[name](two.mine)
+    rows = two.mine._parts.store.read_log(before, 100)
+    assert rows
+    history = two.mine._runs.journal.open_public(rows)
+    assert {each.meta.tick for each in history} == {100}
 
 
 @pytest.mark.parametrize("alone", [False, True])

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dee_es import Contact
 from dee_es.core.ids import contact_stream, run_id
+from dee_es.engine.models import ChannelEvent
 from dee_es.errors import (
     AlreadyEnrolled,
     ConcurrencyConflict,
@@ -21,6 +23,7 @@ from dee_es.errors import (
     HoldInForce,
     InvalidInput,
     RunArchived,
+    StoreUnavailable,
 )
 from tests.support.engines import DAY, assert_replays, outreach
 from tests.support.storage.meanwhile import Moment, Two
@@ -36,6 +39,9 @@ def two(tmp_path: Path) -> Iterator[Two]:
 
 def person(who: str) -> Contact:
     return Contact(id=who, email=f"{who}@example.com", firstName="N")
+
+
+REACHED = (PLAN.id, "late", "later")
 
 
 def run_of(who: str, number: int = 1) -> str:
@@ -319,6 +325,66 @@ def test_an_event_reaches_a_run_that_begins_meanwhile(two: Two, named: bool) -> 
     assert {True, False} == set(refused)
     assert two.mine.verify_log().valid
     assert_replays(two.mine)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_event_reaches_a_run_that_begins_meanwhile_although_its_answer_was_lost(
+    two: Two, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, late = two.mine.execute(PLAN, person("c")), outreach("late")
+    store = two.mine._parts.store
+    real = store.decide
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "decide", real)
+        two.other.execute(late, person("c"))
+        real(*given, **more)
+        two.other.execute(outreach("later"), person("c"))
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "decide", lost)
+    two.mine.ingest_event("email.replied", "c", run_id=first.id if named else None)
+    assert len(two.mine.list_runs(contact_id="c").runs) == 3
+    told = [two.names(run_id(plan, "c", 1)).count("ChannelEventReceived") for plan in REACHED]
+    assert told == [1, 0 if named else 1, 0]
+
+
+def test_of_many_events_whose_answer_was_lost_those_that_were_refused_are_taken_in(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = two.mine._parts.store
+    real = store.commit
+    for who in ("a", "b"):
+        two.mine.execute(PLAN, person(who))
+
+    def lost(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "commit", real)
+        two.other.ingest_event("email.opened", "b")
+        real(*given, **more)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "commit", lost)
+    told = two.mine.ingest_events([ChannelEvent("email.replied", who) for who in ("a", "b")])
+    assert (told.accepted, told.known, told.errors) == (2, 0, 0)
+    assert two.names(contact_stream("a")) == ["ChannelEventReceived"]
+    assert two.names(contact_stream("b")) == ["ChannelEventReceived"] * 2
+
+
+def test_events_that_cannot_be_decided_while_the_database_is_away_are_given_again(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for who in ("a", "b"):
+        two.mine.execute(PLAN, person(who))
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("away")
+
+    events = [ChannelEvent("email.replied", who) for who in ("a", "b")]
+    with monkeypatch.context() as outage:
+        outage.setattr(two.mine._parts.store, "heads", away)
+        with pytest.raises(StoreUnavailable, match="away"):
+            two.mine.ingest_events(events)
+    assert two.mine.ingest_events(events).accepted == 2
 
 
 def test_an_event_is_in_no_run_that_began_after_it(two: Two) -> None:

@@ -40,6 +40,17 @@ def test_an_engine_without_the_settings_works_until_it_has_to_call(tmp_path: Any
         assert engine.get_run(run.id).status == "waiting"
 
 
+def test_a_program_that_gives_an_engine_too_few_channels_ends_no_run() -> None:
+    with Engine(BARE, channels={"email": MemoryChannel()}) as engine:
+        publish_basics(engine)
+        run = engine.execute(calling(), PERSON)
+        engine.tick()
+        waiting = engine.get_run(run.id)
+        assert waiting.status == "waiting"
+        assert waiting.status_reason == "attempt 1: no channel serves 'voice'"
+        assert engine.get_logs(run.id)[-1].data["ours"] is True
+
+
 def test_a_worker_names_what_is_missing_before_it_begins(tmp_path: Any) -> None:
     stop = threading.Event()
     stop.set()

@@ -155,6 +155,18 @@ def test_an_erasure_counts_as_an_unsubscribe_as_any_suppression_by_name_does(cas
     assert engine.verify_log().valid
 
 
+def test_a_run_ends_by_what_only_the_key_can_read_before_that_goes(case: Case) -> None:
+    engine = case.engine
+    exits = [{"when": 'contact.unsubscribed and variables.tier == "gold"', "outcome": "gone"}]
+    plan = outreach("leaving", exit_conditions=exits)
+    engine.publish_plan(plan)
+    run = engine.execute(plan, person(0), variables={"tier": "gold"})
+    engine.tick()
+    engine.erase_contact("c0", "asked")
+    ended = engine.get_run(run.id)
+    assert (ended.status, ended.outcome) == ("completed", "gone")
+
+
 def test_the_erased_cannot_be_enrolled_again(case: Case) -> None:
     engine = case.engine
     engine.erase_contact("c0", "asked")

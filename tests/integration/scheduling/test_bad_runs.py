@@ -25,6 +25,7 @@ from dee_es.errors import (
     ChannelFailed,
     DeeError,
     IntegrityViolation,
+    InvalidInput,
     StoreUnavailable,
     UnknownEventVersion,
 )
@@ -225,6 +226,33 @@ def test_a_bulk_command_counts_it_and_reaches_all_the_others(damaged: Damaged) -
 # --- what a channel says --------------------------------------------------------------------------
 
 UNKEEPABLE = ["\ud800", "with \x00 inside", "x" * 300_000]
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "reason"),
+    [
+        (ChannelFailed("no line"), "send_failed", "no line"),
+        (InvalidInput("number", "+15550100"), "send_unknown", "the channel raised InvalidInput"),
+        (ValueError("+15550100 is busy"), "send_unknown", "the channel raised ValueError"),
+    ],
+    ids=["did not begin", "ours", "another's"],
+)
+def test_whatever_a_channel_raises_the_message_may_have_left_unless_it_says_otherwise(
+    error: Exception, event: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(_: Action, __: SendContext) -> ChannelResult:
+        raise error
+
+    channel = MemoryChannel(answer)
+    with open_engine(":memory:", channel=channel) as engine:
+        publish_basics(engine)
+        run = engine.execute(outreach(), PEOPLE[0])
+        report = engine.run_until(DAY)
+        assert (report.failed, report.unknown) == ((1, 0) if event == "send_failed" else (0, 1))
+        assert len(channel.actions) == 1, "nobody sends it again"
+        ((told, about),) = [(each.msg, each.__dict__) for each in caplog.records]
+        assert (told, about["run"], about["step"]) == (event, run.id, "intro")
+        assert about["error"] == reason
 
 
 @pytest.mark.parametrize("words", UNKEEPABLE, ids=["surrogate", "nul", "long"])

@@ -21,6 +21,7 @@ from dee_es.core.runs import rules
 from dee_es.engine import definitions
 from dee_es.engine.links import Link, Links
 from dee_es.errors import StoreUnavailable
+from tests.support.evidence.overwriting import overwrite
 from tests.support.web.application import Client
 from tests.support.web.hooks import (
     LINK_SECRET,
@@ -218,12 +219,37 @@ def test_who_was_taken_off_the_list_is_heard_again(engine: Engine, client: Clien
     assert engine.contact_at("c1").suppressions == ("global",)
     client.post(path, data=ONE_CLICK)
     assert len(received(engine)) == 2
+    # Each time anew, and whatever else the contact is on a list for.
+    engine.unsuppress("c1", reason="asked to be written to again")
+    engine.suppress("c1", level="channel", channel="voice", reason="no calls")
+    client.post(path, data=ONE_CLICK)
+    assert engine.contact_at("c1").suppressions == ("channel voice", "global")
+    assert len(received(engine)) == 3
     # Whoever complained since then is as far off the list as can be.
     engine.unsuppress("c1", reason="asked to be written to again")
     engine.ingest_event("email.complained", "c1")
-    assert engine.contact_at("c1").suppressions == ("regulatory",)
+    assert "regulatory" in engine.contact_at("c1").suppressions
     assert client.post(path, data=ONE_CLICK).status_code == 200
-    assert [each["type"] for each in received(engine)][2:] == ["email.complained"]
+    assert [each["type"] for each in received(engine)][3:] == ["email.complained"]
+
+
+def test_who_was_taken_off_the_list_is_heard_again_although_a_run_was_changed(
+    tmp_path: Path,
+) -> None:
+    file = f"sqlite:///{tmp_path / 'dee.db'}"
+    with opened(tmp_path, file) as engine, hooked(engine) as client:
+        run_id = enroll(engine)
+        path = unsubscribe_url(tmp_path)
+        client.post(path, data=ONE_CLICK)
+        engine.unsuppress("c1", reason="asked to be written to again")
+        (first, *_) = engine._parts.store.read_stream(run_id)
+        overwrite(engine, file, run_id, 1, first.state[:-1] + bytes([first.state[-1] ^ 1]))
+        answer = client.post(path, data=ONE_CLICK)
+        assert answer.status_code == 200, answer.text
+        overwrite(engine, file, run_id, 1, first.state)
+    with opened(tmp_path, file) as engine:
+        assert engine.contact_at("c1").suppressions == ("global",)
+        assert len(received(engine)) == 2
 
 
 def test_a_link_with_the_run_of_another_unsubscribes_its_contact_alone(

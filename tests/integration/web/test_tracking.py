@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from dee_es import Engine, EngineConfig, create_plan, steps
+from dee_es.core.messages.message import message_id
 from dee_es.errors import InvalidInput
 from dee_es.web.hook_settings import HookSettings
 from tests.support.channels.smtp import RunningSmtp, running_smtp
@@ -120,8 +121,10 @@ def test_what_readers_do_with_a_message_is_in_the_log(smtp: RunningSmtp) -> None
             told = {each["type"]: each for each in received(engine)}
             assert list(told) == ["email.opened", "email.clicked"]
             assert len(received(engine)) == 2, "once each, however often"
+            (sent,) = [each for each in engine.get_logs(run) if "key" in each.data]
             for each in told.values():
                 assert (each["run_id"], each["step_id"]) == (run, "hello")
+                assert each["personal"]["data"]["message_id"] == message_id(sent.data["key"])
             clicked = told["email.clicked"]["personal"]["data"]
             assert clicked["url"] == "https://shop.example/offer?a=1&b=2"
             engine.run_until_idle()
