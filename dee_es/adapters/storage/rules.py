@@ -35,32 +35,30 @@ def claimed(name: str) -> ConcurrencyConflict:
 
 # --- streams --------------------------------------------------------------------------------------
 
-End = tuple[int, bytes]
-"""A stream's version, and the checksum of its last event."""
 
-
-def end_of(head: Head | None) -> End:
-    """Where a stream ends, whether there is any of it or not."""
-    return (0, chain.GENESIS) if head is None else (head.version, head.checksum)
-
-
-def follows(append: StreamAppend, end: End) -> bool:
-    """Whether what is appended was made for a stream that ends there.
+def moved(appends: Sequence[StreamAppend], heads: Mapping[str, Head]) -> str | None:
+    """The first stream that does not end where what is appended was made for; a unit may append to
+    one twice.
 
     The version alone does not tell: a standby that took over without the last commits, or a copy
     that was put back, has other events under numbers that were known before.
     """
-    version, checksum = end
-    if append.expected_version != version:
-        return False
-    return not append.events or chain.previous_of(append.events[0].state) == checksum
-
-
-def end_behind(append: StreamAppend, end: End) -> End:
-    """Where a stream ends that has this appended at `end`."""
-    if not append.events:
-        return end
-    return append.expected_version + len(append.events), append.events[-1].checksum
+    ahead: dict[str, tuple[int, bytes]] = {}
+    for append in appends:
+        end = ahead.get(append.stream_id)
+        if end is None:
+            head = heads.get(append.stream_id)
+            end = (head.version, head.checksum) if head is not None else (0, chain.GENESIS)
+        version, checksum = end
+        events = append.events
+        if append.expected_version != version:
+            return append.stream_id
+        if events:
+            if chain.previous_of(events[0].state) != checksum:
+                return append.stream_id
+            end = (version + len(events), events[-1].checksum)
+        ahead[append.stream_id] = end
+    return None
 
 
 # --- leases ---------------------------------------------------------------------------------------

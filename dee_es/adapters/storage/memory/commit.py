@@ -12,15 +12,7 @@ from dee_es.adapters.storage.memory.database import (
     MemoryDatabase,
     SuppressionRow,
 )
-from dee_es.adapters.storage.rules import (
-    CONTACT_SUBJECT,
-    End,
-    end_behind,
-    end_of,
-    follows,
-    over_limit,
-    totals,
-)
+from dee_es.adapters.storage.rules import CONTACT_SUBJECT, moved, over_limit, totals
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import is_run
 from dee_es.core.registry import CREATING
@@ -69,13 +61,9 @@ class Commit:
     def _conflict(self, unit: Unit) -> Conflict | None:
         """What refuses the unit, looked for in the order in which `Conflict` lists the kinds."""
         database = self._database
-        ends: dict[str, End] = {}
-        for append in unit.appends:
-            head = database.heads.get(append.stream_id)
-            end = ends.get(append.stream_id, end_of(head))
-            if not follows(append, end):
-                return Conflict("version", append.stream_id)
-            ends[append.stream_id] = end_behind(append, end)
+        stream_id = moved(unit.appends, database.heads)
+        if stream_id is not None:
+            return Conflict("version", stream_id)
         if unit.min_tick is not None and database.tick > unit.min_tick:
             return Conflict("clock", unit.appends[0].stream_id if unit.appends else "")
         return self._index_conflict(unit)

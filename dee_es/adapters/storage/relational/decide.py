@@ -8,15 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dee_es.adapters.storage.relational.session import Values
-from dee_es.adapters.storage.rules import (
-    CONTACT_SUBJECT,
-    End,
-    end_behind,
-    end_of,
-    follows,
-    over_limit,
-    totals,
-)
+from dee_es.adapters.storage.rules import CONTACT_SUBJECT, moved, over_limit, totals
 from dee_es.core.events import RecordedEvent
 from dee_es.core.ids import CounterKey, is_run
 from dee_es.core.registry import CREATING
@@ -100,9 +92,9 @@ class Decider:
         self.batch.outcomes.append(Committed(last, created))
 
     def _conflict(self, unit: Unit, added: Mapping[CounterKey, int]) -> Conflict | None:
-        moved = self._moved(unit.appends)
-        if moved is not None:
-            return Conflict("version", moved)
+        stream_id = moved(unit.appends, self._known.heads)
+        if stream_id is not None:
+            return Conflict("version", stream_id)
         if unit.min_tick is not None and self._tick > unit.min_tick:
             return Conflict("clock", unit.appends[0].stream_id if unit.appends else "")
         contact_id = self._key_differs(unit.contact_keys)
@@ -117,19 +109,6 @@ class Decider:
                 return Conflict("event_id", event_id)
         full = over_limit(unit.counters, added, self._stands_at) if added else None
         return Conflict("limit", full) if full is not None else None
-
-    def _moved(self, appends: Sequence[StreamAppend]) -> str | None:
-        """The first stream that is not at what was expected; a unit may append to one twice."""
-        ahead: dict[str, End] = {}
-        for append in appends:
-            stream_id = append.stream_id
-            end = ahead.get(stream_id)
-            if end is None:
-                end = end_of(self._known.heads.get(stream_id))
-            if not follows(append, end):
-                return stream_id
-            ahead[stream_id] = end_behind(append, end)
-        return None
 
     def _key_differs(self, pairs: Sequence[tuple[str, bytes]]) -> str | None:
         """The first contact that has another key, or is given two at once."""
