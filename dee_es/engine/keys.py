@@ -42,12 +42,13 @@ OnChecked = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """The key store beside the log. `ok` if every contact's key is there and every erased
-    contact's key is destroyed.
+    """The key store beside the log. `ok` if every contact's key is there, every erased contact's
+    key is destroyed, and nobody else's.
 
     `missing` counts contacts whose key is unknown to the key store (not erased ones), `undestroyed`
-    erased contacts whose key is still held; the first few of both are named. `advice` says what
-    somebody should do in time.
+    erased contacts whose key is still held, `unrecorded` contacts whose key is destroyed and of
+    whose erasure the log knows nothing, as a copy from before it; the first few of each are named.
+    `advice` says what somebody should do in time.
     """
 
     ok: bool
@@ -61,8 +62,10 @@ class KeyStatus:
     erased: int
     missing: int
     undestroyed: int
+    unrecorded: int
     missing_contacts: tuple[str, ...]
     undestroyed_contacts: tuple[str, ...]
+    unrecorded_contacts: tuple[str, ...]
     last_backup: datetime | None
     advice: tuple[str, ...]
 
@@ -119,17 +122,19 @@ class Keys:
             erased += len(page)
             held = self._held([key for _, key in page])
             undestroyed.add([who for who, key in page if held.get(key)])
-        contacts, missing = 0, _Sample()
+        contacts, missing, unrecorded = 0, _Sample(), _Sample()
         for owners in self._owners():
             contacts += len(owners)
             held = self._held([key for _, key in owners])
             missing.add(self._not_erased([who for who, key in owners if key not in held]))
+            gone = [who for who, key in owners if held.get(key) is False]
+            unrecorded.add(self._not_erased(gone))
             if on_progress is not None:
                 on_progress(contacts)
         state = self._care.describe()
         last = state.last_backup
         return KeyStatus(
-            ok=not missing.count and not undestroyed.count,
+            ok=not (missing.count or undestroyed.count or unrecorded.count),
             store=state.where,
             master_key=state.master,
             personal_data="encrypted" if self._keys.encrypts else "off",
@@ -140,10 +145,12 @@ class Keys:
             erased=erased,
             missing=missing.count,
             undestroyed=undestroyed.count,
+            unrecorded=unrecorded.count,
             missing_contacts=tuple(missing.names),
             undestroyed_contacts=tuple(undestroyed.names),
+            unrecorded_contacts=tuple(unrecorded.names),
             last_backup=None if last is None else _time(last.taken_ms),
-            advice=tuple(self._advice(state, bool(missing.count), bool(undestroyed.count))),
+            advice=tuple(self._advice(state, missing, undestroyed, unrecorded)),
         )
 
     def backup(self, path: str, on_progress: OnKeys | None = None) -> KeyBackup:
@@ -228,13 +235,21 @@ class Keys:
         erased = {who for who, _ in self._erasures_in([contact_stream(who) for who in contacts])}
         return [who for who in contacts if who not in erased]
 
-    def _advice(self, state: KeyStoreState, missing: bool, undestroyed: bool) -> Iterator[str]:
+    def _advice(
+        self, state: KeyStoreState, missing: _Sample, undestroyed: _Sample, unrecorded: _Sample
+    ) -> Iterator[str]:
         if not self._keys.encrypts:
             yield PLAIN
-        if missing:
+        if missing.count:
             yield "keys are missing: bring them back with `dee keys restore FILE`"
-        if undestroyed:
+        if undestroyed.count:
             yield "keys of erased contacts are held: repeat `dee contact erase` for each of them"
+        if unrecorded.count:
+            yield (
+                "keys are destroyed of contacts whose erasure is not in the log, as after an older "
+                "copy of it was put back: repeat `dee contact erase` for each of them; their "
+                "addresses cannot be read any more: `dee contact suppress --email` lists them"
+            )
         if state.rotating:
             yield "a rotation of the master key is not finished: run `dee keys rotate` again"
         if state.last_backup is None:

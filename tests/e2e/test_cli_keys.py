@@ -75,6 +75,23 @@ def test_what_does_not_fit_is_told(dee: Dee) -> None:
     assert "give a FILE" in dee.fault("keys", "restore", code=2)
 
 
+def test_an_erasure_that_an_older_copy_of_the_log_does_not_know_is_told(dee: Dee) -> None:
+    shutil.copy(dee.folder / "dee.db", dee.folder / "older.db")
+    dee("contact", "erase", "c-1", "--reason", "asked", "--yes")
+    for path in dee.folder.glob("dee.db*"):
+        path.unlink()
+    shutil.copy(dee.folder / "older.db", dee.folder / "dee.db")
+    found = dee.json_of(1, "keys", "status")
+    assert (found["unrecorded"], found["unrecordedContacts"]) == (1, ["c-1"])
+    assert (found["missing"], found["undestroyed"], found["erased"]) == (0, 0, 0)
+    said = dee("keys", "status", code=1).stdout
+    assert "key destroyed, not erased  1: c-1" in said
+    assert "repeat `dee contact erase`" in said
+    dee("contact", "erase", "c-1", "--reason", "again", "--yes")
+    found = dee.json("keys", "status")
+    assert (found["ok"], found["erased"], found["unrecorded"]) == (True, 1, 0)
+
+
 def test_a_rotation_in_the_file(dee: Dee) -> None:
     master = dee.folder / "dee.keys.master"
     before = master.read_text().strip()

@@ -35,7 +35,7 @@ def keys() -> None:
 def status(session: Session, zone: tzinfo, as_json: bool) -> None:
     """Show the key store, and whether it fits the log; exits with 1 if it does not.
 
-    Every contact's key must be there, and every erased contact's key destroyed.
+    Every contact's key must be there, and every erased contact's key destroyed, and no other.
     """
     with session.engine() as engine, Progress("Checking contacts") as progress:
         found = engine.keys.status(progress.update)
@@ -56,6 +56,7 @@ def status(session: Session, zone: tzinfo, as_json: bool) -> None:
                 ("erased contacts", found.erased),
                 ("missing keys", _told(found.missing, found.missing_contacts)),
                 ("erased, key held", _told(found.undestroyed, found.undestroyed_contacts)),
+                ("key destroyed, not erased", _told(found.unrecorded, found.unrecorded_contacts)),
                 ("last backup", None if last is None else local(last, zone)),
             ]
         )
