@@ -21,22 +21,16 @@ _KEY_EVERY_S: Final = 1.0
 @contextmanager
 def kept_level(engine: EngineApi, throttle: float = _THROTTLE) -> Iterator[None]:
     """Keep projections level with the log in a thread of their own, inside the block."""
-    stop = threading.Event()
 
-    def keep() -> None:
+    def keep(stop: threading.Event) -> None:
         try:
             engine.projections.keep_level(stop, throttle=throttle, on_trouble=_troubled)
         except Exception as error:
             # The text of an unforeseen error may hold anything; pages still catch up themselves.
             _log.error("keeping_level_failed", extra={"error": type(error).__name__})
 
-    keeping = threading.Thread(target=keep, name="dee-projections")
-    keeping.start()
-    try:
+    with _beside("dee-projections", keep):
         yield
-    finally:
-        stop.set()
-        keeping.join()
 
 
 @contextmanager
@@ -45,9 +39,8 @@ def master_key_watched(
 ) -> Iterator[None]:
     """Tell, once, if the master key is replaced inside the block: whoever holds the former one can
     take nothing in any more, nor read what is personal."""
-    stop = threading.Event()
 
-    def watch() -> None:
+    def watch(stop: threading.Event) -> None:
         while not stop.wait(_KEY_EVERY_S):
             try:
                 engine.keys.check()
@@ -58,13 +51,21 @@ def master_key_watched(
                 # Whoever asks for something is told; it may be back in a moment.
                 continue
 
-    watching = threading.Thread(target=watch, name="dee-master-key")
-    watching.start()
+    with _beside("dee-master-key", watch):
+        yield
+
+
+@contextmanager
+def _beside(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Work in a thread inside the block, at whose end it is told to stop."""
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,), name=name)
+    thread.start()
     try:
         yield
     finally:
         stop.set()
-        watching.join()
+        thread.join()
 
 
 def _troubled(name: str, error: DeeError) -> None:
