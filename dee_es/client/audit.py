@@ -15,11 +15,11 @@ from dee_es.engine.auditing.anchoring import Proof
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.signing import SignedCheckpoint
 from dee_es.engine.auditing.trail import MAX_LIMIT
+from dee_es.engine.auditing.verdicts import ChainVerdict, LogVerdict
 from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.exporting.delivery import Output
 from dee_es.engine.exporting.draft import OnProgress
 from dee_es.engine.exporting.manager import FORMATS, Exported, ExportFormat
-from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.past.time_travel import RunContext
 from dee_es.engine.retention.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive
 from dee_es.errors import InvalidInput

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dee_es.client.audit import AuditClient
 from dee_es.client.reading import read
 from dee_es.client.transport import Transport, part
+from dee_es.engine.auditing.verdicts import ChainVerdict, LogVerdict
 from dee_es.engine.auditing.verification import OnVerified
-from dee_es.engine.models import ChainVerdict, Health, LogVerdict, Metrics
+from dee_es.engine.models import Health, Metrics
 
 
 class EvidenceClient:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dee_es.core.views import RunFilter, RunStatus
 from dee_es.engine.api.base import ApiBase, checked_run_id
+from dee_es.engine.auditing.verdicts import ChainVerdict, LogVerdict
 from dee_es.engine.auditing.verification import OnVerified
-from dee_es.engine.models import ChainVerdict, Health, LogVerdict, Metrics
+from dee_es.engine.models import Health, Metrics
 
 
 class EvidenceApi(ApiBase):

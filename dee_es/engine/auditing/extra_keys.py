@@ -13,7 +13,7 @@ from dee_es.core import events as e
 from dee_es.core.evidence.chunk_check import printable
 from dee_es.core.ids import contact_stream, run_id
 from dee_es.engine.auditing.untold import Untold
-from dee_es.engine.models import IndexDifference
+from dee_es.engine.auditing.verdicts import IndexDifference
 from dee_es.ports import EventStore
 
 _HEADS: Final = 10_000

@@ -18,9 +18,9 @@ from dee_es.core.evidence.chunk_check import printable
 from dee_es.core.ids import contact_stream, is_run, slice_of
 from dee_es.core.runs.run import fold
 from dee_es.core.runs.state import RunState
+from dee_es.engine.auditing.verdicts import IndexDifference
 from dee_es.engine.contacts.index import as_listed, consents_of, lifted_by, listed_by
 from dee_es.engine.log.journal import Journal, key_id_of
-from dee_es.engine.models import IndexDifference
 from dee_es.errors import DeeError
 from dee_es.ports import NO_KEY, Consent, EventStore, Head, StoredRow, Suppression
 

@@ -24,10 +24,10 @@ from dee_es.engine.auditing.event_ids import EventIds
 from dee_es.engine.auditing.extra_keys import ExtraKeys
 from dee_es.engine.auditing.index_rows import CONTACTS, IndexRows
 from dee_es.engine.auditing.limit_counts import THE_LOG, LimitCounts
+from dee_es.engine.auditing.verdicts import IndexDifference, IndexVerdict
 from dee_es.engine.auditing.verification import OnVerified
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.journal import Journal
-from dee_es.engine.models import IndexDifference, IndexVerdict
 from dee_es.errors import DeeError
 from dee_es.ports import EventStore, LogHead, StoredRow, Suppression, Tombstone
 

@@ -20,8 +20,8 @@ from dee_es.core.evidence.chunk_check import printable
 from dee_es.core.gate.kinds import KINDS, kind_of
 from dee_es.core.gate.slots import day_number, day_of
 from dee_es.core.ids import CounterKey, outcome_id
+from dee_es.engine.auditing.verdicts import IndexDifference
 from dee_es.engine.log.journal import Journal
-from dee_es.engine.models import IndexDifference
 from dee_es.errors import DeeError
 from dee_es.ports import EventStore
 

@@ -13,11 +13,11 @@ from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.indexes import IndexVerification
 from dee_es.engine.auditing.signing import SignedCheckpoint, Signing
 from dee_es.engine.auditing.trail import Trail
+from dee_es.engine.auditing.verdicts import ChainVerdict, IndexVerdict, LogVerdict
 from dee_es.engine.auditing.verification import OnVerified, Verification
 from dee_es.engine.exporting.delivery import Output
 from dee_es.engine.exporting.draft import OnProgress
 from dee_es.engine.exporting.manager import Asked, Exported, ExportFormat, Exports
-from dee_es.engine.models import ChainVerdict, IndexVerdict, LogVerdict
 from dee_es.engine.past.time_travel import RunContext
 from dee_es.engine.retention.archiver import Archiver
 from dee_es.engine.retention.models import Archive, ArchiveResult, ArchiveVerdict, OnArchive

@@ -26,9 +26,9 @@ from dee_es.engine.auditing.archived import archive_faults
 from dee_es.engine.auditing.chunks import CHUNK, ShareChecks, check_here
 from dee_es.engine.auditing.roots import Roots
 from dee_es.engine.auditing.stream_ends import StreamEnds
+from dee_es.engine.auditing.verdicts import ChainVerdict, LogVerdict
 from dee_es.engine.interpreter import seldom_collected
 from dee_es.engine.log.missing import missing_run
-from dee_es.engine.models import ChainVerdict, LogVerdict
 from dee_es.engine.timekeeping import EngineClock
 from dee_es.errors import DeeError, RunNotFound
 from dee_es.ports import EventStore, Head, StoredRow

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from dee_es.engine.auditing.entries import AuditLogEntry, AuditPage
 from dee_es.engine.auditing.signing import SignedCheckpoint
-from dee_es.engine.models import LogVerdict
+from dee_es.engine.auditing.verdicts import LogVerdict
 from dee_es.engine.past.time_travel import RunContext
 from dee_es.web.api.bulk import accepted
 from dee_es.web.api.models import Given, GivenId, Numbered, Purpose, UtcTime, plain, shown

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from dee_es.core.events import RecordedEvent
 from dee_es.core.plans.plan import load_plan
-from dee_es.engine.models import Answer, ChainVerdict, LogEntry, TimelineEntry
+from dee_es.engine.auditing.verdicts import ChainVerdict
+from dee_es.engine.models import Answer, LogEntry, TimelineEntry
 from dee_es.engine.past.explain import Explanation
 from dee_es.engine.past.replay_results import ReplayResult
 from dee_es.engine.past.time_travel import Change, RunAt

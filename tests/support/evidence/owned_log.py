@@ -19,7 +19,7 @@ import pytest
 
 from dee_es import Engine, EngineConfig
 from dee_es.cli import main
-from dee_es.engine.models import LogVerdict
+from dee_es.engine.auditing.verdicts import LogVerdict
 from tests.support.engines import EPOCH, outreach, publish_basics
 from tests.support.evidence.owner import Kind, Owner
 
